@@ -1,0 +1,290 @@
+//! Ids that the platform gives. Each has its own type and prints with a prefix, so that a log line
+//! or an error names what kind of thing it means.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::NameError;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $type:ident, $prefix:literal, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $type(pub u64);
+
+        impl $type {
+            /// The number after this one.
+            pub fn next(self) -> Self {
+                Self(self.0 + 1)
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), self.0)
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = NameError;
+            /// Takes the number with or without its prefix.
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                let digits = text.strip_prefix($prefix).unwrap_or(text);
+                digits.parse().map(Self).map_err(|_| NameError::new($kind, text, "it is not a number"))
+            }
+        }
+    };
+}
+
+number!(
+    /// A push, and the build that it causes: numbered 1, 2, … in its environment.
+    BuildNumber, "", "build number"
+);
+number!(
+    /// A release, `v1`, `v2`, … in its environment.
+    ReleaseNumber, "v", "release number"
+);
+number!(
+    /// A deployment, `d1`, `d2`, … in its environment.
+    DeploymentNumber, "d", "deployment number"
+);
+number!(
+    /// Rises with each change of leader; a write with a lower one is refused (S2).
+    Epoch, "e", "epoch"
+);
+
+macro_rules! token_id {
+    ($(#[$doc:meta])* $type:ident, $prefix:literal, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            /// Makes an id from random bytes that the caller drew; this crate rolls no dice.
+            pub fn from_random(bytes: [u8; 10]) -> Self {
+                // Crockford's alphabet without the letters that look like digits.
+                const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+                let mut text = String::from($prefix);
+                let bits = bytes.iter().fold(0u128, |bits, byte| bits << 8 | u128::from(*byte));
+                for place in (0..16).rev() {
+                    text.push(char::from(ALPHABET[(bits >> (place * 5)) as usize & 31]));
+                }
+                Self(text)
+            }
+
+            /// The id as text, prefix included.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = NameError;
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                let rest = text.strip_prefix($prefix).unwrap_or_default();
+                let wanted = rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+                if !wanted {
+                    let why = concat!("it must be '", $prefix, "' and 16 letters or digits");
+                    return Err(NameError::new($kind, text, why));
+                }
+                Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(id: $type) -> String {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+token_id!(
+    /// A running copy of a service, a one-off run, or a build sandbox.
+    InstanceId, "i", "instance id"
+);
+token_id!(
+    /// An API token; the id is public, the secret is shown once.
+    TokenId, "t", "token id"
+);
+token_id!(
+    /// An invitation to join a tenant.
+    InvitationId, "n", "invitation id"
+);
+
+/// `SHA256:…`, as OpenSSH prints it: base64 without padding, 43 characters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyFingerprint(String);
+
+impl KeyFingerprint {
+    /// The fingerprint as text, `SHA256:` included.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for KeyFingerprint {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let rest = text.strip_prefix("SHA256:").unwrap_or_default();
+        let wanted = rest.len() == 43
+            && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
+        if !wanted {
+            return Err(NameError::new("key fingerprint", text, "it must be SHA256: and 43 characters"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for KeyFingerprint {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<KeyFingerprint> for String {
+    fn from(fingerprint: KeyFingerprint) -> String {
+        fingerprint.0
+    }
+}
+
+impl fmt::Display for KeyFingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A git object id of 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CommitId(String);
+
+impl CommitId {
+    /// All digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first seven digits, as git shows them.
+    pub fn short(&self) -> &str {
+        &self.0[..7]
+    }
+
+    /// True for the all-zero id with which git says "no such object".
+    pub fn is_zero(&self) -> bool {
+        self.0.bytes().all(|b| b == b'0')
+    }
+}
+
+impl FromStr for CommitId {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let wanted = matches!(text.len(), 40 | 64)
+            && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if !wanted {
+            return Err(NameError::new("commit id", text, "it must be 40 or 64 hexadecimal digits"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for CommitId {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<CommitId> for String {
+    fn from(id: CommitId) -> String {
+        id.0
+    }
+}
+
+impl fmt::Display for CommitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The digest of an OCI blob or manifest, `sha256:` or `sha512:` and lower-case hexadecimal
+/// (OCI image-spec, "Digests").
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(String);
+
+impl Digest {
+    /// The digest as text, algorithm included.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `sha256` or `sha512`.
+    pub fn algorithm(&self) -> &str {
+        self.0.split_once(':').map_or("", |(algorithm, _)| algorithm)
+    }
+
+    /// The hexadecimal part.
+    pub fn hex(&self) -> &str {
+        self.0.split_once(':').map_or("", |(_, hex)| hex)
+    }
+
+    /// The first twelve hexadecimal digits, for people.
+    pub fn short(&self) -> &str {
+        &self.hex()[..12]
+    }
+}
+
+impl FromStr for Digest {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let wanted_digits = match text.split_once(':') {
+            Some(("sha256", _)) => 64,
+            Some(("sha512", _)) => 128,
+            _ => return Err(NameError::new("digest", text, "the algorithm must be sha256 or sha512")),
+        };
+        let hex = &text[7..];
+        if hex.len() != wanted_digits || !hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            return Err(NameError::new("digest", text, "the digits are not lower-case hexadecimal of the right length"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

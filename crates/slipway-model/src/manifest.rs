@@ -1,0 +1,160 @@
+//! `slipway.yaml`: what a project says of itself. Read from a bounded text by a parser that knows
+//! the line and column of everything, refuses unknown keys by name, aliases, anchors, tags and
+//! second documents (N27…N29), and so never has to guess.
+
+use std::collections::BTreeMap;
+
+use crate::name::{EnvironmentName, ProjectPath, ServiceName};
+use crate::service::{Constraint, HealthCheck, ServiceSpec};
+use crate::unit::{Bytes, Cpus, Span};
+
+mod parse;
+mod render;
+
+pub use parse::parse;
+pub use render::render_new;
+
+/// A whole manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The project that the tree belongs to.
+    pub project: ProjectPath,
+    /// Proves it; see [`crate::project::Project::credential_hash`].
+    pub credential: String,
+    /// How to build.
+    pub build: BuildHints,
+    /// Services by name; what is not said here comes from the Procfile or the buildpack.
+    pub services: BTreeMap<ServiceName, ServiceHints>,
+    /// Runs once before a new release takes over.
+    pub release: Option<String>,
+    /// What differs in an environment.
+    pub environments: BTreeMap<EnvironmentName, EnvironmentHints>,
+}
+
+/// The `build:` section.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BuildHints {
+    /// Which builder.
+    pub builder: Builder,
+    /// Sub-directory of a monorepo, relative, without `..`.
+    pub root: Option<String>,
+    /// Buildpacks in order: `https://…​.git#ref`, a tarball URL, or `./path` in the repository.
+    pub buildpacks: Vec<String>,
+    /// The stack to build on and run with; the operator's default when absent.
+    pub stack: Option<String>,
+    /// `builder: image`: an image in the tenant's registry, `name:tag` or `name@digest`.
+    pub image: Option<String>,
+}
+
+/// The builder to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Builder {
+    /// Whatever fits the tree.
+    #[default]
+    Auto,
+    /// Classic buildpacks.
+    Buildpacks,
+    /// A Dockerfile.
+    Dockerfile,
+    /// No build: an image of the tenant's registry.
+    Image,
+}
+
+/// One service as far as the manifest speaks of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServiceHints {
+    /// `command`
+    pub command: Option<String>,
+    /// `instances`
+    pub instances: Option<u32>,
+    /// `cpus`
+    pub cpus: Option<Cpus>,
+    /// `mem`
+    pub mem: Option<Bytes>,
+    /// `disk`
+    pub disk: Option<Bytes>,
+    /// `listens`; by default only `web` does.
+    pub listens: Option<bool>,
+    /// `health`
+    pub health: Option<HealthCheck>,
+    /// `constraints`
+    pub constraints: Option<Vec<Constraint>>,
+    /// `upgrade.minimumHealthCapacity` in thousandths
+    pub minimum_health_permille: Option<u32>,
+    /// `upgrade.maximumOverCapacity` in thousandths
+    pub maximum_over_permille: Option<u32>,
+    /// `stop_grace`
+    pub stop_grace: Option<Span>,
+    /// `start_timeout`
+    pub start_timeout: Option<Span>,
+}
+
+/// One environment's differences.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EnvironmentHints {
+    /// Wins over the top-level `services`, field by field.
+    pub services: BTreeMap<ServiceName, ServiceHints>,
+    /// Own domains; each must be claimed and proven before it is routed.
+    pub domains: Vec<String>,
+}
+
+/// Why a manifest is refused. Printed as `slipway.yaml:4:3: unknown key "instnaces" …`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("slipway.yaml:{line}:{column}: {message}")]
+pub struct ManifestError {
+    /// From 1.
+    pub line: usize,
+    /// From 1.
+    pub column: usize,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl Manifest {
+    /// What the manifest says of a service in an environment, laid over a spec that comes from the
+    /// Procfile, the buildpack or the defaults.
+    pub fn apply(&self, environment: &EnvironmentName, service: &ServiceName, spec: &mut ServiceSpec) {
+        let of_environment = self.environments.get(environment).and_then(|e| e.services.get(service));
+        for hints in [self.services.get(service), of_environment].into_iter().flatten() {
+            hints.apply(spec);
+        }
+    }
+
+    /// Every service that the manifest names for an environment.
+    pub fn service_names(&self, environment: &EnvironmentName) -> Vec<&ServiceName> {
+        let of_environment = self.environments.get(environment);
+        let mut names: Vec<_> =
+            self.services.keys().chain(of_environment.into_iter().flat_map(|e| e.services.keys())).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+impl ServiceHints {
+    fn apply(&self, spec: &mut ServiceSpec) {
+        let Self { command, instances, cpus, mem, disk, listens, health, constraints, .. } = self;
+        if let Some(command) = command {
+            spec.command = Some(command.clone());
+        }
+        if let Some(health) = health {
+            spec.health = Some(health.clone());
+        }
+        if let Some(constraints) = constraints {
+            spec.constraints = constraints.clone();
+        }
+        spec.instances = instances.unwrap_or(spec.instances);
+        spec.cpus = cpus.unwrap_or(spec.cpus);
+        spec.mem = mem.unwrap_or(spec.mem);
+        spec.disk = disk.unwrap_or(spec.disk);
+        spec.listens = listens.unwrap_or(spec.listens);
+        spec.stop_grace = self.stop_grace.unwrap_or(spec.stop_grace);
+        spec.start_timeout = self.start_timeout.unwrap_or(spec.start_timeout);
+        let upgrade = &mut spec.upgrade;
+        upgrade.minimum_health_permille = self.minimum_health_permille.unwrap_or(upgrade.minimum_health_permille);
+        upgrade.maximum_over_permille = self.maximum_over_permille.unwrap_or(upgrade.maximum_over_permille);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! Where each stored record lives, and who writes it: the one place that knows.
+//!
+//! | records | written by |
+//! |---|---|
+//! | users, keys, tokens, tenants, members, invitations, projects, environments, own domains, release and run requests, build cancellations | the API |
+//! | pushes | the git endpoint |
+//! | builds | the builder |
+//! | environment status, releases, deployments, assignments, nodes, platform host names | the leader |
+//!
+//! Numbers in keys are padded, so that the store lists them in order.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::account::{Invitation, Member, SshKey, Tenant, Token, User};
+use crate::deployment::Deployment;
+use crate::id::{BuildNumber, DeploymentNumber, InstanceId, InvitationId, KeyFingerprint, ReleaseNumber, TokenId};
+use crate::instance::{Assignments, Node, RunRequest};
+use crate::name::{EnvironmentPath, NodeName, ProjectPath, TenantName, UserName};
+use crate::project::{Environment, EnvironmentStatus, HostClaim, Project};
+use crate::push::{Build, BuildCancellation, Push};
+use crate::release::{Release, ReleaseRequest};
+
+/// Something the store holds under a key of its own.
+pub trait Record: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// What picks one record of this kind.
+    type Key: ?Sized;
+    /// The prefix that all records of this kind share, `/` at the end.
+    const PREFIX: &'static str;
+    /// The full key.
+    fn key(of: &Self::Key) -> String;
+    /// The key of this very record.
+    fn own_key(&self) -> String;
+}
+
+macro_rules! record {
+    ($type:ty, $key:ty, $prefix:literal, |$k:ident| $text:expr, |$r:ident| $own:expr) => {
+        impl Record for $type {
+            type Key = $key;
+            const PREFIX: &'static str = $prefix;
+            fn key($k: &Self::Key) -> String {
+                format!("{}{}", $prefix, $text)
+            }
+            fn own_key(&self) -> String {
+                let $r = self;
+                Self::key($own)
+            }
+        }
+    };
+}
+
+record!(User, UserName, "/users/", |k| k, |r| &r.name);
+// The fingerprint's base64 may contain '/', which would look like a level.
+record!(SshKey, KeyFingerprint, "/keys/", |k| k.as_str().replace('/', "_"), |r| &r.fingerprint);
+record!(Token, TokenId, "/tokens/", |k| k, |r| &r.id);
+record!(Tenant, TenantName, "/tenants/", |k| k, |r| &r.name);
+record!(Member, (TenantName, UserName), "/members/", |k| format!("{}/{}", k.0, k.1), |r| &(
+    r.tenant.clone(),
+    r.user.clone()
+));
+record!(Invitation, (TenantName, InvitationId), "/invitations/", |k| format!("{}/{}", k.0, k.1), |r| &(
+    r.tenant.clone(),
+    r.id.clone()
+));
+record!(Project, ProjectPath, "/projects/", |k| k, |r| &r.path);
+record!(Environment, EnvironmentPath, "/environments/", |k| k, |r| &r.path);
+record!(HostClaim, str, "/hosts/", |k| k, |r| r.host.as_str());
+record!(Push, (EnvironmentPath, BuildNumber), "/pushes/", |k| numbered(&k.0, k.1.0), |r| &(
+    r.environment.clone(),
+    r.number
+));
+record!(Build, (EnvironmentPath, BuildNumber), "/builds/", |k| numbered(&k.0, k.1.0), |r| &(
+    r.environment.clone(),
+    r.number
+));
+record!(
+    BuildCancellation,
+    (EnvironmentPath, BuildNumber),
+    "/build-cancellations/",
+    |k| numbered(&k.0, k.1.0),
+    |r| &(r.environment.clone(), r.number)
+);
+record!(ReleaseRequest, (EnvironmentPath, String), "/release-requests/", |k| format!("{}/{}", k.0, k.1), |r| &(
+    r.environment.clone(),
+    r.id.clone()
+));
+record!(RunRequest, (EnvironmentPath, InstanceId), "/run-requests/", |k| format!("{}/{}", k.0, k.1), |r| &(
+    r.environment.clone(),
+    r.instance.clone()
+));
+record!(EnvironmentStatus, EnvironmentPath, "/status/", |k| k, |r| &r.path);
+record!(Release, (EnvironmentPath, ReleaseNumber), "/releases/", |k| numbered(&k.0, k.1.0), |r| &(
+    r.environment.clone(),
+    r.number
+));
+record!(
+    Deployment,
+    (EnvironmentPath, DeploymentNumber),
+    "/deployments/",
+    |k| numbered(&k.0, k.1.0),
+    |r| &(r.environment.clone(), r.number)
+);
+record!(Assignments, EnvironmentPath, "/assignments/", |k| k, |r| &r.environment);
+record!(Node, NodeName, "/nodes/", |k| k, |r| &r.name);
+
+fn numbered(environment: &EnvironmentPath, number: u64) -> String {
+    format!("{environment}/{number:010}")
+}
+
+/// The prefix of all records of a kind that belong to one tenant, project or environment.
+pub fn prefix_of<R: Record>(owner: &str) -> String {
+    format!("{}{owner}/", R::PREFIX)
+}

@@ -1,0 +1,113 @@
+//! Host name → instances. The table is derived from claims, releases and reports, published by the
+//! leader as a whole or by difference, and never stored: each router keeps the last good one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddrV4;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::InstanceId;
+use crate::name::{EnvironmentPath, ServiceName, ServicePath};
+
+/// All routes, with a number that rises with each change.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RouteTable {
+    /// Rises with each change.
+    pub generation: u64,
+    /// By host name: lower case, no port.
+    pub routes: BTreeMap<String, Route>,
+}
+
+/// A change from one table to the next, so that one more endpoint among 1,000 routes costs a line,
+/// not the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "update", rename_all = "kebab-case")]
+pub enum RouteUpdate {
+    /// Forget everything, this is the table.
+    Whole {
+        /// The table.
+        table: RouteTable,
+    },
+    /// Applies to the table with generation `generation - 1` only; on any other the router asks for
+    /// the whole.
+    Change {
+        /// The new generation.
+        generation: u64,
+        /// Routes that are new or different.
+        set: BTreeMap<String, Route>,
+        /// Host names that lead nowhere now.
+        remove: Vec<String>,
+    },
+}
+
+/// Where one host name leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The service, for logs and counters.
+    pub service: ServicePath,
+    /// Where to send requests. Empty: the service is down, and the answer is 503.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One instance that may be sent requests.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The instance; connections are pooled by it, never by address alone (dokku#6192).
+    pub instance: InstanceId,
+    /// Its address and port.
+    pub address: SocketAddrV4,
+}
+
+/// What a router tells the leader: which table it obeys, and which instances that are in no route
+/// any more it still has requests with. An instance is stopped when every router has let go of it
+/// or the drain time is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouterReport {
+    /// The table it obeys.
+    pub generation: u64,
+    /// Requests under way, by instance that has left the table.
+    pub draining: BTreeMap<InstanceId, u32>,
+}
+
+/// The first label of a service's host name under the base domain.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostLabel(String);
+
+impl HostLabel {
+    /// `shop-dev-acme` for the service `web`, `worker-shop-dev-acme` for another, cut to fit a DNS
+    /// label. Different services may give the same text (`a-b` of `c`, `a` of `b-c`), so a label only
+    /// counts once it is claimed (see [`crate::project::HostClaim`]); `attempt` above 0 appends a tail
+    /// that depends on the whole path, for the one who came second.
+    pub fn of(environment: &EnvironmentPath, service: &ServiceName, attempt: u32) -> Self {
+        let mut text = String::new();
+        if service.as_str() != "web" {
+            text = format!("{service}-");
+        }
+        let EnvironmentPath { tenant, project, environment: name } = environment;
+        text = format!("{text}{project}-{name}-{tenant}");
+        let cut = text.len() > 63;
+        if cut || attempt > 0 {
+            let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ u64::from(attempt);
+            for byte in format!("{environment}/{service}").bytes() {
+                // FNV-1a: stable for ever, and not a matter of security, because claims decide.
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+            let tail = format!("{:05x}", hash & 0xf_ffff);
+            text.truncate(63 - 1 - tail.len());
+            text = format!("{}-{tail}", text.trim_end_matches('-'));
+        }
+        Self(text)
+    }
+
+    /// The label as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HostLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,258 @@
+//! What happens in an environment: builds, releases, deployments, instances, logs, runs.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use slipway_model::id::{BuildNumber, CommitId, DeploymentNumber, InstanceId, ReleaseNumber};
+use slipway_model::name::{EnvironmentPath, NodeName, ServiceName, UserName};
+use slipway_model::unit::Timestamp;
+
+/// A push and its build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BuildInfo {
+    /// Its number.
+    #[schemars(with = "u64")]
+    pub number: BuildNumber,
+    /// `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+    pub state: String,
+    /// Why it failed, or who cancelled it.
+    pub reason: Option<String>,
+    /// What was pushed.
+    #[schemars(with = "String")]
+    pub commit: CommitId,
+    /// Its subject line.
+    pub subject: String,
+    /// Who pushed.
+    #[schemars(with = "String")]
+    pub by: UserName,
+    /// When, milliseconds since 1970.
+    #[schemars(with = "u64")]
+    pub received_at: Timestamp,
+    /// When it ended, milliseconds since 1970.
+    #[schemars(with = "Option<u64>")]
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReleaseInfo {
+    /// Its number.
+    #[schemars(with = "u64")]
+    pub number: ReleaseNumber,
+    /// Whether it is the one that runs.
+    pub live: bool,
+    /// Where it came from, in words: `build 7`, `config`, `rollback to v3`, `promoted from … v4`.
+    pub origin: String,
+    /// The commit, when it came from a push.
+    #[schemars(with = "Option<String>")]
+    pub commit: Option<CommitId>,
+    /// The image, `repository@digest`.
+    pub image: String,
+    /// Its services.
+    #[schemars(with = "Vec<String>")]
+    pub services: Vec<ServiceName>,
+    /// Who caused it.
+    #[schemars(with = "String")]
+    pub by: UserName,
+    /// When, milliseconds since 1970.
+    #[schemars(with = "u64")]
+    pub created_at: Timestamp,
+}
+
+/// `POST …/rollback`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// The release to go back to; the one before the live one when absent.
+    #[schemars(with = "Option<u64>")]
+    pub to: Option<ReleaseNumber>,
+}
+
+/// `POST …/promote`, asked of the environment that shall change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromoteRequest {
+    /// The environment of the same project to take the release from.
+    pub from: String,
+    /// Which; its live one when absent.
+    #[schemars(with = "Option<u64>")]
+    pub release: Option<ReleaseNumber>,
+}
+
+/// `POST …/image`: run an image that was pushed to the registry, as the service `web`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeployImage {
+    /// `name:tag` or `name@digest` in the tenant's part of the registry.
+    pub image: String,
+    /// What to run in it; what the image says when absent.
+    pub command: Option<String>,
+    /// Whether it answers on `$PORT`; true when absent.
+    pub listens: Option<bool>,
+}
+
+/// The answer to a request that leads to a deployment: a name to ask for it by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Requested {
+    /// `GET …/deployments?request=` finds the deployment once the leader has made it.
+    pub request: String,
+}
+
+/// A deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeploymentInfo {
+    /// Its number.
+    #[schemars(with = "u64")]
+    pub number: DeploymentNumber,
+    /// What ran before.
+    #[schemars(with = "Option<u64>")]
+    pub from: Option<ReleaseNumber>,
+    /// What shall run.
+    #[schemars(with = "u64")]
+    pub to: ReleaseNumber,
+    /// The request that caused it.
+    pub request: Option<String>,
+    /// `release-command`, `rollout`, `rollback`, `live`, `failed` or `superseded`.
+    pub state: String,
+    /// Whether nothing more will happen.
+    pub ended: bool,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// The failed program's last output.
+    pub tail: Vec<String>,
+    /// What happened so far, oldest first.
+    pub events: Vec<String>,
+    /// Who caused it.
+    #[schemars(with = "String")]
+    pub by: UserName,
+    /// When, milliseconds since 1970.
+    #[schemars(with = "u64")]
+    pub created_at: Timestamp,
+}
+
+/// `GET …/status`: what is wanted, what is, and why they differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EnvironmentState {
+    /// Where.
+    #[schemars(with = "String")]
+    pub path: EnvironmentPath,
+    /// The release that runs.
+    #[schemars(with = "Option<u64>")]
+    pub live: Option<ReleaseNumber>,
+    /// Generation of the config that was asked for, and that the newest release has.
+    pub config_generation: (u64, u64),
+    /// Generation of restarts that was asked for, and that the instances have.
+    pub restart_generation: (u64, u64),
+    /// The newest deployment.
+    pub deployment: Option<DeploymentInfo>,
+    /// The services of the live release.
+    pub services: Vec<ServiceState>,
+}
+
+/// A service and its instances.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceState {
+    /// Its name.
+    #[schemars(with = "String")]
+    pub name: ServiceName,
+    /// How many copies are wanted.
+    pub wanted: u32,
+    /// What it runs.
+    pub command: Option<String>,
+    /// Why copies are missing, if they are.
+    pub waiting: Option<String>,
+    /// Its copies.
+    pub instances: Vec<InstanceInfo>,
+}
+
+/// A copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceInfo {
+    /// Which.
+    #[schemars(with = "String")]
+    pub id: InstanceId,
+    /// The release it runs.
+    #[schemars(with = "u64")]
+    pub release: ReleaseNumber,
+    /// `waiting`, `preparing`, `starting`, `healthy`, `unhealthy`, `stopping` or `ended`.
+    pub state: String,
+    /// Why it is unhealthy, or how it ended.
+    pub reason: Option<String>,
+    /// Where it runs.
+    #[schemars(with = "String")]
+    pub node: NodeName,
+    /// Since when it is so, milliseconds since 1970.
+    #[schemars(with = "u64")]
+    pub since: Timestamp,
+}
+
+/// `POST …/scale`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleRequest {
+    /// Copies by service.
+    #[schemars(with = "BTreeMap<String, u32>")]
+    pub services: BTreeMap<ServiceName, u32>,
+}
+
+/// The answer to a change that raises a generation (config, restart).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Generation {
+    /// Done when `GET …/status` shows this or more as the second number.
+    pub generation: u64,
+}
+
+/// `POST …/run`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunCommand {
+    /// The command line.
+    pub command: String,
+    /// Whether it gets a terminal.
+    #[serde(default)]
+    pub tty: bool,
+}
+
+/// The answer to [`RunCommand`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunStarted {
+    /// `GET …/instances/{id}/attach` connects to it.
+    #[schemars(with = "String")]
+    pub instance: InstanceId,
+}
+
+/// One line of `GET …/logs`, a line of JSON each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogLine {
+    /// When, milliseconds since 1970, by the node's clock.
+    #[schemars(with = "u64")]
+    pub at: Timestamp,
+    /// Which instance.
+    #[schemars(with = "String")]
+    pub instance: InstanceId,
+    /// `web`, `worker`, `release`, `run`.
+    pub source: String,
+    /// `out` or `err`.
+    pub stream: String,
+    /// The text, control sequences removed.
+    pub text: String,
+}
+
+/// A node, as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeInfo {
+    /// Its name.
+    #[schemars(with = "String")]
+    pub name: NodeName,
+    /// Whether its agent is connected.
+    pub connected: bool,
+    /// Processors for instances, and how much of that is given away.
+    pub cpus: (String, String),
+    /// Memory for instances, and how much of that is given away.
+    pub mem: (String, String),
+    /// Instances on it.
+    pub instances: u32,
+    /// Its attributes.
+    pub attributes: BTreeMap<String, String>,
+}

@@ -8,8 +8,11 @@ use crate::name::{EnvironmentName, ProjectPath, ServiceName};
 use crate::service::{Constraint, HealthCheck, ServiceSpec};
 use crate::unit::{Bytes, Cpus, Span};
 
+pub mod constraint;
 mod parse;
 mod render;
+mod tree;
+mod value;
 
 pub use parse::parse;
 pub use render::render_new;
@@ -151,7 +154,8 @@ impl ServiceHints {
         spec.stop_grace = self.stop_grace.unwrap_or(spec.stop_grace);
         spec.start_timeout = self.start_timeout.unwrap_or(spec.start_timeout);
         let upgrade = &mut spec.upgrade;
-        upgrade.minimum_health_permille = self.minimum_health_permille.unwrap_or(upgrade.minimum_health_permille);
+        upgrade.minimum_health_permille =
+            self.minimum_health_permille.unwrap_or(upgrade.minimum_health_permille);
         upgrade.maximum_over_permille = self.maximum_over_permille.unwrap_or(upgrade.maximum_over_permille);
     }
 }

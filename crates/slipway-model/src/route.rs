@@ -13,7 +13,8 @@ use crate::name::{EnvironmentPath, ServiceName, ServicePath};
 /// All routes, with a number that rises with each change.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RouteTable {
-    /// Rises with each change.
+    /// Rises with each change. 0: nothing is known yet, which is different from "no routes" and is
+    /// never sent to a router (F57).
     pub generation: u64,
     /// By host name: lower case, no port.
     pub routes: BTreeMap<String, Route>,
@@ -29,9 +30,11 @@ pub enum RouteUpdate {
         /// The table.
         table: RouteTable,
     },
-    /// Applies to the table with generation `generation - 1` only; on any other the router asks for
-    /// the whole.
+    /// Applies to the table with generation `after` only; on any other the router asks for the whole.
     Change {
+        /// The generation that this follows. Generations may be skipped: a table that changes faster
+        /// than a router reads is sent to it in fewer, larger steps.
+        after: u64,
         /// The new generation.
         generation: u64,
         /// Routes that are new or different.

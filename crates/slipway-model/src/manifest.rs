@@ -8,6 +8,7 @@ use crate::name::{EnvironmentName, ProjectPath, ServiceName};
 use crate::service::{Constraint, HealthCheck, ServiceSpec};
 use crate::unit::{Bytes, Cpus, Span};
 
+pub mod buildpack;
 pub mod constraint;
 mod parse;
 mod render;
@@ -55,6 +56,14 @@ pub enum Builder {
     /// Whatever fits the tree.
     #[default]
     Auto,
+    /// Python with uv.
+    Python,
+    /// Node with npm.
+    Node,
+    /// Files served as they are.
+    Static,
+    /// Nothing to build: what the Procfile starts is in the tree.
+    Procfile,
     /// Classic buildpacks.
     Buildpacks,
     /// A Dockerfile.

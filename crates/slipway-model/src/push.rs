@@ -54,6 +54,9 @@ pub struct Build {
     pub number: BuildNumber,
     /// How far it is.
     pub state: BuildState,
+    /// How often a builder has begun it: more than once when the first was killed meanwhile.
+    #[serde(default)]
+    pub attempt: u32,
     /// When the builder took it up.
     pub started_at: Timestamp,
     /// When it ended.

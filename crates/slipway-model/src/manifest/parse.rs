@@ -99,8 +99,9 @@ fn read_build(node: &Node) -> Result<BuildHints, ManifestError> {
         }
         Builder::Image => Ok(build),
         _ if build.image.is_some() => Err(node.place.error("\"image\" is used with \"builder: image\" only")),
-        Builder::Dockerfile if !build.buildpacks.is_empty() => {
-            Err(node.place.error("\"buildpacks\" and \"builder: dockerfile\" exclude each other"))
+        Builder::Auto | Builder::Buildpacks => Ok(build),
+        _ if !build.buildpacks.is_empty() => {
+            Err(node.place.error("\"buildpacks\" are used with \"builder: buildpacks\" only"))
         }
         _ => Ok(build),
     }
@@ -109,12 +110,16 @@ fn read_build(node: &Node) -> Result<BuildHints, ManifestError> {
 fn read_builder(node: &Node) -> Result<Builder, ManifestError> {
     match text(node, wanted("builder", "auto"))? {
         "auto" => Ok(Builder::Auto),
+        "python" => Ok(Builder::Python),
+        "node" => Ok(Builder::Node),
+        "static" => Ok(Builder::Static),
+        "procfile" => Ok(Builder::Procfile),
         "buildpacks" => Ok(Builder::Buildpacks),
         "dockerfile" => Ok(Builder::Dockerfile),
         "image" => Ok(Builder::Image),
         other => Err(node
             .place
-            .error(format!("\"builder\" must be auto, buildpacks, dockerfile or image; found {other:?}"))),
+            .error(format!("\"builder\" must be auto, python, node, static, procfile, buildpacks, dockerfile or image; found {other:?}"))),
     }
 }
 

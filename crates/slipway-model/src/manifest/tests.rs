@@ -125,6 +125,17 @@ fn what_could_grow_is_refused_before_it_grows() {
     check(laughs, "anchors (&) are not allowed");
 }
 
+#[test]
+fn a_buildpack_says_what_it_would_start() {
+    let said = |text: &str| buildpack::default_process_types(text.as_bytes()).map_err(|e| e.message);
+    let text = "---\naddons:\n  - heroku-postgresql\nconfig_vars: {}\ndefault_process_types:\n  web: bin/server -p $PORT\n";
+    assert_eq!(said(text).unwrap(), BTreeMap::from([("web".to_owned(), "bin/server -p $PORT".to_owned())]));
+    assert!(said("--- {}\n").unwrap().is_empty());
+    assert!(said("").unwrap().is_empty());
+    assert!(said("default_process_types: [web]").unwrap_err().contains("must be a map"));
+    assert!(said("default_process_types: { web: }").unwrap_err().contains("must be text"));
+}
+
 proptest! {
     /// Errors are values whatever comes in, and their place is inside the text.
     #[test]

@@ -245,7 +245,7 @@ services: { web: { upgrade: { minimumHealthCapacity: 50 } } }
 == a builder that does not exist
 ...
 build: { builder: docker }
->> slipway.yaml:3:19: "builder" must be auto, buildpacks, dockerfile or image; found "docker"
+>> slipway.yaml:3:19: "builder" must be auto, python, node, static, procfile, buildpacks, dockerfile or image; found "docker"
 
 == a root outside the repository
 ...
@@ -261,6 +261,11 @@ build: { buildpacks: ["http://git.example/pack.git"] }
 ...
 build: { image: "shop:1" }
 >> slipway.yaml:3:8: "image" is used with "builder: image" only
+
+== buildpacks and another builder
+...
+build: { builder: python, buildpacks: [./pack] }
+>> slipway.yaml:3:8: "buildpacks" are used with "builder: buildpacks" only
 
 == an image builder without an image
 ...

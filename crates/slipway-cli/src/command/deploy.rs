@@ -1,0 +1,135 @@
+//! What changes what runs without a push: rollback, promotion, images, scale, restart.
+
+use slipway_api::wire::*;
+use slipway_model::id::{DeploymentNumber, ReleaseNumber};
+use slipway_model::name::{EnvironmentName, ServiceName};
+
+use super::watch;
+use crate::args::{self, Wait};
+use crate::printer::{ago, plain, table};
+use crate::session::{Session, at};
+
+pub async fn releases(session: &Session, place: &args::Environment) -> anyhow::Result<()> {
+    let path = session.environment(place)?;
+    let releases: Items<ReleaseInfo> = session.client()?.get(&at(&path, "/releases")).await?;
+    session.printer.result(&releases, || {
+        let row = |r: &ReleaseInfo| {
+            let number = if r.live { format!("{} live", r.number) } else { r.number.to_string() };
+            let commit = r.commit.as_ref().map_or("-".to_owned(), |commit| commit.short().to_owned());
+            [number, commit, r.origin.clone(), r.by.to_string(), ago(r.created_at)]
+        };
+        table(["RELEASE", "COMMIT", "FROM", "BY", "CREATED"], releases.items.iter().map(row))
+    })
+}
+
+pub async fn deployments(
+    session: &Session,
+    place: &args::Environment,
+    number: Option<DeploymentNumber>,
+) -> anyhow::Result<()> {
+    let path = session.environment(place)?;
+    let client = session.client()?;
+    if let Some(number) = number {
+        let deployment: DeploymentInfo = client.get(&at(&path, &format!("/deployments/{}", number.0))).await?;
+        return session.printer.result(&deployment, || {
+            let mut text = format!("{number} to {}: {}\n", deployment.to, deployment.state);
+            for event in &deployment.events {
+                text += &format!("  {}\n", plain(event));
+            }
+            if let Some(reason) = &deployment.reason {
+                text += &format!("{}\n", plain(reason));
+            }
+            for line in &deployment.tail {
+                text += &format!("  | {}\n", plain(line));
+            }
+            text
+        });
+    }
+    let deployments: Items<DeploymentInfo> = client.get(&at(&path, "/deployments")).await?;
+    session.printer.result(&deployments, || {
+        let row = |d: &DeploymentInfo| {
+            let state = match &d.reason {
+                Some(reason) => format!("{}: {reason}", d.state),
+                None => d.state.clone(),
+            };
+            let from = d.from.map_or("-".to_owned(), |from| from.to_string());
+            [d.number.to_string(), from, d.to.to_string(), d.by.to_string(), ago(d.created_at), state]
+        };
+        table(["DEPLOYMENT", "FROM", "TO", "BY", "STARTED", "STATE"], deployments.items.iter().map(row))
+    })
+}
+
+pub async fn rollback(
+    session: &Session,
+    place: &args::Environment,
+    to: Option<ReleaseNumber>,
+    wait: Wait,
+) -> anyhow::Result<()> {
+    request(session, place, "/rollback", &RollbackRequest { to }, wait).await
+}
+
+pub async fn promote(
+    session: &Session,
+    place: &args::Environment,
+    from: EnvironmentName,
+    release: Option<ReleaseNumber>,
+    wait: Wait,
+) -> anyhow::Result<()> {
+    request(session, place, "/promote", &PromoteRequest { from: from.to_string(), release }, wait).await
+}
+
+pub async fn image(
+    session: &Session,
+    place: &args::Environment,
+    image: String,
+    command: Option<String>,
+    listens: bool,
+    wait: Wait,
+) -> anyhow::Result<()> {
+    request(session, place, "/image", &DeployImage { image, command, listens: Some(listens) }, wait).await
+}
+
+async fn request(
+    session: &Session,
+    place: &args::Environment,
+    verb: &str,
+    body: &impl serde::Serialize,
+    wait: Wait,
+) -> anyhow::Result<()> {
+    let path = session.environment(place)?;
+    let client = session.client()?;
+    let requested: Requested = client.post(&at(&path, verb), body).await?;
+    if wait.detach {
+        return session.printer.result(&requested, || "Requested; follow it with: slipway deployments".into());
+    }
+    watch::request(session, &client, &path, &requested.request).await
+}
+
+pub async fn scale(
+    session: &Session,
+    place: &args::Environment,
+    services: Vec<(ServiceName, u32)>,
+    wait: Wait,
+) -> anyhow::Result<()> {
+    let path = session.environment(place)?;
+    let client = session.client()?;
+    let request = ScaleRequest { services: services.into_iter().collect() };
+    let answer: Done = client.post(&at(&path, "/scale"), &request).await?;
+    let words: Vec<String> = request.services.iter().map(|(service, count)| format!("{service}={count}")).collect();
+    session.printer.note(&format!("Scaled {path} to {}", words.join(" ")));
+    if wait.detach {
+        return session.printer.result(&answer, String::new);
+    }
+    watch::scale(session, &client, &path, &request.services).await
+}
+
+pub async fn restart(session: &Session, place: &args::Environment, wait: Wait) -> anyhow::Result<()> {
+    let path = session.environment(place)?;
+    let client = session.client()?;
+    let answer: Generation = client.post(&at(&path, "/restart"), &Done {}).await?;
+    session.printer.note(&format!("Restarting {path}"));
+    if wait.detach {
+        return session.printer.result(&answer, String::new);
+    }
+    watch::restart_generation(session, &client, &path, answer.generation).await
+}

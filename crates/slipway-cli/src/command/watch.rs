@@ -1,0 +1,154 @@
+//! Waiting for what was asked to be done, and telling how it goes.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use slipway_api::client::Client;
+use slipway_api::wire::*;
+use slipway_model::name::{EnvironmentPath, ServiceName};
+
+use crate::printer::plain;
+use crate::session::{Session, at};
+
+/// Between two looks. A deployment takes a second at least.
+const PAUSE: Duration = Duration::from_millis(150);
+/// A leader that has not taken up a request by then is not there.
+const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
+/// Scaling has no deployment with a deadline of its own.
+const SCALED_WITHIN: Duration = Duration::from_secs(180);
+
+/// Follows the deployment that a request leads to.
+pub async fn request(
+    session: &Session,
+    client: &Client,
+    path: &EnvironmentPath,
+    request: &str,
+) -> anyhow::Result<()> {
+    let url = at(path, &format!("/deployments?request={request}"));
+    let since = Instant::now();
+    loop {
+        let found: Items<DeploymentInfo> = client.get(&url).await?;
+        if let Some(deployment) = found.items.into_iter().next() {
+            return follow(session, client, path, deployment).await;
+        }
+        if since.elapsed() > TAKEN_UP_WITHIN {
+            bail!("nobody has taken the request up; is the leader running? It stays recorded");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Waits until the newest release has this config, and its deployment has ended.
+pub async fn config_generation(
+    session: &Session,
+    client: &Client,
+    path: &EnvironmentPath,
+    generation: u64,
+) -> anyhow::Result<()> {
+    after(session, client, path, |state| state.config_generation.1 >= generation).await
+}
+
+/// Waits until the instances are those of this restart.
+pub async fn restart_generation(
+    session: &Session,
+    client: &Client,
+    path: &EnvironmentPath,
+    generation: u64,
+) -> anyhow::Result<()> {
+    after(session, client, path, |state| state.restart_generation.1 >= generation).await
+}
+
+async fn after(
+    session: &Session,
+    client: &Client,
+    path: &EnvironmentPath,
+    done: impl Fn(&EnvironmentState) -> bool,
+) -> anyhow::Result<()> {
+    let since = Instant::now();
+    loop {
+        let state: EnvironmentState = client.get(&at(path, "/status")).await?;
+        if state.live.is_none() && state.deployment.is_none() {
+            session.printer.note("Nothing runs there yet; it counts from the first release on");
+            return Ok(());
+        }
+        if done(&state) {
+            return match state.deployment {
+                Some(deployment) => follow(session, client, path, deployment).await,
+                None => Ok(()),
+            };
+        }
+        if since.elapsed() > TAKEN_UP_WITHIN {
+            bail!("nobody has taken the change up; is the leader running? It stays recorded");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn follow(
+    session: &Session,
+    client: &Client,
+    path: &EnvironmentPath,
+    mut deployment: DeploymentInfo,
+) -> anyhow::Result<()> {
+    let mut told = 0;
+    loop {
+        for event in deployment.events.iter().skip(told) {
+            session.printer.note(&format!("-----> {event}"));
+        }
+        told = deployment.events.len();
+        if deployment.ended {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+        deployment = client.get(&at(path, &format!("/deployments/{}", deployment.number.0))).await?;
+    }
+    if deployment.state == "live" {
+        return session.printer.result(&deployment, String::new);
+    }
+    for line in &deployment.tail {
+        session.printer.note(&format!("       | {line}"));
+    }
+    bail!("{} did not become live: {}", deployment.to, plain(&deployment.reason.unwrap_or(deployment.state)))
+}
+
+/// Waits until the asked number of copies is healthy.
+pub async fn scale(
+    session: &Session,
+    client: &Client,
+    path: &EnvironmentPath,
+    wanted: &BTreeMap<ServiceName, u32>,
+) -> anyhow::Result<()> {
+    let since = Instant::now();
+    let mut told = String::new();
+    loop {
+        let state: EnvironmentState = client.get(&at(path, "/status")).await?;
+        if state.live.is_none() {
+            session.printer.note("Nothing runs there yet; it counts from the first release on");
+            return Ok(());
+        }
+        let mut missing = false;
+        let mut words = Vec::new();
+        for service in state.services.iter().filter(|service| wanted.contains_key(&service.name)) {
+            let healthy = service.instances.iter().filter(|i| i.state == "healthy").count();
+            let count = wanted[&service.name] as usize;
+            missing |= healthy != count;
+            words.push(format!("{} {healthy}/{count}", service.name));
+            if let Some(waiting) = &service.waiting {
+                words.push(format!("({waiting})"));
+            }
+        }
+        let text = words.join(" ");
+        if text != told {
+            session.printer.note(&format!("-----> {text}"));
+            told = text;
+        }
+        if !missing {
+            return session.printer.result(&state, String::new);
+        }
+        if since.elapsed() > SCALED_WITHIN {
+            bail!("{path} has not reached the asked number of copies; slipway ps says why");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

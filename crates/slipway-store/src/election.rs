@@ -1,0 +1,26 @@
+//! Who leads, and how a leader learns that it does not any more.
+
+use slipway_model::id::Epoch;
+use tokio::sync::watch;
+
+/// The right to decide, until a newer leader is elected. Holding it proves nothing by itself: each
+/// write says [`crate::Batch::fenced`], and the store decides.
+#[derive(Debug, Clone)]
+pub struct Leadership {
+    /// One more than the last leader's.
+    pub epoch: Epoch,
+    newest: watch::Receiver<Epoch>,
+}
+
+impl Leadership {
+    pub(crate) fn new(epoch: Epoch, newest: watch::Receiver<Epoch>) -> Self {
+        Self { epoch, newest }
+    }
+
+    /// Returns when there is a newer leader or the store is gone. May be cancelled at any time.
+    pub async fn lost(&mut self) {
+        let epoch = self.epoch;
+        // The error says that the store is gone, which ends every leadership too.
+        let _ = self.newest.wait_for(|newest| *newest > epoch).await;
+    }
+}

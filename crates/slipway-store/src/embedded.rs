@@ -1,0 +1,93 @@
+//! The store of one machine: one file, one writer.
+//!
+//! All records are in memory ([`memory`]), where reads and watches find them without touching the
+//! disk; they are small and few, and a ZooKeeper server would hold them in memory too. Changes go
+//! through one thread ([`writer`]), which decides about every batch that waits, writes what it
+//! accepted in one transaction with one fsync ([`disk`]), then changes the memory, tells the
+//! watchers and answers. So what anybody reads is on disk, and a disk that fails or is full stops
+//! the writes only.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use slipway_model::id::Epoch;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::batch::Batch;
+use crate::election::Leadership;
+use crate::error::Error;
+use crate::watch::Subscription;
+
+pub(crate) mod memory;
+
+mod writer;
+
+mod disk;
+
+use disk::Disk;
+use memory::{Memory, Stored};
+use writer::Command;
+
+/// Batches that wait for the writer; beyond, committing waits for room. A group takes a few
+/// milliseconds, so more than this in the queue would be seconds of waiting.
+const QUEUE_MAX: usize = 1024;
+
+/// A handle on the embedded store; clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Embedded {
+    memory: Arc<Memory>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Embedded {
+    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
+        let (disk, content) = Disk::open(dir)?;
+        let memory = Arc::new(Memory::new(content));
+        let (commands, queue) = mpsc::channel(QUEUE_MAX);
+        writer::spawn(disk, memory.clone(), queue).map_err(|source| Error::Prepare {
+            path: dir.to_owned(),
+            source: Arc::new(source),
+        })?;
+        Ok(Self { memory, commands })
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<Stored> {
+        self.memory.get(key)
+    }
+
+    pub(crate) fn list(&self, prefix: &str) -> Vec<(Arc<str>, Stored)> {
+        self.memory.list(prefix)
+    }
+
+    pub(crate) async fn commit(&self, batch: Batch) -> Result<(), Error> {
+        let (answer, result) = oneshot::channel();
+        self.send(Command::Commit { batch, answer }).await?;
+        result.await.map_err(|_| Error::Closed)?
+    }
+
+    pub(crate) async fn elect(&self, candidate: &str) -> Result<Leadership, Error> {
+        let (answer, result) = oneshot::channel();
+        self.send(Command::Elect { candidate: candidate.to_owned(), answer }).await?;
+        let epoch: Epoch = result.await.map_err(|_| Error::Closed)??;
+        Ok(Leadership::new(epoch, self.memory.epochs()))
+    }
+
+    pub(crate) fn watch(&self, prefix: String) -> Subscription {
+        Subscription { store: self.memory.clone(), watcher: self.memory.watch(prefix) }
+    }
+
+    pub(crate) async fn close(&self) {
+        let (answer, closed) = oneshot::channel();
+        if self.send(Command::Close { answer }).await.is_ok() {
+            // An error means that the writer had ended already.
+            let _ = closed.await;
+        }
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Error> {
+        self.commands.send(command).await.map_err(|_| Error::Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,305 @@
+//! The file: a redb database with two tables, and a lock file beside it.
+//!
+//! The file is never sparse: when the database grows, its new blocks are reserved in the file system
+//! first. So a full disk shows when the file should grow, before anything has been overwritten, and
+//! a file that cannot grow can still be opened and changed in place.
+//!
+//! After any failure of the disk the database refuses to go on. It is then closed and opened again,
+//! which brings back the last committed state and tells whether the failed transaction is part of it.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::backends::FileBackend;
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
+use rustix::fs::FallocateFlags;
+use sha2::{Digest, Sha256};
+
+use super::memory::{Content, Stored};
+use crate::error::Error;
+use crate::store::Version;
+
+const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+const FORMAT: u64 = 1;
+
+/// Reads come from memory, so the database's own cache only has to hold a transaction.
+const CACHE_BYTES: usize = 4 << 20;
+
+/// Before the JSON of a record: its version, and a checksum over key, version and JSON, which shows
+/// damage that the disk did not notice (F13).
+const VERSION_BYTES: usize = 8;
+const CHECK_BYTES: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct Disk {
+    path: PathBuf,
+    /// `None` after a failure, until it could be opened again.
+    database: Option<Database>,
+    /// Held as long as the store is open, over any closing and opening of the database.
+    _lock: File,
+}
+
+impl Disk {
+    pub(super) fn open(dir: &Path) -> Result<(Self, Content), Error> {
+        let prepare = |path: &Path| {
+            let path = path.to_owned();
+            move |source: io::Error| match source.kind() {
+                ErrorKind::StorageFull => Error::Full { path },
+                _ => Error::Prepare { path, source: Arc::new(source) },
+            }
+        };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(prepare(dir))?;
+        let lock = lock(&dir.join("lock"), prepare)?;
+        let mut disk = Self { path: dir.join("records.redb"), database: None, _lock: lock };
+        let database = disk.open_database()?;
+        let content = disk.load(&database)?;
+        disk.database = Some(database);
+        Ok((disk, content))
+    }
+
+    /// Opens the database again if it failed. `Some` is what is on it, when that is not what was
+    /// `known` to be: a transaction of uncertain fate has been carried out after all.
+    pub(super) fn ready(&mut self, known: u64) -> Result<Option<Content>, Error> {
+        if self.database.is_some() {
+            return Ok(None);
+        }
+        let database = self.open_database()?;
+        let found = read_meta(&database, "sequence").map_err(|error| self.opening(error))?;
+        let content = if found == known { None } else { Some(self.load(&database)?) };
+        tracing::info!(path = %self.path.display(), "the store can be written again");
+        self.database = Some(database);
+        Ok(content)
+    }
+
+    /// Writes one group of changes with one fsync.
+    pub(super) fn write(
+        &mut self,
+        changes: &BTreeMap<Arc<str>, Option<Stored>>,
+        sequence: u64,
+        epoch: u64,
+    ) -> Result<(), Error> {
+        let Some(database) = self.database.take() else {
+            unreachable!("a group is only begun when the database is ready");
+        };
+        let error = match transact(&database, changes, sequence, epoch) {
+            Ok(()) => {
+                self.database = Some(database);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        // The database must be closed before it can be opened again.
+        drop(database);
+        let full = is_full(&error);
+        let (path, source) = (self.path.clone(), Arc::new(error));
+        let reopened = self.open_database().and_then(|database| {
+            let found = read_meta(&database, "sequence").map_err(|error| self.opening(error))?;
+            Ok((database, found))
+        });
+        tracing::error!(
+            path = %path.display(), error = %source, readable = reopened.is_ok(),
+            "failed to write the store"
+        );
+        let Ok((database, found)) = reopened else {
+            return Err(Error::Uncertain { path, source });
+        };
+        self.database = Some(database);
+        match (found == sequence, full) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Error::Full { path }),
+            (false, false) => Err(Error::Write { path, source }),
+        }
+    }
+
+    fn open_database(&self) -> Result<Database, Error> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&self.path)
+            .map_err(|error| self.opening(redb::Error::Io(error)))?;
+        let length = file.metadata().map_err(|error| self.opening(redb::Error::Io(error)))?.len();
+        let inner = FileBackend::new(file.try_clone().map_err(|error| self.opening(redb::Error::Io(error)))?)
+            .map_err(|error| self.opening(error.into()))?;
+        let backend = Reserving { inner, file };
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        let database = builder.create_with_backend(backend).map_err(|error| {
+            if length == 0 {
+                // Not even an empty database was made; what is left of it must not stand in the way.
+                let _ = std::fs::remove_file(&self.path);
+            }
+            self.opening(error.into())
+        })?;
+        match read_meta(&database, "format").map_err(|error| self.opening(error))? {
+            0 | FORMAT => Ok(database),
+            found => Err(Error::Format { path: self.path.clone(), found, known: FORMAT }),
+        }
+    }
+
+    fn load(&self, database: &Database) -> Result<Content, Error> {
+        read_content(database).map_err(|error| self.opening(error))
+    }
+
+    fn opening(&self, error: redb::Error) -> Error {
+        let path = self.path.clone();
+        if is_full(&error) { Error::Full { path } } else { Error::Open { path, source: Arc::new(error) } }
+    }
+}
+
+fn lock<F: FnOnce(io::Error) -> Error>(path: &Path, failed: impl Fn(&Path) -> F) -> Result<File, Error> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed(path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let _ = file.read_to_string(&mut pid);
+            let holder = pid.trim().parse::<u32>().map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+            return Err(Error::InUse { path: path.to_owned(), holder });
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(path)(error)),
+    }
+    // Only a help for whoever finds it locked, so a disk without room for it is no reason to stop.
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+fn transact(
+    database: &Database,
+    changes: &BTreeMap<Arc<str>, Option<Stored>>,
+    sequence: u64,
+    epoch: u64,
+) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut records = transaction.open_table(RECORDS)?;
+        for (key, stored) in changes {
+            match stored {
+                Some(stored) => records.insert(&**key, &*encode(key, stored))?,
+                None => records.remove(&**key)?,
+            };
+        }
+        let mut meta = transaction.open_table(META)?;
+        meta.insert("format", FORMAT)?;
+        meta.insert("sequence", sequence)?;
+        meta.insert("epoch", epoch)?;
+    }
+    // Durability is `Immediate` unless asked otherwise: this returns after the fsync.
+    transaction.commit()?;
+    Ok(())
+}
+
+fn read_content(database: &Database) -> Result<Content, redb::Error> {
+    let mut content = Content {
+        records: BTreeMap::new(),
+        sequence: read_meta(database, "sequence")?,
+        epoch: read_meta(database, "epoch")?,
+    };
+    let transaction = database.begin_read()?;
+    let records = match transaction.open_table(RECORDS) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(content),
+        records => records?,
+    };
+    for entry in records.iter()? {
+        let (key, value) = entry?;
+        content.records.insert(key.value().into(), decode(key.value(), value.value()));
+    }
+    Ok(content)
+}
+
+/// A number of the `meta` table; 0 in a new file.
+fn read_meta(database: &Database, name: &str) -> Result<u64, redb::Error> {
+    let transaction = database.begin_read()?;
+    match transaction.open_table(META) {
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(0),
+        meta => Ok(meta?.get(name)?.map_or(0, |value| value.value())),
+    }
+}
+
+fn encode(key: &str, stored: &Stored) -> Vec<u8> {
+    // A record that came back damaged is never part of a change.
+    let json = stored.json.as_deref().unwrap_or_default();
+    let version = stored.version.0.to_le_bytes();
+    [&version[..], &check(key, &version, json), json].concat()
+}
+
+fn decode(key: &str, value: &[u8]) -> Stored {
+    let whole = value.split_at_checked(VERSION_BYTES).and_then(|(version, rest)| {
+        let (found, json) = rest.split_at_checked(CHECK_BYTES)?;
+        Some((<[u8; VERSION_BYTES]>::try_from(version).ok()?, found, json))
+    });
+    let Some((version, found, json)) = whole else {
+        return Stored { version: Version(0), json: Err("it is too short") };
+    };
+    let json = if check(key, &version, json) == found { Ok(json.into()) } else { Err("its checksum is wrong") };
+    Stored { version: Version(u64::from_le_bytes(version)), json }
+}
+
+fn check(key: &str, version: &[u8; VERSION_BYTES], json: &[u8]) -> [u8; CHECK_BYTES] {
+    let digest = Sha256::new().chain_update(key).chain_update([0]).chain_update(version).chain_update(json).finalize();
+    let mut short = [0; CHECK_BYTES];
+    short.copy_from_slice(&digest[..CHECK_BYTES]);
+    short
+}
+
+fn is_full(error: &redb::Error) -> bool {
+    // The quota of a user or project is a full disk too.
+    matches!(error, redb::Error::Io(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+}
+
+/// A file whose growth is reserved in the file system.
+#[derive(Debug)]
+struct Reserving {
+    inner: FileBackend,
+    file: File,
+}
+
+/// Everything is the inner backend's but [`StorageBackend::set_len`]. Locks are not taken, because
+/// the store's lock file is held over the whole time.
+impl StorageBackend for Reserving {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let now = self.inner.len()?;
+        if len > now {
+            match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), now, len - now) {
+                // It reserves and sets the length; where the file system cannot, the length must do.
+                Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.inner.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.inner.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.inner.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.inner.close()
+    }
+}

@@ -1,0 +1,321 @@
+//! Collecting what nobody needs, checking what everybody has.
+//!
+//! Collection runs while the registry serves, in three steps that each leave a true state:
+//! 1. images without tag, pin, index or subject, if the policy gives them an end;
+//! 2. links without an image, and blobs without a link, both untouched for the grace period;
+//! 3. files that no row names (a kill between rename and row, or between row and unlink).
+//!
+//! The grace period is what makes it safe beside pushes: a client that saw a blob a moment ago
+//! (HEAD, mount, upload) has that long to push the manifest that keeps it. Touches live in memory
+//! and count from the start of the process, so a restart only makes the collector more patient.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::time::{Duration, SystemTime};
+
+use redb::ReadableTable;
+use slipway_model::id::Digest;
+
+use super::blobs::{hash_file, unlink};
+use super::manifests::{children, remove_manifest};
+use super::{Registry, db, lock, now_ms};
+use crate::digest::Hasher;
+use crate::error::Error;
+use crate::{Repository, Result};
+
+/// Rows changed in one transaction, so that a push waits for a short one at most.
+const BATCH: usize = 64;
+
+/// What may be collected.
+#[derive(Debug, Clone)]
+pub struct CollectPolicy {
+    /// How long a blob that no image uses is kept after somebody last asked for it.
+    pub blob_grace: Duration,
+    /// How long an image that nothing points to (no tag, pin, index or subject) is kept; forever
+    /// if `None`.
+    pub untagged_grace: Option<Duration>,
+}
+
+impl Default for CollectPolicy {
+    fn default() -> Self {
+        Self { blob_grace: Duration::from_secs(3600), untagged_grace: None }
+    }
+}
+
+/// What a collection removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Images.
+    pub manifests: usize,
+    /// Rights of a repository to a blob.
+    pub links: usize,
+    /// Blobs.
+    pub blobs: usize,
+    /// Bytes of those blobs.
+    pub bytes: u64,
+    /// Files that no row named.
+    pub strays: usize,
+}
+
+impl Registry {
+    /// Removes what the policy allows. May run at any time, beside anything.
+    pub fn collect(&self, policy: &CollectPolicy) -> Result<Collected> {
+        self.drop_idle_uploads();
+        let mut collected = Collected::default();
+        if let Some(grace) = policy.untagged_grace {
+            collected.manifests = self.collect_manifests(grace)?;
+        }
+        collected.links = self.collect_links(policy.blob_grace)?;
+        (collected.blobs, collected.bytes) = self.collect_blobs(policy.blob_grace)?;
+        collected.strays = self.collect_strays(policy.blob_grace)?;
+        let old = now_ms().saturating_sub(policy.blob_grace.as_millis() as u64);
+        lock(&self.shared.touches).retain(|_, touched| *touched > old);
+        Ok(collected)
+    }
+
+    fn is_old(&self, digest: &str, touched: u64, grace: Duration) -> bool {
+        self.last_touched(digest, touched).saturating_add(grace.as_millis() as u64) <= now_ms()
+    }
+
+    fn collect_manifests(&self, grace: Duration) -> Result<usize> {
+        let mut collected = 0;
+        for repository in self.repositories()? {
+            // One repository in one transaction: what points to an image cannot change meanwhile.
+            collected += self.shared.db.write(|tx| {
+                let name = repository.as_str();
+                let kept = pointed_to(tx, name)?;
+                let mut doomed = Vec::new();
+                for row in tx.open_table(db::MANIFESTS)?.range((name, "")..)? {
+                    let (key, value) = row?;
+                    let (owner, digest) = key.value();
+                    if owner != name || doomed.len() >= BATCH {
+                        break;
+                    }
+                    if !kept.contains(digest) && self.is_old(digest, value.value().2, grace) {
+                        doomed.push(digest.to_owned());
+                    }
+                }
+                for digest in &doomed {
+                    remove_manifest(tx, name, digest)?;
+                }
+                Ok(doomed.len())
+            })?;
+        }
+        Ok(collected)
+    }
+
+    fn collect_links(&self, grace: Duration) -> Result<usize> {
+        let candidates: Vec<(String, String)> = self.shared.db.read(|tx| {
+            let mut found = Vec::new();
+            for row in tx.open_table(db::LINKS)?.iter()? {
+                let (key, value) = row?;
+                let ((repository, digest), (refs, touched)) = (key.value(), value.value());
+                if refs == 0 && self.is_old(digest, touched, grace) {
+                    found.push((repository.to_owned(), digest.to_owned()));
+                }
+            }
+            Ok(found)
+        })?;
+        let mut collected = 0;
+        for batch in candidates.chunks(BATCH) {
+            collected += self.shared.db.write(|tx| {
+                let mut links = tx.open_table(db::LINKS)?;
+                let mut removed = 0;
+                for (repository, digest) in batch {
+                    let key = (repository.as_str(), digest.as_str());
+                    // Asked again: a push may have come between.
+                    let now = links.get(key)?.map(|row| row.value());
+                    if now.is_some_and(|(refs, touched)| refs == 0 && self.is_old(digest, touched, grace)) {
+                        links.remove(key)?;
+                        unlink(tx, digest)?;
+                        removed += 1;
+                    }
+                }
+                Ok(removed)
+            })?;
+        }
+        Ok(collected)
+    }
+
+    fn collect_blobs(&self, grace: Duration) -> Result<(usize, u64)> {
+        let mut by_stripe: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
+        self.shared.db.read(|tx| {
+            for row in tx.open_table(db::BLOBS)?.iter()? {
+                let (key, value) = row?;
+                let (_, links, touched) = value.value();
+                if links == 0 && self.is_old(key.value(), touched, grace) {
+                    by_first_digits(&mut by_stripe, key.value());
+                }
+            }
+            Ok(())
+        })?;
+        let (mut count, mut bytes) = (0, 0);
+        for digest_batch in by_stripe.values().flat_map(|digests| digests.chunks(BATCH)) {
+            let _lock = self.lock_digest(&digest_batch[0]);
+            let removed = self.shared.db.write(|tx| {
+                let mut blobs = tx.open_table(db::BLOBS)?;
+                let mut removed = Vec::new();
+                for digest in digest_batch {
+                    let now = blobs.get(digest.as_str())?.map(|row| row.value());
+                    if let Some((size, 0, touched)) = now
+                        && self.is_old(digest.as_str(), touched, grace)
+                    {
+                        blobs.remove(digest.as_str())?;
+                        removed.push((digest, size));
+                    }
+                }
+                Ok(removed)
+            })?;
+            for (digest, size) in removed {
+                let path = self.blob_path(digest);
+                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                (count, bytes) = (count + 1, bytes + size);
+            }
+        }
+        Ok((count, bytes))
+    }
+
+    fn collect_strays(&self, grace: Duration) -> Result<usize> {
+        let mut collected = 0;
+        for digest in self.files()? {
+            if self.blob_size(&digest)?.is_some() {
+                continue;
+            }
+            let _lock = self.lock_digest(&digest);
+            let path = self.blob_path(&digest);
+            let age = path.metadata().and_then(|meta| meta.modified()).ok();
+            let age = age.and_then(|modified| SystemTime::now().duration_since(modified).ok());
+            if self.blob_size(&digest)?.is_none() && age.is_some_and(|age| age >= grace) {
+                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                collected += 1;
+            }
+        }
+        Ok(collected)
+    }
+
+    /// The digests of all files below `blobs/`.
+    fn files(&self) -> Result<Vec<Digest>> {
+        let mut found = Vec::new();
+        let blobs = self.shared.root.join("blobs");
+        for algorithm in list(&blobs)? {
+            for fan in list(&algorithm)? {
+                for file in list(&fan)? {
+                    let name = |path: &std::path::Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+                    if let (Some(algorithm), Some(hex)) = (name(&algorithm), name(&file)) {
+                        found.extend(format!("{algorithm}:{hex}").parse::<Digest>());
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads a blob and compares it with its digest. A damaged one is set aside, so that it is
+    /// refused by name and can be sent again (F52).
+    pub fn verify(&self, digest: &Digest) -> Result<()> {
+        let path = self.blob_path(digest);
+        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+        let actual = hash_file(&mut file, Hasher::like(digest)).map_err(Error::io("read", &path))?;
+        if actual == *digest {
+            return Ok(());
+        }
+        self.quarantine(digest)?;
+        Err(Error::Corrupt { digest: digest.clone() })
+    }
+
+    /// Moves a damaged blob out of the way. Images that use it stay, and say which blob they miss
+    /// until it is uploaded again.
+    pub(crate) fn quarantine(&self, digest: &Digest) -> Result<()> {
+        let _lock = self.lock_digest(digest);
+        let from = self.blob_path(digest);
+        let to = self.shared.root.join("quarantine").join(digest.as_str().replace(':', "-"));
+        tracing::error!(blob.digest = %digest, "stored blob is damaged, moving it to quarantine");
+        match fs::rename(&from, &to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("move", &from)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every digest that is stored, for a scrub to walk over at its own pace.
+    pub fn blob_digests(&self) -> Result<Vec<Digest>> {
+        self.shared.db.read(|tx| {
+            let mut found = Vec::new();
+            for row in tx.open_table(db::BLOBS)?.iter()? {
+                found.extend(row?.0.value().parse::<Digest>());
+            }
+            Ok(found)
+        })
+    }
+
+    /// Bytes that a repository's images and uploads can reach, each blob counted once.
+    pub fn repository_bytes(&self, repository: &Repository) -> Result<u64> {
+        let name = repository.as_str();
+        self.shared.db.read(|tx| {
+            let blobs = tx.open_table(db::BLOBS)?;
+            let mut bytes = 0;
+            for row in tx.open_table(db::LINKS)?.range((name, "")..)? {
+                let (key, _) = row?;
+                let (owner, digest) = key.value();
+                if owner != name {
+                    break;
+                }
+                bytes += blobs.get(digest)?.map_or(0, |row| row.value().0);
+            }
+            Ok(bytes)
+        })
+    }
+}
+
+/// Blobs whose digests begin alike share a lock, and so a transaction.
+fn by_first_digits(groups: &mut BTreeMap<String, Vec<Digest>>, digest: &str) {
+    if let Ok(digest) = digest.parse::<Digest>() {
+        groups.entry(digest.hex()[..2].to_owned()).or_default().push(digest);
+    }
+}
+
+fn list(folder: &std::path::Path) -> Result<Vec<std::path::PathBuf>> {
+    let entries = fs::read_dir(folder).map_err(Error::io("list", folder))?;
+    entries.map(|entry| Ok(entry.map_err(Error::io("list", folder))?.path())).collect()
+}
+
+/// The digests of a repository that a tag, a pin, an index or a living subject points to.
+fn pointed_to(tx: &redb::WriteTransaction, repository: &str) -> Result<BTreeSet<String>> {
+    let mut kept = BTreeSet::new();
+    for row in tx.open_table(db::TAGS)?.range((repository, "")..)? {
+        let (key, digest) = row?;
+        if key.value().0 != repository {
+            break;
+        }
+        kept.insert(digest.value().to_owned());
+    }
+    for row in tx.open_table(db::PINS)?.range((repository, "", "")..)? {
+        let (key, _) = row?;
+        if key.value().0 != repository {
+            break;
+        }
+        kept.insert(key.value().1.to_owned());
+    }
+    let manifests = tx.open_table(db::MANIFESTS)?;
+    let mut referring = Vec::new();
+    for row in tx.open_table(db::REFERRERS)?.range((repository, "", "")..)? {
+        let (key, _) = row?;
+        let (owner, subject, referrer) = key.value();
+        if owner != repository {
+            break;
+        }
+        referring.push((subject.to_owned(), referrer.to_owned()));
+    }
+    // An index keeps its images, a subject its referrers, and either may be kept by the other.
+    loop {
+        let mut more = BTreeSet::new();
+        for digest in &kept {
+            more.extend(children(&manifests, repository, digest)?);
+        }
+        more.extend(referring.iter().filter(|(subject, _)| kept.contains(subject)).map(|(_, referrer)| referrer.clone()));
+        let before = kept.len();
+        kept.extend(more);
+        if kept.len() == before {
+            return Ok(kept);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The rows of the registry, and the one way to read and change them.
+//!
+//! After a failed write redb refuses everything until it is opened again. A disk that was full for
+//! a minute must not cost a restart, so the next operation opens it again.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
+
+use crate::Result;
+use crate::error::Error;
+
+/// Digest → (size, links to it, last touched in ms).
+pub(super) const BLOBS: TableDefinition<&str, (u64, u64, u64)> = TableDefinition::new("blobs");
+/// (repository, digest) → (manifests there that use it, last touched in ms).
+pub(super) const LINKS: TableDefinition<(&str, &str), (u64, u64)> = TableDefinition::new("links");
+/// (repository, digest) → (media type, text, last touched in ms).
+pub(super) const MANIFESTS: TableDefinition<(&str, &str), (&str, &[u8], u64)> = TableDefinition::new("manifests");
+/// (repository, tag) → digest.
+pub(super) const TAGS: TableDefinition<(&str, &str), &str> = TableDefinition::new("tags");
+/// (repository, subject, digest of the manifest that names it) → descriptor for the referrers list.
+pub(super) const REFERRERS: TableDefinition<(&str, &str, &str), &[u8]> = TableDefinition::new("referrers");
+/// (repository, digest, why).
+pub(super) const PINS: TableDefinition<(&str, &str, &str), ()> = TableDefinition::new("pins");
+/// Repository → first seen in ms.
+pub(super) const REPOSITORIES: TableDefinition<&str, u64> = TableDefinition::new("repositories");
+
+/// The rows are small and the kernel caches the file too; redb's default of 1 GiB is not for a
+/// daemon that should rest at a few megabytes.
+const CACHE_BYTES: usize = 4 << 20;
+
+pub(super) struct Db {
+    path: PathBuf,
+    /// Empty only between a failure and the next successful opening.
+    open: RwLock<Option<Database>>,
+    failed: AtomicBool,
+}
+
+impl Db {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let db = Self { path: path.to_owned(), open: RwLock::new(Some(open(path)?)), failed: AtomicBool::new(false) };
+        db.write(|tx| {
+            // Tables exist from here on, so that reading never has to ask.
+            tx.open_table(BLOBS)?;
+            tx.open_table(LINKS)?;
+            tx.open_table(MANIFESTS)?;
+            tx.open_table(TAGS)?;
+            tx.open_table(REFERRERS)?;
+            tx.open_table(PINS)?;
+            tx.open_table(REPOSITORIES)?;
+            Ok(())
+        })?;
+        Ok(db)
+    }
+
+    /// Runs `read` on a snapshot.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T>) -> Result<T> {
+        self.reopen_after_failure()?;
+        let guard = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let db = guard.as_ref().ok_or(redb::StorageError::PreviousIo)?;
+        self.watch(read(&db.begin_read()?))
+    }
+
+    /// Runs `change` in a transaction that is durable when this returns; an error undoes it all.
+    pub(super) fn write<T>(&self, change: impl FnOnce(&WriteTransaction) -> Result<T>) -> Result<T> {
+        self.reopen_after_failure()?;
+        let guard = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let db = guard.as_ref().ok_or(redb::StorageError::PreviousIo)?;
+        let run = || {
+            let tx = db.begin_write()?;
+            let value = change(&tx)?;
+            tx.commit()?;
+            Ok(value)
+        };
+        self.watch(run())
+    }
+
+    fn watch<T>(&self, result: Result<T>) -> Result<T> {
+        if let Err(Error::Database(error)) = &result
+            && matches!(error.as_ref(), redb::Error::Io(_) | redb::Error::PreviousIo)
+        {
+            self.failed.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    fn reopen_after_failure(&self) -> Result<()> {
+        if !self.failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut guard = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        if self.failed.load(Ordering::Acquire) {
+            // The old one holds the file's lock, so it goes first.
+            drop(guard.take());
+            *guard = Some(open(&self.path)?);
+            self.failed.store(false, Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> Result<Database> {
+    Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path)?)
+}

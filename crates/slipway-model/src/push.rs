@@ -87,6 +87,14 @@ pub enum BuildState {
     },
 }
 
+impl Build {
+    /// Where a build's output lies below the directory of build logs. The builder writes it, and
+    /// the git endpoint and the API follow it.
+    pub fn log_path(environment: &EnvironmentPath, number: BuildNumber) -> String {
+        format!("{environment}/{number}.log")
+    }
+}
+
 impl BuildState {
     /// True when nothing more will happen.
     pub fn is_final(&self) -> bool {

@@ -187,3 +187,28 @@ pub struct Invitation {
     /// From then on it is refused.
     pub expires_at: Timestamp,
 }
+
+/// An offer to the first operator: exists from the first start until somebody has claimed the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Hexadecimal SHA-256 of the one-time token that was printed.
+    pub secret_hash: String,
+    /// When it was printed.
+    pub created_at: Timestamp,
+}
+
+/// Which [`Tenant::index`] is given next. A record of its own, because the index of a deleted tenant
+/// is not given again: its user ids may still own files on some node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TenantIndexes {
+    /// The next one.
+    pub next: u32,
+}
+
+/// Tells one master key from another, so that a server that is given the wrong key file refuses to
+/// start instead of failing at the first secret (N99).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MasterKeyCheck {
+    /// Derived from the key, and of no help in finding it.
+    pub key_id: String,
+}

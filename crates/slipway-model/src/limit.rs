@@ -68,3 +68,32 @@ pub const API_BODY_BYTES_MAX: usize = 1 << 20;
 pub const TOKEN_LIFE_DEFAULT: Span = Span::from_secs(90 * 86_400);
 /// How long an invitation can be accepted.
 pub const INVITATION_LIFE: Span = Span::from_secs(7 * 86_400);
+
+/// Highest index of a tenant: the user ids of the next one would reach the end of 32 bits.
+pub const TENANT_INDEX_MAX: u32 = 61_438;
+/// Tenants that one user has made; operators have no such limit.
+pub const TENANTS_PER_USER_MAX: usize = 20;
+/// Projects of one tenant.
+pub const PROJECTS_MAX: usize = 500;
+/// Environments of one project. All of a project is deleted in one batch.
+pub const ENVIRONMENTS_MAX: usize = 20;
+/// Own domains of one environment.
+pub const DOMAINS_MAX: usize = 50;
+/// Services of one environment whose scale is set.
+pub const SCALED_SERVICES_MAX: usize = 50;
+/// Members of one tenant, and invitations that wait.
+pub const MEMBERS_MAX: usize = 500;
+/// SSH keys of one user.
+pub const KEYS_PER_USER_MAX: usize = 50;
+/// Tokens of one user that have not expired. A login makes one.
+pub const TOKENS_PER_USER_MAX: usize = 200;
+/// Longest life of a token.
+pub const TOKEN_LIFE_MAX: Span = Span::from_secs(366 * 86_400);
+/// An unproven claim of a domain stands this long; then another tenant may claim it.
+pub const DOMAIN_PROOF_TIME: Span = Span::from_secs(86_400);
+/// Shortest password, in characters.
+pub const PASSWORD_CHARS_MIN: usize = 10;
+/// Longest password: more than any pass phrase, little enough to hash (N12).
+pub const PASSWORD_BYTES_MAX: usize = 1024;
+/// Requests of one environment that wait for the leader: releases, runs.
+pub const REQUESTS_MAX: usize = 100;

@@ -2,7 +2,7 @@
 //!
 //! | records | written by |
 //! |---|---|
-//! | users, keys, tokens, tenants, members, invitations, projects, environments, own domains, release and run requests, build cancellations | the API |
+//! | the claim, the master key's check, users, keys, tokens, tenants and their indexes, members, invitations, projects, environments, own domains, release and run requests, build cancellations | the API |
 //! | pushes | the git endpoint |
 //! | builds | the builder |
 //! | environment status, releases, deployments, assignments, nodes, platform host names | the leader |
@@ -12,7 +12,9 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::account::{Invitation, Member, SshKey, Tenant, Token, User};
+use crate::account::{
+    Claim, Invitation, MasterKeyCheck, Member, SshKey, Tenant, TenantIndexes, Token, User,
+};
 use crate::deployment::Deployment;
 use crate::id::{BuildNumber, DeploymentNumber, InstanceId, InvitationId, KeyFingerprint, ReleaseNumber, TokenId};
 use crate::instance::{Assignments, Node, RunRequest};
@@ -49,6 +51,9 @@ macro_rules! record {
     };
 }
 
+record!(Claim, (), "/claim/", |_k| "first", |_r| &());
+record!(MasterKeyCheck, (), "/master-key/", |_k| "check", |_r| &());
+record!(TenantIndexes, (), "/tenant-indexes/", |_k| "next", |_r| &());
 record!(User, UserName, "/users/", |k| k, |r| &r.name);
 // The fingerprint's base64 may contain '/', which would look like a level.
 record!(SshKey, KeyFingerprint, "/keys/", |k| k.as_str().replace('/', "_"), |r| &r.fingerprint);

@@ -1,1 +1,42 @@
-//! See the crate's description; being written.
+//! The decisions: time and state in, actions out.
+//!
+//! Nothing here awaits, reads a clock, draws a random number or does I/O. The leader holds one
+//! [`view::EnvironmentView`] for each environment and one [`cluster::Cluster`]; on every change it
+//! asks [`intake::next`] whether somebody wants a new release, and [`environment::plan`] what to do so
+//! that the environment comes nearer to what is asked. Both answer with [`action::Action`]s that leave
+//! the executor nothing to choose: it stores them, applies them to the view with the same function
+//! that the simulator uses, and then tells nodes and routers.
+//!
+//! Read in this order: [`policy`] (every number), [`cluster`] (what there is), [`view`] and [`action`]
+//! (the words), [`environment`] (the one function that decides), and then its parts: [`rollout`]
+//! (MA-48…51), [`backoff`] (MA-56), [`victim`] (MA-58), [`placement`] with [`constraint`] and
+//! [`attribute`] (MA-35…41, MA-17), [`intake`] and [`retention`] (from records to releases).
+
+pub mod policy;
+
+pub mod cluster;
+
+pub mod view;
+
+pub mod action;
+
+pub mod environment;
+
+pub mod rollout;
+
+pub mod backoff;
+
+pub mod victim;
+
+pub mod placement;
+
+pub mod constraint;
+
+pub mod attribute;
+
+pub mod intake;
+
+pub mod retention;
+
+#[cfg(test)]
+mod simulator;

@@ -1,0 +1,396 @@
+//! The one function that decides about an environment.
+//!
+//! [`plan`] looks at everything, takes no step twice and may be called at any time: what it does not
+//! say is right as it is. Its parts run in the order of this file's `plan`: what has ended is
+//! removed, then the deployment's state says which release each service should run ([`deployment`]),
+//! the copies of each service are brought nearer to that ([`services`]), and last, instances that the
+//! routers have let go of are stopped. The order in which an old instance is replaced is therefore:
+//! the new one is healthy; every router sends it requests; the old one is out of the table; every
+//! router has let go of it; it is told to stop.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use slipway_model::deployment::{DeploymentEvent, DeploymentState};
+use slipway_model::id::{DeploymentNumber, InstanceId, ReleaseNumber};
+use slipway_model::instance::{Assignment, Exit, ExitReason, Goal, InstanceRole, InstanceState};
+use slipway_model::name::ServiceName;
+use slipway_model::unit::Timestamp;
+
+use crate::action::Action;
+use crate::backoff::Launches;
+use crate::cluster::{Cluster, Contact};
+use crate::placement::{Ask, Refusal, Room, Rules, needs};
+use crate::policy::Policy;
+use crate::victim::Condition;
+use crate::view::{EnvironmentView, Observed, Traffic};
+
+mod deployment;
+mod services;
+
+pub use deployment::rollout_time;
+
+/// What to do now, and when to look again if nothing happens before.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    /// To be stored in one batch, in this order.
+    pub actions: Vec<Action>,
+    /// Instances that must be in no route from now on, though they run; replaces the last plan's.
+    pub retiring: BTreeSet<InstanceId>,
+    /// What should run and does not.
+    pub waiting: Vec<Waiting>,
+    /// The next point in time that matters.
+    pub next: Option<Timestamp>,
+}
+
+/// Instances that are asked for and cannot be started now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    /// Of which service; `None` for a release command or a one-off run.
+    pub service: Option<ServiceName>,
+    /// How many.
+    pub count: u32,
+    /// Why.
+    pub why: WaitReason,
+}
+
+/// Why an instance is not started.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WaitReason {
+    /// No node takes it.
+    NoRoom(Refusal),
+    /// It failed before.
+    BackOff {
+        /// When it is tried again.
+        until: Timestamp,
+        /// How often it failed.
+        failures: u32,
+    },
+}
+
+impl std::fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            WaitReason::NoRoom(refusal) => refusal.fmt(f),
+            WaitReason::BackOff { until, failures } => write!(f, "held back until {until} after {failures} failures"),
+        }
+    }
+}
+
+/// Decides what to do in one environment. `ids` gives instance ids that were never used.
+pub fn plan(
+    view: &EnvironmentView,
+    cluster: &Cluster,
+    policy: &Policy,
+    now: Timestamp,
+    ids: &mut dyn FnMut() -> InstanceId,
+) -> Plan {
+    let mut planner = Planner::new(view, cluster, policy, now, ids);
+    planner.remove_ended();
+    planner.leave_lost_nodes();
+    planner.begin_deployment_step();
+    planner.plan_services();
+    planner.plan_one_offs();
+    planner.stop_retired();
+    planner.end_deployment_step();
+    planner.forget_deleted();
+    planner.plan
+}
+
+struct Planner<'a> {
+    view: &'a EnvironmentView,
+    cluster: &'a Cluster,
+    policy: &'a Policy,
+    now: Timestamp,
+    ids: &'a mut dyn FnMut() -> InstanceId,
+    room: Room<'a>,
+    instances: Vec<Instance<'a>>,
+    /// As this plan leaves it.
+    launches: BTreeMap<(ServiceName, ReleaseNumber), Launches>,
+    deployment: Option<Current>,
+    /// How the release command ended, if it did so just now.
+    command_end: Option<Option<Exit>>,
+    /// Whether every service of the aim serves in full and nothing else does.
+    is_reached: bool,
+    /// `web 1/2 healthy` of each service that does not serve in full.
+    missing: Vec<String>,
+    plan: Plan,
+}
+
+/// The deployment under way, as this plan leaves it.
+struct Current {
+    number: DeploymentNumber,
+    from: Option<ReleaseNumber>,
+    to: ReleaseNumber,
+    state: DeploymentState,
+}
+
+/// An assignment with what is known of it.
+struct Instance<'a> {
+    assignment: &'a Assignment,
+    observed: Observed<'a>,
+    traffic: Option<Traffic>,
+    goal: Goal,
+    is_retiring: bool,
+    is_lost: bool,
+}
+
+impl Instance<'_> {
+    fn should_run(&self) -> bool {
+        self.goal == Goal::Run
+    }
+
+    fn is_healthy(&self) -> bool {
+        matches!(self.observed, Observed::As(InstanceState::Healthy))
+    }
+
+    fn condition(&self, cluster: &Cluster) -> Condition {
+        match self.observed {
+            _ if cluster.contact(&self.assignment.node) != Contact::Reachable => Condition::Unreachable,
+            Observed::Unknown => Condition::Unreachable,
+            Observed::Absent | Observed::As(InstanceState::Preparing) => Condition::Staging,
+            Observed::As(InstanceState::Starting) => Condition::Starting,
+            Observed::As(InstanceState::Healthy) => Condition::Healthy,
+            Observed::As(
+                InstanceState::Unhealthy { .. } | InstanceState::Stopping | InstanceState::Ended { .. },
+            ) => Condition::Unhealthy,
+        }
+    }
+
+    /// True when no router begins another request with it.
+    fn is_out(&self) -> bool {
+        !self.should_run()
+            || self.is_retiring && matches!(self.traffic, None | Some(Traffic::Draining { .. }))
+    }
+}
+
+impl<'a> Planner<'a> {
+    fn new(
+        view: &'a EnvironmentView,
+        cluster: &'a Cluster,
+        policy: &'a Policy,
+        now: Timestamp,
+        ids: &'a mut dyn FnMut() -> InstanceId,
+    ) -> Self {
+        let instance = |assignment: &'a Assignment| Instance {
+            assignment,
+            observed: view.observed(assignment, cluster),
+            traffic: view.traffic.get(&assignment.instance).copied(),
+            goal: assignment.goal,
+            is_retiring: false,
+            is_lost: cluster.is_lost(&assignment.node, policy, now),
+        };
+        let current = view.deployment().map(|deployment| Current {
+            number: deployment.number,
+            from: deployment.from,
+            to: deployment.to,
+            state: deployment.state.clone(),
+        });
+        Self {
+            view,
+            cluster,
+            policy,
+            now,
+            ids,
+            room: Room::of(cluster),
+            instances: view.assignments.iter().map(instance).collect(),
+            launches: view.launches.clone(),
+            deployment: current,
+            command_end: None,
+            is_reached: true,
+            missing: Vec::new(),
+            plan: Plan::default(),
+        }
+    }
+
+    /// Removes what has ended, and remembers what that says about its release.
+    fn remove_ended(&mut self) {
+        let mut instances = std::mem::take(&mut self.instances);
+        instances.retain(|instance| {
+            let exit = match instance.observed {
+                Observed::As(InstanceState::Ended { exit }) => Some(exit.clone()),
+                // An agent stops whatever is not on its list, so there is nothing to wait for.
+                Observed::Absent if instance.goal == Goal::Stop => None,
+                Observed::Unknown | Observed::Absent | Observed::As(_) => return true,
+            };
+            self.note_end(instance, exit.as_ref());
+            self.plan.actions.push(Action::Remove { instance: instance.assignment.instance.clone(), exit });
+            false
+        });
+        self.instances = instances;
+    }
+
+    fn note_end(&mut self, instance: &Instance<'_>, exit: Option<&Exit>) {
+        let Assignment { instance: id, role, release, .. } = instance.assignment;
+        match role {
+            InstanceRole::Service { service } => {
+                // MA-56: what we asked for does not count.
+                let Some(exit) = exit.filter(|_| instance.should_run()) else { return };
+                let key = (service.clone(), *release);
+                let launches = Launches::after(self.launches.get(&key), exit, self.policy, self.now);
+                let failures = launches.failures;
+                self.set_launches(key, Some(launches));
+                let is_new = self.deployment.as_ref().is_some_and(|d| d.to == *release);
+                if is_new && exit.reason != ExitReason::Lost {
+                    self.tell(times(&format!("{service} {}", exit.reason), failures));
+                }
+            }
+            InstanceRole::ReleaseCommand => {
+                if self.awaited_command().as_ref() == Some(id) {
+                    self.command_end = Some(exit.cloned());
+                }
+            }
+            InstanceRole::OneOff { .. } => {}
+        }
+    }
+
+    fn awaited_command(&self) -> Option<InstanceId> {
+        match &self.deployment.as_ref()?.state {
+            DeploymentState::ReleaseCommand { instance, .. } => Some(instance.clone()),
+            _ => None,
+        }
+    }
+
+    /// What is on a lost node counts no longer, and is stopped should the node come back (MA-59).
+    fn leave_lost_nodes(&mut self) {
+        let awaited = self.awaited_command();
+        for instance in &mut self.instances {
+            let lost_at = self.cluster.lost_at(&instance.assignment.node, self.policy);
+            if let Some(lost_at) = lost_at.filter(|at| *at > self.now) {
+                earlier(&mut self.plan.next, lost_at);
+            }
+            if !instance.is_lost || !instance.should_run() {
+                continue;
+            }
+            instance.goal = Goal::Stop;
+            let id = instance.assignment.instance.clone();
+            if awaited.as_ref() == Some(&id) {
+                self.command_end = Some(Some(Exit { reason: ExitReason::Lost, tail: Vec::new() }));
+            }
+            self.plan.actions.push(Action::Stop { instance: id, why: "its node is lost" });
+        }
+    }
+
+    /// One-off runs that somebody asked for, and release commands that nobody waits for any more.
+    fn plan_one_offs(&mut self) {
+        let is_deleted = self.view.wanted.is_none();
+        let awaited = self.awaited_command();
+        for instance in &mut self.instances {
+            let Assignment { instance: id, role, .. } = instance.assignment;
+            let is_unwanted = match role {
+                InstanceRole::Service { .. } => false,
+                InstanceRole::ReleaseCommand => awaited.as_ref() != Some(id),
+                InstanceRole::OneOff { .. } => is_deleted,
+            };
+            if is_unwanted && instance.should_run() {
+                instance.goal = Goal::Stop;
+                self.plan.actions.push(Action::Stop { instance: id.clone(), why: "nobody waits for it" });
+            }
+        }
+        for (id, run) in &self.view.runs {
+            let role = InstanceRole::OneOff { command: run.command.clone(), tty: run.tty };
+            let gives_up_at = run.created_at.plus(self.policy.run_wait);
+            let live = self.view.live().filter(|_| !is_deleted);
+            let refused = match live.map(|live| self.assign_once(id, role, live)) {
+                None => Some("there is no live release".to_owned()),
+                Some(Ok(())) => None,
+                Some(Err(refusal)) if self.now >= gives_up_at => Some(refusal.to_string()),
+                Some(Err(refusal)) => {
+                    earlier(&mut self.plan.next, gives_up_at);
+                    let why = WaitReason::NoRoom(refusal);
+                    self.plan.waiting.push(Waiting { service: None, count: 1, why });
+                    continue;
+                }
+            };
+            self.plan.actions.push(Action::CloseRun { instance: id.clone(), refused });
+        }
+    }
+
+    /// Assigns an instance that runs once.
+    fn assign_once(&mut self, id: &InstanceId, role: InstanceRole, release: ReleaseNumber) -> Result<(), Refusal> {
+        let need = needs(self.view.releases.get(&release), &role);
+        let rules = Rules::default();
+        let mut ask = Ask::new(self.cluster, need, &rules, 1, &[]);
+        let node = self.room.place(&mut ask)?;
+        self.plan.actions.push(Action::Assign(Assignment {
+            instance: id.clone(),
+            role,
+            release,
+            restart_generation: self.view.status_or_new().restart_generation,
+            node,
+            goal: Goal::Run,
+            created_at: self.now,
+        }));
+        Ok(())
+    }
+
+    /// Stops what was taken out of the routes, once the routers have let go of it.
+    fn stop_retired(&mut self) {
+        for instance in &mut self.instances {
+            if !instance.is_retiring || !instance.should_run() {
+                continue;
+            }
+            let may_stop = match instance.traffic {
+                None => true,
+                // The executor publishes a table without it, and asks again.
+                Some(Traffic::Entering { .. } | Traffic::In) => false,
+                Some(Traffic::Leaving { since } | Traffic::Draining { since }) => {
+                    let over_at = since.plus(self.policy.drain_time);
+                    if self.now < over_at {
+                        earlier(&mut self.plan.next, over_at);
+                    }
+                    self.now >= over_at
+                }
+            };
+            let id = instance.assignment.instance.clone();
+            if may_stop {
+                instance.goal = Goal::Stop;
+                self.plan.actions.push(Action::Stop { instance: id.clone(), why: "it is not needed any more" });
+            }
+            self.plan.retiring.insert(id);
+        }
+    }
+
+    fn forget_deleted(&mut self) {
+        let is_known = self.view.status.is_some()
+            || !self.view.releases.is_empty()
+            || !self.view.requests.is_empty()
+            || !self.view.runs.is_empty();
+        if self.view.wanted.is_none() && self.instances.is_empty() && is_known {
+            self.plan.actions.push(Action::ForgetEnvironment);
+        }
+    }
+
+    fn set_launches(&mut self, key: (ServiceName, ReleaseNumber), launches: Option<Launches>) {
+        let (service, release) = key.clone();
+        match &launches {
+            Some(launches) => drop(self.launches.insert(key, launches.clone())),
+            None if self.launches.remove(&key).is_none() => return,
+            None => {}
+        }
+        self.plan.actions.push(Action::Launches { service, release, launches });
+    }
+
+    /// Adds a line to the deployment's story, unless it is there already.
+    fn tell(&mut self, text: String) {
+        let Some(current) = &self.deployment else { return };
+        let deployment = current.number;
+        let told = self.view.deployments.get(&deployment).into_iter().flat_map(|d| &d.events);
+        if told.into_iter().any(|event| event.text == text) {
+            return;
+        }
+        let event = DeploymentEvent { at: self.now, text };
+        self.plan.actions.push(Action::Tell { deployment, event });
+    }
+}
+
+/// `web exited with status 1`, and from the second time on how often.
+fn times(text: &str, count: u32) -> String {
+    if count > 1 { format!("{text} ({count} times)") } else { text.to_owned() }
+}
+
+fn earlier(next: &mut Option<Timestamp>, at: Timestamp) {
+    *next = Some(next.map_or(at, |next| next.min(at)));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+//! From what people ask for to releases and deployments: builds, requests, changed config, restarts.
+//!
+//! One wish at a time, oldest kind first, each taken up in one batch together with the note that it
+//! was: a crash before the batch leaves the wish, a crash after it leaves the deployment.
+
+use std::collections::BTreeMap;
+
+use slipway_model::deployment::{Deployment, DeploymentEvent, DeploymentState};
+use slipway_model::id::{BuildNumber, CommitId, InstanceId, ReleaseNumber};
+use slipway_model::name::{ConfigKey, EnvironmentPath, ServiceName, UserName};
+use slipway_model::project::{ConfigEntry, Environment, HostClaim, HostState};
+use slipway_model::push::{BuildState, BuiltImage, ImageRef};
+use slipway_model::release::{Origin, Release, ReleaseRequest, WantedRelease};
+use slipway_model::route::HostLabel;
+use slipway_model::service::ServiceSpec;
+use slipway_model::unit::Timestamp;
+
+use crate::action::Action;
+use crate::environment::rollout_time;
+use crate::policy::Policy;
+use crate::retention;
+use crate::view::EnvironmentView;
+
+/// Labels tried for one service before it goes without: each after the first depends on a hash of the
+/// whole path, so a second is needed rarely and a third never.
+const LABEL_ATTEMPTS: u32 = 16;
+
+/// What an environment must know of the others.
+pub trait Surroundings {
+    /// The domain under which services get labels.
+    fn base_domain(&self) -> &str;
+    /// Who has a host name.
+    fn claim(&self, host: &str) -> Option<&HostClaim>;
+    /// A release of another environment.
+    fn release(&self, environment: &EnvironmentPath, number: ReleaseNumber) -> Option<&Release>;
+}
+
+/// Takes up the next wish, if there is one. Empty when there is none, or when it has to wait.
+pub fn next(
+    view: &EnvironmentView,
+    surroundings: &dyn Surroundings,
+    policy: &Policy,
+    now: Timestamp,
+    ids: &mut dyn FnMut() -> InstanceId,
+) -> Vec<Action> {
+    let Some(wanted) = &view.wanted else { return Vec::new() };
+    let mut intake = Intake { view, wanted, surroundings, policy, now, ids, actions: Vec::new() };
+    let status = view.status_or_new();
+    let next_build = view.builds.range(status.last_build_seen.next()..).next();
+    if let Some((number, build)) = next_build.filter(|(_, build)| build.state.is_final()) {
+        intake.take_build(*number, &build.state);
+    } else if let Some(request) = view.requests.values().min_by_key(|r| (r.created_at, &r.id)) {
+        intake.take_request(request);
+    } else if wanted.config_generation != status.config_generation {
+        intake.take_config();
+    } else if wanted.restart_generation != status.restart_generation {
+        intake.take_restart();
+    }
+    intake.actions
+}
+
+struct Intake<'a> {
+    view: &'a EnvironmentView,
+    wanted: &'a Environment,
+    surroundings: &'a dyn Surroundings,
+    policy: &'a Policy,
+    now: Timestamp,
+    ids: &'a mut dyn FnMut() -> InstanceId,
+    actions: Vec<Action>,
+}
+
+/// What a new release is made of; number, environment and time are the same for all.
+struct Draft {
+    image: ImageRef,
+    commit: Option<CommitId>,
+    services: BTreeMap<ServiceName, ServiceSpec>,
+    release_command: Option<String>,
+    config: BTreeMap<ConfigKey, ConfigEntry>,
+    origin: Origin,
+    by: UserName,
+    request: Option<String>,
+}
+
+impl Draft {
+    fn copy_of(release: &Release, origin: Origin, by: UserName) -> Self {
+        let Release { image, commit, services, release_command, config, .. } = release.clone();
+        Self { image, commit, services, release_command, config, origin, by, request: None }
+    }
+}
+
+impl Intake<'_> {
+    fn take_build(&mut self, number: BuildNumber, state: &BuildState) {
+        let push = self.view.pushes.get(&number);
+        if let (BuildState::Succeeded { image }, Some(push)) = (state, push) {
+            let BuiltImage { image, services, release_command, .. } = image.clone();
+            self.create(Draft {
+                image,
+                commit: Some(push.commit.clone()),
+                services,
+                release_command,
+                config: self.wanted.config.clone(),
+                origin: Origin::Build { number },
+                by: push.by.clone(),
+                request: None,
+            });
+            self.seen(Some(number), true, false);
+        } else {
+            self.seen(Some(number), false, false);
+        }
+    }
+
+    fn take_request(&mut self, request: &ReleaseRequest) {
+        let by = request.by.clone();
+        let draft = match &request.wanted {
+            WantedRelease::Rollback { to } => {
+                let origin = Origin::Rollback { to: *to };
+                self.view.releases.get(to).map(|release| Draft::copy_of(release, origin, by))
+            }
+            WantedRelease::Promotion { environment, release: number } => {
+                let is_own = environment.project() == self.view.path.project();
+                let release = self.surroundings.release(environment, *number).filter(|_| is_own);
+                let origin = Origin::Promotion { environment: environment.clone(), release: *number };
+                release.map(|release| Draft {
+                    config: self.wanted.config.clone(),
+                    ..Draft::copy_of(release, origin, by)
+                })
+            }
+            WantedRelease::Image { image, services } => Some(Draft {
+                image: image.clone(),
+                commit: None,
+                services: services.clone(),
+                release_command: None,
+                config: self.wanted.config.clone(),
+                origin: Origin::Image,
+                by,
+                request: None,
+            }),
+        };
+        let has_new_config = !matches!(request.wanted, WantedRelease::Rollback { .. });
+        // A release that has gone since the API looked: the wish ends without a deployment.
+        if let Some(draft) = draft {
+            self.create(Draft { request: Some(request.id.clone()), ..draft });
+            self.seen(None, has_new_config, false);
+        }
+        self.actions.push(Action::CloseRequest(request.id.clone()));
+    }
+
+    /// New config for what is coming in, else for what runs.
+    fn take_config(&mut self) {
+        let coming = self.view.deployment().filter(|deployment| {
+            matches!(deployment.state, DeploymentState::ReleaseCommand { .. } | DeploymentState::Rollout { .. })
+        });
+        let base = coming.map(|deployment| deployment.to).or(self.view.live());
+        if let Some(base) = base.and_then(|base| self.view.releases.get(&base)) {
+            let by = self.wanted.config_changed_by.clone().unwrap_or_else(|| base.by.clone());
+            let config = self.wanted.config.clone();
+            self.create(Draft { config, ..Draft::copy_of(base, Origin::Config, by) });
+        }
+        self.seen(None, true, false);
+    }
+
+    fn take_restart(&mut self) {
+        // It ends in bounded time, and then what it leaves behind is restarted.
+        if self.view.deployment().is_some() {
+            return;
+        }
+        if let Some(live) = self.view.live().and_then(|live| self.view.releases.get(&live)) {
+            for (service, release) in self.view.launches.keys().filter(|(_, of)| *of == live.number) {
+                let (service, release) = (service.clone(), *release);
+                self.actions.push(Action::Launches { service, release, launches: None });
+            }
+            self.deploy(live, live.by.clone(), None, format!("Restarting {}", live.number));
+        }
+        self.seen(None, false, true);
+    }
+
+    fn create(&mut self, draft: Draft) {
+        let release = Release {
+            environment: self.view.path.clone(),
+            number: self.view.status_or_new().last_release.next(),
+            image: draft.image,
+            commit: draft.commit,
+            services: draft.services,
+            release_command: draft.release_command,
+            config: draft.config,
+            origin: draft.origin,
+            by: draft.by.clone(),
+            created_at: self.now,
+        };
+        self.actions.push(Action::CreateRelease(Box::new(release.clone())));
+        self.claim_hosts(&release);
+        self.deploy(&release, draft.by, draft.request, format!("Release {}", release.number));
+        self.actions.extend(retention::expired(self.view));
+    }
+
+    /// A host name for each service that listens: the first label that is free or ours already.
+    fn claim_hosts(&mut self, release: &Release) {
+        for (name, _) in release.services.iter().filter(|(_, spec)| spec.listens) {
+            let service = self.view.path.service(name.clone());
+            for attempt in 0..LABEL_ATTEMPTS {
+                let label = HostLabel::of(&self.view.path, name, attempt);
+                let host = format!("{label}.{}", self.surroundings.base_domain());
+                let claim = self.surroundings.claim(&host);
+                if claim.is_some_and(|claim| claim.service != service) {
+                    continue;
+                }
+                if claim.is_none_or(|claim| claim.state != HostState::Platform) {
+                    let (state, created_at) = (HostState::Platform, self.now);
+                    self.actions.push(Action::Claim(HostClaim { host, service, state, created_at }));
+                }
+                break;
+            }
+        }
+    }
+
+    fn deploy(&mut self, to: &Release, by: UserName, request: Option<String>, text: String) {
+        let number = self.view.status_or_new().last_deployment.next();
+        if let Some(current) = self.view.deployment() {
+            let state = DeploymentState::Superseded { by: number, at: self.now };
+            self.actions.push(Action::Advance { deployment: current.number, state });
+        }
+        let is_restart = self.view.live() == Some(to.number);
+        let state = if to.release_command.is_some() && !is_restart {
+            let deadline = self.now.plus(self.policy.release_command_time);
+            DeploymentState::ReleaseCommand { instance: (self.ids)(), deadline }
+        } else {
+            // The release itself is not in the view yet.
+            let mut with = EnvironmentView { wanted: Some(self.wanted.clone()), ..EnvironmentView::new(self.view.path.clone()) };
+            with.releases.insert(to.number, to.clone());
+            DeploymentState::Rollout { deadline: self.now.plus(rollout_time(&with, to.number, self.policy)) }
+        };
+        self.actions.push(Action::CreateDeployment(Box::new(Deployment {
+            environment: self.view.path.clone(),
+            number,
+            from: self.view.live(),
+            to: to.number,
+            request,
+            by,
+            created_at: self.now,
+            state,
+            events: vec![DeploymentEvent { at: self.now, text }],
+        })));
+    }
+
+    fn seen(&mut self, build: Option<BuildNumber>, config: bool, restart: bool) {
+        let status = self.view.status_or_new();
+        // A first release has the config and the restarts of its time.
+        let is_first = status.live.is_none();
+        self.actions.push(Action::Seen {
+            build: build.unwrap_or(status.last_build_seen),
+            config_generation: if config { self.wanted.config_generation } else { status.config_generation },
+            restart_generation: if restart || is_first && config {
+                self.wanted.restart_generation
+            } else {
+                status.restart_generation
+            },
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! All that the leader knows of one environment: the stored records, and what was observed.
+//!
+//! Observed state is soft. It is lost with the leader and asked for again; "not known" is a value of its
+//! own and never taken for "absent" (F1, F32).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use slipway_model::deployment::Deployment;
+use slipway_model::id::{BuildNumber, DeploymentNumber, InstanceId, ReleaseNumber};
+use slipway_model::instance::{Assignment, InstanceReport, InstanceState, RunRequest};
+use slipway_model::name::{EnvironmentPath, ServiceName};
+use slipway_model::project::{Environment, EnvironmentStatus};
+use slipway_model::push::{Build, Push};
+use slipway_model::release::{Release, ReleaseRequest};
+use slipway_model::unit::Timestamp;
+
+use crate::backoff::Launches;
+use crate::cluster::{Cluster, Contact};
+
+/// One environment as the leader holds it in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnvironmentView {
+    /// Which.
+    pub path: EnvironmentPath,
+    /// What people asked for; `None` once it has been deleted, while things of it are still there.
+    pub wanted: Option<Environment>,
+    /// Where it stands; `None` until the leader first wrote it.
+    pub status: Option<EnvironmentStatus>,
+    /// Pushes whose builds the leader has not dealt with yet.
+    pub pushes: BTreeMap<BuildNumber, Push>,
+    /// Builds that the leader has not dealt with yet.
+    pub builds: BTreeMap<BuildNumber, Build>,
+    /// Wishes for releases.
+    pub requests: BTreeMap<String, ReleaseRequest>,
+    /// Wishes for one-off runs.
+    pub runs: BTreeMap<InstanceId, RunRequest>,
+    /// All that are kept.
+    pub releases: BTreeMap<ReleaseNumber, Release>,
+    /// All that are kept.
+    pub deployments: BTreeMap<DeploymentNumber, Deployment>,
+    /// What belongs where.
+    pub assignments: Vec<Assignment>,
+
+    /// The last report of each instance, as far as there is one.
+    pub reports: BTreeMap<InstanceId, InstanceReport>,
+    /// What routers do with instances; one that is not here gets no requests from any router.
+    pub traffic: BTreeMap<InstanceId, Traffic>,
+    /// Failures and back-off.
+    pub launches: BTreeMap<(ServiceName, ReleaseNumber), Launches>,
+    /// Instances that the last plan took out of the routes.
+    pub retiring: BTreeSet<InstanceId>,
+    /// Where the services answer, for the pusher.
+    pub urls: BTreeMap<ServiceName, Vec<String>>,
+}
+
+/// What the routers do with an instance of a listening service. One that no router sends anything to
+/// has no entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    /// It is in the table, but not every router has said that it obeys that table.
+    Entering {
+        /// When it came into the table.
+        since: Timestamp,
+    },
+    /// Every router sends it requests.
+    In,
+    /// It is out of the table, but not every router has said that it obeys that table.
+    Leaving {
+        /// When it left the table.
+        since: Timestamp,
+    },
+    /// No router begins another request with it; some are still under way.
+    Draining {
+        /// When it left the table.
+        since: Timestamp,
+    },
+}
+
+/// What is known of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observed<'a> {
+    /// Its node has not been heard of: anything may be true.
+    Unknown,
+    /// Its node has told all that it has, and this was not among it.
+    Absent,
+    /// The last that was said of it.
+    As(&'a InstanceState),
+}
+
+impl EnvironmentView {
+    /// An environment of which nothing is known yet.
+    pub fn new(path: EnvironmentPath) -> Self {
+        Self {
+            path,
+            wanted: None,
+            status: None,
+            pushes: BTreeMap::new(),
+            builds: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            releases: BTreeMap::new(),
+            deployments: BTreeMap::new(),
+            assignments: Vec::new(),
+            reports: BTreeMap::new(),
+            traffic: BTreeMap::new(),
+            launches: BTreeMap::new(),
+            retiring: BTreeSet::new(),
+            urls: BTreeMap::new(),
+        }
+    }
+
+    /// Where it stands, also before that was first written.
+    pub fn status_or_new(&self) -> EnvironmentStatus {
+        self.status.clone().unwrap_or_else(|| EnvironmentStatus {
+            path: self.path.clone(),
+            live: None,
+            last_release: ReleaseNumber(0),
+            last_deployment: DeploymentNumber(0),
+            last_build_seen: BuildNumber(0),
+            restart_generation: 0,
+            config_generation: 0,
+        })
+    }
+
+    /// The release that runs.
+    pub fn live(&self) -> Option<ReleaseNumber> {
+        self.status.as_ref().and_then(|status| status.live)
+    }
+
+    /// The deployment that is under way; there is never more than one.
+    pub fn deployment(&self) -> Option<&Deployment> {
+        self.deployments.values().next_back().filter(|deployment| !deployment.state.is_final())
+    }
+
+    /// How many copies of a service are asked for when that release runs.
+    pub fn asked(&self, release: ReleaseNumber, service: &ServiceName) -> u32 {
+        let Some(wanted) = &self.wanted else { return 0 };
+        let spec = self.releases.get(&release).and_then(|release| release.services.get(service));
+        spec.map_or(0, |spec| wanted.scale.get(service).copied().unwrap_or(spec.instances))
+    }
+
+    /// What is known of an instance.
+    pub fn observed(&self, assignment: &Assignment, cluster: &Cluster) -> Observed<'_> {
+        match self.reports.get(&assignment.instance) {
+            Some(report) => Observed::As(&report.state),
+            None if cluster.contact(&assignment.node) == Contact::Reachable => Observed::Absent,
+            None => Observed::Unknown,
+        }
+    }
+
+    /// Takes a report in. Reports come at least once and may be late: an end is never taken back,
+    /// because an id is never used again.
+    pub fn hear(&mut self, report: InstanceReport) -> bool {
+        let before = self.reports.get(&report.instance);
+        let has_ended = before.is_some_and(|before| !before.state.is_alive());
+        if has_ended || before == Some(&report) {
+            return false;
+        }
+        self.reports.insert(report.instance.clone(), report);
+        true
+    }
+}

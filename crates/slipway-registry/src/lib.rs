@@ -30,4 +30,4 @@ pub use name::{Reference, Repository, Tag};
 pub use store::{BlobWriter, Options, Registry, StoredManifest};
 
 /// What most functions of this crate return.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;

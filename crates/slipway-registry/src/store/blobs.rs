@@ -272,9 +272,13 @@ impl Registry {
     }
 
     /// The size of a blob that `repository` has. Counts as a touch: the collector will not take it
-    /// for the length of its grace period.
+    /// for the length of its grace period. One that was found damaged is not had, so that it is
+    /// sent again.
     pub fn blob_in(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>> {
         self.touch(digest);
+        if !self.blob_path(digest).exists() {
+            return Ok(None);
+        }
         self.shared.db.read(|tx| {
             if tx.open_table(db::LINKS)?.get((repository.as_str(), digest.as_str()))?.is_none() {
                 return Ok(None);

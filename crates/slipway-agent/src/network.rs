@@ -1,0 +1,499 @@
+//! The network of a node: what an instance can reach, and nothing else.
+//!
+//! ```text
+//!  instance namespace          switch namespace "slw-<tag>"                 host
+//!  eth0 10.111.3.7/32 ──veth── slw-<tag>-0307          uplink ──veth── slw-<tag>  ── default route
+//!  default via 10.111.0.1      route 10.111.3.7/32    10.111.0.1       10.111.0.2
+//! ```
+//!
+//! - The switch namespace routes and does not bridge, with every neighbour entered by hand and ARP
+//!   off, so that no broadcast, forged hardware address or forged source gets from one instance to
+//!   another. Being a namespace of its own, it is out of reach of whatever else filters packets on
+//!   the host, Docker above all.
+//! - The rules ([`rules`]) look at interface groups and routes, never at single instances. To give a
+//!   sandbox to an instance is therefore one netlink message, and to take a sandbox away is to delete
+//!   its link: routes, rules and counters cannot be left over.
+//! - The kernel is the record. Which sandboxes exist, whose they are and which address they have is
+//!   read back from the links of the switch after a restart; only the order in which addresses are
+//!   used is kept in a file ([`addresses`]).
+//! - Names and numbers (interface, index, hardware address, file) are all computed from the address.
+//! - A few sandboxes are prepared ahead by a thread, because a new network namespace costs the kernel
+//!   more than everything else.
+//!
+//! All functions block: `take` for a fraction of a millisecond when the pool has a sandbox and a few
+//! when it has none, `release` for as long as the kernel needs to delete a link, `start` and `stop`
+//! for tens of milliseconds. In async code call them through `spawn_blocking`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sys::socket::SockProtocol;
+use slipway_model::id::InstanceId;
+use slipway_model::name::TenantName;
+
+mod addresses;
+mod cidr;
+mod conntrack;
+mod host;
+mod link;
+mod namespace;
+mod netlink;
+mod program;
+mod resolver;
+mod rules;
+mod sandbox;
+
+pub use cidr::{Cidr, CidrError};
+pub use netlink::NetlinkError;
+pub use resolver::{host_resolvers, nameservers};
+
+use addresses::{Addresses, Moment};
+use netlink::Socket;
+use rules::Group;
+use sandbox::Layout;
+
+/// What a node's network is made from.
+#[derive(Debug, Clone)]
+pub struct NetworkOptions {
+    /// Tells the names of this Slipway from those of another on the same machine.
+    pub tag: Tag,
+    /// The instances' addresses, /16 to /26; the first two are the gateway's and the host's.
+    pub subnet: Cidr,
+    /// For namespace files; a reboot may empty it.
+    pub run_dir: PathBuf,
+    /// For the order in which addresses are used; must survive a reboot.
+    pub state_dir: PathBuf,
+    /// Largest packet; by default that of the link with the default route.
+    pub mtu: Option<u32>,
+    /// Who answers the instances' questions for names; the first is asked. Empty means the host's
+    /// own, see [`host_resolvers`].
+    pub dns: Vec<Ipv4Addr>,
+    /// Private addresses that instances may reach all the same, on every port.
+    pub egress_allow: Vec<Cidr>,
+    /// How many sandboxes are kept ready.
+    pub pool: usize,
+}
+
+/// One to six lower-case letters or digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(String);
+
+/// What an instance may begin a connection to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Egress {
+    /// The internet, and instances of its own tenant.
+    Internet,
+    /// Nothing at all; it can only answer the host.
+    None,
+}
+
+/// The network of one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sandbox {
+    /// The namespace, for the runtime's `linux.namespaces` (OCI runtime-spec, config-linux). It has
+    /// `lo` and `eth0`, both up.
+    pub netns_path: PathBuf,
+    /// The instance's address, the only one it can send from.
+    pub address: Ipv4Addr,
+    /// Its default gateway.
+    pub gateway: Ipv4Addr,
+    /// For its `resolv.conf`.
+    pub dns: Vec<Ipv4Addr>,
+    /// The switch's end of its link: what it receives is what the instance sent.
+    pub ifname: String,
+}
+
+/// Why something about the network did not work.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts say it")]
+pub enum Error {
+    #[error("the instance subnet {subnet} must be between /16 and /26")]
+    SubnetSize { subnet: Cidr },
+    #[error(
+        "no free address in {subnet}: {in_use} are in use and {resting} rest for ten minutes after their release"
+    )]
+    Exhausted { subnet: Cidr, in_use: usize, resting: usize },
+    #[error("instance {instance} already has a network as somebody else's")]
+    OtherOwner { instance: InstanceId },
+    #[error("failed to {step} {}", path.display())]
+    Namespace { step: &'static str, path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    #[error("failed to set up {part} of the host")]
+    Host { part: &'static str, source: io::Error },
+    #[error("failed to load the packet rules of the {place}")]
+    Rules { place: &'static str, source: io::Error },
+    #[error("failed to keep the record of addresses in {}", directory.display())]
+    Addresses { directory: PathBuf, source: io::Error },
+    #[error("failed to start the thread that prepares sandboxes")]
+    Thread { source: io::Error },
+}
+
+/// What the functions of this module return.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The network of this node. Dropping it changes nothing in the kernel, so that instances go on
+/// when the agent ends; [`Network::stop`] removes it.
+pub struct Network {
+    inner: Arc<Inner>,
+    preparer: Option<JoinHandle<()>>,
+}
+
+struct Inner {
+    options: NetworkOptions,
+    layout: Layout,
+    resolver: Option<Ipv4Addr>,
+    host: File,
+    switch: File,
+    /// In the switch namespace.
+    switch_links: Mutex<Socket>,
+    state: Mutex<State>,
+    /// Told when the pool has shrunk or the preparer shall end.
+    pool_changed: Condvar,
+}
+
+struct State {
+    addresses: Addresses,
+    pool: VecDeque<Ipv4Addr>,
+    live: BTreeMap<InstanceId, Live>,
+    /// Tenants that the rules know.
+    tenants: BTreeSet<Group>,
+    ending: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Live {
+    address: Ipv4Addr,
+    group: Group,
+}
+
+impl Network {
+    /// Sets the network up, or finds it as an earlier life left it. The thread that calls this must
+    /// be in the host's network namespace. Switches forwarding on for the whole host when it is off;
+    /// nothing switches it off again, because somebody else may have come to rely on it.
+    pub fn start(options: NetworkOptions) -> Result<Self> {
+        let subnet = options.subnet;
+        if !(16..=26).contains(&subnet.prefix()) {
+            return Err(Error::SubnetSize { subnet });
+        }
+        let mut host_links = Socket::open(SockProtocol::NetlinkRoute)
+            .map_err(|source| Error::Host { part: "a netlink socket", source })?;
+        let mtu = options.mtu.map_or_else(|| host::mtu(&mut host_links), Ok)?;
+        let layout = Layout::new(&options.tag, subnet, &options.run_dir, mtu);
+        for directory in [&options.state_dir, &layout.directory] {
+            fs::create_dir_all(directory)
+                .map_err(|source| Error::Addresses { directory: directory.clone(), source })?;
+        }
+        let resolver = options.dns.first().copied().or_else(|| host_resolvers().first().copied());
+        if resolver.is_none() {
+            tracing::warn!("no resolver that instances could use: they will find no names");
+        }
+
+        let host = namespace::current()
+            .map_err(|source| Error::Namespace { step: "open", path: "/proc/thread-self/ns/net".into(), source })?;
+        let switch = host::ensure_switch(&layout)?;
+        let mut switch_links = sandbox::socket_in(&switch, &layout.switch_path())?;
+        host::ensure_uplink(&layout, &mut host_links, &mut switch_links, &host)?;
+        host::ensure_forwarding()?;
+
+        let found = sandbox::recover(&layout, &mut switch_links)?;
+        let alive = found.pool.iter().copied().chain(found.live.values().map(|live| live.address)).collect();
+        let now = now(&options)?;
+        let addresses = Addresses::open(&options.state_dir, subnet, &alive, &now)
+            .map_err(|source| Error::Addresses { directory: options.state_dir.clone(), source })?;
+        let tenants = found.live.values().map(|live| live.group).filter(|group| group.is_tenant()).collect();
+        let state =
+            State { addresses, pool: found.pool.into(), live: found.live, tenants, ending: false };
+
+        let inner = Arc::new(Inner {
+            layout,
+            resolver,
+            host,
+            switch,
+            switch_links: Mutex::new(switch_links),
+            state: Mutex::new(state),
+            pool_changed: Condvar::new(),
+            options,
+        });
+        inner.load_rules()?;
+        let preparer = Arc::clone(&inner);
+        let preparer = std::thread::Builder::new()
+            .name("slipway-sandbox".into())
+            .spawn(move || preparer.keep_pool_full())
+            .map_err(|source| Error::Thread { source })?;
+        Ok(Self { inner, preparer: Some(preparer) })
+    }
+
+    /// Gives an instance a network of its own. Asked again for the same instance, it returns what it
+    /// has.
+    pub fn take(
+        &self,
+        instance: &InstanceId,
+        tenant: &TenantName,
+        tenant_index: u32,
+        egress: Egress,
+    ) -> Result<Sandbox> {
+        self.inner.take(instance, tenant, Group::of(tenant_index, egress))
+    }
+
+    /// What an instance has from before a restart of the agent; `None` if nothing, as after a reboot.
+    pub fn adopt(&self, instance: &InstanceId) -> Option<Sandbox> {
+        let live = self.inner.state().live.get(instance).copied()?;
+        Some(self.inner.layout.sandbox(live.address))
+    }
+
+    /// Takes an instance's network away. Its address rests before another gets it. Nothing there
+    /// counts as done; after an error the instance keeps its address, and this can be tried again.
+    pub fn release(&self, instance: &InstanceId) -> Result<()> {
+        self.inner.release(instance)
+    }
+
+    /// Releases what belongs to none of the `known` instances, returns what that was, and repairs
+    /// the host's rules where somebody else's restart has removed them.
+    pub fn sweep(&self, known: &BTreeSet<InstanceId>) -> Result<Vec<InstanceId>> {
+        self.inner.load_host_rules()?;
+        let unknown: Vec<_> =
+            self.inner.state().live.keys().filter(|instance| !known.contains(*instance)).cloned().collect();
+        for instance in &unknown {
+            self.inner.release(instance)?;
+        }
+        Ok(unknown)
+    }
+
+    /// Removes everything of this tag from the kernel. Only the record of addresses stays.
+    pub fn stop(mut self) -> Result<()> {
+        self.end_preparer();
+        self.inner.remove_all()
+    }
+
+    fn end_preparer(&mut self) {
+        self.inner.state().ending = true;
+        self.inner.pool_changed.notify_all();
+        if let Some(Err(panic)) = self.preparer.take().map(JoinHandle::join) {
+            tracing::error!("the thread that prepares sandboxes had panicked: {panic:?}");
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if self.preparer.is_some() {
+            self.end_preparer();
+        }
+    }
+}
+
+impl Inner {
+    fn take(&self, instance: &InstanceId, tenant: &TenantName, group: Group) -> Result<Sandbox> {
+        let mut state = self.state();
+        if let Some(live) = state.live.get(instance) {
+            if live.group != group {
+                return Err(Error::OtherOwner { instance: instance.clone() });
+            }
+            return Ok(self.layout.sandbox(live.address));
+        }
+        let ready = state.pool.pop_front();
+        drop(state);
+        self.pool_changed.notify_all();
+        let address = ready.map_or_else(|| self.prepare(), Ok)?;
+
+        let taken = self.admit(group).and_then(|()| {
+            let messages = sandbox::assign(&self.layout, address, group, &format!("{instance} {tenant}"));
+            Ok(self.switch_links().run(messages)?)
+        });
+        if let Err(error) = taken {
+            // Whatever half of it was done goes with the link.
+            self.dismantle(address)?;
+            return Err(error);
+        }
+        self.state().live.insert(instance.clone(), Live { address, group });
+        Ok(self.layout.sandbox(address))
+    }
+
+    /// Tells the rules about a tenant that is new on this node.
+    fn admit(&self, group: Group) -> Result<()> {
+        if !group.is_tenant() || self.state().tenants.contains(&group) {
+            return Ok(());
+        }
+        namespace::within(self.switch.as_fd(), || program::nft(&rules::admit_tenant(group)))
+            .map_err(|source| Error::Rules { place: "switch", source })?;
+        self.state().tenants.insert(group);
+        Ok(())
+    }
+
+    fn release(&self, instance: &InstanceId) -> Result<()> {
+        let Some(live) = self.state().live.get(instance).copied() else { return Ok(()) };
+        self.dismantle(live.address)?;
+        self.state().live.remove(instance);
+        Ok(())
+    }
+
+    /// A new sandbox that belongs to nobody yet.
+    fn prepare(&self) -> Result<Ipv4Addr> {
+        let now = now(&self.options)?.seconds;
+        let given = self.state().addresses.give(now).map_err(|source| self.addresses_failed(source))?;
+        let address = given.map_err(|full| Error::Exhausted {
+            subnet: self.options.subnet,
+            in_use: full.in_use,
+            resting: full.resting,
+        })?;
+        let prepared = sandbox::prepare(&self.layout, address, &self.switch).and_then(|()| {
+            Ok(self.switch_links().run(sandbox::connect(&self.layout, address))?)
+        });
+        if let Err(error) = prepared {
+            self.dismantle(address)?;
+            return Err(error);
+        }
+        Ok(address)
+    }
+
+    /// Removes a sandbox and lets its address rest. If something of it stays, so does the address.
+    fn dismantle(&self, address: Ipv4Addr) -> Result<()> {
+        match self.switch_links().run(vec![link::delete(self.layout.index(address))]) {
+            Err(error) if !error.is_absent() => return Err(error.into()),
+            _ => {}
+        }
+        let path = self.layout.netns_path(address);
+        namespace::remove(&path).map_err(|source| Error::Namespace { step: "remove", path, source })?;
+        self.forget_connections(address);
+        let now = now(&self.options)?.seconds;
+        self.state().addresses.take_back(address, now).map_err(|source| self.addresses_failed(source))
+    }
+
+    /// No rule depends on this; it frees the entries early. So a kernel that cannot do it is no error.
+    fn forget_connections(&self, address: Ipv4Addr) {
+        for namespace in [&self.switch, &self.host] {
+            if let Err(error) = namespace::within(namespace.as_fd(), || conntrack::forget(address)) {
+                tracing::debug!(%address, %error, "connections of a released address were not forgotten");
+            }
+        }
+    }
+
+    fn keep_pool_full(&self) {
+        loop {
+            let mut state = self.state();
+            while state.pool.len() >= self.options.pool && !state.ending {
+                state = self.pool_changed.wait(state).expect("nobody panics with the lock held");
+            }
+            if state.ending {
+                return;
+            }
+            drop(state);
+            match self.prepare() {
+                Ok(address) => self.state().pool.push_back(address),
+                Err(error) => {
+                    // `take` meets the same error and reports it; here it is only worth a pause.
+                    tracing::debug!(%error, "a sandbox could not be prepared ahead");
+                    let pause = Duration::from_secs(5);
+                    let state = self.state();
+                    drop(self.pool_changed.wait_timeout_while(state, pause, |state| !state.ending));
+                }
+            }
+        }
+    }
+
+    fn load_rules(&self) -> Result<()> {
+        let tenants: Vec<_> = self.state().tenants.iter().copied().collect();
+        let text = rules::switch(&rules::SwitchRules {
+            uplink: sandbox::SWITCH_UPLINK,
+            host: self.layout.host_address(),
+            gateway: self.layout.gateway(),
+            resolver: self.resolver,
+            egress_allow: &self.options.egress_allow,
+            tenants: &tenants,
+            subnet: self.options.subnet,
+        });
+        namespace::within(self.switch.as_fd(), || program::nft(&text))
+            .map_err(|source| Error::Rules { place: "switch", source })?;
+        self.load_host_rules()
+    }
+
+    fn load_host_rules(&self) -> Result<()> {
+        let uplink = self.layout.host_uplink();
+        let text = rules::host(&rules::HostRules {
+            tag: &self.options.tag,
+            uplink: &uplink,
+            subnet: self.options.subnet,
+            resolver: self.resolver,
+        });
+        namespace::within(self.host.as_fd(), || {
+            program::nft(&text)?;
+            host::pass_through_docker(&uplink)
+        })
+        .map_err(|source| Error::Rules { place: "host", source })
+    }
+
+    fn remove_all(&self) -> Result<()> {
+        let instances: Vec<_> = self.state().live.keys().cloned().collect();
+        for instance in &instances {
+            self.release(instance)?;
+        }
+        while let Some(address) = { self.state().pool.pop_front() } {
+            self.dismantle(address)?;
+        }
+        let uplink = self.layout.host_uplink();
+        namespace::within(self.host.as_fd(), || {
+            host::remove_from_docker(&uplink)?;
+            program::nft(&rules::no_host(&self.options.tag))
+        })
+        .map_err(|source| Error::Rules { place: "host", source })?;
+        // Its peer on the host goes with it.
+        match self.switch_links().run(vec![link::delete(sandbox::SWITCH_UPLINK_INDEX)]) {
+            Err(error) if !error.is_absent() => return Err(error.into()),
+            _ => {}
+        }
+        let path = self.layout.switch_path();
+        namespace::remove(&path).map_err(|source| Error::Namespace { step: "remove", path, source })?;
+        let path = self.layout.directory.clone();
+        fs::remove_dir(&path).map_err(|source| Error::Namespace { step: "remove", path, source })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics with the lock held")
+    }
+
+    fn switch_links(&self) -> MutexGuard<'_, Socket> {
+        self.switch_links.lock().expect("nobody panics with the lock held")
+    }
+
+    fn addresses_failed(&self, source: io::Error) -> Error {
+        Error::Addresses { directory: self.options.state_dir.clone(), source }
+    }
+}
+
+fn now(options: &NetworkOptions) -> Result<Moment> {
+    Moment::now().map_err(|source| Error::Addresses { directory: options.state_dir.clone(), source })
+}
+
+impl FromStr for Tag {
+    type Err = slipway_model::name::NameError;
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        let fits = (1..=6).contains(&text.len());
+        if !fits || !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
+            return Err(slipway_model::name::NameError {
+                kind: "network tag",
+                text: text.chars().take(64).collect(),
+                why: "it must be one to six lower-case letters or digits",
+            });
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! The switch namespace, its uplink, and the few things that must be so on the host.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+
+use super::cidr::Cidr;
+use super::netlink::Socket;
+use super::rules::Group;
+use super::sandbox::{Layout, SWITCH_UPLINK, SWITCH_UPLINK_INDEX, mac};
+use super::{Error, Result, link, namespace, program};
+
+/// The switch namespace, made if it is not there.
+pub(super) fn ensure_switch(layout: &Layout) -> Result<File> {
+    let path = layout.switch_path();
+    let failed = |step| {
+        let path = path.clone();
+        move |source| Error::Namespace { step, path, source }
+    };
+    if let Some(switch) = namespace::open(&path).map_err(failed("open"))? {
+        return Ok(switch);
+    }
+    namespace::create(&path, || {
+        for (name, value) in [
+            ("ipv4/ip_forward", "1"),
+            // Strict: a packet's source must be routed back over the link that it came from.
+            ("ipv4/conf/all/rp_filter", "1"),
+            ("ipv4/conf/default/rp_filter", "1"),
+            // One link must not be told that another is a shorter way.
+            ("ipv4/conf/all/send_redirects", "0"),
+            ("ipv4/conf/default/send_redirects", "0"),
+            ("ipv4/conf/all/accept_redirects", "0"),
+            ("ipv4/conf/default/accept_redirects", "0"),
+            ("ipv4/conf/all/accept_source_route", "0"),
+            ("ipv4/conf/default/accept_source_route", "0"),
+            ("ipv6/conf/all/disable_ipv6", "1"),
+            ("ipv6/conf/default/disable_ipv6", "1"),
+        ] {
+            namespace::set_parameter(name, value)?;
+        }
+        Ok(())
+    })
+    .map_err(failed("make the switch namespace"))?;
+    let opened = namespace::open(&path).map_err(failed("open"))?;
+    opened.ok_or_else(|| failed("keep the switch namespace at")(io::ErrorKind::NotFound.into()))
+}
+
+/// The link between host and switch, made if either end is missing, with its addresses and routes.
+pub(super) fn ensure_uplink(
+    layout: &Layout,
+    host_links: &mut Socket,
+    switch_links: &mut Socket,
+    host_namespace: &File,
+) -> Result<()> {
+    let name = layout.host_uplink();
+    let (gateway, host) = (layout.gateway(), layout.host_address());
+    let on_host = |links: &mut Socket| Ok::<_, Error>(link::list(links)?.into_iter().find(|link| link.name == name));
+    let in_switch = link::list(switch_links)?.iter().any(|link| link.index == SWITCH_UPLINK_INDEX);
+    let mut own = on_host(host_links)?;
+    if !in_switch || own.is_none() {
+        if let Some(stale) = own {
+            host_links.run(vec![link::delete(stale.index)])?;
+        }
+        let near = link::End { name: SWITCH_UPLINK, index: SWITCH_UPLINK_INDEX, mac: mac(gateway) };
+        let far = link::End { name: &name, index: 0, mac: mac(host) };
+        switch_links.run(vec![link::create_veth(&near, &far, host_namespace.as_fd(), layout.mtu)])?;
+        own = on_host(host_links)?;
+    }
+    let index = own.map(|link| link.index).ok_or_else(|| Error::Host {
+        part: "the uplink",
+        source: io::Error::new(io::ErrorKind::NotFound, format!("{name} vanished after it was made")),
+    })?;
+    for (parameter, value) in [("ipv6", "disable_ipv6=1"), ("ipv4", "rp_filter=1"), ("ipv4", "accept_redirects=0")] {
+        let (key, value) = value.split_once('=').expect("the list above has it");
+        namespace::set_parameter(&format!("{parameter}/conf/{name}/{key}"), value)
+            .map_err(|source| Error::Host { part: "the uplink", source })?;
+    }
+    host_links.run(vec![
+        link::add_address(index, host),
+        link::up_without_arp(index),
+        link::add_neighbour(index, gateway, mac(gateway)),
+        link::add_route(layout.subnet, Some(gateway), index, Some(host)),
+    ])?;
+    switch_links.run(vec![
+        link::up(1),
+        link::set_group(SWITCH_UPLINK_INDEX, Group::UPLINK.0),
+        link::add_address(SWITCH_UPLINK_INDEX, gateway),
+        link::up_without_arp(SWITCH_UPLINK_INDEX),
+        link::add_neighbour(SWITCH_UPLINK_INDEX, host, mac(host)),
+        link::add_route(Cidr::containing(host, 32), None, SWITCH_UPLINK_INDEX, Some(gateway)),
+        link::add_route(Cidr::EVERYTHING, Some(host), SWITCH_UPLINK_INDEX, Some(gateway)),
+    ])?;
+    Ok(())
+}
+
+/// Instances reach the internet through the host, so the host must forward.
+pub(super) fn ensure_forwarding() -> Result<()> {
+    let failed = |source| Error::Host { part: "forwarding", source };
+    let before = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").map_err(failed)?;
+    if before.trim() == "0" {
+        namespace::set_parameter("ipv4/ip_forward", "1").map_err(failed)?;
+        tracing::info!("switched net.ipv4.ip_forward on, which instances need to reach the internet");
+    }
+    Ok(())
+}
+
+/// The largest packet that leaves this host whole: that of the link with the default route.
+pub(super) fn mtu(host_links: &mut Socket) -> Result<u32> {
+    let table = fs::read_to_string("/proc/thread-self/net/route")
+        .map_err(|source| Error::Host { part: "the default route", source })?;
+    let name = default_link(&table);
+    let links = link::list(host_links)?;
+    let link = links.into_iter().find(|link| Some(link.name.as_str()) == name);
+    Ok(link.map_or(1500, |link| link.mtu))
+}
+
+/// The link of the best default route in the text of `/proc/net/route`.
+pub(super) fn default_link(table: &str) -> Option<&str> {
+    routes(table).filter(|route| route.to == Cidr::EVERYTHING).min_by_key(|route| route.metric).map(|r| r.link)
+}
+
+/// One line of `/proc/net/route`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Route<'a> {
+    pub(crate) link: &'a str,
+    pub(crate) to: Cidr,
+    pub(crate) metric: u32,
+}
+
+/// The lines of `/proc/net/route`, whose addresses are hexadecimal numbers in the machine's order.
+pub(crate) fn routes(table: &str) -> impl Iterator<Item = Route<'_>> {
+    table.lines().skip(1).filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |index: usize| u32::from_str_radix(words.get(index)?, 16).ok();
+        let address = Ipv4Addr::from(number(1)?.to_ne_bytes());
+        let prefix = number(7)?.count_ones() as u8;
+        let metric = words.get(6)?.parse().ok()?;
+        Some(Route { link: words[0], to: Cidr::containing(address, prefix), metric })
+    })
+}
+
+/// Docker drops whatever the host forwards for others. Its own chain for exceptions, when there is
+/// one, is told of our uplink; there is none as long as Docker does not run.
+pub(super) fn pass_through_docker(uplink: &str) -> io::Result<()> {
+    if !has_docker_chain()? {
+        return Ok(());
+    }
+    for rule in docker_rules(uplink) {
+        if !program::iptables(&with("-C", &rule))? && !program::iptables(&with("-I", &rule))? {
+            return Err(io::Error::other(format!("iptables refused the rule {rule:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// Takes back what [`pass_through_docker`] did.
+pub(super) fn remove_from_docker(uplink: &str) -> io::Result<()> {
+    if !has_docker_chain()? {
+        return Ok(());
+    }
+    for rule in docker_rules(uplink) {
+        while program::iptables(&with("-D", &rule))? {}
+    }
+    Ok(())
+}
+
+fn has_docker_chain() -> io::Result<bool> {
+    // Asked of `nft` first, because `iptables` makes empty tables by looking at them. Tables of the
+    // older kernel interface are listed in a file, which is empty where there are none.
+    let older = fs::read_to_string("/proc/thread-self/net/ip_tables_names").unwrap_or_default();
+    Ok(program::has_chain("ip", "filter", "DOCKER-USER")?
+        || !older.trim().is_empty() && program::iptables(&["-n", "-L", "DOCKER-USER"])?)
+}
+
+fn docker_rules(uplink: &str) -> [Vec<&str>; 2] {
+    [
+        vec!["-i", uplink, "-j", "ACCEPT"],
+        vec!["-o", uplink, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT"],
+    ]
+}
+
+fn with<'a>(verb: &'a str, rule: &[&'a str]) -> Vec<&'a str> {
+    [&[verb, "DOCKER-USER"], rule].concat()
+}

@@ -1,0 +1,166 @@
+//! The netlink messages that this module sends, one function each.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::cidr::Cidr;
+use super::netlink::{Message, NetlinkError, Socket, attributes, u32_at};
+
+const CREATE: i32 = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+const REPLACE: i32 = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+/// `VETH_INFO_PEER` of `linux/veth.h`.
+const VETH_INFO_PEER: u16 = 1;
+/// `RTNH_F_ONLINK` of `linux/rtnetlink.h`: the gateway is on the link although no route says so.
+const NEXT_HOP_ONLINK: u32 = 4;
+const LINK_HEAD_BYTES: usize = 16;
+
+/// One end of a veth pair.
+pub(super) struct End<'a> {
+    pub(super) name: &'a str,
+    /// Given rather than left to the kernel where it is known to be free, so that the messages that
+    /// need it can be sent without waiting for an answer. 0 leaves it to the kernel; it cannot be 0
+    /// for the near end and given for the far one.
+    pub(super) index: u32,
+    pub(super) mac: [u8; 6],
+}
+
+/// Creates a pair: `near` in the socket's namespace, `far` in another.
+pub(super) fn create_veth(near: &End<'_>, far: &End<'_>, far_namespace: BorrowedFd<'_>, mtu: u32) -> Message {
+    let what = format!("create the link {} to {}", near.name, far.name);
+    Message::new(what, libc::RTM_NEWLINK, CREATE, &link_head(near.index, 0, 0))
+        .text(libc::IFLA_IFNAME, near.name)
+        .attr(libc::IFLA_ADDRESS, &near.mac)
+        .attr(libc::IFLA_MTU, &mtu.to_ne_bytes())
+        .nest(libc::IFLA_LINKINFO, |info| {
+            info.text(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, |data| {
+                data.nest(VETH_INFO_PEER, |peer| {
+                    peer.raw(&link_head(far.index, 0, 0))
+                        .text(libc::IFLA_IFNAME, far.name)
+                        .attr(libc::IFLA_ADDRESS, &far.mac)
+                        .attr(libc::IFLA_MTU, &mtu.to_ne_bytes())
+                        .attr(libc::IFLA_NET_NS_FD, &(far_namespace.as_raw_fd() as u32).to_ne_bytes())
+                })
+            })
+        })
+}
+
+/// Brings a link up that never asks or answers by ARP: all neighbours are entered by hand.
+pub(super) fn up_without_arp(index: u32) -> Message {
+    let flags = (libc::IFF_UP | libc::IFF_NOARP) as u32;
+    Message::new("bring a link up", libc::RTM_NEWLINK, 0, &link_head(index, flags, flags))
+}
+
+/// Brings a link up.
+pub(super) fn up(index: u32) -> Message {
+    let flags = libc::IFF_UP as u32;
+    Message::new("bring a link up", libc::RTM_NEWLINK, 0, &link_head(index, flags, flags))
+}
+
+/// Puts a link into a group, which is what the packet rules look at.
+pub(super) fn set_group(index: u32, group: u32) -> Message {
+    Message::new(format!("put a link into group {group}"), libc::RTM_NEWLINK, 0, &link_head(index, 0, 0))
+        .attr(libc::IFLA_GROUP, &group.to_ne_bytes())
+}
+
+/// Writes a note on a link, at most 255 bytes.
+pub(super) fn set_alias(index: u32, alias: &str) -> Message {
+    Message::new(format!("note {alias:?} on a link"), libc::RTM_NEWLINK, 0, &link_head(index, 0, 0))
+        .text(libc::IFLA_IFALIAS, alias)
+}
+
+/// Deletes a link, and with it its peer and the routes over it.
+pub(super) fn delete(index: u32) -> Message {
+    Message::new(format!("delete link {index}"), libc::RTM_DELLINK, 0, &link_head(index, 0, 0))
+}
+
+/// Gives a link an address of its own, /32.
+pub(super) fn add_address(index: u32, address: Ipv4Addr) -> Message {
+    let mut head = [libc::AF_INET as u8, 32, 0, libc::RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
+    head[4..8].copy_from_slice(&index.to_ne_bytes());
+    Message::new(format!("give a link the address {address}"), libc::RTM_NEWADDR, REPLACE, &head)
+        .attr(libc::IFA_LOCAL, &address.octets())
+        .attr(libc::IFA_ADDRESS, &address.octets())
+}
+
+/// Routes a block straight over a link, or through a gateway that is on the link by decree.
+pub(super) fn add_route(to: Cidr, via: Option<Ipv4Addr>, index: u32, source: Option<Ipv4Addr>) -> Message {
+    let scope = if via.is_some() { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_LINK };
+    let onlink: u32 = if via.is_some() { NEXT_HOP_ONLINK } else { 0 };
+    let mut head = [0u8; 12];
+    head[..8].copy_from_slice(&[
+        libc::AF_INET as u8,
+        to.prefix(),
+        0,
+        0,
+        libc::RT_TABLE_MAIN,
+        libc::RTPROT_STATIC,
+        scope,
+        libc::RTN_UNICAST,
+    ]);
+    head[8..].copy_from_slice(&onlink.to_ne_bytes());
+    let mut message = Message::new(format!("add the route to {to}"), libc::RTM_NEWROUTE, REPLACE, &head)
+        .attr(libc::RTA_OIF, &index.to_ne_bytes());
+    if to.prefix() > 0 {
+        message = message.attr(libc::RTA_DST, &to.base().octets());
+    }
+    if let Some(via) = via {
+        message = message.attr(libc::RTA_GATEWAY, &via.octets());
+    }
+    if let Some(source) = source {
+        message = message.attr(libc::RTA_PREFSRC, &source.octets());
+    }
+    message
+}
+
+/// Enters who answers to an address on a link, for good.
+pub(super) fn add_neighbour(index: u32, address: Ipv4Addr, mac: [u8; 6]) -> Message {
+    let mut head = [0u8; 12];
+    head[0] = libc::AF_INET as u8;
+    head[4..8].copy_from_slice(&index.to_ne_bytes());
+    head[8..10].copy_from_slice(&libc::NUD_PERMANENT.to_ne_bytes());
+    Message::new(format!("enter the neighbour {address}"), libc::RTM_NEWNEIGH, REPLACE, &head)
+        .attr(libc::NDA_DST, &address.octets())
+        .attr(libc::NDA_LLADDR, &mac)
+}
+
+/// What the kernel says of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) index: u32,
+    pub(super) name: String,
+    pub(super) group: u32,
+    pub(super) alias: Option<String>,
+    pub(super) mtu: u32,
+}
+
+/// All links of the socket's namespace.
+pub(super) fn list(socket: &mut Socket) -> Result<Vec<Link>, NetlinkError> {
+    let bodies = socket.dump(Message::new("list the links", libc::RTM_GETLINK, 0, &link_head(0, 0, 0)))?;
+    Ok(bodies.iter().filter(|body| body.len() >= LINK_HEAD_BYTES).map(|body| read_link(body)).collect())
+}
+
+fn read_link(body: &[u8]) -> Link {
+    let text = |value: &[u8]| {
+        let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
+        String::from_utf8_lossy(&value[..end]).into_owned()
+    };
+    let mut link = Link { index: u32_at(body, 4), name: String::new(), group: 0, alias: None, mtu: 0 };
+    for (kind, value) in attributes(body, LINK_HEAD_BYTES) {
+        match kind {
+            libc::IFLA_IFNAME => link.name = text(value),
+            libc::IFLA_IFALIAS => link.alias = Some(text(value)),
+            libc::IFLA_GROUP if value.len() >= 4 => link.group = u32_at(value, 0),
+            libc::IFLA_MTU if value.len() >= 4 => link.mtu = u32_at(value, 0),
+            _ => {}
+        }
+    }
+    link
+}
+
+fn link_head(index: u32, flags: u32, change: u32) -> [u8; LINK_HEAD_BYTES] {
+    let mut head = [0; LINK_HEAD_BYTES];
+    head[4..8].copy_from_slice(&index.to_ne_bytes());
+    head[8..12].copy_from_slice(&flags.to_ne_bytes());
+    head[12..16].copy_from_slice(&change.to_ne_bytes());
+    head
+}

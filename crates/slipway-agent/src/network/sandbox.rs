@@ -1,0 +1,218 @@
+//! One instance's namespace and its link to the switch: how it is named, made, given to somebody
+//! and found again.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use nix::sys::socket::SockProtocol;
+use slipway_model::id::InstanceId;
+
+use super::cidr::Cidr;
+use super::netlink::{Message, NetlinkError, Socket};
+use super::rules::Group;
+use super::{Error, Live, Result, Sandbox, Tag, link, namespace};
+
+/// The switch's link to the host, as it is named inside the switch.
+pub(super) const SWITCH_UPLINK: &str = "uplink";
+/// Its index there. A new namespace has a few links of the kernel's own below.
+pub(super) const SWITCH_UPLINK_INDEX: u32 = 100;
+/// The index of `eth0` in an instance's namespace.
+const INSIDE_INDEX: u32 = 100;
+/// Indices of the links to instances, in the switch, follow this one by address.
+const INDEX_BASE: u32 = 1000;
+
+/// Where things are and how they are called: all computed from the tag and the address.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    tag: Tag,
+    pub(super) subnet: Cidr,
+    /// Namespace files.
+    pub(super) directory: PathBuf,
+    pub(super) mtu: u32,
+}
+
+impl Layout {
+    pub(super) fn new(tag: &Tag, subnet: Cidr, run_dir: &Path, mtu: u32) -> Self {
+        Self { tag: tag.clone(), subnet, directory: run_dir.join("netns"), mtu }
+    }
+
+    /// The switch's address on every link.
+    pub(super) fn gateway(&self) -> Ipv4Addr {
+        self.subnet.at(1)
+    }
+
+    /// The host's address towards the switch.
+    pub(super) fn host_address(&self) -> Ipv4Addr {
+        self.subnet.at(2)
+    }
+
+    /// At most 10 bytes of the kernel's 15.
+    pub(super) fn host_uplink(&self) -> String {
+        format!("slw-{}", self.tag)
+    }
+
+    pub(super) fn switch_path(&self) -> PathBuf {
+        self.directory.join(format!("slw-{}", self.tag))
+    }
+
+    /// The switch's end of an instance's link: at most 15 bytes, since an offset has at most four
+    /// digits.
+    fn link_name(&self, address: Ipv4Addr) -> String {
+        format!("slw-{}-{:04x}", self.tag, self.offset(address))
+    }
+
+    fn address_of_link(&self, name: &str) -> Option<Ipv4Addr> {
+        let digits = name.strip_prefix(&self.host_uplink())?.strip_prefix('-')?;
+        let offset = u32::from_str_radix(digits, 16).ok()?;
+        (u64::from(offset) < self.subnet.size()).then(|| self.subnet.at(offset))
+    }
+
+    pub(super) fn netns_path(&self, address: Ipv4Addr) -> PathBuf {
+        self.directory.join(self.link_name(address))
+    }
+
+    /// The index, in the switch, of the link to the instance with that address.
+    pub(super) fn index(&self, address: Ipv4Addr) -> u32 {
+        INDEX_BASE + self.offset(address)
+    }
+
+    pub(super) fn sandbox(&self, address: Ipv4Addr) -> Sandbox {
+        Sandbox {
+            netns_path: self.netns_path(address),
+            address,
+            gateway: self.gateway(),
+            dns: vec![self.gateway()],
+            ifname: self.link_name(address),
+        }
+    }
+
+    fn offset(&self, address: Ipv4Addr) -> u32 {
+        self.subnet.offset(address).expect("addresses come from the subnet")
+    }
+}
+
+/// The hardware address of the end that *has* this address. Locally administered, made from it.
+pub(super) fn mac(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    [0x02, 0x5c, a, b, c, d]
+}
+
+/// The hardware address of the switch's end of the link to that address.
+fn switch_mac(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    [0x06, 0x5c, a, b, c, d]
+}
+
+/// Makes the namespace and its link, all that is done from inside it.
+pub(super) fn prepare(layout: &Layout, address: Ipv4Addr, switch: &File) -> Result<()> {
+    let path = layout.netns_path(address);
+    let furnished = namespace::create(&path, || {
+        for family in ["all", "default"] {
+            namespace::set_parameter(&format!("ipv6/conf/{family}/disable_ipv6"), "1")?;
+        }
+        let name = layout.link_name(address);
+        let inside = link::End { name: "eth0", index: INSIDE_INDEX, mac: mac(address) };
+        let outside = link::End { name: &name, index: layout.index(address), mac: switch_mac(address) };
+        let gateway = layout.gateway();
+        let messages = vec![
+            link::up(1),
+            link::create_veth(&inside, &outside, switch.as_fd(), layout.mtu),
+            link::add_address(INSIDE_INDEX, address),
+            link::up_without_arp(INSIDE_INDEX),
+            link::add_neighbour(INSIDE_INDEX, gateway, switch_mac(address)),
+            link::add_route(Cidr::EVERYTHING, Some(gateway), INSIDE_INDEX, Some(address)),
+        ];
+        Ok(Socket::open(SockProtocol::NetlinkRoute)?.run(messages))
+    });
+    furnished.map_err(|source| Error::Namespace { step: "make the network namespace", path, source })??;
+    Ok(())
+}
+
+/// The messages that connect a prepared namespace in the switch. The group comes last: a link
+/// without it is unfinished.
+pub(super) fn connect(layout: &Layout, address: Ipv4Addr) -> Vec<Message> {
+    let index = layout.index(address);
+    vec![
+        link::up_without_arp(index),
+        link::add_neighbour(index, address, mac(address)),
+        link::add_route(Cidr::containing(address, 32), None, index, None),
+        link::set_group(index, Group::POOL.0),
+    ]
+}
+
+/// The messages that give a prepared sandbox to an instance. The note comes first, so that a link
+/// through which packets pass always says whose it is.
+pub(super) fn assign(layout: &Layout, address: Ipv4Addr, group: Group, note: &str) -> Vec<Message> {
+    let index = layout.index(address);
+    vec![link::set_alias(index, note), link::set_group(index, group.0)]
+}
+
+/// What an earlier life left in the switch.
+pub(super) struct Found {
+    pub(super) pool: Vec<Ipv4Addr>,
+    pub(super) live: BTreeMap<InstanceId, Live>,
+}
+
+/// Reads the sandboxes back from the switch's links and removes what is not whole.
+pub(super) fn recover(layout: &Layout, switch_links: &mut Socket) -> Result<Found> {
+    let mut found = Found { pool: Vec::new(), live: BTreeMap::new() };
+    let mut files = files_in(layout)?;
+    for link in link::list(switch_links)? {
+        let Some(address) = layout.address_of_link(&link.name) else { continue };
+        let path = layout.netns_path(address);
+        let is_whole = files.contains(&path) && is_namespace(&path)?;
+        let owner = link.alias.as_deref().and_then(|note| note.split(' ').next()?.parse::<InstanceId>().ok());
+        match (Group(link.group), owner) {
+            (Group::POOL, _) if is_whole => found.pool.push(address),
+            (group, Some(owner)) if is_whole && group >= Group::ISOLATED => {
+                found.live.insert(owner, Live { address, group });
+            }
+            _ => {
+                delete_link(switch_links, link.index)?;
+                continue;
+            }
+        }
+        files.retain(|file| *file != path);
+    }
+    for path in files {
+        namespace::remove(&path).map_err(|source| Error::Namespace { step: "remove", path, source })?;
+    }
+    Ok(found)
+}
+
+fn delete_link(links: &mut Socket, index: u32) -> std::result::Result<(), NetlinkError> {
+    match links.run(vec![link::delete(index)]) {
+        Err(error) if !error.is_absent() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The namespace files of this tag's instances.
+fn files_in(layout: &Layout) -> Result<Vec<PathBuf>> {
+    let failed = |source| Error::Namespace { step: "list", path: layout.directory.clone(), source };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&layout.directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if layout.address_of_link(name).is_some() {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+fn is_namespace(path: &Path) -> Result<bool> {
+    let opened = namespace::open(path);
+    Ok(opened.map_err(|source| Error::Namespace { step: "open", path: path.to_owned(), source })?.is_some())
+}
+
+/// A netlink socket that stays in that namespace.
+pub(super) fn socket_in(namespace: &File, path: &Path) -> Result<Socket> {
+    let opened: io::Result<Socket> =
+        namespace::within(namespace.as_fd(), || Socket::open(SockProtocol::NetlinkRoute));
+    opened.map_err(|source| Error::Namespace { step: "enter", path: path.to_owned(), source })
+}

@@ -17,12 +17,13 @@
 //!   read back from the links of the switch after a restart; only the order in which addresses are
 //!   used is kept in a file ([`addresses`]).
 //! - Names and numbers (interface, index, hardware address, file) are all computed from the address.
-//! - A few sandboxes are prepared ahead by a thread, because a new network namespace costs the kernel
-//!   more than everything else.
+//! - A few sandboxes are prepared ahead by one thread, because a new network namespace costs the
+//!   kernel milliseconds; and links are deleted by another, many together, because a deletion costs
+//!   tens. `release` itself only moves the link to a group through which nothing passes.
 //!
-//! All functions block: `take` for a fraction of a millisecond when the pool has a sandbox and a few
-//! when it has none, `release` for as long as the kernel needs to delete a link, `start` and `stop`
-//! for tens of milliseconds. In async code call them through `spawn_blocking`.
+//! All functions block: `take` and `release` for a fraction of a millisecond (a few when the pool is
+//! empty or the tenant new on this node), `start`, `sweep` and `stop` for tens of milliseconds. In
+//! async code call them through `spawn_blocking`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -145,7 +146,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// when the agent ends; [`Network::stop`] removes it.
 pub struct Network {
     inner: Arc<Inner>,
-    preparer: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 struct Inner {
@@ -157,14 +158,16 @@ struct Inner {
     /// In the switch namespace.
     switch_links: Mutex<Socket>,
     state: Mutex<State>,
-    /// Told when the pool has shrunk or the preparer shall end.
-    pool_changed: Condvar,
+    /// Told when the pool shrinks, when something is released, and when the threads shall end.
+    work: Condvar,
 }
 
 struct State {
     addresses: Addresses,
     pool: VecDeque<Ipv4Addr>,
     live: BTreeMap<InstanceId, Live>,
+    /// Released, with a link that is not deleted yet; their addresses are not free.
+    released: Vec<Ipv4Addr>,
     /// Tenants that the rules know.
     tenants: BTreeSet<Group>,
     ending: bool,
@@ -201,7 +204,7 @@ impl Network {
         let host = namespace::current()
             .map_err(|source| Error::Namespace { step: "open", path: "/proc/thread-self/ns/net".into(), source })?;
         let switch = host::ensure_switch(&layout)?;
-        let mut switch_links = sandbox::socket_in(&switch, &layout.switch_path())?;
+        let mut switch_links = sandbox::socket_in(&switch, &layout)?;
         host::ensure_uplink(&layout, &mut host_links, &mut switch_links, &host)?;
         host::ensure_forwarding()?;
 
@@ -212,7 +215,7 @@ impl Network {
             .map_err(|source| Error::Addresses { directory: options.state_dir.clone(), source })?;
         let tenants = found.live.values().map(|live| live.group).filter(|group| group.is_tenant()).collect();
         let state =
-            State { addresses, pool: found.pool.into(), live: found.live, tenants, ending: false };
+            State { addresses, pool: found.pool.into(), live: found.live, released: vec![], tenants, ending: false };
 
         let inner = Arc::new(Inner {
             layout,
@@ -221,16 +224,14 @@ impl Network {
             switch,
             switch_links: Mutex::new(switch_links),
             state: Mutex::new(state),
-            pool_changed: Condvar::new(),
+            work: Condvar::new(),
             options,
         });
         inner.load_rules()?;
-        let preparer = Arc::clone(&inner);
-        let preparer = std::thread::Builder::new()
-            .name("slipway-sandbox".into())
-            .spawn(move || preparer.keep_pool_full())
-            .map_err(|source| Error::Thread { source })?;
-        Ok(Self { inner, preparer: Some(preparer) })
+        let mut network = Self { inner, threads: Vec::new() };
+        network.spawn("slipway-prepare", Inner::keep_pool_full)?;
+        network.spawn("slipway-reap", Inner::keep_deleting)?;
+        Ok(network)
     }
 
     /// Gives an instance a network of its own. Asked again for the same instance, it returns what it
@@ -271,24 +272,31 @@ impl Network {
 
     /// Removes everything of this tag from the kernel. Only the record of addresses stays.
     pub fn stop(mut self) -> Result<()> {
-        self.end_preparer();
+        self.end_threads();
         self.inner.remove_all()
     }
 
-    fn end_preparer(&mut self) {
+    fn spawn(&mut self, name: &str, work: fn(&Inner)) -> Result<()> {
+        let inner = Arc::clone(&self.inner);
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || work(&inner));
+        self.threads.push(thread.map_err(|source| Error::Thread { source })?);
+        Ok(())
+    }
+
+    fn end_threads(&mut self) {
         self.inner.state().ending = true;
-        self.inner.pool_changed.notify_all();
-        if let Some(Err(panic)) = self.preparer.take().map(JoinHandle::join) {
-            tracing::error!("the thread that prepares sandboxes had panicked: {panic:?}");
+        self.inner.work.notify_all();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the network had panicked");
+            }
         }
     }
 }
 
 impl Drop for Network {
     fn drop(&mut self) {
-        if self.preparer.is_some() {
-            self.end_preparer();
-        }
+        self.end_threads();
     }
 }
 
@@ -303,7 +311,7 @@ impl Inner {
         }
         let ready = state.pool.pop_front();
         drop(state);
-        self.pool_changed.notify_all();
+        self.work.notify_all();
         let address = ready.map_or_else(|| self.prepare(), Ok)?;
 
         let taken = self.admit(group).and_then(|()| {
@@ -312,7 +320,7 @@ impl Inner {
         });
         if let Err(error) = taken {
             // Whatever half of it was done goes with the link.
-            self.dismantle(address)?;
+            self.cut_off(address)?;
             return Err(error);
         }
         self.state().live.insert(instance.clone(), Live { address, group });
@@ -332,7 +340,7 @@ impl Inner {
 
     fn release(&self, instance: &InstanceId) -> Result<()> {
         let Some(live) = self.state().live.get(instance).copied() else { return Ok(()) };
-        self.dismantle(live.address)?;
+        self.cut_off(live.address)?;
         self.state().live.remove(instance);
         Ok(())
     }
@@ -350,23 +358,39 @@ impl Inner {
             Ok(self.switch_links().run(sandbox::connect(&self.layout, address))?)
         });
         if let Err(error) = prepared {
-            self.dismantle(address)?;
+            self.cut_off(address)?;
             return Err(error);
         }
         Ok(address)
     }
 
-    /// Removes a sandbox and lets its address rest. If something of it stays, so does the address.
-    fn dismantle(&self, address: Ipv4Addr) -> Result<()> {
-        match self.switch_links().run(vec![link::delete(self.layout.index(address))]) {
-            Err(error) if !error.is_absent() => return Err(error.into()),
-            _ => {}
-        }
+    /// Lets nothing more in or out of a sandbox, lets go of its namespace, and leaves its link to be
+    /// deleted.
+    fn cut_off(&self, address: Ipv4Addr) -> Result<()> {
+        let message = link::set_group(self.layout.index(address), Group::RELEASED.0);
+        absent_is_done(self.switch_links().run(vec![message]))?;
         let path = self.layout.netns_path(address);
         namespace::remove(&path).map_err(|source| Error::Namespace { step: "remove", path, source })?;
-        self.forget_connections(address);
+        self.state().released.push(address);
+        self.work.notify_all();
+        Ok(())
+    }
+
+    /// Deletes the links of all that was released, and lets their addresses rest. If a link stays,
+    /// so does its address.
+    fn delete_released(&self, links: &mut Socket) -> Result<()> {
+        let released = self.state().released.clone();
+        absent_is_done(links.run(vec![link::delete_group(Group::RELEASED.0)]))?;
+        for address in &released {
+            self.forget_connections(*address);
+        }
         let now = now(&self.options)?.seconds;
-        self.state().addresses.take_back(address, now).map_err(|source| self.addresses_failed(source))
+        let mut state = self.state();
+        for address in &released {
+            state.addresses.take_back(*address, now).map_err(|source| self.addresses_failed(source))?;
+        }
+        state.released.retain(|address| !released.contains(address));
+        Ok(())
     }
 
     /// No rule depends on this; it frees the entries early. So a kernel that cannot do it is no error.
@@ -379,26 +403,40 @@ impl Inner {
     }
 
     fn keep_pool_full(&self) {
-        loop {
-            let mut state = self.state();
-            while state.pool.len() >= self.options.pool && !state.ending {
-                state = self.pool_changed.wait(state).expect("nobody panics with the lock held");
-            }
-            if state.ending {
-                return;
-            }
-            drop(state);
+        while self.wait_for(|state| state.pool.len() < self.options.pool) {
             match self.prepare() {
                 Ok(address) => self.state().pool.push_back(address),
-                Err(error) => {
-                    // `take` meets the same error and reports it; here it is only worth a pause.
-                    tracing::debug!(%error, "a sandbox could not be prepared ahead");
-                    let pause = Duration::from_secs(5);
-                    let state = self.state();
-                    drop(self.pool_changed.wait_timeout_while(state, pause, |state| !state.ending));
-                }
+                // `take` meets the same error and reports it.
+                Err(error) => self.pause(&error, "a sandbox could not be prepared ahead"),
             }
         }
+    }
+
+    fn keep_deleting(&self) {
+        // Not the socket that `take` uses, which would have to wait.
+        let mut links = None;
+        while self.wait_for(|state| !state.released.is_empty()) {
+            let deleted = match &mut links {
+                None => self.switch_socket().map(|socket| links = Some(socket)),
+                Some(links) => self.delete_released(links),
+            };
+            if let Err(error) = deleted {
+                self.pause(&error, "links of released sandboxes could not be deleted");
+            }
+        }
+    }
+
+    /// Waits until there is something to do; false when the thread shall end instead.
+    fn wait_for(&self, something: impl Fn(&State) -> bool) -> bool {
+        let idle = |state: &mut State| !something(state) && !state.ending;
+        let state = self.work.wait_while(self.state(), idle).expect("nobody panics with the lock held");
+        !state.ending
+    }
+
+    fn pause(&self, error: &Error, what: &str) {
+        tracing::warn!(error = error as &dyn std::error::Error, "{what}; trying again in 5 s");
+        let pause = Duration::from_secs(5);
+        drop(self.work.wait_timeout_while(self.state(), pause, |state| !state.ending));
     }
 
     fn load_rules(&self) -> Result<()> {
@@ -437,9 +475,11 @@ impl Inner {
         for instance in &instances {
             self.release(instance)?;
         }
-        while let Some(address) = { self.state().pool.pop_front() } {
-            self.dismantle(address)?;
+        let pool = std::mem::take(&mut self.state().pool);
+        for address in pool {
+            self.cut_off(address)?;
         }
+        self.delete_released(&mut self.switch_links())?;
         let uplink = self.layout.host_uplink();
         namespace::within(self.host.as_fd(), || {
             host::remove_from_docker(&uplink)?;
@@ -447,10 +487,7 @@ impl Inner {
         })
         .map_err(|source| Error::Rules { place: "host", source })?;
         // Its peer on the host goes with it.
-        match self.switch_links().run(vec![link::delete(sandbox::SWITCH_UPLINK_INDEX)]) {
-            Err(error) if !error.is_absent() => return Err(error.into()),
-            _ => {}
-        }
+        absent_is_done(self.switch_links().run(vec![link::delete(sandbox::SWITCH_UPLINK_INDEX)]))?;
         let path = self.layout.switch_path();
         namespace::remove(&path).map_err(|source| Error::Namespace { step: "remove", path, source })?;
         let path = self.layout.directory.clone();
@@ -465,8 +502,20 @@ impl Inner {
         self.switch_links.lock().expect("nobody panics with the lock held")
     }
 
+    fn switch_socket(&self) -> Result<Socket> {
+        sandbox::socket_in(&self.switch, &self.layout)
+    }
+
     fn addresses_failed(&self, source: io::Error) -> Error {
         Error::Addresses { directory: self.options.state_dir.clone(), source }
+    }
+}
+
+/// Removing what is gone already counts as done.
+fn absent_is_done(result: std::result::Result<(), NetlinkError>) -> std::result::Result<(), NetlinkError> {
+    match result {
+        Err(error) if error.is_absent() => Ok(()),
+        other => other,
     }
 }
 

@@ -18,10 +18,12 @@ pub(super) struct Group(pub(super) u32);
 impl Group {
     /// The switch's link to the host.
     pub(super) const UPLINK: Self = Self(1);
+    /// Taken back: nothing passes, and all of this group are deleted together.
+    pub(super) const RELEASED: Self = Self(2);
     /// Prepared, but nobody's yet: nothing passes.
-    pub(super) const POOL: Self = Self(2);
+    pub(super) const POOL: Self = Self(3);
     /// May answer the host and nothing else, whoever's it is.
-    pub(super) const ISOLATED: Self = Self(3);
+    pub(super) const ISOLATED: Self = Self(4);
     const FIRST_TENANT: u32 = 0x1_0000;
 
     /// The group of a sandbox.
@@ -30,6 +32,11 @@ impl Group {
             Egress::None => Self::ISOLATED,
             Egress::Internet => Self(Self::FIRST_TENANT + tenant_index),
         }
+    }
+
+    /// Whether the links of this group are instances'.
+    pub(super) fn is_instance(self) -> bool {
+        self >= Self::ISOLATED
     }
 
     /// Whether the links of this group may reach each other and the internet.

@@ -12,9 +12,9 @@ use nix::sys::socket::SockProtocol;
 use slipway_model::id::InstanceId;
 
 use super::cidr::Cidr;
-use super::netlink::{Message, NetlinkError, Socket};
+use super::netlink::{Message, Socket};
 use super::rules::Group;
-use super::{Error, Live, Result, Sandbox, Tag, link, namespace};
+use super::{Error, Live, Result, Sandbox, Tag, absent_is_done, link, namespace};
 
 /// The switch's link to the host, as it is named inside the switch.
 pub(super) const SWITCH_UPLINK: &str = "uplink";
@@ -168,11 +168,11 @@ pub(super) fn recover(layout: &Layout, switch_links: &mut Socket) -> Result<Foun
         let owner = link.alias.as_deref().and_then(|note| note.split(' ').next()?.parse::<InstanceId>().ok());
         match (Group(link.group), owner) {
             (Group::POOL, _) if is_whole => found.pool.push(address),
-            (group, Some(owner)) if is_whole && group >= Group::ISOLATED => {
+            (group, Some(owner)) if is_whole && group.is_instance() => {
                 found.live.insert(owner, Live { address, group });
             }
             _ => {
-                delete_link(switch_links, link.index)?;
+                absent_is_done(switch_links.run(vec![link::delete(link.index)]))?;
                 continue;
             }
         }
@@ -182,13 +182,6 @@ pub(super) fn recover(layout: &Layout, switch_links: &mut Socket) -> Result<Foun
         namespace::remove(&path).map_err(|source| Error::Namespace { step: "remove", path, source })?;
     }
     Ok(found)
-}
-
-fn delete_link(links: &mut Socket, index: u32) -> std::result::Result<(), NetlinkError> {
-    match links.run(vec![link::delete(index)]) {
-        Err(error) if !error.is_absent() => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// The namespace files of this tag's instances.
@@ -210,9 +203,9 @@ fn is_namespace(path: &Path) -> Result<bool> {
     Ok(opened.map_err(|source| Error::Namespace { step: "open", path: path.to_owned(), source })?.is_some())
 }
 
-/// A netlink socket that stays in that namespace.
-pub(super) fn socket_in(namespace: &File, path: &Path) -> Result<Socket> {
+/// A netlink socket that stays in the switch namespace.
+pub(super) fn socket_in(switch: &File, layout: &Layout) -> Result<Socket> {
     let opened: io::Result<Socket> =
-        namespace::within(namespace.as_fd(), || Socket::open(SockProtocol::NetlinkRoute));
-    opened.map_err(|source| Error::Namespace { step: "enter", path: path.to_owned(), source })
+        namespace::within(switch.as_fd(), || Socket::open(SockProtocol::NetlinkRoute));
+    opened.map_err(|source| Error::Namespace { step: "enter", path: layout.switch_path(), source })
 }

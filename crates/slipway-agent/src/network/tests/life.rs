@@ -36,6 +36,7 @@ fn a_release_takes_link_route_namespace_and_connections() {
     };
     let tracked = !connections(switch).is_empty();
     network.release(&instance(1)).unwrap();
+    eventually(|| network.inner.state().released.is_empty());
     if tracked {
         for namespace in [switch, &world.host] {
             let left = connections(namespace);
@@ -46,7 +47,7 @@ fn a_release_takes_link_route_namespace_and_connections() {
     assert!(!a.netns_path.exists());
     network.release(&instance(2)).unwrap();
     network.release(&instance(2)).unwrap();
-    assert_eq!((world.ip(switch, "-o link show"), world.ip(switch, "route show")), empty);
+    eventually(|| (world.ip(switch, "-o link show"), world.ip(switch, "route show")) == empty);
     network.stop().unwrap();
 }
 
@@ -144,6 +145,7 @@ fn a_full_subnet_is_said_and_does_no_harm() {
     assert_eq!(taken.len(), 60);
     assert!(error.to_string().contains("60 are in use"), "{error}");
     network.release(&instance(0)).unwrap();
+    eventually(|| network.inner.state().released.is_empty());
     let error = network.take(&instance(200), &tenant("evil"), 1, Egress::Internet).unwrap_err();
     assert!(error.to_string().contains("59 are in use and 1 rest"), "{error}");
     network.stop().unwrap();
@@ -218,30 +220,56 @@ fn measure_network() {
     }
     let mut number = 0;
     let mut run = |title: &str, count: usize, tenant_index: &dyn Fn(usize) -> u32| {
-        let mut times: Vec<_> = (0..count)
-            .map(|index| {
-                let since = Instant::now();
-                network.take(&instance(number), &tenant("acme"), tenant_index(index), Egress::Internet).unwrap();
-                number += 1;
-                since.elapsed()
-            })
-            .collect();
-        times.sort();
-        println!("{title}: p50 {:?}, worst {:?}", times[count / 2], times[count - 1]);
+        let take = |index| {
+            number += 1;
+            let tenant_index = tenant_index(index);
+            timed(|| drop(network.take(&instance(number), &tenant("acme"), tenant_index, Egress::Internet).unwrap()))
+        };
+        print_times(title, (0..count).map(take).collect());
     };
     run("take, warm, known tenant but the first", 10, &|_| 1);
     run("take, warm, new tenant each", 8, &|index| 10 + index as u32);
-    run("take, cold, beside the preparer", 50, &|_| 1);
-    let mut times: Vec<_> = (0..60)
-        .map(|number| {
-            let since = Instant::now();
-            network.release(&instance(number)).unwrap();
-            since.elapsed()
-        })
-        .collect();
-    times.sort();
-    println!("release: p50 {:?}, worst {:?}", times[30], times[59]);
+    run("take, pool empty, beside the preparer", 80, &|_| 1);
+    let (releases, takes) = std::thread::scope(|scope| {
+        let releases = scope.spawn(|| {
+            let one = |number| timed(|| network.release(&instance(number)).unwrap());
+            (0..60).map(one).collect::<Vec<_>>()
+        });
+        let takes = (100..130).map(|number| {
+            std::thread::sleep(Duration::from_millis(10));
+            timed(|| drop(network.take(&instance(number), &tenant("acme"), 1, Egress::Internet).unwrap()))
+        });
+        let takes = takes.collect();
+        (releases.join().unwrap(), takes)
+    });
+    print_times("release", releases);
+    print_times("take, beside releases", takes);
+    let bare = world.start(&world.options("ta", "10.112.48.0/24"));
+    let cold = (0..20).map(|number| {
+        timed(|| drop(bare.take(&instance(number), &tenant("acme"), 1, Egress::Internet).unwrap()))
+    });
+    print_times("take, without a pool", cold.collect());
+    bare.stop().unwrap();
     let since = Instant::now();
     network.stop().unwrap();
     println!("stop {:?}", since.elapsed());
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let since = Instant::now();
+    work();
+    since.elapsed()
+}
+
+fn print_times(title: &str, mut times: Vec<Duration>) {
+    times.sort();
+    println!("{title}: p50 {:?}, worst {:?}", times[times.len() / 2], times[times.len() - 1]);
+}
+
+fn eventually(happened: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !happened() {
+        assert!(since.elapsed() < PATIENCE, "it did not happen");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }

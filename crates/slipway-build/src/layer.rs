@@ -1,0 +1,289 @@
+//! Files → a tar layer that depends on nothing but their names, contents and executable bits: entries
+//! sorted, time 0, owner 1000, modes 644 and 755, no extended attributes. The same tree gives the
+//! same digest on every machine, and a layer that did not change is not stored twice.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use slipway_model::instance::APP_UID;
+use slipway_model::limit::{SLUG_BYTES_MAX, TREE_DEPTH_MAX, TREE_PATH_BYTES_MAX};
+use slipway_registry::image::{Compression, Layer, LayerWriter};
+use slipway_registry::{Registry, Repository};
+use tar::{EntryType, Header};
+use tokio_util::sync::CancellationToken;
+
+use crate::beneath::{Dir, Kind};
+use crate::error::Error;
+use crate::source::{DirectorySizes, Source, Tree, TreeFile, TreeFileKind, mebi};
+
+/// Files and directories in a layer. Large dependency trees have 100,000; the bound is for the
+/// hostile ones.
+const ENTRIES_MAX: usize = 500_000;
+/// Lines about devices, fifos and sockets that were passed over.
+const SKIPPED_MAX: usize = 5;
+
+/// A directory of the tree, or the whole, as a layer below `/app`.
+pub struct LayerBuilder {
+    tar: tar::Builder<LayerWriter>,
+    /// The directory entries that have been written, which are all prefixes of the last path.
+    directories: Vec<Vec<u8>>,
+    entries: usize,
+    size: u64,
+    sizes: DirectorySizes,
+    cancel: CancellationToken,
+}
+
+/// A finished layer with its unpacked size in bytes.
+pub struct Packed {
+    /// The layer.
+    pub layer: Layer,
+    /// Bytes of its files.
+    pub size: u64,
+}
+
+impl LayerBuilder {
+    /// An empty layer of `repository`, which can be given up at any time.
+    ///
+    /// # Errors
+    /// [`Error::Registry`].
+    pub fn new(
+        registry: &Registry,
+        repository: &Repository,
+        cancel: CancellationToken,
+    ) -> Result<Self, Error> {
+        // Not compressed: on one machine a layer is written once and unpacked from the page cache,
+        // and a warm push would wait for the compressor.
+        let writer = registry.layer_writer(repository, Compression::None)?;
+        let mut tar = tar::Builder::new(writer);
+        tar.mode(tar::HeaderMode::Deterministic);
+        let sizes = DirectorySizes::default();
+        let mut layer = Self { tar, directories: Vec::new(), entries: 0, size: 0, sizes, cancel };
+        layer.directory(b"app")?;
+        Ok(layer)
+    }
+
+    /// Adds the files of a commit that `wanted` wants.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the layer becomes too large, [`Error::Git`], [`Error::Registry`].
+    pub fn add_tree(
+        &mut self,
+        source: &mut Source,
+        tree: &Tree,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), Error> {
+        let files = tree.files.iter().filter(|(path, _)| wanted(path));
+        source.each(files, |path, file, content| self.tree_file(path, file, content))
+    }
+
+    fn tree_file(&mut self, path: &[u8], file: &TreeFile, content: &mut dyn Read) -> Result<(), Error> {
+        match file.kind {
+            TreeFileKind::Symlink => {
+                let mut target = Vec::with_capacity(file.size as usize);
+                content.read_to_end(&mut target).map_err(|e| failed(path, e))?;
+                self.symlink(path, &target)
+            }
+            TreeFileKind::Regular => self.file(path, false, file.size, content),
+            TreeFileKind::Executable => self.file(path, true, file.size, content),
+        }
+    }
+
+    /// Adds what a program left in a directory, without those of its direct entries that `wanted`
+    /// does not want. Links are taken as links; devices, fifos and sockets are passed over.
+    /// `path` is where the directory is below `/app`; empty for `/app` itself. Returns what was
+    /// passed over.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the layer becomes too large or too deep, [`Error::Io`],
+    /// [`Error::Registry`].
+    pub fn add_dir(
+        &mut self,
+        dir: &Dir,
+        path: &[u8],
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<String>, Error> {
+        let mut skipped = Vec::new();
+        self.walk(dir, path, &wanted, 0, &mut skipped)?;
+        Ok(skipped)
+    }
+
+    fn walk(
+        &mut self,
+        dir: &Dir,
+        path: &[u8],
+        wanted: &dyn Fn(&[u8]) -> bool,
+        depth: usize,
+        skipped: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        // npm nests; twice what a commit may have is still far from the stack's end.
+        if depth > 2 * TREE_DEPTH_MAX || path.len() > TREE_PATH_BYTES_MAX {
+            return Err(Error::refused(format!(
+                "the build left a path that is too deep: {}…",
+                shown(&path[..path.len().min(80)])
+            )));
+        }
+        for entry in dir.entries(ENTRIES_MAX).map_err(|e| failed(path, e))? {
+            if depth == 0 && !wanted(&entry.name) {
+                continue;
+            }
+            let full =
+                if path.is_empty() { entry.name.clone() } else { [path, b"/", &entry.name[..]].concat() };
+            match entry.kind {
+                Kind::Directory => {
+                    let below = dir.dir(&entry.name[..]).map_err(|e| failed(&full, e))?;
+                    self.directory(&[b"app/", &full[..]].concat())?;
+                    self.walk(&below, &full, wanted, depth + 1, skipped)?;
+                }
+                Kind::File { executable } => {
+                    let mut file = dir.file(&entry.name[..]).map_err(|e| failed(&full, e))?;
+                    self.file(&full, executable, entry.size, &mut file)?;
+                }
+                Kind::Symlink => {
+                    let target = dir.read_link(&entry.name).map_err(|e| failed(&full, e))?;
+                    self.symlink(&full, &target)?;
+                }
+                Kind::Special if skipped.len() < SKIPPED_MAX => skipped.push(shown(&full)),
+                Kind::Special => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of the files so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Completes the layer.
+    ///
+    /// # Errors
+    /// [`Error::Registry`].
+    pub fn finish(self) -> Result<Packed, Error> {
+        let writer = self.tar.into_inner().map_err(|e| failed(b"", e))?;
+        Ok(Packed { layer: writer.finish()?, size: self.size })
+    }
+
+    fn file(
+        &mut self,
+        path: &[u8],
+        executable: bool,
+        size: u64,
+        content: &mut dyn Read,
+    ) -> Result<(), Error> {
+        self.parents(path)?;
+        self.size += size;
+        self.sizes.add(path, size);
+        if self.size > SLUG_BYTES_MAX.0 {
+            return Err(Error::refused(format!(
+                "the app has {} and more, over the limit of {SLUG_BYTES_MAX}; the largest directories so far: {}",
+                mebi(self.size),
+                self.sizes.largest(),
+            )));
+        }
+        let mut header = header(EntryType::Regular, if executable { 0o755 } else { 0o644 });
+        header.set_size(size);
+        // A file that shrinks while it is read would shift everything behind it.
+        let mut content = Exactly { content, left: size };
+        self.append(&mut header, path, |tar, header, path| tar.append_data(header, path, &mut content))
+    }
+
+    fn symlink(&mut self, path: &[u8], target: &[u8]) -> Result<(), Error> {
+        self.parents(path)?;
+        let target = as_path(target);
+        let mut header = header(EntryType::Symlink, 0o777);
+        self.append(&mut header, path, |tar, header, path| tar.append_link(header, path, &target))
+    }
+
+    fn parents(&mut self, path: &[u8]) -> Result<(), Error> {
+        let full = [b"app/", path].concat();
+        for (at, _) in full.iter().enumerate().filter(|(_, b)| **b == b'/') {
+            self.directory(&full[..at])?;
+        }
+        Ok(())
+    }
+
+    /// Writes the entry of a directory (a full path, with `app`), once.
+    fn directory(&mut self, full: &[u8]) -> Result<(), Error> {
+        if self.directories.iter().any(|known| known == full) {
+            return Ok(());
+        }
+        // What is not above this one is behind us for good, but for `a`, `a-b`, `a/c`: then the entry
+        // is written again, which is harmless.
+        self.directories.retain(|known| full.starts_with(known) && full.get(known.len()) == Some(&b'/'));
+        self.directories.push(full.to_vec());
+        let mut header = header(EntryType::Directory, 0o755);
+        self.count()?;
+        let full = as_path(full);
+        self.tar.append_data(&mut header, &full, io::empty()).map_err(|e| failed(b"", e))
+    }
+
+    fn append(
+        &mut self,
+        header: &mut Header,
+        path: &[u8],
+        append: impl FnOnce(&mut tar::Builder<LayerWriter>, &mut Header, &Path) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        self.count()?;
+        let full = as_path(&[b"app/", path].concat());
+        append(&mut self.tar, header, &full).map_err(|e| failed(path, e))
+    }
+
+    fn count(&mut self) -> Result<(), Error> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        self.entries += 1;
+        if self.entries > ENTRIES_MAX {
+            return Err(Error::refused(format!(
+                "the app has more than {ENTRIES_MAX} files, which is the limit"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn header(kind: EntryType, mode: u32) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(u64::from(APP_UID));
+    header.set_gid(u64::from(APP_UID));
+    header.set_mtime(0);
+    header.set_size(0);
+    header
+}
+
+/// Fails when the content ends before it should.
+struct Exactly<'a> {
+    content: &'a mut dyn Read,
+    left: u64,
+}
+
+impl Read for Exactly<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let wanted = into.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let read = self.content.read(&mut into[..wanted])?;
+        if read == 0 && wanted > 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than it was"));
+        }
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+fn as_path(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+}
+
+fn shown(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
+
+/// The registry's own errors travel inside an `io::Error`.
+fn failed(path: &[u8], error: io::Error) -> Error {
+    match error.downcast::<slipway_registry::Error>() {
+        Ok(ours) => Error::Registry(ours),
+        Err(error) => Error::io("pack", &as_path(path))(error),
+    }
+}

@@ -1,0 +1,115 @@
+//! Which push is built next. Pure: it is told what the records say, and answers.
+//!
+//! The rules: pushes to one environment are built in the order of their numbers, one at a time;
+//! environments are independent; between tenants the one with the fewest builds under way goes
+//! first, then the push that has waited longest, so that a tenant with a hundred pushes delays
+//! another's by one build at most.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use slipway_model::id::BuildNumber;
+use slipway_model::name::{EnvironmentPath, TenantName, UserName};
+use slipway_model::push::{BuildCancellation, Push};
+use slipway_model::unit::Timestamp;
+
+/// A build by environment and number.
+pub type BuildKey = (EnvironmentPath, BuildNumber);
+
+/// What the records say about pushes and builds.
+#[derive(Debug, Default)]
+pub struct Queue {
+    pushes: BTreeMap<EnvironmentPath, BTreeMap<BuildNumber, Push>>,
+    final_builds: HashSet<BuildKey>,
+    cancelled: BTreeMap<BuildKey, UserName>,
+    running: BTreeSet<BuildKey>,
+}
+
+/// The order among the first pushes of all environments.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Rank<'a> {
+    running_of_tenant: usize,
+    received_at: Timestamp,
+    environment: &'a EnvironmentPath,
+}
+
+impl Queue {
+    /// A push is there. One that was built already is nothing new.
+    pub fn pushed(&mut self, push: Push) {
+        let key = (push.environment.clone(), push.number);
+        if !self.final_builds.contains(&key) {
+            self.pushes.entry(key.0).or_default().insert(key.1, push);
+        }
+    }
+
+    /// A build has reached its end.
+    pub fn ended(&mut self, key: BuildKey) {
+        self.running.remove(&key);
+        self.cancelled.remove(&key);
+        if let Some(pushes) = self.pushes.get_mut(&key.0) {
+            pushes.remove(&key.1);
+            if pushes.is_empty() {
+                self.pushes.remove(&key.0);
+            }
+        }
+        self.final_builds.insert(key);
+    }
+
+    /// The records of a build and its push are gone, with their environment or for their age.
+    pub fn forgotten(&mut self, key: &BuildKey) {
+        self.final_builds.remove(key);
+    }
+
+    /// Somebody wants a build stopped.
+    pub fn cancel(&mut self, cancellation: BuildCancellation) {
+        let key = (cancellation.environment, cancellation.number);
+        if !self.final_builds.contains(&key) {
+            self.cancelled.insert(key, cancellation.by);
+        }
+    }
+
+    /// Who wants this build stopped.
+    pub fn cancelled_by(&self, key: &BuildKey) -> Option<&UserName> {
+        self.cancelled.get(key)
+    }
+
+    /// A waiting push that somebody wants stopped, with that somebody. It is out of the queue then.
+    pub fn take_cancelled(&mut self) -> Option<(Push, UserName)> {
+        let waits = |key: &&BuildKey| {
+            !self.running.contains(*key)
+                && self.pushes.get(&key.0).is_some_and(|all| all.contains_key(&key.1))
+        };
+        let key = self.cancelled.keys().find(waits)?.clone();
+        let push = self.pushes.get_mut(&key.0)?.remove(&key.1)?;
+        self.cancelled.remove(&key).map(|by| (push, by))
+    }
+
+    /// The push to build next, if fewer than `running_max` are under way. It counts as under way
+    /// from now on.
+    pub fn start_next(&mut self, running_max: usize) -> Option<Push> {
+        if self.running.len() >= running_max {
+            return None;
+        }
+        let busy: HashSet<&EnvironmentPath> =
+            self.running.iter().map(|(environment, _)| environment).collect();
+        let mut running_of: BTreeMap<&TenantName, usize> = BTreeMap::new();
+        for environment in &busy {
+            *running_of.entry(&environment.tenant).or_default() += 1;
+        }
+        let first = self
+            .pushes
+            .iter()
+            .filter(|(environment, _)| !busy.contains(environment))
+            .filter_map(|(environment, pushes)| Some((environment, pushes.values().next()?)))
+            .min_by_key(|(environment, push)| Rank {
+                running_of_tenant: running_of.get(&environment.tenant).copied().unwrap_or(0),
+                received_at: push.received_at,
+                environment,
+            })
+            .map(|(_, push)| push.clone())?;
+        self.running.insert((first.environment.clone(), first.number));
+        Some(first)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,350 @@
+//! The builder's loop: it watches pushes, builds and cancellations, takes from the [`Queue`] what is
+//! next, and writes what becomes of it.
+//!
+//! A build's record has one writer, this loop. `Running` is written before anything is done, the end
+//! after everything is: a kill in between leaves a `Running` record without a builder, which the next
+//! life begins anew, once. If that life is killed as well, the build itself may be the cause, so the
+//! third one fails it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use slipway_model::name::UserName;
+use slipway_model::push::{Build, BuildCancellation, BuildState, Push};
+use slipway_model::record::Record;
+use slipway_model::unit::Timestamp;
+use slipway_registry::Registry;
+use slipway_store::journal::Journal;
+use slipway_store::{Batch, Store, Watch, WatchEvent};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::build::Job;
+use crate::config_source::ConfigSource;
+use crate::error::Error;
+use crate::output::Output;
+use crate::queue::{BuildKey, Queue};
+use crate::sandbox::Sandbox;
+
+/// How often a build is begun before it is given up as interrupted.
+const ATTEMPTS_MAX: u32 = 2;
+/// Between two tries to write a build's end, when the store's disk is full.
+const WRITE_RETRY: Duration = Duration::from_secs(1);
+
+/// Where a builder finds things, and how much it does at once.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Bare repositories, `<tenant>/<project>.git` below it. Only read.
+    pub repositories: PathBuf,
+    /// What builds remember, `<tenant>/<project>/<environment>/` below it. Ours alone.
+    pub cache: PathBuf,
+    /// Output of builds, `<tenant>/<project>/<environment>/<number>.log`.
+    pub journal: Journal,
+    /// The stack of projects that name none.
+    pub stack_default: String,
+    /// The operator's CA bundle, bound into every build sandbox.
+    pub ca_bundle: Option<PathBuf>,
+    /// Builds at once; at least 1.
+    pub builds_max: usize,
+}
+
+/// Where the output of a build is in the journal.
+pub fn log_path(
+    environment: &slipway_model::name::EnvironmentPath,
+    number: slipway_model::id::BuildNumber,
+) -> PathBuf {
+    PathBuf::from(format!("{environment}/{number}.log"))
+}
+
+/// Starts builders.
+pub struct Builder;
+
+/// A running builder.
+pub struct BuilderHandle {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Builder {
+    /// Starts the loop. There must be one for a store. Needs a runtime of several threads.
+    pub fn start<S: Sandbox, C: ConfigSource>(
+        options: Options,
+        store: Store,
+        registry: Registry,
+        sandbox: S,
+        config: C,
+    ) -> BuilderHandle {
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared { options, store, registry, sandbox, config, stop: stop.clone() });
+        let task = tokio::spawn(Loop::new(shared).run());
+        BuilderHandle { stop, task }
+    }
+}
+
+impl BuilderHandle {
+    /// Ends the loop and what it builds. Builds under way stay `Running`, and the next builder
+    /// begins them anew; this does not count as an attempt.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        // A panic of the loop has been reported where it happened.
+        let _ = self.task.await;
+    }
+}
+
+struct Shared<S, C> {
+    options: Options,
+    store: Store,
+    registry: Registry,
+    sandbox: S,
+    config: C,
+    stop: CancellationToken,
+}
+
+struct Loop<S, C> {
+    shared: Arc<Shared<S, C>>,
+    queue: Queue,
+    /// Builds that an earlier life left running, with how often they were begun.
+    left_running: HashMap<BuildKey, u32>,
+    /// How to stop each build under way.
+    cancels: HashMap<BuildKey, CancellationToken>,
+    builds: JoinSet<BuildKey>,
+}
+
+impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
+    fn new(shared: Arc<Shared<S, C>>) -> Self {
+        Self {
+            shared,
+            queue: Queue::default(),
+            left_running: HashMap::new(),
+            cancels: HashMap::new(),
+            builds: JoinSet::new(),
+        }
+    }
+
+    async fn run(mut self) {
+        let store = &self.shared.store;
+        let mut builds: Watch<Build> = store.watch("");
+        let mut pushes: Watch<Push> = store.watch("");
+        let mut cancellations: Watch<BuildCancellation> = store.watch("");
+        // What is finished has to be known before any push is looked at.
+        self.builds_seen(builds.next().await);
+        let stop = self.shared.stop.clone();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                event = builds.next() => self.builds_seen(event),
+                event = pushes.next() => for push in all_of(event) { self.queue.pushed(push) },
+                event = cancellations.next() => for wish in all_of(event) { self.cancel(wish) },
+                Some(ended) = self.builds.join_next() => match ended {
+                    Ok(key) => { self.cancels.remove(&key); self.queue.ended(key); }
+                    Err(error) => tracing::error!(%error, "a build's task has died; its push waits for the next start"),
+                },
+            }
+            self.start_what_may();
+        }
+        self.cancels.values().for_each(CancellationToken::cancel);
+        while self.builds.join_next().await.is_some() {}
+    }
+
+    fn builds_seen(&mut self, event: WatchEvent<Build>) {
+        if let WatchEvent::Removed(key) = &event {
+            if let Some(key) = parse_key(key) {
+                self.queue.forgotten(&key);
+            }
+            return;
+        }
+        for build in all_of(event) {
+            let key = (build.environment, build.number);
+            if build.state.is_final() {
+                if !self.cancels.contains_key(&key) {
+                    self.queue.ended(key);
+                }
+            } else if !self.cancels.contains_key(&key) {
+                self.left_running.insert(key, build.attempt);
+            }
+        }
+    }
+
+    fn cancel(&mut self, wish: BuildCancellation) {
+        let key = (wish.environment.clone(), wish.number);
+        self.queue.cancel(wish);
+        if let Some(cancel) = self.cancels.get(&key) {
+            cancel.cancel();
+        }
+    }
+
+    fn start_what_may(&mut self) {
+        while let Some((push, by)) = self.queue.take_cancelled() {
+            self.spawn(push, Some(by));
+        }
+        while let Some(push) = self.queue.start_next(self.shared.options.builds_max.max(1)) {
+            self.spawn(push, None);
+        }
+    }
+
+    fn spawn(&mut self, push: Push, cancelled_by: Option<UserName>) {
+        let key = (push.environment.clone(), push.number);
+        let attempt = self.left_running.remove(&key).unwrap_or(0) + 1;
+        let cancel = self.shared.stop.child_token();
+        self.cancels.insert(key.clone(), cancel.clone());
+        let shared = self.shared.clone();
+        self.builds.spawn(async move {
+            let build = One { shared: &shared, push: &push, attempt, cancel };
+            match cancelled_by {
+                Some(by) => build.cancel_unbegun(by).await,
+                None => build.carry_out().await,
+            }
+            key
+        });
+    }
+}
+
+/// The records of an event that tells what there is.
+fn all_of<R: Record>(event: WatchEvent<R>) -> Vec<R> {
+    match event {
+        WatchEvent::Whole(all) => all.into_iter().map(|versioned| versioned.record).collect(),
+        WatchEvent::Put(versioned) => vec![versioned.record],
+        // The store has logged it.
+        WatchEvent::Removed(_) | WatchEvent::Unreadable(_) => Vec::new(),
+    }
+}
+
+fn parse_key(key: &str) -> Option<BuildKey> {
+    let (environment, number) = key.strip_prefix(Build::PREFIX)?.rsplit_once('/')?;
+    Some((environment.parse().ok()?, number.parse().ok()?))
+}
+
+/// One build and its record.
+struct One<'a, S, C> {
+    shared: &'a Shared<S, C>,
+    push: &'a Push,
+    attempt: u32,
+    cancel: CancellationToken,
+}
+
+impl<S: Sandbox, C: ConfigSource> One<'_, S, C> {
+    async fn carry_out(&self) {
+        let began = now();
+        self.write(BuildState::Running, self.attempt, began, None).await;
+        let state = match self.output() {
+            Ok(output) => self.build(&output).await,
+            Err(error) => Some(failed(&error)),
+        };
+        match state {
+            Some(state) => self.write(state, self.attempt, began, Some(now())).await,
+            None => self.write(BuildState::Running, self.attempt - 1, began, None).await,
+        }
+    }
+
+    /// Builds and closes the log. `None`: the builder is being stopped, and the build with it.
+    async fn build(&self, output: &Output) -> Option<BuildState> {
+        let result = if self.attempt > ATTEMPTS_MAX {
+            Err(Error::refused(
+                "interrupted: the builder was killed twice during this build; push again to retry",
+            ))
+        } else {
+            if self.attempt > 1 {
+                output.step("The builder was interrupted; building anew");
+            }
+            self.job(output).run().await
+        };
+        if self.shared.stop.is_cancelled() {
+            output.step("The builder is being restarted; the build begins anew with it");
+            return None;
+        }
+        let state = match result {
+            Ok(image) => BuildState::Succeeded { image },
+            Err(Error::Cancelled) => {
+                let by = self.cancelled_by().await;
+                output.alarm(&format!("Cancelled by {by}"));
+                BuildState::Cancelled { by }
+            }
+            Err(error) => {
+                if error.is_platforms_fault() {
+                    let environment = &self.push.environment;
+                    tracing::error!(%environment, build = %self.push.number, reason = error.reason(), "a build failed");
+                }
+                output.alarm(&error.reason());
+                failed(&error)
+            }
+        };
+        if let Err(error) = output.finish() {
+            tracing::warn!(environment = %self.push.environment, build = %self.push.number, %error, "a build log is incomplete");
+        }
+        Some(state)
+    }
+
+    fn job<'j>(&'j self, output: &'j Output) -> Job<'j, S, C> {
+        let Shared { options, store, registry, sandbox, config, .. } = self.shared;
+        Job {
+            store,
+            registry,
+            sandbox,
+            config,
+            repositories: options.repositories.clone(),
+            cache: options.cache.clone(),
+            stack_default: &options.stack_default,
+            ca_bundle: options.ca_bundle.clone(),
+            push: self.push,
+            output,
+            cancel: &self.cancel,
+        }
+    }
+
+    async fn cancel_unbegun(&self, by: UserName) {
+        let at = now();
+        if let Ok(output) = self.output() {
+            output.alarm(&format!("Cancelled by {by} before it began"));
+            let _ = output.finish();
+        }
+        self.write(BuildState::Cancelled { by }, self.attempt, at, Some(at)).await;
+    }
+
+    fn output(&self) -> Result<Output, Error> {
+        let path: &Path = &log_path(&self.push.environment, self.push.number);
+        Ok(Output::new(self.shared.options.journal.writer(path)?))
+    }
+
+    /// Who asked for it; the pusher, should the request be gone.
+    async fn cancelled_by(&self) -> UserName {
+        let key = (self.push.environment.clone(), self.push.number);
+        let wish = self.shared.store.get::<BuildCancellation>(&key).await;
+        wish.ok().flatten().map_or_else(|| self.push.by.clone(), |wish| wish.record.by)
+    }
+
+    /// Writes the record, as often as it takes: a build whose end is not written would hold its
+    /// environment for ever.
+    async fn write(
+        &self,
+        state: BuildState,
+        attempt: u32,
+        started_at: Timestamp,
+        ended_at: Option<Timestamp>,
+    ) {
+        let build = Build {
+            environment: self.push.environment.clone(),
+            number: self.push.number,
+            state,
+            attempt,
+            started_at,
+            ended_at,
+        };
+        while let Err(error) = self.shared.store.commit(Batch::new().put(&build)).await {
+            tracing::error!(environment = %build.environment, build = %build.number, %error, "a build cannot be recorded");
+            tokio::select! {
+                () = self.shared.stop.cancelled() => return,
+                () = tokio::time::sleep(WRITE_RETRY) => {}
+            }
+        }
+    }
+}
+
+fn failed(error: &Error) -> BuildState {
+    BuildState::Failed { reason: error.reason() }
+}
+
+fn now() -> Timestamp {
+    Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
+}

@@ -134,7 +134,7 @@ fn two_of_them_live_side_by_side() {
 #[test]
 fn a_full_subnet_is_said_and_does_no_harm() {
     let world = World::new();
-    let network = world.start(&NetworkOptions { pool: 4, ..world.options("t6", "10.112.6.0/26") });
+    let network = world.start(&world.options("t6", "10.112.6.0/26"));
     let mut taken = BTreeSet::new();
     let error = loop {
         match network.take(&instance(taken.len() as u8), &tenant("acme"), 0, Egress::Internet) {

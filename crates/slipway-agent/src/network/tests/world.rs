@@ -115,6 +115,18 @@ impl World {
     }
 }
 
+/// A test that fails leaves mounts, which would keep its directory and its namespaces alive.
+impl Drop for World {
+    fn drop(&mut self) {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        for place in mounts.lines().filter_map(|line| line.split(' ').nth(4)) {
+            if std::path::Path::new(place).starts_with(self.directory.path()) {
+                let _ = namespace::remove(place.as_ref());
+            }
+        }
+    }
+}
+
 /// The namespace of a sandbox, as the runtime would open it.
 pub(super) fn open(sandbox: &Sandbox) -> File {
     namespace::open(&sandbox.netns_path).unwrap().expect("it is a namespace")

@@ -1,0 +1,102 @@
+//! How often somebody may be wrong (N9): a bucket of attempts for each account and each source.
+//!
+//! An attempt is taken before the password is looked at, so that many at once cannot all slip
+//! through, and given back if it succeeds. A pure function of its calls and the time handed in.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use slipway_model::name::UserName;
+
+/// Buckets that are remembered; beyond, the one with most attempts left is forgotten, which is the
+/// one that somebody who floods us with names used once.
+const BUCKETS_MAX: usize = 10_000;
+
+/// An account may be wrong ten times at once, then every thirty seconds: some 3,000 guesses a day.
+const ACCOUNT: Rate = Rate { attempts_max: 10.0, refill: Duration::from_secs(30) };
+
+/// A source may be wrong for more people: there may be a whole office behind it.
+const SOURCE: Rate = Rate { attempts_max: 50.0, refill: Duration::from_secs(5) };
+
+struct Rate {
+    attempts_max: f64,
+    /// The time in which one attempt comes back.
+    refill: Duration,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Throttle {
+    accounts: HashMap<UserName, Bucket>,
+    sources: HashMap<IpAddr, Bucket>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    attempts: f64,
+    at: Instant,
+}
+
+impl Throttle {
+    /// Takes one attempt, or says how long to wait for the next.
+    pub(crate) fn take(&mut self, account: &UserName, source: IpAddr, now: Instant) -> Result<(), Duration> {
+        let source = network_of(source);
+        let wait = wait(&mut self.accounts, account, &ACCOUNT, now).max(wait(&mut self.sources, &source, &SOURCE, now));
+        if wait > Duration::ZERO {
+            return Err(wait);
+        }
+        add(&mut self.accounts, account.clone(), -1.0, &ACCOUNT, now);
+        add(&mut self.sources, source, -1.0, &SOURCE, now);
+        Ok(())
+    }
+
+    /// Gives the attempt back: it was right.
+    pub(crate) fn give_back(&mut self, account: &UserName, source: IpAddr, now: Instant) {
+        add(&mut self.accounts, account.clone(), 1.0, &ACCOUNT, now);
+        add(&mut self.sources, network_of(source), 1.0, &SOURCE, now);
+    }
+}
+
+fn wait<K: std::hash::Hash + Eq>(buckets: &mut HashMap<K, Bucket>, key: &K, rate: &Rate, now: Instant) -> Duration {
+    let attempts = buckets.get(key).map_or(rate.attempts_max, |bucket| filled(bucket, rate, now));
+    rate.refill.mul_f64((1.0 - attempts).clamp(0.0, 1.0))
+}
+
+fn add<K: std::hash::Hash + Eq + Clone>(
+    buckets: &mut HashMap<K, Bucket>,
+    key: K,
+    attempts: f64,
+    rate: &Rate,
+    now: Instant,
+) {
+    if buckets.len() >= BUCKETS_MAX && !buckets.contains_key(&key) {
+        buckets.retain(|_, bucket| filled(bucket, rate, now) < rate.attempts_max);
+        let fullest = buckets.iter().max_by(|a, b| filled(a.1, rate, now).total_cmp(&filled(b.1, rate, now)));
+        if let Some(fullest) = fullest.map(|(key, _)| key.clone())
+            && buckets.len() >= BUCKETS_MAX
+        {
+            buckets.remove(&fullest);
+        }
+    }
+    let bucket = buckets.entry(key).or_insert(Bucket { attempts: rate.attempts_max, at: now });
+    *bucket = Bucket { attempts: (filled(bucket, rate, now) + attempts).min(rate.attempts_max), at: now };
+}
+
+fn filled(bucket: &Bucket, rate: &Rate, now: Instant) -> f64 {
+    let since = now.saturating_duration_since(bucket.at);
+    (bucket.attempts + since.as_secs_f64() / rate.refill.as_secs_f64()).min(rate.attempts_max)
+}
+
+/// What one party can easily have many of: an IPv4 address, or an IPv6 /64.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests;

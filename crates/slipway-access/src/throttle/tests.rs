@@ -1,0 +1,53 @@
+use super::*;
+
+fn user(name: &str) -> UserName {
+    name.parse().unwrap()
+}
+
+/// How many of `count` attempts get through.
+fn through(throttle: &mut Throttle, name: &str, source: &str, count: usize, now: Instant) -> usize {
+    (0..count).filter(|_| throttle.take(&user(name), source.parse().unwrap(), now).is_ok()).count()
+}
+
+#[test]
+fn an_account_is_throttled_and_others_are_not() {
+    let (mut throttle, now) = (Throttle::default(), Instant::now());
+    assert_eq!(through(&mut throttle, "ann", "10.0.0.1", 10_000, now), 10);
+    assert_eq!(through(&mut throttle, "bob", "10.0.0.1", 5, now), 5);
+    assert_eq!(through(&mut throttle, "ann", "10.0.0.2", 5, now), 0, "the account counts from everywhere");
+    let wait = throttle.take(&user("ann"), "10.0.0.1".parse().unwrap(), now).unwrap_err();
+    assert_eq!(wait, ACCOUNT.refill);
+    assert_eq!(through(&mut throttle, "ann", "10.0.0.1", 5, now + wait), 1);
+}
+
+#[test]
+fn a_source_is_throttled_and_others_are_not() {
+    let (mut throttle, now) = (Throttle::default(), Instant::now());
+    let names: Vec<String> = (0..1000).map(|number| format!("user{number}")).collect();
+    let mut count = |source: &str| names.iter().filter(|name| through(&mut throttle, name, source, 1, now) == 1).count();
+    assert_eq!(count("10.0.0.1"), 50);
+    assert_eq!(count("2001:db8::1"), 50);
+    assert_eq!(count("2001:db8::2"), 0, "a /64 is one source");
+    assert_eq!(count("2001:db8:0:1::1"), 50);
+}
+
+#[test]
+fn who_is_right_is_never_throttled() {
+    let (mut throttle, now) = (Throttle::default(), Instant::now());
+    for _ in 0..1000 {
+        throttle.take(&user("ann"), "10.0.0.1".parse().unwrap(), now).unwrap();
+        throttle.give_back(&user("ann"), "10.0.0.1".parse().unwrap(), now);
+    }
+}
+
+#[test]
+fn a_flood_of_names_takes_bounded_memory_and_frees_nobody() {
+    let (mut throttle, now) = (Throttle::default(), Instant::now());
+    assert_eq!(through(&mut throttle, "ann", "10.0.0.1", 20, now), 10);
+    for number in 0..(2 * BUCKETS_MAX) as u32 {
+        let source = IpAddr::V4((0x0b00_0000 + number).into());
+        throttle.take(&user(&format!("user{number}")), source, now).unwrap();
+    }
+    assert!(throttle.accounts.len() <= BUCKETS_MAX && throttle.sources.len() <= BUCKETS_MAX);
+    assert_eq!(through(&mut throttle, "ann", "10.9.9.9", 5, now), 0);
+}

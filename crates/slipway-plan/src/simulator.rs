@@ -1,0 +1,630 @@
+//! The plan under made-up nodes, routers, clock and faults, drawn from a seed.
+//!
+//! The world has a disk (what the store holds), a leader (a view of its own, made anew from the disk
+//! after each crash), nodes that follow the agent's contract, and routers that obey tables late.
+//! Messages get lost and repeated; the leader dies before or after any batch. Properties are checked
+//! after each step, and again when the faults have ended. A failing seed is printed:
+//! `SLIPWAY_SEED=<n> cargo test -p slipway-plan simulator` replays it alone, and tells its story.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use slipway_model::deployment::DeploymentState;
+use slipway_model::id::{BuildNumber, InstanceId, ReleaseNumber};
+use slipway_model::instance::{
+    Assignment, Exit, ExitReason, Goal, InstanceReport, InstanceRole, InstanceState, Node,
+};
+use slipway_model::name::{EnvironmentPath, NodeName, ServiceName};
+use slipway_model::project::HostClaim;
+use slipway_model::release::Release;
+use slipway_model::unit::{Bytes, Cpus, Span, Timestamp};
+
+use crate::action::Action;
+use crate::cluster::{Cluster, Contact};
+use crate::environment::plan;
+use crate::intake::{self, Surroundings};
+use crate::placement::needs;
+use crate::policy::Policy;
+use crate::view::{EnvironmentView, Traffic};
+
+mod scenarios;
+mod user;
+
+/// SplitMix64: enough for choices, and the same everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    fn percent(&mut self, chance: u64) -> bool {
+        self.below(100) < chance
+    }
+
+    fn id(&mut self) -> InstanceId {
+        let mut bytes = [0; 10];
+        bytes[..8].copy_from_slice(&self.next().to_be_bytes());
+        InstanceId::from_random(bytes)
+    }
+}
+
+/// How the program of a release behaves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Program {
+    Good,
+    CrashesAtStart,
+    NeverHealthy,
+    /// Some starts fail, others work.
+    Flaky,
+}
+
+/// An instance as its node has it.
+struct Process {
+    assignment: Assignment,
+    state: InstanceState,
+    /// When it takes its next step by itself.
+    acts_at: Timestamp,
+    started_at: Timestamp,
+}
+
+#[derive(Default)]
+struct SimNode {
+    processes: BTreeMap<InstanceId, Process>,
+    list: Vec<Assignment>,
+    /// Instances that have ended and are still on the list.
+    ended: BTreeMap<InstanceId, Exit>,
+    is_connected: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Table {
+    generation: u64,
+    endpoints: BTreeSet<InstanceId>,
+}
+
+/// What the leader has in memory.
+struct Leader {
+    view: EnvironmentView,
+    cluster: Cluster,
+    table: Table,
+    entered: BTreeMap<InstanceId, (u64, Timestamp)>,
+    left: BTreeMap<InstanceId, (u64, Timestamp)>,
+    started_at: Timestamp,
+    is_settled: bool,
+    next: Option<Timestamp>,
+}
+
+/// Chances in percent.
+#[derive(Debug, Clone, Copy, Default)]
+struct Faults {
+    lost_message: u64,
+    repeated_report: u64,
+    leader_crash: u64,
+    node_disconnects: u64,
+    node_reboots: u64,
+}
+
+struct World {
+    dice: Dice,
+    now: Timestamp,
+    policy: Policy,
+    faults: Faults,
+    disk: EnvironmentView,
+    nodes: BTreeMap<NodeName, (Node, SimNode)>,
+    leader: Option<Leader>,
+    generation: u64,
+    /// The table that routers have been sent, and what each obeys.
+    published: Table,
+    routers: Vec<Table>,
+    programs: BTreeMap<ReleaseNumber, Program>,
+    next_program: Program,
+    ever_stored: BTreeSet<InstanceId>,
+    ever_started: BTreeSet<InstanceId>,
+    asked_max: u32,
+    story: Vec<String>,
+    tells: bool,
+}
+
+struct Alone;
+
+impl Surroundings for Alone {
+    fn base_domain(&self) -> &str {
+        "localhost"
+    }
+
+    fn claim(&self, _: &str) -> Option<&HostClaim> {
+        None
+    }
+
+    fn release(&self, _: &EnvironmentPath, _: ReleaseNumber) -> Option<&Release> {
+        None
+    }
+}
+
+impl World {
+    fn new(seed: u64, nodes: u32, faults: Faults) -> Self {
+        let mut dice = Dice(seed);
+        let mut all = BTreeMap::new();
+        for number in 0..nodes {
+            let node = Node {
+                name: format!("n{number}").parse().expect("a name"),
+                cpus: Cpus(8000),
+                mem: Bytes::mebi(2048 + dice.below(4) * 512),
+                disk: Bytes::gibi(100),
+                attributes: BTreeMap::new(),
+                joined_at: Timestamp(0),
+            };
+            all.insert(node.name.clone(), (node, SimNode::default()));
+        }
+        Self {
+            dice,
+            now: Timestamp(1_000_000),
+            policy: Policy::default(),
+            faults,
+            disk: EnvironmentView::new("acme/shop/dev".parse().expect("a path")),
+            nodes: all,
+            leader: None,
+            generation: 0,
+            published: Table::default(),
+            routers: vec![Table::default(); 2],
+            programs: BTreeMap::new(),
+            next_program: Program::Good,
+            ever_stored: BTreeSet::new(),
+            ever_started: BTreeSet::new(),
+            asked_max: 0,
+            story: Vec::new(),
+            tells: false,
+        }
+    }
+
+    fn tell(&mut self, line: impl FnOnce() -> String) {
+        if self.tells {
+            self.story.push(format!("{:>9} {}", self.now.0 - 1_000_000, line()));
+        }
+    }
+
+    /// One thing happens.
+    fn step(&mut self) {
+        self.now = self.now.plus(Span::from_millis(self.dice.below(150)));
+        match self.dice.below(10) {
+            0..=2 => self.lead(),
+            3..=5 => self.some_node_works(),
+            6..=7 => self.some_router_follows(),
+            8 => self.some_node_connects(),
+            _ => self.something_breaks(),
+        }
+        self.check();
+    }
+
+    fn something_breaks(&mut self) {
+        if self.dice.percent(self.faults.leader_crash) {
+            self.tell(|| "leader dies".into());
+            self.leader = None;
+        }
+        let name = self.some_node();
+        let node = &mut self.nodes.get_mut(&name).expect("a node").1;
+        if self.dice.percent(self.faults.node_disconnects) {
+            node.is_connected = false;
+            if let Some(leader) = &mut self.leader {
+                leader.cluster.set_contact(&name, Contact::Unreachable { since: self.now });
+            }
+            self.tell(|| format!("{name} disconnects"));
+        } else if self.dice.percent(self.faults.node_reboots) {
+            for id in std::mem::take(&mut node.processes).into_keys() {
+                node.ended.insert(id, Exit { reason: ExitReason::Lost, tail: Vec::new() });
+            }
+            node.is_connected = false;
+            if let Some(leader) = &mut self.leader {
+                leader.cluster.set_contact(&name, Contact::Unreachable { since: self.now });
+            }
+            self.tell(|| format!("{name} reboots"));
+        }
+    }
+
+    fn some_node(&mut self) -> NodeName {
+        let index = self.dice.below(self.nodes.len() as u64) as usize;
+        self.nodes.keys().nth(index).expect("a node").clone()
+    }
+
+    // The leader.
+
+    fn lead(&mut self) {
+        if self.leader.is_none() {
+            let mut view = self.disk.clone();
+            view.reports.clear();
+            view.launches.clear();
+            view.retiring.clear();
+            let mut cluster = Cluster::default();
+            for (node, sim) in self.nodes.values_mut() {
+                sim.is_connected = false;
+                cluster.put(node.clone(), Contact::Unknown);
+            }
+            for assignment in &view.assignments {
+                let amount = needs(view.releases.get(&assignment.release), &assignment.role);
+                cluster.promise(&assignment.node, amount);
+            }
+            self.generation += 1000;
+            let table = Table { generation: self.generation, endpoints: BTreeSet::new() };
+            self.leader = Some(Leader {
+                view,
+                cluster,
+                table,
+                entered: BTreeMap::new(),
+                left: BTreeMap::new(),
+                started_at: self.now,
+                is_settled: false,
+                next: None,
+            });
+            self.tell(|| "leader begins".into());
+        }
+        let mut leader = self.leader.take().expect("a leader");
+        leader.view.wanted.clone_from(&self.disk.wanted);
+        leader.view.builds.clone_from(&self.disk.builds);
+        leader.view.pushes.clone_from(&self.disk.pushes);
+        leader.view.requests.clone_from(&self.disk.requests);
+        leader.view.runs.clone_from(&self.disk.runs);
+        if !leader.is_settled {
+            let is_late = self.now >= leader.started_at.plus(Span::from_secs(30));
+            let reachable = leader.cluster.nodes().filter(|(_, c)| *c == Contact::Reachable).count();
+            let all = self.nodes.len();
+            if reachable == all || is_late && reachable * 2 >= all {
+                leader.is_settled = true;
+                let silent: Vec<_> = leader.cluster.nodes().filter(|(_, c)| *c == Contact::Unknown).collect();
+                let silent: Vec<_> = silent.into_iter().map(|(node, _)| node.name.clone()).collect();
+                for name in silent {
+                    leader.cluster.set_contact(&name, Contact::Unreachable { since: self.now });
+                }
+                self.publish(&mut leader);
+                for assignment in leader.view.assignments.iter().filter(|a| a.goal == Goal::Run) {
+                    if !leader.entered.contains_key(&assignment.instance) {
+                        leader.left.insert(assignment.instance.clone(), (leader.table.generation, self.now));
+                    }
+                }
+            }
+        }
+        if leader.is_settled && !self.decide(&mut leader) {
+            self.tell(|| "leader dies at a batch".into());
+            return;
+        }
+        for (name, (_, node)) in &mut self.nodes {
+            let reaches = node.is_connected && !self.dice.percent(self.faults.lost_message);
+            if reaches {
+                node.list = leader.view.assignments.iter().filter(|a| a.node == *name).cloned().collect();
+            }
+        }
+        self.leader = Some(leader);
+    }
+
+    /// Plans until nothing is left to do. False when the leader died.
+    fn decide(&mut self, leader: &mut Leader) -> bool {
+        for pass in 0.. {
+            assert!(pass < 50, "the plan does not come to rest");
+            self.see_traffic(leader);
+            let dice = &mut self.dice;
+            let mut ids = || dice.id();
+            let view = &leader.view;
+            let wishes = intake::next(view, &Alone, &self.policy, self.now, &mut ids);
+            let (actions, retiring) = if wishes.is_empty() {
+                let plan = plan(view, &leader.cluster, &self.policy, self.now, &mut ids);
+                leader.next = plan.next;
+                (plan.actions, plan.retiring)
+            } else {
+                (wishes, view.retiring.clone())
+            };
+            if !actions.is_empty() {
+                if self.dice.percent(self.faults.leader_crash) {
+                    return false;
+                }
+                for action in &actions {
+                    self.tell(|| action.to_string());
+                    action.apply(&mut self.disk, &mut Cluster::default());
+                    match action {
+                        Action::Assign(assignment) => {
+                            assert!(self.ever_stored.insert(assignment.instance.clone()), "an id is used twice");
+                        }
+                        Action::CreateRelease(release) => {
+                            self.programs.insert(release.number, self.next_program);
+                        }
+                        _ => {}
+                    }
+                }
+                if self.dice.percent(self.faults.leader_crash) {
+                    return false;
+                }
+                for action in &actions {
+                    action.apply(&mut leader.view, &mut leader.cluster);
+                }
+            }
+            let is_same = leader.view.retiring == retiring;
+            leader.view.retiring = retiring;
+            let has_new_table = self.publish(leader);
+            if actions.is_empty() && is_same && !has_new_table {
+                return true;
+            }
+        }
+        true
+    }
+
+    fn publish(&mut self, leader: &mut Leader) -> bool {
+        let view = &leader.view;
+        let is_routed = |assignment: &&Assignment| {
+            let report = view.reports.get(&assignment.instance);
+            let is_healthy = report.is_some_and(|report| report.state == InstanceState::Healthy);
+            is_healthy
+                && assignment.goal == Goal::Run
+                && assignment.role == InstanceRole::Service { service: web() }
+                && !view.retiring.contains(&assignment.instance)
+        };
+        let endpoints: BTreeSet<_> =
+            view.assignments.iter().filter(is_routed).map(|a| a.instance.clone()).collect();
+        if endpoints == leader.table.endpoints && leader.table.generation > self.generation {
+            return false;
+        }
+        let has_changed = endpoints != leader.table.endpoints;
+        self.generation = self.generation.max(leader.table.generation) + 1;
+        for id in endpoints.difference(&leader.table.endpoints) {
+            leader.left.remove(id);
+            leader.entered.insert(id.clone(), (self.generation, self.now));
+        }
+        for id in leader.table.endpoints.difference(&endpoints) {
+            leader.entered.remove(id);
+            leader.left.insert(id.clone(), (self.generation, self.now));
+        }
+        leader.table = Table { generation: self.generation, endpoints };
+        self.published = leader.table.clone();
+        has_changed
+    }
+
+    fn see_traffic(&mut self, leader: &mut Leader) {
+        let obey = |generation: u64| self.routers.iter().all(|router| router.generation >= generation);
+        leader.view.traffic.clear();
+        for assignment in &leader.view.assignments {
+            let id = &assignment.instance;
+            let traffic = match (leader.entered.get(id), leader.left.get(id)) {
+                (Some((generation, _)), _) if obey(*generation) => Traffic::In,
+                (Some((_, since)), _) => Traffic::Entering { since: *since },
+                (None, Some((generation, since))) if !obey(*generation) => Traffic::Leaving { since: *since },
+                _ => continue,
+            };
+            leader.view.traffic.insert(id.clone(), traffic);
+        }
+    }
+
+    fn some_router_follows(&mut self) {
+        let index = self.dice.below(self.routers.len() as u64) as usize;
+        if self.published.generation > self.routers[index].generation {
+            self.routers[index] = self.published.clone();
+        }
+    }
+
+    // Nodes.
+
+    fn some_node_connects(&mut self) {
+        let name = self.some_node();
+        let (node, sim) = self.nodes.get_mut(&name).expect("a node");
+        let Some(leader) = &mut self.leader else { return };
+        if sim.is_connected && !self.dice.percent(20) {
+            return;
+        }
+        sim.is_connected = true;
+        leader.cluster.put(node.clone(), Contact::Reachable);
+        let told: BTreeSet<_> = sim.processes.keys().chain(sim.ended.keys()).cloned().collect();
+        let on_it = leader.view.assignments.iter().filter(|a| a.node == name && !told.contains(&a.instance));
+        on_it.for_each(|assignment| drop(leader.view.reports.remove(&assignment.instance)));
+        for id in told {
+            hear(leader, sim, &id, self.now);
+        }
+    }
+
+    /// A node converges to its list, its processes go on, and it reports.
+    fn some_node_works(&mut self) {
+        let name = self.some_node();
+        let list = self.nodes[&name].1.list.clone();
+        for assignment in &list {
+            let sim = &mut self.nodes.get_mut(&name).expect("a node").1;
+            let id = &assignment.instance;
+            let knows = sim.processes.contains_key(id) || sim.ended.contains_key(id);
+            match assignment.goal {
+                Goal::Run if !knows => {
+                    assert!(self.ever_stored.contains(id), "S6: started without stored intent");
+                    assert!(self.ever_started.insert(id.clone()), "started twice");
+                    let acts_at = self.now.plus(Span::from_millis(self.dice.below(1500)));
+                    let assignment = assignment.clone();
+                    let (state, started_at) = (InstanceState::Preparing, self.now);
+                    sim.processes.insert(id.clone(), Process { assignment, state, acts_at, started_at });
+                }
+                Goal::Stop if !knows => {
+                    sim.ended.insert(id.clone(), Exit { reason: ExitReason::Stopped, tail: Vec::new() });
+                }
+                Goal::Stop => {
+                    if let Some(process) = sim.processes.get_mut(id)
+                        && process.state != InstanceState::Stopping
+                    {
+                        process.state = InstanceState::Stopping;
+                        process.acts_at = self.now.plus(Span::from_millis(self.dice.below(3000)));
+                    }
+                }
+                Goal::Run => {}
+            }
+        }
+        let sim = &mut self.nodes.get_mut(&name).expect("a node").1;
+        // What is not on the list is reaped.
+        sim.processes.retain(|id, _| list.iter().any(|a| a.instance == *id));
+        sim.ended.retain(|id, _| list.iter().any(|a| a.instance == *id));
+        let mut changed = Vec::new();
+        let mut gone = Vec::new();
+        for (id, process) in sim.processes.iter_mut().filter(|(_, process)| process.acts_at <= self.now) {
+            let program = self.programs.get(&process.assignment.release).copied().unwrap_or(Program::Good);
+            match go_on(process, program, self.now, &mut self.dice) {
+                Some(exit) => gone.push((id.clone(), exit)),
+                None => changed.push(id.clone()),
+            }
+        }
+        for (id, exit) in gone {
+            sim.processes.remove(&id);
+            sim.ended.insert(id.clone(), exit);
+            changed.push(id);
+        }
+        let Some(leader) = self.leader.as_mut().filter(|_| sim.is_connected) else { return };
+        // What was lost is told again some time: agents resend.
+        let all: Vec<_> = sim.processes.keys().chain(sim.ended.keys()).cloned().collect();
+        for id in changed.into_iter().chain(all) {
+            if !self.dice.percent(self.faults.lost_message) {
+                hear(leader, sim, &id, self.now);
+            }
+            if self.dice.percent(self.faults.repeated_report) {
+                let late = InstanceReport { instance: id, state: InstanceState::Starting, address: None, at: self.now };
+                // An old report comes again after an end; the end must stand.
+                if leader.view.reports.get(&late.instance).is_some_and(|known| !known.state.is_alive()) {
+                    assert!(!leader.view.hear(late));
+                }
+            }
+        }
+    }
+
+    // Checks.
+
+    /// What must hold after every step.
+    fn check(&mut self) {
+        let mut promised: BTreeMap<&NodeName, u64> = BTreeMap::new();
+        for assignment in &self.disk.assignments {
+            let amount = needs(self.disk.releases.get(&assignment.release), &assignment.role);
+            *promised.entry(&assignment.node).or_default() += amount.mem.0;
+        }
+        for (name, amount) in promised {
+            assert!(amount <= self.nodes[name].0.mem.0, "S11: {name} is promised {amount}");
+        }
+        self.asked_max = self.asked_max.max(self.asked());
+        let holders = self.disk.assignments.iter().filter(|a| matches!(a.role, InstanceRole::Service { .. }));
+        let lost = |a: &&Assignment| a.goal == Goal::Run || self.nodes[&a.node].1.is_connected;
+        let count = holders.filter(lost).count();
+        // Default strategy: twice what is asked; instances that an interrupted leader was stopping count.
+        assert!(count <= 2 * self.asked_max as usize + 2, "S3: {count} instances for {}", self.asked_max);
+        if let Some(deployment) = self.disk.deployment() {
+            let bound = Span::from_secs(15 * 60 + 3 * 200);
+            assert!(self.now.since(deployment.created_at) < bound, "L2: {} does not end", deployment.number);
+        }
+    }
+
+    fn asked(&self) -> u32 {
+        let newest = self.disk.deployment().map(|deployment| deployment.to).or(self.disk.live());
+        newest.map_or(0, |release| self.disk.asked(release, &web()))
+    }
+
+    /// True when everything is as it should be (L1).
+    fn is_converged(&self) -> bool {
+        let Some(leader) = &self.leader else { return false };
+        let live = self.disk.live();
+        let asked = live.map_or(0, |live| self.disk.asked(live, &web())) as usize;
+        let processes = || self.nodes.values().flat_map(|(_, sim)| sim.processes.values());
+        let is_good = |p: &Process| Some(p.assignment.release) == live && p.state == InstanceState::Healthy;
+        leader.is_settled
+            && self.disk.deployment().is_none()
+            && self.disk.builds.is_empty()
+            && self.disk.runs.is_empty()
+            && self.disk.assignments.len() == asked
+            && processes().count() == asked
+            && processes().all(is_good)
+            && self.routers.iter().all(|router| router.endpoints.len() == asked)
+    }
+
+    /// Ends the faults and lets the world come to rest.
+    fn heal(&mut self) {
+        self.faults = Faults::default();
+        for _ in 0..40_000 {
+            if self.is_converged() {
+                return;
+            }
+            // Nothing happens for long while a deadline or a back-off is waited for.
+            if self.dice.percent(2) {
+                self.now = self.now.plus(Span::from_secs(5));
+            }
+            self.step();
+        }
+        panic!("L1: it does not converge; {:#?}", self.disk.deployments.values().next_back());
+    }
+
+    /// Endpoints that every router sends requests to and that answer.
+    fn answering(&self) -> usize {
+        let healthy: BTreeSet<_> = self
+            .nodes
+            .values()
+            .flat_map(|(_, sim)| &sim.processes)
+            .filter(|(_, process)| process.state == InstanceState::Healthy)
+            .map(|(id, _)| id)
+            .collect();
+        let count = |table: &Table| table.endpoints.iter().filter(|id| healthy.contains(id)).count();
+        self.routers.iter().map(count).min().unwrap_or(0)
+    }
+
+    /// Endpoints that some router sends requests to and that do not answer.
+    fn dead_ends(&self) -> usize {
+        let is_healthy = |id: &InstanceId| {
+            let mut processes = self.nodes.values().filter_map(|(_, sim)| sim.processes.get(id));
+            processes.any(|process| process.state == InstanceState::Healthy)
+        };
+        self.routers.iter().flat_map(|table| &table.endpoints).filter(|id| !is_healthy(id)).count()
+    }
+}
+
+/// The next step of a process by itself; how it ended, if it did.
+fn go_on(process: &mut Process, program: Program, now: Timestamp, dice: &mut Dice) -> Option<Exit> {
+    let exit = |reason| Some(Exit { reason, tail: vec!["last words".into()] });
+    process.acts_at = now.plus(Span::from_millis(200 + dice.below(2000)));
+    match process.state {
+        InstanceState::Preparing => {
+            process.state = InstanceState::Starting;
+            None
+        }
+        InstanceState::Stopping => exit(ExitReason::Stopped),
+        InstanceState::Starting => {
+            if !matches!(process.assignment.role, InstanceRole::Service { .. }) {
+                let code = i32::from(program == Program::CrashesAtStart);
+                return exit(ExitReason::Status { code });
+            }
+            match program {
+                Program::Good => process.state = InstanceState::Healthy,
+                Program::Flaky if dice.percent(50) => return exit(ExitReason::Signal { signal: 11 }),
+                Program::Flaky => process.state = InstanceState::Healthy,
+                Program::CrashesAtStart => return exit(ExitReason::Status { code: 1 }),
+                Program::NeverHealthy if now.since(process.started_at) < Span::from_secs(60) => {}
+                Program::NeverHealthy => {
+                    return exit(ExitReason::NotHealthyInTime { last_check: "connection refused".into() });
+                }
+            }
+            None
+        }
+        InstanceState::Healthy | InstanceState::Unhealthy { .. } | InstanceState::Ended { .. } => None,
+    }
+}
+
+fn hear(leader: &mut Leader, sim: &SimNode, id: &InstanceId, now: Timestamp) {
+    let state = match (sim.processes.get(id), sim.ended.get(id)) {
+        (Some(process), _) => process.state.clone(),
+        (None, Some(exit)) => InstanceState::Ended { exit: exit.clone() },
+        (None, None) => return,
+    };
+    if leader.view.assignments.iter().any(|a| a.instance == *id) {
+        leader.view.hear(InstanceReport { instance: id.clone(), state, address: None, at: now });
+    }
+}
+
+fn web() -> ServiceName {
+    "web".parse().expect("a name")
+}
+
+fn last_build(world: &World) -> BuildNumber {
+    world.disk.status_or_new().last_build_seen
+}
+
+fn is_failed(state: &DeploymentState) -> bool {
+    matches!(state, DeploymentState::Failed { .. })
+}

@@ -1,0 +1,214 @@
+//! The properties, each over many seeds.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use slipway_model::deployment::DeploymentState;
+use slipway_model::unit::Span;
+
+use super::{Faults, Program, World, is_failed};
+
+/// Runs a scenario over seeds, or over the one that `SLIPWAY_SEED` names, which tells its story.
+fn check(seeds: u64, nodes: u32, faults: Faults, scenario: fn(&mut World)) {
+    let replay = option_env_seed();
+    for seed in replay.map_or(0..seeds, |seed| seed..seed + 1) {
+        let mut world = World::new(seed, nodes, faults);
+        world.tells = replay.is_some();
+        world.found();
+        let result = catch_unwind(AssertUnwindSafe(|| scenario(&mut world)));
+        if let Err(panic) = result {
+            eprintln!("{}", world.story.join("\n"));
+            eprintln!("seed {seed} fails; replay it with SLIPWAY_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// The one look at the outside that this crate's tests take.
+fn option_env_seed() -> Option<u64> {
+    std::env::var("SLIPWAY_SEED").ok()?.parse().ok()
+}
+
+const MESSAGES: Faults =
+    Faults { lost_message: 20, repeated_report: 10, leader_crash: 3, node_disconnects: 0, node_reboots: 0 };
+
+const EVERYTHING: Faults =
+    Faults { lost_message: 20, repeated_report: 10, leader_crash: 3, node_disconnects: 10, node_reboots: 4 };
+
+fn some_program(world: &mut World) -> Program {
+    match world.dice.below(6) {
+        0 => Program::CrashesAtStart,
+        1 => Program::NeverHealthy,
+        2 => Program::Flaky,
+        _ => Program::Good,
+    }
+}
+
+#[test]
+fn s3_s6_s11_l1_l2_hold_through_chaos() {
+    check(1500, 3, EVERYTHING, |world| {
+        for _ in 0..300 {
+            match world.dice.below(60) {
+                0 | 1 => {
+                    let program = some_program(world);
+                    let (instances, command) = (1 + world.dice.below(5) as u32, world.dice.percent(30));
+                    world.push(program, instances, command);
+                }
+                2 => {
+                    let instances = world.dice.below(7) as u32;
+                    world.scale(instances);
+                }
+                3 => world.restart(),
+                4 => world.change_config(),
+                5 => world.run(),
+                _ => {}
+            }
+            world.step();
+        }
+        // A release that only sometimes starts need not come to rest.
+        world.push(Program::Good, 3, true);
+        world.heal();
+    });
+}
+
+/// A live release of three instances.
+fn live(world: &mut World) {
+    let faults = std::mem::take(&mut world.faults);
+    world.push(Program::Good, 3, false);
+    world.heal();
+    world.faults = faults;
+    assert_eq!(world.answering(), 3);
+}
+
+fn until_final(world: &mut World, deployments: usize, mut each: impl FnMut(&World)) {
+    for _ in 0..20_000 {
+        world.step();
+        each(world);
+        if world.disk.deployments.len() == deployments && world.disk.deployment().is_none() {
+            return;
+        }
+    }
+    panic!("the deployment does not end");
+}
+
+#[test]
+fn a_good_release_never_drops_below_what_is_asked() {
+    check(400, 3, MESSAGES, |world| {
+        live(world);
+        world.push(Program::Good, 3, false);
+        until_final(world, 2, |world| {
+            assert!(world.answering() >= 3, "only {} answer", world.answering());
+            assert_eq!(world.dead_ends(), 0, "a router sends requests to a stopped instance");
+        });
+        assert!(matches!(world.disk.deployments.values().next_back().map(|d| &d.state), Some(DeploymentState::Live { .. })));
+        world.heal();
+    });
+}
+
+#[test]
+fn a_restart_and_a_scale_never_drop_below_what_is_asked() {
+    check(200, 3, MESSAGES, |world| {
+        live(world);
+        world.restart();
+        until_final(world, 2, |world| assert!(world.answering() >= 3));
+        world.scale(5);
+        world.heal();
+        let processes = world.disk.assignments.clone();
+        world.scale(4);
+        for _ in 0..300 {
+            world.step();
+            assert!(world.answering() >= 4);
+        }
+        world.heal();
+        // MA-33: what stays is not restarted.
+        assert!(world.disk.assignments.iter().all(|a| processes.contains(a)));
+    });
+}
+
+#[test]
+fn ma_33_a_leader_change_restarts_nothing() {
+    check(200, 3, MESSAGES, |world| {
+        live(world);
+        let before = world.disk.assignments.clone();
+        for _ in 0..5 {
+            world.leader = None;
+            for _ in 0..100 {
+                world.step();
+                assert_eq!(world.answering(), 3);
+            }
+        }
+        assert_eq!(world.disk.assignments, before);
+    });
+}
+
+#[test]
+fn a_failed_release_leaves_the_old_one_serving() {
+    check(300, 3, MESSAGES, |world| {
+        live(world);
+        let live = world.disk.live();
+        let program = if world.dice.percent(50) { Program::CrashesAtStart } else { Program::NeverHealthy };
+        let (instances, command) = (1 + world.dice.below(5) as usize, world.dice.percent(30));
+        world.push(program, instances as u32, command);
+        // MA-49: a release that asks for fewer begins with fewer.
+        until_final(world, 2, |world| {
+            assert!(world.answering() >= instances.min(3), "only {} answer", world.answering());
+        });
+        let failed = world.disk.deployments.values().next_back().expect("a deployment").clone();
+        assert!(is_failed(&failed.state), "{failed:#?}");
+        if let DeploymentState::Failed { reason, tail, .. } = &failed.state {
+            assert!(reason.contains("web") || reason.contains("release command"), "{reason}");
+            assert!(!tail.is_empty() || reason.contains("in time"), "{reason}");
+        }
+        assert_eq!(world.disk.live(), live);
+        world.heal();
+    });
+}
+
+#[test]
+fn a_first_release_that_fails_leaves_nothing_running() {
+    check(200, 2, MESSAGES, |world| {
+        world.push(Program::CrashesAtStart, 2, false);
+        until_final(world, 1, |_| {});
+        assert!(is_failed(&world.disk.deployments.values().next_back().expect("a deployment").state));
+        world.heal();
+        assert!(world.disk.assignments.is_empty());
+    });
+}
+
+#[test]
+fn a_newer_push_supersedes_one_that_hangs() {
+    check(200, 3, MESSAGES, |world| {
+        live(world);
+        world.push(Program::NeverHealthy, 3, false);
+        for _ in 0..100 {
+            world.step();
+        }
+        let at = world.now;
+        world.push(Program::Good, 3, false);
+        world.heal();
+        let newest = world.disk.deployments.values().next_back().expect("a deployment");
+        assert!(matches!(newest.state, DeploymentState::Live { .. }));
+        assert!(world.now.since(at) < Span::from_secs(300));
+    });
+}
+
+#[test]
+fn a_deleted_environment_leaves_nothing() {
+    check(200, 3, MESSAGES, |world| {
+        live(world);
+        world.push(Program::Good, 4, true);
+        for _ in 0..world.dice.below(200) {
+            world.step();
+        }
+        world.delete();
+        world.disk.builds.clear();
+        world.disk.pushes.clear();
+        for _ in 0..5000 {
+            world.step();
+            if world.disk.status.is_none() && world.nodes.values().all(|(_, sim)| sim.processes.is_empty()) {
+                assert!(world.disk.releases.is_empty() && world.disk.deployments.is_empty());
+                return;
+            }
+        }
+        panic!("{:#?}", world.disk.assignments);
+    });
+}

@@ -1,1 +1,7 @@
-//! See the crate's description; being written.
+//! The leader's loops, and the handlers of `/v1`.
+//!
+//! [`leader`] decides what runs where and says so to nodes and routers; [`routes`] is its route table.
+
+pub mod leader;
+
+pub mod routes;

@@ -1,0 +1,331 @@
+//! The leader: reads, plans, writes, sends.
+//!
+//! One task owns everything that the leader knows. Records come in by watches, what nodes and routers
+//! say by two channels, and all of it only changes memory and marks environments as worth a look. Then
+//! each marked environment is planned by `slipway-plan`; the actions of one plan are one fenced batch;
+//! what was stored is applied to memory; and only then do nodes get their new lists and routers their
+//! new table. There is no polling: the plan says when to look again if nothing happens, and one slow
+//! pass a minute looks at everything in case a message was lost.
+//!
+//! A new leader has nothing but the records. It sends every node the stored list at once, which starts
+//! nothing twice, and decides nothing until the nodes have told what they run, or have not come in time
+//! (F1, F32, ME-05). A panic while one environment is planned keeps only that one waiting (F31).
+//!
+//! Read in this order: the types here; [`owner`] (the task); `commit` (actions → batch); `desired`
+//! (assignments → what a node is told); [`crate::routes`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use slipway_model::id::{Epoch, InstanceId, ReleaseNumber};
+use slipway_model::instance::{Desired, Exit, Goal, InstanceReport, InstanceRole, InstanceState, Node};
+use slipway_model::name::{ConfigKey, EnvironmentPath, NodeName, ServiceName, TenantName};
+use slipway_model::project::ConfigEntry;
+use slipway_model::route::{RouteTable, RouterReport};
+use slipway_model::unit::{Span, Timestamp};
+use slipway_plan::policy::Policy;
+use slipway_store::Store;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+mod commit;
+mod desired;
+mod owner;
+mod records;
+
+/// What the leader is told once.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The name under which it is elected.
+    pub candidate: String,
+    /// Services get labels under this domain, `localhost` on a laptop.
+    pub base_domain: String,
+    /// How a service's host name becomes a URL for people.
+    pub public: PublicUrl,
+    /// The numbers that decisions depend on.
+    pub policy: Policy,
+    /// A new leader waits this long for the nodes that it knows of, and then decides without the rest.
+    pub settle_time: Span,
+    /// A new leader waits this long for the routers of the one before it to connect.
+    pub router_wait: Span,
+    /// Lets a test end the leader at any batch.
+    #[cfg(test)]
+    pub(crate) crash: Option<Arc<tests::Crash>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            candidate: "slipwayd".into(),
+            base_domain: "localhost".into(),
+            public: PublicUrl { scheme: "http", port: Some(8080) },
+            policy: Policy::default(),
+            settle_time: Span::from_secs(30),
+            router_wait: Span::from_secs(2),
+            #[cfg(test)]
+            crash: None,
+        }
+    }
+}
+
+/// How services are reached from outside.
+#[derive(Debug, Clone, Copy)]
+pub struct PublicUrl {
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The port, when it is not the scheme's own.
+    pub port: Option<u16>,
+}
+
+impl PublicUrl {
+    /// `http://shop-dev-acme.localhost:8080`.
+    pub fn of(&self, host: &str) -> String {
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}://{host}{port}", self.scheme)
+    }
+}
+
+/// The way to the nodes' agents.
+pub trait Nodes: Send + Sync + 'static {
+    /// Hands a node its list; only the newest of each node matters. Must not block.
+    fn send(&self, node: &NodeName, desired: Desired);
+}
+
+/// Opens sealed config, which only `slipway-access` can do.
+pub trait ConfigOpener: Send + Sync + 'static {
+    /// The values of a release's config.
+    ///
+    /// # Errors
+    /// One sentence for the pusher; the instance counts as one that could not be started.
+    fn open(
+        &self,
+        tenant: &TenantName,
+        config: &BTreeMap<ConfigKey, ConfigEntry>,
+    ) -> Result<BTreeMap<String, String>, String>;
+}
+
+/// What the leader hears from nodes.
+#[derive(Debug, Clone)]
+pub enum NodeMessage {
+    /// An agent has connected, or connected again, and tells everything.
+    Joined {
+        /// What it has.
+        node: Node,
+        /// Every instance that it knows of.
+        instances: Vec<InstanceReport>,
+    },
+    /// Something has changed.
+    Report {
+        /// Where.
+        node: NodeName,
+        /// What.
+        report: InstanceReport,
+    },
+    /// The connection is gone.
+    Gone {
+        /// Whose.
+        node: NodeName,
+    },
+}
+
+/// What the leader hears from routers. A router is connected from its first report on.
+#[derive(Debug, Clone)]
+pub enum RouterMessage {
+    /// Which table it obeys, and what it still has to do with instances that left it.
+    Report {
+        /// Tells routers apart.
+        router: String,
+        /// What it says.
+        report: RouterReport,
+    },
+    /// The connection is gone.
+    Gone {
+        /// Whose.
+        router: String,
+    },
+}
+
+/// Everything around the leader.
+pub struct Ports {
+    /// To the nodes.
+    pub nodes: Arc<dyn Nodes>,
+    /// From the nodes, in the order in which each spoke.
+    pub node_messages: mpsc::Receiver<NodeMessage>,
+    /// Opens config.
+    pub opener: Arc<dyn ConfigOpener>,
+    /// To the routers. Nothing is sent before the leader knows what runs.
+    pub table: watch::Sender<Arc<RouteTable>>,
+    /// From the routers.
+    pub router_messages: mpsc::Receiver<RouterMessage>,
+}
+
+/// The leader's task, seen from outside.
+#[derive(Debug)]
+pub struct LeaderHandle {
+    /// The epoch of this leader.
+    pub epoch: Epoch,
+    queries: mpsc::Sender<Query>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+/// Asks the leader; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LeaderQueries(mpsc::Sender<Query>);
+
+/// Why there is no leader, or not any more.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The election failed.
+    #[error("failed to become the leader")]
+    Elect(#[source] slipway_store::Error),
+    /// The records cannot be read.
+    #[error("failed to load the cluster's records")]
+    Load(#[source] slipway_store::Error),
+    /// There is a newer leader, or the store is gone.
+    #[error("this process does not lead any more")]
+    Deposed,
+    /// The task ended by a panic.
+    #[error("the leader's task ended by a panic")]
+    Panicked,
+}
+
+/// Becomes the leader and starts its task.
+///
+/// # Errors
+/// When the election fails or the records cannot be read.
+pub async fn start(options: Options, store: Store, ports: Ports) -> Result<LeaderHandle, Error> {
+    let leadership = store.elect(&options.candidate).await.map_err(Error::Elect)?;
+    let epoch = leadership.epoch;
+    // Queries are answered in microseconds; the bound keeps a flood out of memory.
+    let (queries, queries_in) = mpsc::channel(64);
+    let (stop, stopped) = watch::channel(false);
+    let owner = owner::Owner::load(options, store, leadership, ports).await?;
+    let task = tokio::spawn(owner.run(queries_in, stopped));
+    Ok(LeaderHandle { epoch, queries, stop, task })
+}
+
+impl LeaderHandle {
+    /// For those who ask.
+    pub fn queries(&self) -> LeaderQueries {
+        LeaderQueries(self.queries.clone())
+    }
+
+    /// Ends the task after the batch that it is writing.
+    ///
+    /// # Errors
+    /// When it had ended before, why.
+    pub async fn stop(self) -> Result<(), Error> {
+        let _ = self.stop.send(true);
+        self.ended().await
+    }
+
+    /// Waits until this leader does not lead any more.
+    ///
+    /// # Errors
+    /// Why it ended, unless it was told to.
+    pub async fn ended(self) -> Result<(), Error> {
+        // A task whose handle is dropped goes on; `stop` keeps the sender alive as long as this waits.
+        let _keep = self.stop;
+        self.task.await.unwrap_or(Err(Error::Panicked))
+    }
+}
+
+impl LeaderQueries {
+    /// What runs in an environment, for `slipway ps`. `None` when the environment is unknown, or there
+    /// is no leader.
+    pub async fn snapshot(&self, environment: &EnvironmentPath) -> Option<EnvironmentSnapshot> {
+        let (answer, answered) = oneshot::channel();
+        let query = Query::Snapshot { environment: environment.clone(), answer };
+        self.0.send(query).await.ok()?;
+        answered.await.ok().flatten()
+    }
+
+    /// Every node, with what is promised on it. Empty when there is no leader.
+    pub async fn nodes(&self) -> Vec<NodeSnapshot> {
+        let (answer, answered) = oneshot::channel();
+        if self.0.send(Query::Nodes { answer }).await.is_err() {
+            return Vec::new();
+        }
+        answered.await.unwrap_or_default()
+    }
+}
+
+#[derive(Debug)]
+enum Query {
+    Snapshot { environment: EnvironmentPath, answer: oneshot::Sender<Option<EnvironmentSnapshot>> },
+    Nodes { answer: oneshot::Sender<Vec<NodeSnapshot>> },
+}
+
+/// What runs in an environment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnvironmentSnapshot {
+    /// All that is assigned.
+    pub instances: Vec<InstanceSnapshot>,
+    /// What should run and does not, and why.
+    pub waiting: Vec<WaitingSnapshot>,
+    /// Instances that have ended, oldest first: the last [`ENDS_KEPT`] that this leader saw.
+    pub ends: Vec<EndSnapshot>,
+}
+
+/// Ends that are remembered per environment.
+pub const ENDS_KEPT: usize = 50;
+
+/// An instance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InstanceSnapshot {
+    /// Which.
+    pub instance: InstanceId,
+    /// What it is for.
+    pub role: InstanceRole,
+    /// What it runs.
+    pub release: ReleaseNumber,
+    /// Where.
+    pub node: NodeName,
+    /// Whether it should run.
+    pub goal: Goal,
+    /// How it is; `None` when its node has not said.
+    pub state: Option<InstanceState>,
+    /// Since when it is so, or since when it is assigned.
+    pub since: Timestamp,
+}
+
+/// Instances that wait.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WaitingSnapshot {
+    /// Of which service; `None` for a release command or a one-off run.
+    pub service: Option<ServiceName>,
+    /// How many.
+    pub count: u32,
+    /// Why, for people.
+    pub why: String,
+}
+
+/// An instance that has ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EndSnapshot {
+    /// Which.
+    pub instance: InstanceId,
+    /// What it was for.
+    pub role: InstanceRole,
+    /// What it ran; `None` for a one-off run that was refused.
+    pub release: Option<ReleaseNumber>,
+    /// How it ended.
+    pub exit: Exit,
+    /// When the leader saw it.
+    pub at: Timestamp,
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeSnapshot {
+    /// What it is and has.
+    pub node: Node,
+    /// Whether its agent is connected.
+    pub is_reachable: bool,
+    /// What assignments hold of it.
+    pub promised: slipway_plan::cluster::Resources,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! The route table: host name → instances.
+//!
+//! [`routes_of`] is a pure function of what the leader knows of one environment; the leader calls it
+//! after each change and publishes the table when the answer differs. [`Routers`] keeps what follows
+//! from the tables that were published and the reports of the routers: which instances get requests.
+//!
+//! Generations of a leader start above all those of the leaders before it, so a router's report means
+//! the same thing to both.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+use slipway_model::id::{Epoch, InstanceId};
+use slipway_model::instance::{Goal, InstanceRole, InstanceState, PORT};
+use slipway_model::name::{EnvironmentPath, ServiceName};
+use slipway_model::project::{HostClaim, HostState};
+use slipway_model::route::{Endpoint, Route, RouteTable, RouterReport};
+use slipway_model::unit::Timestamp;
+use slipway_plan::view::{EnvironmentView, Traffic};
+
+/// The routes of one environment. A service that is down has a route without endpoints, which answers
+/// 503; a host name of a deleted environment, an unproven domain or a tombstone has none.
+pub fn routes_of<'a>(
+    view: &EnvironmentView,
+    claims: impl Iterator<Item = &'a HostClaim>,
+) -> BTreeMap<String, Route> {
+    if view.wanted.is_none() {
+        return BTreeMap::new();
+    }
+    let routed = claims.filter(|claim| matches!(claim.state, HostState::Platform | HostState::Proven));
+    let route = |claim: &HostClaim| Route {
+        service: claim.service.clone(),
+        endpoints: endpoints_of(view, &claim.service.service),
+    };
+    routed.map(|claim| (claim.host.clone(), route(claim))).collect()
+}
+
+/// Healthy instances that shall run and that the plan has not taken out.
+fn endpoints_of(view: &EnvironmentView, service: &ServiceName) -> Vec<Endpoint> {
+    let mut endpoints = Vec::new();
+    for assignment in &view.assignments {
+        let is_its = matches!(&assignment.role, InstanceRole::Service { service: of } if of == service);
+        let listens = || {
+            let release = view.releases.get(&assignment.release);
+            release.and_then(|release| release.services.get(service)).is_some_and(|spec| spec.listens)
+        };
+        if !is_its || assignment.goal != Goal::Run || view.retiring.contains(&assignment.instance) || !listens() {
+            continue;
+        }
+        let Some(report) = view.reports.get(&assignment.instance) else { continue };
+        if let (InstanceState::Healthy, Some(address)) = (&report.state, report.address) {
+            let address = SocketAddrV4::new(address, PORT);
+            endpoints.push(Endpoint { instance: assignment.instance.clone(), address });
+        }
+    }
+    endpoints.sort();
+    endpoints
+}
+
+/// The published table, and how far the routers obey it.
+#[derive(Debug)]
+pub struct Routers {
+    table: Arc<RouteTable>,
+    /// Since which generation and time an instance is in the table.
+    entered: BTreeMap<InstanceId, (u64, Timestamp)>,
+    /// Since which generation and time it is out of it, until every router has let go.
+    left: BTreeMap<InstanceId, (u64, Timestamp)>,
+    /// The last report of each connected router.
+    reports: BTreeMap<String, RouterReport>,
+    /// Until then, routers of an earlier leader are waited for, though none is connected.
+    awaited_until: Timestamp,
+}
+
+impl Routers {
+    /// Before the first table of the leader with that epoch.
+    pub fn new(epoch: Epoch, awaited_until: Timestamp) -> Self {
+        let table = RouteTable { generation: epoch.0 << 32, routes: BTreeMap::new() };
+        let (entered, left, reports) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { table: Arc::new(table), entered, left, reports, awaited_until }
+    }
+
+    /// The table of this moment.
+    pub fn table(&self) -> &Arc<RouteTable> {
+        &self.table
+    }
+
+    /// Replaces the routes of one environment by others. True when that changes the table.
+    pub fn replace(
+        &mut self,
+        before: &BTreeMap<String, Route>,
+        after: &BTreeMap<String, Route>,
+        now: Timestamp,
+    ) -> bool {
+        if before == after {
+            return false;
+        }
+        let mut table = RouteTable::clone(&self.table);
+        table.generation += 1;
+        before.keys().for_each(|host| drop(table.routes.remove(host)));
+        table.routes.extend(after.iter().map(|(host, route)| (host.clone(), route.clone())));
+        let since = (table.generation, now);
+        let instances = |routes: &BTreeMap<String, Route>| {
+            let endpoints = routes.values().flat_map(|route| &route.endpoints);
+            endpoints.map(|endpoint| endpoint.instance.clone()).collect::<std::collections::BTreeSet<_>>()
+        };
+        let (old, new) = (instances(before), instances(after));
+        for instance in new.difference(&old) {
+            self.left.remove(instance);
+            self.entered.insert(instance.clone(), since);
+        }
+        for instance in old.difference(&new) {
+            self.entered.remove(instance);
+            self.left.insert(instance.clone(), since);
+        }
+        self.table = Arc::new(table);
+        true
+    }
+
+    /// An instance that an earlier leader may have had in its table and that is not in ours.
+    pub fn suspect(&mut self, instance: &InstanceId, now: Timestamp) {
+        if !self.entered.contains_key(instance) {
+            self.left.entry(instance.clone()).or_insert((self.table.generation, now));
+        }
+    }
+
+    /// What a router says of itself.
+    pub fn hear(&mut self, router: String, report: RouterReport) {
+        self.reports.insert(router, report);
+    }
+
+    /// A router is not connected any more: it is not waited for.
+    pub fn forget_router(&mut self, router: &str) {
+        self.reports.remove(router);
+    }
+
+    /// An instance is gone.
+    pub fn forget_instance(&mut self, instance: &InstanceId) {
+        self.left.remove(instance);
+        self.entered.remove(instance);
+    }
+
+    /// What the routers do with an instance; `None` when no router sends it anything.
+    pub fn traffic(&self, instance: &InstanceId, now: Timestamp) -> Option<Traffic> {
+        let is_early = self.reports.is_empty() && now < self.awaited_until;
+        let obey = |generation: u64| !is_early && self.reports.values().all(|r| r.generation >= generation);
+        if let Some((generation, since)) = self.entered.get(instance) {
+            let entering = Traffic::Entering { since: *since };
+            return Some(if obey(*generation) { Traffic::In } else { entering });
+        }
+        let (generation, since) = *self.left.get(instance)?;
+        if !obey(generation) {
+            return Some(Traffic::Leaving { since });
+        }
+        let under_way = |report: &RouterReport| report.draining.get(instance).is_some_and(|count| *count > 0);
+        self.reports.values().any(under_way).then_some(Traffic::Draining { since })
+    }
+
+    /// Instances about which the next report of a router may say something new.
+    pub fn undecided(&self, now: Timestamp) -> impl Iterator<Item = &InstanceId> {
+        let entering = self.entered.keys().filter(move |instance| {
+            matches!(self.traffic(instance, now), Some(Traffic::Entering { .. }))
+        });
+        self.left.keys().chain(entering)
+    }
+}
+
+/// The URLs of each service of an environment, for people.
+pub fn urls_of<'a>(
+    claims: impl Iterator<Item = &'a HostClaim>,
+    url: impl Fn(&str) -> String,
+) -> BTreeMap<ServiceName, Vec<String>> {
+    let mut urls: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for claim in claims.filter(|claim| matches!(claim.state, HostState::Platform | HostState::Proven)) {
+        urls.entry(claim.service.service.clone()).or_default().push(url(&claim.host));
+    }
+    urls
+}
+
+/// All claims, and those of each environment.
+#[derive(Debug, Default)]
+pub struct Claims {
+    by_host: BTreeMap<String, HostClaim>,
+    by_environment: BTreeMap<EnvironmentPath, std::collections::BTreeSet<String>>,
+}
+
+impl Claims {
+    /// Who has a host name.
+    pub fn get(&self, host: &str) -> Option<&HostClaim> {
+        self.by_host.get(host)
+    }
+
+    /// The claims for services of one environment.
+    pub fn of(&self, environment: &EnvironmentPath) -> impl Iterator<Item = &HostClaim> {
+        let hosts = self.by_environment.get(environment).into_iter().flatten();
+        hosts.filter_map(|host| self.by_host.get(host))
+    }
+
+    /// A claim is new or has changed. Answers with the environments whose routes may change.
+    pub fn put(&mut self, claim: HostClaim) -> Vec<EnvironmentPath> {
+        let mut changed = self.remove(&claim.host);
+        let environment = claim.service.environment();
+        self.by_environment.entry(environment.clone()).or_default().insert(claim.host.clone());
+        self.by_host.insert(claim.host.clone(), claim);
+        changed.push(environment);
+        changed
+    }
+
+    /// A claim is gone. Answers with the environments whose routes may change.
+    pub fn remove(&mut self, host: &str) -> Vec<EnvironmentPath> {
+        let Some(claim) = self.by_host.remove(host) else { return Vec::new() };
+        let environment = claim.service.environment();
+        if let Some(hosts) = self.by_environment.get_mut(&environment) {
+            hosts.remove(host);
+            if hosts.is_empty() {
+                self.by_environment.remove(&environment);
+            }
+        }
+        vec![environment]
+    }
+
+    /// All host names.
+    pub fn hosts(&self) -> impl Iterator<Item = &String> {
+        self.by_host.keys()
+    }
+}
+
+#[cfg(test)]
+mod tests;

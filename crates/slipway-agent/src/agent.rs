@@ -1,0 +1,434 @@
+//! The list of what a node should run, and the reports about what it does run.
+//!
+//! Each instance is a task of its own ([`crate::instance`]). This module only compares lists: what is
+//! new gets a task, what is not wanted any more is told to end, and what has ended and is not wanted
+//! any more is forgotten. A list of an older leader is refused, an older list of the same leader is
+//! ignored (S2); the newest is remembered across restarts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use slipway_model::id::{Epoch, InstanceId};
+use slipway_model::instance::{Desired, ExitReason, Goal, InstanceReport, InstanceSpec, InstanceState};
+use slipway_model::unit::Timestamp;
+use tokio::sync::{Semaphore, broadcast, watch};
+
+use crate::cgroup::Cgroups;
+use crate::error::Error;
+use crate::instance::{self, Begin};
+use crate::layers::{Layers, Limits};
+use crate::network::Network;
+use crate::options::{Options, Paths};
+use crate::{logs, recovery, runtime};
+
+/// Reports that a slow reader may fall behind by; then it is told so and takes a snapshot.
+const REPORTS_WAITING_MAX: usize = 1024;
+/// Health checks under way at once (MA-45).
+const CHECKS_MAX: usize = 256;
+/// Between two rounds of tidying: layers and logs beyond their bounds, networks of nobody.
+const TIDY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The agent of a node; clones share it. When the last is dropped, instances go on without it.
+#[derive(Clone)]
+pub struct Agent {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) paths: Paths,
+    pub(crate) cgroups: Cgroups,
+    /// The OCI runtime that works here.
+    pub(crate) runtime: PathBuf,
+    pub(crate) layers: Layers,
+    pub(crate) network: Option<Network>,
+    /// Launches at once: more than the processors can take only makes all of them late.
+    pub(crate) launches: Semaphore,
+    pub(crate) checks: Semaphore,
+    reports: broadcast::Sender<InstanceReport>,
+    table: Mutex<Table>,
+    /// Holds the lock on the state directory.
+    _lock: fs::File,
+}
+
+#[derive(Default)]
+struct Table {
+    seen: Seen,
+    entries: BTreeMap<InstanceId, Entry>,
+    /// Layers that a build or an instance uses now, with how many do.
+    layers_used: BTreeMap<PathBuf, usize>,
+    /// Instances with processes that cannot be killed (F45).
+    unkillable: BTreeSet<InstanceId>,
+    /// Builds under way.
+    builds: BTreeSet<InstanceId>,
+}
+
+/// The newest list that was obeyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Seen {
+    epoch: Epoch,
+    generation: u64,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { epoch: Epoch(0), generation: 0 }
+    }
+}
+
+struct Entry {
+    /// Without its environment.
+    spec: InstanceSpec,
+    goal: watch::Sender<Goal>,
+    report: InstanceReport,
+    /// Not on the list any more: goes away as soon as it has ended.
+    forgotten: bool,
+}
+
+impl Agent {
+    /// Starts the agent: finds a runtime, adopts what an earlier agent has left running, removes what
+    /// nobody knows.
+    ///
+    /// # Errors
+    /// When the host cannot run instances at all, or another agent uses the directory.
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        let started = tokio::task::spawn_blocking(move || Self::start_blocking(options)).await;
+        let (agent, found) = started.map_err(|error| Error::Launch { why: error.to_string() })??;
+        for found in found {
+            agent.shared.enter(found);
+        }
+        tokio::spawn(tidy(Arc::downgrade(&agent.shared)));
+        Ok(agent)
+    }
+
+    fn start_blocking(options: Options) -> Result<(Self, Vec<recovery::Found>), Error> {
+        let paths = Paths::new(&options);
+        make_directory(paths.state(), 0o700)?;
+        make_directory(paths.run(), 0o711)?;
+        make_directory(&paths.bundles(), 0o711)?;
+        make_directory(&paths.runtime_root(), 0o700)?;
+        make_directory(&paths.scratch(), 0o711)?;
+        make_directory(&paths.instances(), 0o700)?;
+        make_directory(&paths.logs(), 0o700)?;
+        let lock = lock_directory(&paths.lock())?;
+        let cgroups = Cgroups::detect(&options.cgroup_parent)?;
+        let runtime = runtime::choose(&options, &paths, &cgroups)?;
+        let layers = Layers::open(&paths.layers(), Limits::default())
+            .map_err(Error::file("open", &paths.layers()))?;
+        let network = options.network.clone().map(Network::start).transpose();
+        let network = network.map_err(|source| Error::Network { source })?;
+        let found = recovery::recover(&paths, &cgroups, network.as_ref());
+        let seen = fs::read(paths.list()).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let processors = std::thread::available_parallelism().map_or(2, usize::from);
+        let shared = Shared {
+            launches: Semaphore::new((2 * processors).max(4)),
+            checks: Semaphore::new(CHECKS_MAX),
+            reports: broadcast::channel(REPORTS_WAITING_MAX).0,
+            table: Mutex::new(Table { seen: seen.unwrap_or_default(), ..Table::default() }),
+            _lock: lock,
+            options,
+            paths,
+            cgroups,
+            runtime,
+            layers,
+            network,
+        };
+        Ok((Self { shared: Arc::new(shared) }, found))
+    }
+
+    /// Takes a list and converges to it. Returns at once; reports tell how it goes.
+    ///
+    /// # Errors
+    /// When the list is of an older leader than one that has been seen.
+    pub fn apply(&self, desired: Desired) -> Result<(), Error> {
+        let given = Seen { epoch: desired.epoch, generation: desired.generation };
+        let mut table = self.shared.table();
+        if given.epoch < table.seen.epoch {
+            return Err(Error::StaleEpoch { given: given.epoch, seen: table.seen.epoch });
+        }
+        if given < table.seen {
+            return Ok(());
+        }
+        if given.epoch > table.seen.epoch {
+            // Before anything is done in its name, so that a restart does not forget it.
+            let path = self.shared.paths.list();
+            slipway_shim::spec::write_durably(&path, &given).map_err(Error::file("write", &path))?;
+        }
+        table.seen = given;
+        let wanted: BTreeSet<InstanceId> = desired.instances.iter().map(|wish| wish.spec.id.clone()).collect();
+        for (id, entry) in &mut table.entries {
+            if !wanted.contains(id) {
+                entry.forgotten = true;
+                entry.goal.send_replace(Goal::Stop);
+            }
+        }
+        let mut begin = Vec::new();
+        for wish in desired.instances {
+            match table.entries.get_mut(&wish.spec.id) {
+                Some(entry) => {
+                    // An instance that has been told to stop is not brought back: ids are used once.
+                    entry.forgotten = false;
+                    if wish.goal == Goal::Stop {
+                        entry.goal.send_replace(Goal::Stop);
+                    }
+                }
+                None => begin.push(wish),
+            }
+        }
+        drop(table);
+        for wish in begin {
+            let start = match wish.goal {
+                Goal::Run => recovery::Found::Wanted { spec: wish.spec },
+                Goal::Stop => {
+                    let at = instance::now();
+                    recovery::Found::Ended { spec: wish.spec, reason: ExitReason::Stopped, tail: Vec::new(), at }
+                }
+            };
+            self.shared.enter(start);
+        }
+        self.shared.drop_forgotten();
+        Ok(())
+    }
+
+    /// Changes of instances, from now on. A reader that lags is told so and should take a
+    /// [snapshot](Self::snapshot).
+    pub fn reports(&self) -> broadcast::Receiver<InstanceReport> {
+        self.shared.reports.subscribe()
+    }
+
+    /// How every instance on the node is now.
+    pub fn snapshot(&self) -> Vec<InstanceReport> {
+        self.shared.table().entries.values().map(|entry| entry.report.clone()).collect()
+    }
+
+    /// Instances with processes that even the kernel cannot kill, for instance because a disk does not
+    /// answer. Their addresses are not used again while this lasts (F45).
+    pub fn unkillable(&self) -> BTreeSet<InstanceId> {
+        self.shared.table().unkillable.clone()
+    }
+
+    /// The OCI runtime that was found to work.
+    pub fn runtime(&self) -> &Path {
+        &self.shared.runtime
+    }
+
+    /// Ends every instance and removes everything of this agent from the kernel: processes, cgroups,
+    /// network. Logs, layers and records stay. For the end of a demonstration or of a node; an
+    /// ordinary end of the agent leaves its instances alone.
+    ///
+    /// # Errors
+    /// When something could not be removed.
+    pub async fn remove_all(self) -> Result<(), Error> {
+        let mut reports = self.reports();
+        {
+            let mut table = self.shared.table();
+            for entry in table.entries.values_mut() {
+                entry.forgotten = true;
+                entry.goal.send_replace(Goal::Stop);
+            }
+        }
+        self.shared.drop_forgotten();
+        while !self.snapshot().is_empty() {
+            // A lagging reader looks again; so does one that waits for the last removal.
+            let _ = tokio::time::timeout(Duration::from_millis(50), reports.recv()).await;
+        }
+        self.shared.cgroups.remove_parent();
+        let shared = self.shared;
+        // Tasks let go of it a moment after their last report.
+        let mut shared = shared;
+        for _ in 0..200 {
+            match Arc::try_unwrap(shared) {
+                Ok(mut alone) => {
+                    let Some(network) = alone.network.take() else { return Ok(()) };
+                    let stopped = tokio::task::spawn_blocking(move || network.stop()).await;
+                    let stopped = stopped.map_err(|error| Error::Launch { why: error.to_string() })?;
+                    return stopped.map_err(|source| Error::Network { source });
+                }
+                Err(still) => shared = still,
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Err(Error::Launch { why: "something still uses the agent".into() })
+    }
+}
+
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Nothing here can be half-changed by a panic.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives an instance its entry and, unless it has ended, its task.
+    fn enter(self: &Arc<Self>, found: recovery::Found) {
+        let (goal, goal_seen) = watch::channel(Goal::Run);
+        let (mut spec, state, at, begin) = match found {
+            recovery::Found::Wanted { spec } => {
+                (spec.clone(), InstanceState::Preparing, instance::now(), Some((spec, Begin::Launch)))
+            }
+            recovery::Found::Running { spec, shim, since } => {
+                (spec.clone(), InstanceState::Starting, since, Some((spec, Begin::Adopt(shim))))
+            }
+            recovery::Found::Ended { spec, reason, tail, at } => {
+                let exit = slipway_model::instance::Exit { reason, tail };
+                (spec, InstanceState::Ended { exit }, at, None)
+            }
+        };
+        let address = self.network.as_ref().filter(|_| begin.is_some()).and_then(|n| n.adopt(&spec.id));
+        let address = address.map(|sandbox| sandbox.address);
+        let report = InstanceReport { instance: spec.id.clone(), state, address, at };
+        spec.env.clear();
+        let id = spec.id.clone();
+        let entry = Entry { spec, goal, report: report.clone(), forgotten: false };
+        self.table().entries.insert(id, entry);
+        let _ = self.reports.send(report);
+        if let Some((spec, begin)) = begin {
+            tokio::spawn(instance::run(Arc::clone(self), spec, begin, goal_seen));
+        }
+    }
+
+    /// Enters a state and tells whoever listens.
+    pub(crate) fn report(&self, id: &InstanceId, state: InstanceState, address: Option<std::net::Ipv4Addr>) {
+        let report = InstanceReport { instance: id.clone(), state, address, at: instance::now() };
+        if let Some(entry) = self.table().entries.get_mut(id) {
+            if entry.report.state == report.state && entry.report.address == report.address {
+                return;
+            }
+            entry.report = report.clone();
+        }
+        let _ = self.reports.send(report);
+    }
+
+    /// Removes what has ended and is not on the list any more. Its log stays.
+    pub(crate) fn drop_forgotten(&self) {
+        let mut table = self.table();
+        let gone: Vec<InstanceId> = table
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.forgotten && !entry.report.state.is_alive())
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in gone {
+            let _ = fs::remove_dir_all(self.paths.instance(&id));
+            table.entries.remove(&id);
+        }
+    }
+
+    pub(crate) fn set_unkillable(&self, id: &InstanceId, unkillable: bool) {
+        let mut table = self.table();
+        if unkillable {
+            table.unkillable.insert(id.clone());
+        } else {
+            table.unkillable.remove(id);
+        }
+    }
+
+    /// What is known of an instance; without its environment.
+    pub(crate) fn find(&self, id: &InstanceId) -> Option<(InstanceSpec, InstanceState)> {
+        self.table().entries.get(id).map(|entry| (entry.spec.clone(), entry.report.state.clone()))
+    }
+
+    /// Takes layers into use until the returned value is dropped.
+    pub(crate) fn use_layers(self: &Arc<Self>, layers: &[PathBuf]) -> LayersInUse {
+        let mut table = self.table();
+        for layer in layers {
+            *table.layers_used.entry(layer.clone()).or_default() += 1;
+        }
+        LayersInUse { shared: Arc::downgrade(self), layers: layers.to_vec() }
+    }
+
+    /// Enters a build, whose id must not be that of anything else.
+    pub(crate) fn enter_build(self: &Arc<Self>, id: &InstanceId) -> Option<BuildEntered> {
+        let new = self.table().builds.insert(id.clone());
+        new.then(|| BuildEntered { shared: Arc::downgrade(self), id: id.clone() })
+    }
+
+    fn known(&self) -> BTreeSet<InstanceId> {
+        let table = self.table();
+        table.entries.keys().chain(&table.builds).cloned().collect()
+    }
+}
+
+/// Keeps layers from being collected.
+pub(crate) struct LayersInUse {
+    shared: Weak<Shared>,
+    layers: Vec<PathBuf>,
+}
+
+impl Drop for LayersInUse {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let mut table = shared.table();
+        for layer in &self.layers {
+            if let Some(count) = table.layers_used.get_mut(layer) {
+                *count -= 1;
+                if *count == 0 {
+                    table.layers_used.remove(layer);
+                }
+            }
+        }
+    }
+}
+
+/// Keeps a build from being swept.
+pub(crate) struct BuildEntered {
+    shared: Weak<Shared>,
+    id: InstanceId,
+}
+
+impl Drop for BuildEntered {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.table().builds.remove(&self.id);
+        }
+    }
+}
+
+async fn tidy(shared: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(TIDY_INTERVAL).await;
+        let Some(shared) = shared.upgrade() else { return };
+        let done = tokio::task::spawn_blocking(move || {
+            let in_use = shared.table().layers_used.keys().cloned().collect();
+            shared.layers.collect(&in_use);
+            let known = shared.known();
+            logs::collect(&shared.paths, &known);
+            if let Some(network) = &shared.network
+                && let Err(error) = network.sweep(&known)
+            {
+                tracing::warn!(error = crate::error::chain(&error), "the network could not be tidied");
+            }
+        });
+        if let Err(error) = done.await {
+            tracing::error!(%error, "tidying failed");
+        }
+    }
+}
+
+fn lock_directory(path: &Path) -> Result<fs::File, Error> {
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    let file = file.map_err(Error::file("open", path))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Busy { path: path.to_owned() }),
+        Err(errno) => Err(Error::file("lock", path)(errno.into())),
+    }
+}
+
+fn make_directory(path: &Path, mode: u32) -> Result<(), Error> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
+        .map_err(Error::file("make", path))
+}
+
+/// When something happened, for a report.
+pub(crate) fn timestamp(millis: u64) -> Timestamp {
+    Timestamp(millis)
+}

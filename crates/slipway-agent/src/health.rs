@@ -1,0 +1,257 @@
+//! Whether an instance works, as seen from its node (MA-42…45).
+//!
+//! Until the first success it is asked every 100 ms and failures do not count, so that a deployment
+//! waits for the program and for nothing else; then at the check's own interval, and so many failures
+//! in a row end it. A service that listens has at least a TCP check. One that does not listen and has
+//! no check is healthy once it has lived for a second: long enough for a typing error or a missing
+//! module to show. What runs once (a release command, a one-off run) is healthy as soon as it runs.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slipway_model::instance::{InstanceRole, InstanceSpec};
+use slipway_model::service::{HealthCheck, Probe};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::agent::Shared;
+use crate::bundle;
+
+mod listening;
+
+/// Between two checks before the first success.
+const FIRST_INTERVAL: Duration = Duration::from_millis(100);
+/// How long something that has no check must live.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+/// Bytes of an answer that are looked at for its status line.
+const ANSWER_BYTES_MAX: usize = 1024;
+
+/// What is checked.
+pub(crate) struct Target {
+    instance: String,
+    check: Option<HealthCheck>,
+    address: Option<Ipv4Addr>,
+    port: Option<u16>,
+    init_pid: i32,
+    start_timeout: Duration,
+    runs_once: bool,
+    bundle: PathBuf,
+}
+
+impl Target {
+    pub(crate) fn new(shared: &Shared, spec: &InstanceSpec, init_pid: i32, address: Option<Ipv4Addr>) -> Self {
+        Self {
+            instance: spec.id.to_string(),
+            check: spec.health.clone().or_else(|| spec.port.map(|_| HealthCheck::tcp())),
+            address,
+            port: spec.port,
+            init_pid,
+            start_timeout: spec.start_timeout.duration(),
+            runs_once: !matches!(spec.role, InstanceRole::Service { .. }),
+            bundle: shared.paths.bundle(&spec.id),
+        }
+    }
+}
+
+/// What a check comes to. The sentence says what it saw.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It works, for the first time or again.
+    Healthy,
+    /// It has not worked within its time.
+    TooLate(String),
+    /// It has failed too often in a row.
+    TooOften(String),
+}
+
+/// Checks until the instance is given up or nobody listens any more.
+pub(crate) async fn watch(shared: Arc<Shared>, target: Target, verdicts: mpsc::Sender<Verdict>) {
+    let Some(check) = target.check.clone().filter(|_| !target.runs_once) else {
+        if !target.runs_once {
+            sleep(SETTLED_AFTER).await;
+        }
+        let _ = verdicts.send(Verdict::Healthy).await;
+        return;
+    };
+    let deadline = Instant::now() + target.start_timeout;
+    loop {
+        // No check is waited for beyond the deadline.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let failure = match ask(&shared, &target, &check, check.timeout.duration().min(left)).await {
+            Ok(()) => break,
+            Err(failure) => failure,
+        };
+        if Instant::now() >= deadline {
+            let _ = verdicts.send(Verdict::TooLate(explain(failure, &target))).await;
+            return;
+        }
+        sleep(FIRST_INTERVAL.min(deadline.saturating_duration_since(Instant::now()))).await;
+    }
+    if verdicts.send(Verdict::Healthy).await.is_err() {
+        return;
+    }
+    let mut failures = 0;
+    loop {
+        sleep(check.interval.duration().max(FIRST_INTERVAL)).await;
+        match ask(&shared, &target, &check, check.timeout.duration()).await {
+            Ok(()) => failures = 0,
+            Err(failure) => {
+                failures += 1;
+                tracing::debug!(instance.id = target.instance, failures, failure, "a health check failed");
+                if check.failures_max > 0 && failures >= check.failures_max {
+                    let _ = verdicts.send(Verdict::TooOften(explain(failure, &target))).await;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn ask(shared: &Shared, target: &Target, check: &HealthCheck, limit: Duration) -> Result<(), String> {
+    // A semaphore that is never closed.
+    let _permit = shared.checks.acquire().await;
+    let asked = async {
+        match &check.probe {
+            Probe::Tcp => connect(target).await.map(drop),
+            Probe::Http(path) => http(target, path).await,
+            Probe::Command(line) => return command(shared, target, line, limit).await,
+        }
+    };
+    match timeout(limit, asked).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("no answer within {}", slipway_model::unit::Span::from_millis(limit.as_millis() as u64))),
+    }
+}
+
+async fn connect(target: &Target) -> Result<TcpStream, String> {
+    let (Some(address), Some(port)) = (target.address, target.port) else {
+        return Err("it has no address or no port to be asked at".into());
+    };
+    TcpStream::connect(SocketAddr::from((address, port)))
+        .await
+        .map_err(|error| format!("nothing answers on port {port} ({error})"))
+}
+
+/// One request, in so many words: an HTTP client would bring pools and redirects that a check must
+/// not have.
+async fn http(target: &Target, path: &str) -> Result<(), String> {
+    let acceptable = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
+    if !acceptable {
+        return Err(format!("the path {path:?} of its check is not one"));
+    }
+    let mut stream = connect(target).await?;
+    let host = target.address.map(|address| address.to_string()).unwrap_or_default();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: slipway-health\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    );
+    let lost = |error: std::io::Error| format!("GET {path} was not answered ({error})");
+    stream.write_all(request.as_bytes()).await.map_err(lost)?;
+    let mut answer = Vec::new();
+    while !answer.contains(&b'\n') && answer.len() < ANSWER_BYTES_MAX {
+        if stream.read_buf(&mut answer).await.map_err(lost)? == 0 {
+            break;
+        }
+    }
+    match status_of(&answer) {
+        Some(200..=399) => Ok(()),
+        Some(status) => Err(format!("GET {path} was answered with status {status}")),
+        None => Err(format!("GET {path} was answered with what is not HTTP")),
+    }
+}
+
+fn status_of(answer: &[u8]) -> Option<u16> {
+    let line = answer.split(|byte| *byte == b'\n').next()?;
+    let line = std::str::from_utf8(line).ok()?;
+    let mut words = line.split_whitespace();
+    words.next().filter(|version| version.starts_with("HTTP/1."))?;
+    words.next()?.parse().ok()
+}
+
+/// Runs a command inside the sandbox, as the program's user, with its environment and its limits.
+async fn command(shared: &Shared, target: &Target, line: &str, limit: Duration) -> Result<(), String> {
+    let number = CHECK_NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let process_file = target.bundle.join(format!("check-{number}.json"));
+    let pid_file = target.bundle.join(format!("check-{number}.pid"));
+    let _cleanup = RemoveFiles([process_file.clone(), pid_file.clone()]);
+    write_process(&target.bundle, &process_file, line)
+        .map_err(|error| format!("its check cannot be prepared: {error}"))?;
+    let mut child = Command::new(&shared.runtime)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .arg("--root")
+        .arg(shared.paths.runtime_root())
+        .args(["exec", "--process"])
+        .arg(&process_file)
+        .arg("--pid-file")
+        .arg(&pid_file)
+        .arg(&target.instance)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("its check cannot be run: {error}"))?;
+    match crate::instance::within(limit, child.wait()).await {
+        Some(Ok(status)) if status.success() => Ok(()),
+        Some(Ok(status)) => Err(match status.code() {
+            Some(code) => format!("{line:?} ended with status {code}"),
+            None => format!("{line:?} was killed"),
+        }),
+        Some(Err(error)) => Err(format!("{line:?} was lost: {error}")),
+        None => {
+            // The runtime's process first would leave the command running inside.
+            kill_inside(&pid_file, &shared.cgroups.processes(&target.instance));
+            let _ = child.kill().await;
+            Err(format!("{line:?} did not end within {limit:?}"))
+        }
+    }
+}
+
+static CHECK_NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// The program's own process, with other words.
+fn write_process(bundle: &Path, process_file: &Path, line: &str) -> std::io::Result<()> {
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(bundle.join("config.json"))?)?;
+    let mut process = config["process"].take();
+    let launcher = process["args"][0] == bundle::LAUNCHER;
+    let entrypoint = launcher.then(|| vec![bundle::LAUNCHER.to_owned()]);
+    let image = crate::image::Config { entrypoint, ..Default::default() };
+    process["args"] = serde_json::json!(bundle::command_line(line, &image));
+    process["terminal"] = serde_json::json!(false);
+    slipway_shim::spec::write_whole(process_file, &process)
+}
+
+fn kill_inside(pid_file: &Path, of_instance: &std::collections::BTreeSet<i32>) {
+    let pid = std::fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if let Some(pid) = pid.filter(|pid| of_instance.contains(pid)) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
+struct RemoveFiles([PathBuf; 2]);
+
+impl Drop for RemoveFiles {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Adds what the program listens on instead, if that is the trouble.
+fn explain(failure: String, target: &Target) -> String {
+    let Some(port) = target.port else { return failure };
+    match listening::elsewhere(target.init_pid, port) {
+        Some(where_) => format!("{failure}; {where_}"),
+        None => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+//! From an image's name to unpacked layers and what its config says.
+//!
+//! Documents are checked against the digest that names them, from the manifest to the layers' diff
+//! ids, so that what runs is what the release says, whoever stored it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use sha2::Digest as _;
+use slipway_model::id::Digest;
+use slipway_model::push::ImageRef;
+
+use crate::error::Error;
+use crate::layers::{Layers, Packing};
+
+/// A manifest or config of more than this is refused (N37, N41).
+const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
+/// Overlayfs takes 500 lower directories; Docker allows 127 layers.
+const LAYERS_MAX: usize = 127;
+
+/// Where images come from.
+#[derive(Clone)]
+pub enum ImageSource {
+    /// The registry of this process.
+    Registry(slipway_registry::Registry),
+    /// A directory in OCI image layout (image-spec, image-layout.md). For tools and tests.
+    Layout(PathBuf),
+}
+
+impl ImageSource {
+    fn document(&self, image: &ImageRef, digest: &Digest) -> Result<Vec<u8>, Error> {
+        let bad = |why: String| Error::Image { digest: digest.clone(), why };
+        let from_registry = |source| Error::Registry { digest: digest.clone(), source };
+        if let Self::Registry(registry) = self
+            && let Ok(repository) = image.repository.parse()
+            && let Some(manifest) = registry
+                .manifest(&repository, &slipway_registry::Reference::Digest(digest.clone()))
+                .map_err(from_registry)?
+        {
+            return Ok(manifest.bytes.to_vec());
+        }
+        let mut bytes = Vec::new();
+        self.open(digest)?
+            .take(DOCUMENT_BYTES_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| bad(format!("it cannot be read: {error}")))?;
+        if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
+            return Err(bad("it is larger than 4 MiB".into()));
+        }
+        let found = match digest.algorithm() {
+            "sha512" => crate::layers::hex(&sha2::Sha512::digest(&bytes)),
+            _ => crate::layers::hex(&sha2::Sha256::digest(&bytes)),
+        };
+        if found != digest.hex() {
+            return Err(bad("its content does not have this digest".into()));
+        }
+        Ok(bytes)
+    }
+
+    fn open(&self, digest: &Digest) -> Result<File, Error> {
+        match self {
+            Self::Registry(registry) => registry
+                .open_blob(digest)
+                .map_err(|source| Error::Registry { digest: digest.clone(), source }),
+            Self::Layout(root) => {
+                let path = root.join("blobs").join(digest.algorithm()).join(digest.hex());
+                File::open(&path).map_err(Error::file("open", &path))
+            }
+        }
+    }
+}
+
+/// An image that is ready to be started from.
+#[derive(Debug, Clone)]
+pub struct Unpacked {
+    /// The layers' directories, lowest first.
+    pub layers: Vec<PathBuf>,
+    /// What its config says.
+    pub config: Config,
+}
+
+/// The part of an image's config that says how to start it (OCI image-spec, config.md).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Config {
+    /// `user`, `uid`, `user:group` or `uid:gid`; empty when not said.
+    pub user: Option<String>,
+    /// `NAME=value`.
+    pub env: Option<Vec<String>>,
+    /// The first words of what is started.
+    pub entrypoint: Option<Vec<String>>,
+    /// The words after them, unless others are given.
+    pub cmd: Option<Vec<String>>,
+    /// Where it is started.
+    pub working_dir: Option<String>,
+}
+
+/// Brings an image onto the node. Blocks.
+///
+/// # Errors
+/// When it is not there, damaged, or not what we can run.
+pub fn prepare(source: &ImageSource, layers: &Layers, image: &ImageRef) -> Result<Unpacked, Error> {
+    let bad = |why: &str| Error::Image { digest: image.digest.clone(), why: why.to_owned() };
+    let mut manifest: Manifest = parse(&image.digest, &source.document(image, &image.digest)?)?;
+    if !manifest.manifests.is_empty() {
+        let ours = manifest.manifests.iter().find(|entry| entry.platform.is_this_machine());
+        let digest = &ours.ok_or_else(|| bad("it has no variant for this kind of machine"))?.digest;
+        manifest = parse(digest, &source.document(image, digest)?)?;
+    }
+    let config = manifest.config.ok_or_else(|| bad("its manifest names no config"))?;
+    let config: ImageConfig = parse(&config.digest, &source.document(image, &config.digest)?)?;
+    let diff_ids = config.rootfs.diff_ids;
+    if manifest.layers.is_empty() || manifest.layers.len() != diff_ids.len() {
+        return Err(bad("its manifest and its config do not have the same layers"));
+    }
+    if diff_ids.len() > LAYERS_MAX {
+        return Err(bad("it has more than 127 layers"));
+    }
+    let mut trees = Vec::with_capacity(diff_ids.len());
+    for (layer, diff_id) in manifest.layers.iter().zip(&diff_ids) {
+        let packing = Packing::of_media_type(&layer.media_type)?;
+        trees.push(layers.ensure(diff_id, packing, || {
+            source.open(&layer.digest).map_err(|error| io::Error::other(error.chain()))
+        })?);
+    }
+    Ok(Unpacked { layers: trees, config: config.config.unwrap_or_default() })
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(digest: &Digest, bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::Image { digest: digest.clone(), why: format!("it is malformed: {error}") })
+}
+
+/// A manifest, or an index of them.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest {
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    digest: Digest,
+    #[serde(default)]
+    media_type: String,
+    #[serde(default)]
+    platform: Platform,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Platform {
+    architecture: String,
+    os: String,
+}
+
+impl Platform {
+    fn is_this_machine(&self) -> bool {
+        // OCI has Go's names for them.
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        self.os == "linux" && self.architecture == architecture
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct ImageConfig {
+    config: Option<Config>,
+    rootfs: RootFs,
+}
+
+#[derive(Debug, Deserialize)]
+struct RootFs {
+    diff_ids: Vec<Digest>,
+}
+
+/// The user and group a container's program gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    /// Inside the container.
+    pub uid: u32,
+    /// Inside the container.
+    pub gid: u32,
+}
+
+/// What `USER` means in this image; names are looked up in its own `/etc/passwd` and `/etc/group`.
+///
+/// # Errors
+/// When a name is not there, or an id is beyond the tenant's range.
+pub fn resolve_user(text: &str, layers: &[PathBuf]) -> Result<User, String> {
+    let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+    let in_range = |id: u32| {
+        let range = slipway_model::instance::UID_RANGE;
+        if id < range { Ok(id) } else { Err(format!("the image's user {text:?} has an id above {}", range - 1)) }
+    };
+    let passwd = || lines_of(layers, "passwd");
+    let (uid, default_gid) = match user.parse::<u32>() {
+        Ok(uid) => {
+            let entry = passwd().into_iter().find(|line| line.get(2).is_some_and(|id| id == user));
+            (uid, entry.and_then(|line| line.get(3)?.parse().ok()).unwrap_or(0))
+        }
+        Err(_) => {
+            let entry = passwd().into_iter().find(|line| line[0] == user);
+            let ids = entry.and_then(|line| Some((line.get(2)?.parse().ok()?, line.get(3)?.parse().ok()?)));
+            ids.ok_or_else(|| format!("the image's user {user:?} is not in its /etc/passwd"))?
+        }
+    };
+    let gid = match group {
+        None => default_gid,
+        Some(group) => match group.parse::<u32>() {
+            Ok(gid) => gid,
+            Err(_) => {
+                let entry = lines_of(layers, "group").into_iter().find(|line| line[0] == group);
+                let gid = entry.and_then(|line| line.get(2)?.parse().ok());
+                gid.ok_or_else(|| format!("the image's group {group:?} is not in its /etc/group"))?
+            }
+        },
+    };
+    Ok(User { uid: in_range(uid)?, gid: in_range(gid)? })
+}
+
+/// `/etc/<name>` of the topmost layer that has it, split at the colons. Never through a link.
+fn lines_of(layers: &[PathBuf], name: &str) -> Vec<Vec<String>> {
+    for layer in layers.iter().rev() {
+        if let Some(text) = read_beneath(layer, &format!("etc/{name}")) {
+            return text.lines().map(|line| line.split(':').map(str::to_owned).collect()).collect();
+        }
+    }
+    Vec::new()
+}
+
+fn read_beneath(root: &Path, path: &str) -> Option<String> {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+    let flags = OFlags::CLOEXEC | OFlags::RDONLY;
+    let root = openat(CWD, root, flags | OFlags::DIRECTORY, Mode::empty()).ok()?;
+    let safely = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let file = File::from(openat2(root, path, flags | OFlags::NONBLOCK, Mode::empty(), safely).ok()?);
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = Vec::new();
+    file.take(1 << 20).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,497 @@
+//! The life of one instance: prepare, launch, watch, end. One task, one straight line.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+use slipway_model::instance::{Exit, ExitReason, Goal, InstanceRole, InstanceSpec, InstanceState, UID_RANGE, uid_range};
+use slipway_model::limit;
+use slipway_model::unit::{Bytes, Cpus, Timestamp};
+use slipway_shim::spec::{Ended, ExitRecord, Output, ROOT_NAME, Rootfs, ShimSpec, Upper};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::agent::{LayersInUse, Shared};
+use crate::bundle;
+use crate::error::Error;
+use crate::health::{self, Target, Verdict};
+use crate::image::Unpacked;
+use crate::network::{Egress, Sandbox};
+use crate::options::label;
+use crate::recovery::{INTENT, Intent};
+use crate::shim::{self, Shim};
+use crate::logs;
+
+/// After KILL: longer than the kernel needs to end a thousand processes that swap.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two tries to remove what could not be removed.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(5);
+/// Files and directories that an instance may make outside its tmpfs mounts.
+const INODES_MAX: u64 = 100_000;
+/// Names in an instance's directory.
+const STOP: &str = "stop.json";
+const ENDED: &str = "ended.json";
+
+/// How a task begins.
+pub(crate) enum Begin {
+    /// From nothing.
+    Launch,
+    /// With what an earlier agent has launched.
+    Adopt(Shim),
+}
+
+/// The task of one instance.
+pub(crate) async fn run(shared: Arc<Shared>, spec: InstanceSpec, begin: Begin, mut goal: watch::Receiver<Goal>) {
+    let directory = shared.paths.instance(&spec.id);
+    let reason = live(&shared, &spec, begin, &mut goal).await;
+    tracing::info!(instance.id = %spec.id, environment = %spec.environment, "{} {reason}", label(&spec.role));
+    clean_up(&shared, &spec).await;
+    let tail = logs::tail(&shared.paths.log(&spec), limit::CRASH_TAIL_LINES);
+    let ending = Ending { reason, tail, at: now() };
+    ending.write(&directory);
+    let exit = Exit { reason: ending.reason, tail: ending.tail };
+    shared.report(&spec.id, InstanceState::Ended { exit }, None);
+    shared.drop_forgotten();
+}
+
+async fn live(
+    shared: &Arc<Shared>,
+    spec: &InstanceSpec,
+    begin: Begin,
+    goal: &mut watch::Receiver<Goal>,
+) -> ExitReason {
+    let directory = shared.paths.instance(&spec.id);
+    let (shim, _layers) = match begin {
+        Begin::Adopt(shim) => (shim, None),
+        Begin::Launch => match launch(shared, spec, goal).await {
+            Ok(Some((shim, layers))) => (shim, Some(layers)),
+            Ok(None) => return ExitReason::Stopped,
+            Err(Failed::Here(error)) => return ExitReason::LaunchFailed { error: error.chain() },
+            Err(Failed::InShim(record)) => return reason_of(&directory, record),
+        },
+    };
+    watch_it(shared, spec, shim, goal).await;
+    match shim::read_exit(&directory) {
+        Some(record) => reason_of(&directory, record),
+        // Somebody killed the shim; its program, if it still runs, is killed in the clean-up.
+        None => ExitReason::Lost,
+    }
+}
+
+enum Failed {
+    Here(Error),
+    InShim(ExitRecord),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Here(error)
+    }
+}
+
+/// Starts the program; `None` when it was told to stop before it began.
+async fn launch(
+    shared: &Arc<Shared>,
+    spec: &InstanceSpec,
+    goal: &mut watch::Receiver<Goal>,
+) -> Result<Option<(Shim, LayersInUse)>, Failed> {
+    let broken = |error: tokio::task::JoinError| Error::Launch { why: error.to_string() };
+    // A semaphore that is never closed.
+    let Ok(permit) = shared.launches.acquire().await else { return Ok(None) };
+    let network = {
+        let (shared, spec) = (Arc::clone(shared), spec.clone());
+        tokio::task::spawn_blocking(move || take_network(&shared, &spec))
+    };
+    let image = {
+        let (shared, image) = (Arc::clone(shared), spec.image.clone());
+        tokio::task::spawn_blocking(move || {
+            crate::image::prepare(&shared.options.images, &shared.layers, &image)
+        })
+    };
+    let image = tokio::select! {
+        image = image => Some(image.map_err(broken)?),
+        () = told_to_stop(goal) => None,
+    };
+    // Always waited for, so that the clean-up finds what it has to release.
+    let network = network.await.map_err(broken)??;
+    let Some(image) = image else { return Ok(None) };
+    let image = image?;
+    let layers = shared.use_layers(&image.layers);
+
+    let prepared = {
+        let (shared, spec) = (Arc::clone(shared), spec.clone());
+        tokio::task::spawn_blocking(move || prepare(&shared, &spec, &image, network.as_ref()))
+    };
+    let prepared = prepared.await.map_err(broken)??;
+    if *goal.borrow() == Goal::Stop {
+        return Ok(None);
+    }
+    let spec_file = shared.paths.bundle(&spec.id).join("shim-spec.json");
+    let (starting, _) = shim::start(&shared.options.shim, &prepared.shim, &spec_file, prepared.lock)?;
+    let shim = starting.wait().await.map_err(Failed::InShim)?;
+    drop(permit);
+    Ok(Some((shim, layers)))
+}
+
+fn take_network(shared: &Shared, spec: &InstanceSpec) -> Result<Option<Sandbox>, Error> {
+    let Some(network) = &shared.network else { return Ok(None) };
+    let sandbox = network.take(&spec.id, &spec.tenant, spec.tenant_index, Egress::Internet);
+    let sandbox = sandbox.map_err(|source| Error::Network { source })?;
+    shared.report(&spec.id, InstanceState::Preparing, Some(sandbox.address));
+    Ok(Some(sandbox))
+}
+
+/// What the shim is given.
+pub(crate) struct Prepared {
+    pub(crate) shim: ShimSpec,
+    pub(crate) lock: fs::File,
+}
+
+fn prepare(
+    shared: &Shared,
+    spec: &InstanceSpec,
+    image: &Unpacked,
+    network: Option<&Sandbox>,
+) -> Result<Prepared, Error> {
+    let refuse = |why: String| Error::Image { digest: spec.image.digest.clone(), why };
+    let (tty, attached) = match &spec.role {
+        InstanceRole::OneOff { tty, .. } => (*tty, true),
+        _ => (false, false),
+    };
+    let mut given = spec.env.clone();
+    given.insert("SLIPWAY_RELEASE".into(), spec.release.to_string());
+    given.insert("SLIPWAY_INSTANCE".into(), spec.id.to_string());
+    let process = bundle::Process {
+        user: bundle::user(&image.config, &image.layers).map_err(refuse)?,
+        argv: bundle::argv(&spec.program, &image.config).map_err(refuse)?,
+        env: bundle::environment(&image.config, &given, spec.port),
+        cwd: bundle::working_directory(&image.config).map_err(refuse)?,
+        tty,
+    };
+    let log = shared.paths.log(spec);
+    if let Some(parent) = log.parent() {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(parent);
+        made.map_err(Error::file("make", parent))?;
+    }
+    let mut bare = spec.clone();
+    bare.env.clear();
+    sandbox(
+        shared,
+        Wanted {
+            id: spec.id.as_str(),
+            intent: &Intent::Instance { spec: Box::new(bare) },
+            uid_base: uid_range(spec.tenant_index),
+            layers: image.layers.clone(),
+            upper: Upper::Memory { bytes: spec.disk.0.min(spec.mem.0), inodes: INODES_MAX },
+            process,
+            network,
+            mem: spec.mem,
+            cpus: spec.cpus,
+            pids: limit::INSTANCE_PIDS,
+            binds: Vec::new(),
+            output: Output::File {
+                path: log,
+                bytes_max: limit::INSTANCE_LOG_BYTES_MAX.0,
+                line_bytes_max: limit::LOG_LINE_BYTES_MAX,
+            },
+            attach: attached.then(|| shared.paths.attach_socket(&spec.id)),
+            is_build: false,
+        },
+    )
+}
+
+/// A sandbox of either kind.
+pub(crate) struct Wanted<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) intent: &'a Intent,
+    pub(crate) uid_base: u32,
+    pub(crate) layers: Vec<PathBuf>,
+    pub(crate) upper: Upper,
+    pub(crate) process: bundle::Process,
+    pub(crate) network: Option<&'a Sandbox>,
+    pub(crate) mem: Bytes,
+    pub(crate) cpus: Cpus,
+    pub(crate) pids: u32,
+    /// Host directory, place inside, read-only.
+    pub(crate) binds: Vec<(PathBuf, String, bool)>,
+    pub(crate) output: Output,
+    pub(crate) attach: Option<PathBuf>,
+    pub(crate) is_build: bool,
+}
+
+/// Writes down the intent, then everything that the shim needs.
+pub(crate) fn sandbox(shared: &Shared, wanted: Wanted) -> Result<Prepared, Error> {
+    let id = wanted.id;
+    let directory = shared.paths.instances().join(id);
+    let bundle = shared.paths.bundles().join(id);
+    let mount_dir = bundle.join("m");
+    make_dir(&directory, 0o700)?;
+    let intent = directory.join(INTENT);
+    slipway_shim::spec::write_whole(&intent, wanted.intent).map_err(Error::file("write", &intent))?;
+    let lock = shim::try_lock(&directory).map_err(Error::file("lock", &directory))?;
+    let lock = lock.ok_or_else(|| Error::Busy { path: directory.clone() })?;
+    make_dir(&bundle, 0o711)?;
+    make_dir(&mount_dir, 0o711)?;
+    write_names(&bundle, id, wanted.network)?;
+
+    let tty = wanted.process.tty;
+    let binds = wanted.binds.iter().enumerate().map(|(index, (_, target, read_only))| bundle::Bind {
+        source: mount_dir.join(format!("b{index}")),
+        target: target.clone(),
+        read_only: *read_only,
+    });
+    let config = bundle::config(&bundle::Sandbox {
+        root: &mount_dir.join(ROOT_NAME),
+        cgroup: shared.cgroups.path_of(id),
+        limits_swap: shared.cgroups.limits_swap(),
+        uid_base: wanted.uid_base,
+        uid_count: UID_RANGE,
+        netns: wanted.network.map(|sandbox| sandbox.netns_path.as_path()),
+        hostname: id,
+        files: &bundle,
+        process: wanted.process,
+        mem: wanted.mem,
+        cpus: wanted.cpus,
+        pids: wanted.pids,
+        binds: binds.collect(),
+        tmp_in_memory: !wanted.is_build,
+    });
+    // Has secrets in its environment.
+    write_file(&bundle.join("config.json"), config.to_string().as_bytes(), 0o600)?;
+    let shim = ShimSpec {
+        id: id.to_owned(),
+        runtime: shared.runtime.clone(),
+        runtime_root: shared.paths.runtime_root(),
+        rootfs: Rootfs {
+            mount_dir,
+            layers: wanted.layers,
+            uid_base: wanted.uid_base,
+            uid_count: UID_RANGE,
+            upper: wanted.upper,
+            binds: wanted.binds.into_iter().map(|(source, _, _)| source).collect(),
+        },
+        bundle,
+        output: wanted.output,
+        attach: wanted.attach,
+        tty,
+        dies_with_agent: wanted.is_build,
+        cgroups: shared.cgroups.directories_of(id),
+        process_file: directory.join(shim::PROCESS),
+        exit_file: directory.join(shim::EXIT),
+    };
+    Ok(Prepared { shim, lock })
+}
+
+/// What is bound over the image's own files in `/etc`.
+fn write_names(bundle: &Path, hostname: &str, network: Option<&Sandbox>) -> Result<(), Error> {
+    let mut hosts = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
+    let mut resolv = String::new();
+    if let Some(network) = network {
+        hosts.push_str(&format!("{} {hostname}\n", network.address));
+        for server in &network.dns {
+            resolv.push_str(&format!("nameserver {server}\n"));
+        }
+        resolv.push_str("options timeout:2 attempts:3\n");
+    }
+    write_file(&bundle.join("hosts"), hosts.as_bytes(), 0o644)?;
+    write_file(&bundle.join("resolv.conf"), resolv.as_bytes(), 0o644)?;
+    write_file(&bundle.join("hostname"), format!("{hostname}\n").as_bytes(), 0o644)
+}
+
+/// From the program's start to its end, whoever causes it.
+async fn watch_it(shared: &Arc<Shared>, spec: &InstanceSpec, mut shim: Shim, goal: &mut watch::Receiver<Goal>) {
+    let address = shared.network.as_ref().and_then(|n| n.adopt(&spec.id)).map(|sandbox| sandbox.address);
+    shared.report(&spec.id, InstanceState::Starting, address);
+    let (verdicts, mut heard) = mpsc::channel(4);
+    let target = Target::new(shared, spec, shim.init_pid, address);
+    let checker = tokio::spawn(health::watch(Arc::clone(shared), target, verdicts));
+    let mut checking = true;
+    let ill = loop {
+        tokio::select! {
+            () = shim.wait() => break None,
+            () = told_to_stop(goal) => {
+                shared.report(&spec.id, InstanceState::Stopping, address);
+                stop(shared, spec, &mut shim, ExitReason::Stopped).await;
+                break None;
+            }
+            verdict = heard.recv(), if checking => match verdict {
+                Some(Verdict::Healthy) => shared.report(&spec.id, InstanceState::Healthy, address),
+                Some(Verdict::TooLate(last_check)) => break Some(ExitReason::NotHealthyInTime { last_check }),
+                Some(Verdict::TooOften(last_check)) => break Some(ExitReason::HealthCheckFailed { last_check }),
+                None => checking = false,
+            }
+        }
+    };
+    if let Some(reason) = ill {
+        shared.report(&spec.id, InstanceState::Unhealthy { reason: reason.to_string() }, address);
+        stop(shared, spec, &mut shim, reason).await;
+    }
+    checker.abort();
+}
+
+/// Never comes when nobody can tell it any more.
+async fn told_to_stop(goal: &mut watch::Receiver<Goal>) {
+    if goal.wait_for(|goal| *goal == Goal::Stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// TERM, grace, KILL, until the shim is gone. Bounded, but for what even KILL cannot end: that is
+/// flagged, and waited for.
+async fn stop(shared: &Shared, spec: &InstanceSpec, shim: &mut Shim, reason: ExitReason) {
+    let id = spec.id.as_str();
+    // A later agent, too, must know that this was our doing.
+    let _ = slipway_shim::spec::write_whole(&shared.paths.instance(&spec.id).join(STOP), &reason);
+    let deadline = Instant::now() + spec.stop_grace.duration();
+    shared.cgroups.signal(id, Signal::SIGTERM);
+    let asked_at = Instant::now();
+    while Instant::now() < deadline {
+        if shim.wait_for(Duration::from_millis(20)).await {
+            return;
+        }
+        // The kernel ignores a signal for the first process of a pid namespace, unless it has a
+        // handler. For a program that would have died of it, we do what the kernel would have done,
+        // once its children have had their chance to end in good order.
+        let alone = shared.cgroups.processes(id).len() <= 1;
+        let had_time = asked_at.elapsed() > Duration::from_millis(50);
+        if had_time && alone && dies_of_term(shim.init_pid) {
+            break;
+        }
+    }
+    shared.cgroups.signal(id, Signal::SIGKILL);
+    if shim.wait_for(KILL_PATIENCE).await {
+        return;
+    }
+    tracing::error!(instance.id = id, left = ?shared.cgroups.processes(id), "cannot be killed");
+    shared.set_unkillable(&spec.id, true);
+    shim.wait().await;
+    shared.set_unkillable(&spec.id, false);
+}
+
+/// Whether TERM would end that process if it were not the first of its namespace.
+fn dies_of_term(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let has_term = |name: &str| {
+        let mask = status.lines().find_map(|line| line.strip_prefix(name));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.is_some_and(|mask| mask & 1 << (Signal::SIGTERM as u32 - 1) != 0)
+    };
+    !status.is_empty() && !has_term("SigCgt:") && !has_term("SigIgn:")
+}
+
+/// Removes everything of the instance but its record and its log, however long that takes.
+async fn clean_up(shared: &Arc<Shared>, spec: &InstanceSpec) {
+    loop {
+        let (shared_, id) = (Arc::clone(shared), spec.id.clone());
+        let done = tokio::task::spawn_blocking(move || remove_traces(&shared_, &id)).await;
+        match done {
+            Ok(Ok(())) => break,
+            Ok(Err(why)) => tracing::error!(instance.id = %spec.id, "not everything of it can be removed: {why}"),
+            Err(error) => tracing::error!(instance.id = %spec.id, %error, "the clean-up failed"),
+        }
+        shared.set_unkillable(&spec.id, true);
+        sleep(CLEANUP_INTERVAL).await;
+    }
+    shared.set_unkillable(&spec.id, false);
+}
+
+/// Removes processes, cgroups, network, bundle and the runtime's record. Blocks.
+pub(crate) fn remove_traces(shared: &Shared, id: &slipway_model::id::InstanceId) -> Result<(), String> {
+    let patience = Duration::from_secs(5);
+    shared
+        .cgroups
+        .destroy(id.as_str(), patience)
+        .map_err(|left| format!("processes {left:?} do not end"))?;
+    if !shim::kill(&shared.paths.instance(id), patience) {
+        return Err("its shim does not end".into());
+    }
+    if let Some(network) = &shared.network {
+        network.release(id).map_err(|error| crate::error::chain(&error))?;
+    }
+    let _ = fs::remove_dir_all(shared.paths.runtime_root().join(id.as_str()));
+    match fs::remove_dir_all(shared.paths.bundle(id)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// What a shim saw, in the words of the model.
+pub(crate) fn reason_of(directory: &Path, record: ExitRecord) -> ExitReason {
+    if let Some(reason) = read(&directory.join(STOP)) {
+        return reason;
+    }
+    let killed_for_memory = record.oom_kills > 0;
+    match record.ended {
+        Ended::LaunchFailed { error } => ExitReason::LaunchFailed { error },
+        // A child of it may have been killed and the program may have gone on to end well.
+        Ended::Exited { code: 0 } => ExitReason::Status { code: 0 },
+        Ended::Exited { .. } | Ended::Signaled { signal: libc::SIGKILL } if killed_for_memory => {
+            ExitReason::OutOfMemory
+        }
+        Ended::Exited { code } => ExitReason::Status { code },
+        Ended::Signaled { signal } => ExitReason::Signal { signal },
+    }
+}
+
+/// Whether the shim has ever had a program.
+pub(crate) fn has_begun(directory: &Path) -> bool {
+    let process: Option<slipway_shim::spec::ShimProcess> = read(&directory.join(shim::PROCESS));
+    process.is_some_and(|process| process.init_pid != 0)
+}
+
+/// How an instance ended, as it is remembered until nobody wants to know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Ending {
+    pub(crate) reason: ExitReason,
+    pub(crate) tail: Vec<String>,
+    pub(crate) at: Timestamp,
+}
+
+impl Ending {
+    pub(crate) fn read(directory: &Path) -> Option<Self> {
+        read(&directory.join(ENDED))
+    }
+
+    pub(crate) fn write(&self, directory: &Path) {
+        if !directory.is_dir() {
+            // It ended before anything was written down about it.
+            return;
+        }
+        if let Err(error) = slipway_shim::spec::write_durably(&directory.join(ENDED), self) {
+            tracing::warn!(%error, directory = %directory.display(), "how an instance ended is not kept");
+        }
+    }
+}
+
+/// The node's clock.
+pub(crate) fn now() -> Timestamp {
+    Timestamp(slipway_shim::spec::now_millis())
+}
+
+fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        // Whatever the process's umask says.
+        _ => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+    }
+    .map_err(Error::file("make", path))
+}
+
+fn write_file(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+    use std::io::Write;
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path);
+    file.and_then(|mut file| file.write_all(content)).map_err(Error::file("write", path))
+}
+
+/// Runs something against an instance with a bound; for health commands.
+pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    timeout(limit, work).await.ok()
+}

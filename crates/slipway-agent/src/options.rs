@@ -1,0 +1,133 @@
+//! What an agent is told once, and where it keeps things.
+
+use std::path::{Path, PathBuf};
+
+use slipway_model::id::InstanceId;
+use slipway_model::instance::{InstanceRole, InstanceSpec};
+use slipway_model::name::{EnvironmentPath, NodeName};
+
+use crate::image::ImageSource;
+use crate::network::NetworkOptions;
+
+/// What an agent is told once.
+#[derive(Clone)]
+pub struct Options {
+    /// Its node.
+    pub node: NodeName,
+    /// For what must survive a reboot. Holds no secret.
+    pub state_dir: PathBuf,
+    /// For what a reboot may wipe. Every directory above it must let everybody pass (`o+x`), because
+    /// the runtime walks to the root filesystem as the tenant.
+    pub run_dir: PathBuf,
+    /// The cgroup that all of this agent's instances are below; a single name that carries the tag.
+    pub cgroup_parent: String,
+    /// Where images come from.
+    pub images: ImageSource,
+    /// A program that behaves as the shim when its `argv[0]` is [`slipway_shim::ARGV0`].
+    pub shim: PathBuf,
+    /// Which OCI runtime.
+    pub runtime: RuntimeChoice,
+    /// The instances' network. Without one, each has only a loopback of its own, and health checks
+    /// over the network cannot succeed.
+    pub network: Option<NetworkOptions>,
+}
+
+/// Which OCI runtime to use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuntimeChoice {
+    /// The first of crun and runc that runs a container on this host.
+    Auto,
+    /// This program.
+    Program(PathBuf),
+}
+
+/// Where things are.
+#[derive(Debug, Clone)]
+pub(crate) struct Paths {
+    state: PathBuf,
+    run: PathBuf,
+}
+
+impl Paths {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self { state: options.state_dir.clone(), run: options.run_dir.clone() }
+    }
+
+    pub(crate) fn state(&self) -> &Path {
+        &self.state
+    }
+
+    pub(crate) fn run(&self) -> &Path {
+        &self.run
+    }
+
+    /// Held by the one agent that uses the directory.
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.state.join("lock")
+    }
+
+    /// The newest list that was obeyed.
+    pub(crate) fn list(&self) -> PathBuf {
+        self.state.join("list.json")
+    }
+
+    pub(crate) fn layers(&self) -> PathBuf {
+        self.state.join("layers")
+    }
+
+    /// One directory for each instance, with what the agent and its shim leave for a later agent.
+    pub(crate) fn instances(&self) -> PathBuf {
+        self.state.join("instances")
+    }
+
+    pub(crate) fn instance(&self, id: &InstanceId) -> PathBuf {
+        self.instances().join(id.as_str())
+    }
+
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.state.join("logs")
+    }
+
+    pub(crate) fn environment_logs(&self, environment: &EnvironmentPath) -> PathBuf {
+        self.logs()
+            .join(environment.tenant.as_str())
+            .join(environment.project.as_str())
+            .join(environment.environment.as_str())
+    }
+
+    /// The current of an instance's two log files.
+    pub(crate) fn log(&self, spec: &InstanceSpec) -> PathBuf {
+        let label = label(&spec.role);
+        self.environment_logs(&spec.environment).join(format!("{label}.{}.log", spec.id))
+    }
+
+    /// One directory for each instance, with its bundle.
+    pub(crate) fn bundles(&self) -> PathBuf {
+        self.run.join("i")
+    }
+
+    pub(crate) fn bundle(&self, id: &InstanceId) -> PathBuf {
+        self.bundles().join(id.as_str())
+    }
+
+    pub(crate) fn attach_socket(&self, id: &InstanceId) -> PathBuf {
+        self.bundle(id).join("attach")
+    }
+
+    pub(crate) fn runtime_root(&self) -> PathBuf {
+        self.run.join("runtime")
+    }
+
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.run.join("scratch")
+    }
+}
+
+/// How a role is named in logs and host names. A dot cannot be part of a service's name.
+pub(crate) fn label(role: &InstanceRole) -> &str {
+    match role {
+        InstanceRole::Service { service } => service.as_str(),
+        InstanceRole::ReleaseCommand => "release.command",
+        InstanceRole::OneOff { .. } => "run.once",
+    }
+}

@@ -1,0 +1,240 @@
+//! Disks with a hard limit, for builds: a sparse file, an ext4 in it, a loop mount.
+//!
+//! Neither quotas of the host's file system nor a count by `du` hold on every host and at every
+//! moment; a file system of its own does. It has no journal, because it is thrown away after any
+//! crash. The file is unlinked as soon as it is mounted, and the loop device is told to go with the
+//! mount, so that a mount is all that a killed agent can leave, and [`sweep`] finds those.
+//!
+//! Making one costs about 10 ms, half of it `mkfs.ext4`: a pool would not be worth its bookkeeping.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use slipway_model::instance::APP_UID;
+use slipway_model::unit::Bytes;
+
+use crate::agent::Agent;
+use crate::error::Error;
+
+/// One inode for so many bytes: a tree of `node_modules` has files of 10 KiB on average.
+const BYTES_PER_INODE: &str = "8192";
+/// Left free on the node's own disk for everything else (F42).
+const HOST_RESERVE: u64 = 512 << 20;
+/// Another process may take the loop device that we were told is free.
+const LOOP_TRIES: u32 = 50;
+
+/// A disk of its own. Dropping it unmounts and deletes it.
+#[derive(Debug)]
+pub struct Scratch {
+    mount_point: PathBuf,
+    data: PathBuf,
+    bytes: Bytes,
+}
+
+impl Scratch {
+    /// An empty directory on it, owned by the application's user (as a container id: what a build
+    /// sees through a bind of it). What a build has left in it may be anything: open nothing in it
+    /// through links.
+    pub fn path(&self) -> &Path {
+        &self.data
+    }
+
+    /// Its size.
+    pub fn bytes(&self) -> Bytes {
+        self.bytes
+    }
+
+    /// Where a sandbox writes what it writes outside its binds.
+    pub(crate) fn system(&self) -> PathBuf {
+        self.mount_point.join("system")
+    }
+
+    /// True when there is no room left for anything.
+    pub fn is_full(&self) -> bool {
+        rustix::fs::statvfs(&self.mount_point)
+            .is_ok_and(|stat| stat.f_bavail * stat.f_frsize < 256 << 10 || stat.f_ffree < 8)
+    }
+}
+
+impl Agent {
+    /// Makes a disk of that size.
+    ///
+    /// # Errors
+    /// When the node's disk has not that much room, or it cannot be made.
+    pub async fn scratch(&self, bytes: Bytes) -> Result<Scratch, Error> {
+        let directory = self.shared.paths.scratch();
+        let images = self.shared.paths.state().to_owned();
+        tokio::task::spawn_blocking(move || make(&directory, &images, bytes))
+            .await
+            .map_err(|error| Error::Scratch { bytes: bytes.0, why: error.to_string() })?
+    }
+}
+
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+fn make(directory: &Path, images: &Path, bytes: Bytes) -> Result<Scratch, Error> {
+    let failed = |why: String| Error::Scratch { bytes: bytes.0, why };
+    let stat = rustix::fs::statvfs(images).map_err(|errno| failed(errno.to_string()))?;
+    let free = stat.f_bavail * stat.f_frsize;
+    if free < bytes.0 + HOST_RESERVE {
+        return Err(failed(format!("the node's disk has only {} MiB free", free >> 20)));
+    }
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{}-{number}", std::process::id());
+    let image = images.join(format!("scratch-{name}.img"));
+    let mount_point = directory.join(name);
+    let made = format(&image, bytes).and_then(|file| {
+        fs::DirBuilder::new().mode(0o711).create(&mount_point).map_err(|error| error.to_string())?;
+        attach_and_mount(&file, &mount_point)
+    });
+    let _ = fs::remove_file(&image);
+    if let Err(why) = made {
+        remove(&mount_point);
+        return Err(failed(why));
+    }
+    // From here on dropping it cleans up.
+    let scratch = Scratch { data: mount_point.join("data"), mount_point, bytes };
+    let prepared = fs::DirBuilder::new()
+        .mode(0o755)
+        .create(&scratch.data)
+        .and_then(|()| chown(&scratch.data, Some(APP_UID), Some(APP_UID)))
+        .and_then(|()| fs::DirBuilder::new().mode(0o711).create(scratch.system()));
+    prepared.map_err(|error| failed(error.to_string()))?;
+    Ok(scratch)
+}
+
+fn format(image: &Path, bytes: Bytes) -> Result<File, String> {
+    let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(image);
+    let file = file.map_err(|error| format!("{}: {error}", image.display()))?;
+    file.set_len(bytes.0).map_err(|error| error.to_string())?;
+    let output = Command::new("/sbin/mkfs.ext4")
+        .env_clear()
+        // mke2fs reads a configuration file that may say anything.
+        .env("MKE2FS_CONFIG", "/dev/null")
+        .args(["-q", "-F", "-b", "4096", "-I", "256", "-m", "0", "-i", BYTES_PER_INODE])
+        .args(["-O", "none,extent,filetype,sparse_super,large_file,dir_nlink,extra_isize,uninit_bg,64bit,dir_index,flex_bg"])
+        .args(["-E", "lazy_itable_init=1,nodiscard,root_owner=0:0"])
+        .arg(image)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("mkfs.ext4 cannot be run: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("mkfs.ext4 failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    Ok(file)
+}
+
+fn attach_and_mount(file: &File, mount_point: &Path) -> Result<(), String> {
+    let control = fs::OpenOptions::new().read(true).write(true).open("/dev/loop-control");
+    let control = control.map_err(|error| format!("/dev/loop-control: {error}"))?;
+    for _ in 0..LOOP_TRIES {
+        // SAFETY: this request takes no argument and returns a number.
+        let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) };
+        if number < 0 {
+            return Err(format!("no loop device is free: {}", std::io::Error::last_os_error()));
+        }
+        let path = format!("/dev/loop{number}");
+        let Ok(device) = fs::OpenOptions::new().read(true).write(true).open(&path) else {
+            // Made a moment ago; the node in /dev follows.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            continue;
+        };
+        let mut config = LoopConfig::new(file.as_raw_fd());
+        // SAFETY: `config` is a live loop_config, which is what this request reads.
+        if unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw mut config) } < 0 {
+            let error = std::io::Error::last_os_error();
+            if error.raw_os_error() == Some(libc::EBUSY) {
+                continue;
+            }
+            return Err(format!("{path}: {error}"));
+        }
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
+        // Nothing on it has to survive anything; so nothing waits for the disk.
+        let options = "nobarrier,delalloc,noinit_itable";
+        // The device goes when the mount does, or here, when `device` closes without one.
+        return mount(Some(path.as_str()), mount_point, Some("ext4"), flags, Some(options))
+            .map_err(|errno| format!("{path} cannot be mounted: {errno}"));
+    }
+    Err("every loop device was taken by somebody else".into())
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        remove(&self.mount_point);
+    }
+}
+
+fn remove(mount_point: &Path) {
+    if let Err(errno) = umount2(mount_point, MntFlags::MNT_DETACH)
+        && errno != nix::errno::Errno::EINVAL
+        && errno != nix::errno::Errno::ENOENT
+    {
+        tracing::warn!(%errno, path = %mount_point.display(), "a scratch disk cannot be unmounted");
+    }
+    // Also takes it from every mount namespace that was copied from ours while it was mounted.
+    let _ = fs::remove_dir(mount_point);
+}
+
+/// Removes what a killed agent has left. Blocks.
+pub(crate) fn sweep(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        remove(&entry.path());
+    }
+}
+
+const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
+const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
+
+/// `struct loop_config` of the kernel's `linux/loop.h`.
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    info: LoopInfo64,
+    reserved: [u64; 8],
+}
+
+/// `struct loop_info64`.
+#[repr(C)]
+struct LoopInfo64 {
+    device: u64,
+    inode: u64,
+    rdevice: u64,
+    offset: u64,
+    sizelimit: u64,
+    number: u32,
+    encrypt_type: u32,
+    encrypt_key_size: u32,
+    flags: u32,
+    file_name: [u8; 64],
+    crypt_name: [u8; 64],
+    encrypt_key: [u8; 32],
+    init: [u64; 2],
+}
+
+impl LoopConfig {
+    fn new(fd: i32) -> Self {
+        let info = LoopInfo64 {
+            device: 0,
+            inode: 0,
+            rdevice: 0,
+            offset: 0,
+            sizelimit: 0,
+            number: 0,
+            encrypt_type: 0,
+            encrypt_key_size: 0,
+            flags: LO_FLAGS_AUTOCLEAR,
+            file_name: [0; 64],
+            crypt_name: [0; 64],
+            encrypt_key: [0; 32],
+            init: [0; 2],
+        };
+        Self { fd: fd as u32, block_size: 0, info, reserved: [0; 8] }
+    }
+}

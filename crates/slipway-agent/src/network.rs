@@ -55,6 +55,7 @@ mod sandbox;
 
 pub use cidr::{Cidr, CidrError};
 pub use netlink::NetlinkError;
+pub(crate) use host::routes;
 pub use resolver::{host_resolvers, nameservers};
 
 use addresses::{Addresses, Moment};
@@ -509,6 +510,21 @@ impl Inner {
     fn addresses_failed(&self, source: io::Error) -> Error {
         Error::Addresses { directory: self.options.state_dir.clone(), source }
     }
+}
+
+/// Loads the rules of a switch and of a host into a namespace that is gone afterwards, to learn
+/// whether this host's `nft` and kernel know everything in them.
+pub(crate) fn try_rules() -> io::Result<()> {
+    let subnet = Cidr::containing(Ipv4Addr::new(10, 0, 0, 0), 16);
+    let (gateway, host, resolver) = (subnet.at(1), subnet.at(2), Some(subnet.at(3)));
+    let (uplink, tag) = ("uplink", Tag("trial".into()));
+    let tenants = [Group::of(0, Egress::Internet)];
+    let switch = rules::SwitchRules { uplink, host, gateway, resolver, egress_allow: &[subnet], tenants: &tenants, subnet };
+    let host = rules::HostRules { tag: &tag, uplink, subnet, resolver };
+    namespace::without_file(|| {
+        program::nft(&rules::switch(&switch))?;
+        program::nft(&rules::host(&host))
+    })
 }
 
 /// Removing what is gone already counts as done.

@@ -34,6 +34,14 @@ pub(super) fn create<T: Send>(path: &Path, furnish: impl FnOnce() -> io::Result<
     })
 }
 
+/// Runs `work` in a new namespace that ends with it.
+pub(super) fn without_file<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    on_thread(move || {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        work()
+    })
+}
+
 /// The namespace of the calling thread.
 pub(super) fn current() -> io::Result<File> {
     File::open("/proc/thread-self/ns/net")

@@ -51,6 +51,8 @@ pub mod cgroup;
 
 pub mod network;
 
+pub mod host_check;
+
 pub use agent::Agent;
 pub use error::Error;
 pub use options::{Options, RuntimeChoice};

@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::SockProtocol;
 use slipway_model::id::InstanceId;
@@ -143,6 +143,9 @@ pub enum Error {
 /// What the functions of this module return.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// How long something that nobody knows is left alone by [`Network::sweep`].
+const SWEEP_SPARES: Duration = Duration::from_secs(60);
+
 /// The network of this node. Dropping it changes nothing in the kernel, so that instances go on
 /// when the agent ends; [`Network::stop`] removes it.
 pub struct Network {
@@ -178,6 +181,8 @@ struct State {
 struct Live {
     address: Ipv4Addr,
     group: Group,
+    /// `None` when it was found at the start.
+    taken_at: Option<Instant>,
 }
 
 impl Network {
@@ -259,12 +264,19 @@ impl Network {
         self.inner.release(instance)
     }
 
-    /// Releases what belongs to none of the `known` instances, returns what that was, and repairs
-    /// the host's rules where somebody else's restart has removed them.
+    /// Releases what belongs to none of the `known` instances and returns what that was; what was
+    /// taken in the last minute is spared, since `known` may be older than it. Also repairs the host's
+    /// rules, which a restart of somebody else's firewall may have removed, and learns the host's
+    /// present addresses.
     pub fn sweep(&self, known: &BTreeSet<InstanceId>) -> Result<Vec<InstanceId>> {
         self.inner.load_host_rules()?;
-        let unknown: Vec<_> =
-            self.inner.state().live.keys().filter(|instance| !known.contains(*instance)).cloned().collect();
+        let addresses = self.inner.host_addresses()?;
+        self.inner.load_switch_rules(&rules::host_addresses(&addresses))?;
+        let is_new = |live: &Live| live.taken_at.is_some_and(|at| at.elapsed() < SWEEP_SPARES);
+        let state = self.inner.state();
+        let unknown = state.live.iter().filter(|(instance, live)| !known.contains(*instance) && !is_new(live));
+        let unknown: Vec<_> = unknown.map(|(instance, _)| instance.clone()).collect();
+        drop(state);
         for instance in &unknown {
             self.inner.release(instance)?;
         }
@@ -324,7 +336,7 @@ impl Inner {
             self.cut_off(address)?;
             return Err(error);
         }
-        self.state().live.insert(instance.clone(), Live { address, group });
+        self.state().live.insert(instance.clone(), Live { address, group, taken_at: Some(Instant::now()) });
         Ok(self.layout.sandbox(address))
     }
 
@@ -333,8 +345,7 @@ impl Inner {
         if !group.is_tenant() || self.state().tenants.contains(&group) {
             return Ok(());
         }
-        namespace::within(self.switch.as_fd(), || program::nft(&rules::admit_tenant(group)))
-            .map_err(|source| Error::Rules { place: "switch", source })?;
+        self.load_switch_rules(&rules::admit_tenant(group))?;
         self.state().tenants.insert(group);
         Ok(())
     }
@@ -442,18 +453,30 @@ impl Inner {
 
     fn load_rules(&self) -> Result<()> {
         let tenants: Vec<_> = self.state().tenants.iter().copied().collect();
+        let host_addresses = self.host_addresses()?;
         let text = rules::switch(&rules::SwitchRules {
             uplink: sandbox::SWITCH_UPLINK,
             host: self.layout.host_address(),
+            host_addresses: &host_addresses,
             gateway: self.layout.gateway(),
             resolver: self.resolver,
             egress_allow: &self.options.egress_allow,
             tenants: &tenants,
             subnet: self.options.subnet,
         });
-        namespace::within(self.switch.as_fd(), || program::nft(&text))
-            .map_err(|source| Error::Rules { place: "switch", source })?;
+        self.load_switch_rules(&text)?;
         self.load_host_rules()
+    }
+
+    fn load_switch_rules(&self, text: &str) -> Result<()> {
+        namespace::within(self.switch.as_fd(), || program::nft(text))
+            .map_err(|source| Error::Rules { place: "switch", source })
+    }
+
+    fn host_addresses(&self) -> Result<Vec<Ipv4Addr>> {
+        let socket = namespace::within(self.host.as_fd(), || Socket::open(SockProtocol::NetlinkRoute));
+        let mut socket = socket.map_err(|source| Error::Host { part: "a netlink socket", source })?;
+        Ok(link::addresses(&mut socket)?)
     }
 
     fn load_host_rules(&self) -> Result<()> {
@@ -519,7 +542,7 @@ pub(crate) fn try_rules() -> io::Result<()> {
     let (gateway, host, resolver) = (subnet.at(1), subnet.at(2), Some(subnet.at(3)));
     let (uplink, tag) = ("uplink", Tag("trial".into()));
     let tenants = [Group::of(0, Egress::Internet)];
-    let switch = rules::SwitchRules { uplink, host, gateway, resolver, egress_allow: &[subnet], tenants: &tenants, subnet };
+    let switch = rules::SwitchRules { uplink, host, host_addresses: &[host], gateway, resolver, egress_allow: &[subnet], tenants: &tenants, subnet };
     let host = rules::HostRules { tag: &tag, uplink, subnet, resolver };
     namespace::without_file(|| {
         program::nft(&rules::switch(&switch))?;

@@ -30,7 +30,7 @@ pub(super) fn root() -> Finding {
 pub(super) fn all(data_dir: &Path) -> Vec<Finding> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let (idmapped, overlay) = file_systems(data_dir);
-    vec![version(release.trim()), seccomp(), user_namespaces(), idmapped, overlay, nftables()]
+    vec![version(release.trim()), seccomp(), user_namespaces(), idmapped, overlay, loop_devices(), nftables()]
 }
 
 pub(super) fn version(release: &str) -> Finding {
@@ -59,6 +59,17 @@ fn user_namespaces() -> Finding {
             format!("none could be made: {error}"),
             "raise user.max_user_namespaces with sysctl, and look for a security module that forbids them",
         ),
+    }
+}
+
+/// Each build gets a disk of its own in a file.
+fn loop_devices() -> Finding {
+    match File::options().read(true).write(true).open("/dev/loop-control") {
+        Ok(_) => Finding::ok("loop devices", "there"),
+        Err(error) => {
+            let what = format!("/dev/loop-control cannot be opened: {error}");
+            Finding::fail("loop devices", what, "run `modprobe loop`, and write `loop` to /etc/modules-load.d/loop.conf")
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) fn all(cgroups: &Layout) -> Vec<Finding> {
     let mut findings = vec![git()];
     findings.push(runtime(cgroups, version_of("crun"), version_of("runc")));
     findings.push(needed("nft", "nftables", "instances get no network without it"));
-    findings.push(needed("mkfs.ext4", "e2fsprogs", "the disk limit of an instance needs it"));
+    findings.push(needed("mkfs.ext4", "e2fsprogs", "the disk of a build is made with it"));
     findings.push(match find("mmdebstrap") {
         Some(path) => Finding::ok("mmdebstrap", path.display().to_string()),
         None => Finding::warn(

@@ -13,6 +13,7 @@ const VETH_INFO_PEER: u16 = 1;
 /// `RTNH_F_ONLINK` of `linux/rtnetlink.h`: the gateway is on the link although no route says so.
 const NEXT_HOP_ONLINK: u32 = 4;
 const LINK_HEAD_BYTES: usize = 16;
+const ADDRESS_HEAD_BYTES: usize = 8;
 
 /// One end of a veth pair.
 pub(super) struct End<'a> {
@@ -143,6 +144,17 @@ pub(super) struct Link {
 pub(super) fn list(socket: &mut Socket) -> Result<Vec<Link>, NetlinkError> {
     let bodies = socket.dump(Message::new("list the links", libc::RTM_GETLINK, 0, &link_head(0, 0, 0)))?;
     Ok(bodies.iter().filter(|body| body.len() >= LINK_HEAD_BYTES).map(|body| read_link(body)).collect())
+}
+
+/// All IPv4 addresses of the socket's namespace.
+pub(super) fn addresses(socket: &mut Socket) -> Result<Vec<Ipv4Addr>, NetlinkError> {
+    let bodies = socket.dump(Message::new("list the addresses", libc::RTM_GETADDR, 0, &[0; ADDRESS_HEAD_BYTES]))?;
+    let ipv4 = bodies.iter().filter(|body| body.first() == Some(&(libc::AF_INET as u8)));
+    let local = ipv4.filter_map(|body| {
+        let (_, value) = attributes(body, ADDRESS_HEAD_BYTES).into_iter().find(|(kind, _)| *kind == libc::IFA_LOCAL)?;
+        Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
+    });
+    Ok(local.collect())
 }
 
 fn read_link(body: &[u8]) -> Link {

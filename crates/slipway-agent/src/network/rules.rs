@@ -63,6 +63,8 @@ pub(super) struct SwitchRules<'a> {
     pub(super) uplink: &'a str,
     /// The host's own address on the uplink, from which routers and health checks come.
     pub(super) host: Ipv4Addr,
+    /// All addresses that the host has, on whatever link.
+    pub(super) host_addresses: &'a [Ipv4Addr],
     /// The switch's address, which instances use as gateway and resolver.
     pub(super) gateway: Ipv4Addr,
     /// Where questions to the gateway go on to.
@@ -75,10 +77,11 @@ pub(super) struct SwitchRules<'a> {
 
 /// Replaces the whole table in one transaction.
 pub(super) fn switch(rules: &SwitchRules<'_>) -> String {
-    let SwitchRules { uplink, host, gateway, resolver, egress_allow, tenants, subnet } = rules;
+    let SwitchRules { uplink, host, host_addresses, gateway, resolver, egress_allow, tenants, subnet } = rules;
     let (uplink_group, isolated, tenant) = (Group::UPLINK.0, Group::ISOLATED.0, Group::FIRST_TENANT);
     let sources = subnet.size();
     let same_tenant = elements(tenants.iter().map(|group| format!("{0} . {0}", group.0)));
+    let host_addresses = elements(host_addresses.iter().map(Ipv4Addr::to_string));
     let egress_allow = elements(egress_allow.iter().map(Cidr::to_string));
     let to_resolver = resolver.map_or(String::new(), |resolver| {
         format!(
@@ -90,6 +93,7 @@ pub(super) fn switch(rules: &SwitchRules<'_>) -> String {
 delete table inet slipway
 table inet slipway {{
   set same_tenant {{ typeof meta iifgroup . meta oifgroup; {same_tenant} }}
+  set host_addresses {{ type ipv4_addr; {host_addresses} }}
   set private {{ type ipv4_addr; flags interval; elements = {{ {PRIVATE} }} }}
   set egress_allow {{ type ipv4_addr; flags interval; auto-merge; {egress_allow} }}
   set connections {{ type ipv4_addr; size {sources}; flags dynamic; }}
@@ -134,9 +138,9 @@ table inet slipway {{
     iifgroup < {tenant} drop
     ct status dnat jump questions
     ct status dnat accept
+    ip daddr @host_addresses drop
     ip daddr @egress_allow accept
     ip daddr @private drop
-    ip daddr {host} drop
     meta l4proto {{ tcp, udp }} th dport 53 drop
     tcp dport 25 drop
     accept
@@ -157,6 +161,15 @@ table inet slipway {{
 /// goes, until the table is written anew: it lets a tenant reach only itself.
 pub(super) fn admit_tenant(group: Group) -> String {
     format!("add element inet slipway same_tenant {{ {0} . {0} }}\n", group.0)
+}
+
+/// Says anew which addresses the host has.
+pub(super) fn host_addresses(addresses: &[Ipv4Addr]) -> String {
+    let mut text = String::from("flush set inet slipway host_addresses\n");
+    for address in addresses {
+        let _ = writeln!(text, "add element inet slipway host_addresses {{ {address} }}");
+    }
+    text
 }
 
 /// The table on the host.

@@ -114,6 +114,8 @@ pub(super) fn prepare(layout: &Layout, address: Ipv4Addr, switch: &File) -> Resu
         for family in ["all", "default"] {
             namespace::set_parameter(&format!("ipv6/conf/{family}/disable_ipv6"), "1")?;
         }
+        // There is nobody to protect the low ports from, and images expect to use them.
+        namespace::set_parameter("ipv4/ip_unprivileged_port_start", "0")?;
         let name = layout.link_name(address);
         let inside = link::End { name: "eth0", index: INSIDE_INDEX, mac: mac(address) };
         let outside = link::End { name: &name, index: layout.index(address), mac: switch_mac(address) };
@@ -169,7 +171,7 @@ pub(super) fn recover(layout: &Layout, switch_links: &mut Socket) -> Result<Foun
         match (Group(link.group), owner) {
             (Group::POOL, _) if is_whole => found.pool.push(address),
             (group, Some(owner)) if is_whole && group.is_instance() => {
-                found.live.insert(owner, Live { address, group });
+                found.live.insert(owner, Live { address, group, taken_at: None });
             }
             _ => {
                 absent_is_done(switch_links.run(vec![link::delete(link.index)]))?;

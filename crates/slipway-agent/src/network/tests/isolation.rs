@@ -95,6 +95,23 @@ fn nothing_of_the_host_is_reached_by_any_of_its_addresses() {
 }
 
 #[test]
+fn a_restarted_firewall_of_the_hosts_opens_nothing_and_is_repaired() {
+    let scene = scene_with(|options| options.egress_allow = vec!["0.0.0.0/0".parse().unwrap()]);
+    let world = &scene.world;
+    let _host = world.listen(&world.host, Ipv4Addr::UNSPECIFIED, 7000);
+    let _server = world.listen(&world.internet, World::PUBLIC, 443);
+    world.ip(&world.host, "addr add 198.51.100.3/32 dev eth0");
+    scene.network.sweep(&BTreeSet::new()).unwrap();
+    world.nft(&world.host, "flush ruleset");
+    for address in [World::HOST, Ipv4Addr::new(198, 51, 100, 3), scene.network.inner.layout.host_address()] {
+        scene.check(&open(&scene.a1), (address, 7000), Outcome::Nothing);
+    }
+    assert_eq!(scene.network.sweep(&BTreeSet::new()).unwrap(), [], "what is new is spared");
+    scene.check(&open(&scene.a1), (World::PUBLIC, 443), Outcome::Connected);
+    scene.network.stop().unwrap();
+}
+
+#[test]
 fn the_host_reaches_every_instance_and_strangers_do_not() {
     let scene = scene();
     let world = &scene.world;

@@ -1,1 +1,41 @@
-fn main() {}
+//! The project's own commands, run as `cargo xtask <command>` on a Debian machine as root.
+//!
+//! They need nothing but Rust's toolchain: what is missing of Debian's packages is installed by
+//! name, with a word about it. Each command is a list of steps that one can read in its file.
+
+use std::process::ExitCode;
+
+mod demo;
+mod packages;
+mod run;
+mod stack;
+mod test;
+
+const HELP: &str = "\
+cargo xtask <command>
+
+  demo       build Slipway, start it, and take a small program through push, promotion and scaling
+  test       everything that checks the project
+  packages   install the Debian packages that demo and test need
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["demo", options @ ..] => demo::demo(options),
+        ["test", filters @ ..] => test::test(filters),
+        ["packages"] => packages::install(packages::ALL),
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nxtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

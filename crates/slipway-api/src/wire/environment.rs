@@ -251,8 +251,6 @@ pub struct NodeInfo {
     pub cpus: (String, String),
     /// Memory for instances, and how much of that is given away.
     pub mem: (String, String),
-    /// Instances on it.
-    pub instances: u32,
     /// Its attributes.
     pub attributes: BTreeMap<String, String>,
 }

@@ -213,11 +213,10 @@ pub async fn nodes(session: &Session) -> anyhow::Result<()> {
             [
                 n.name.to_string(),
                 if n.connected { "connected" } else { "away" }.to_owned(),
-                n.instances.to_string(),
                 format!("{} of {}", n.cpus.1, n.cpus.0),
                 format!("{} of {}", n.mem.1, n.mem.0),
             ]
         };
-        table(["NODE", "AGENT", "INSTANCES", "CPUS", "MEMORY"], nodes.items.iter().map(row))
+        table(["NODE", "AGENT", "CPUS", "MEMORY"], nodes.items.iter().map(row))
     })
 }

@@ -1,0 +1,162 @@
+//! The handlers of `/v1`.
+//!
+//! A handler reads from top to bottom: who asks (an extractor), the record through a loader that
+//! checks the right (`slipway-access`), rules, one write, the answer. What handlers need from other
+//! components comes through the ports of [`Api`]. [`routes`] registers exactly the endpoints of
+//! [`slipway_api::endpoint`]; a test compares the two.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{delete, get, post, put};
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use slipway_access::Access;
+use slipway_api::client::Frame;
+use slipway_api::wire::{LogLine, ServerInfo};
+use slipway_model::id::InstanceId;
+use slipway_model::limit::API_BODY_BYTES_MAX;
+use slipway_model::name::{EnvironmentPath, ServiceName};
+use slipway_model::push::ImageRef;
+use slipway_store::journal::Journal;
+use tokio::sync::mpsc;
+
+use crate::leader::{LeaderQueries, PublicUrl};
+
+mod account;
+mod deploy;
+mod environment;
+mod extract;
+mod present;
+mod project;
+mod refusal;
+mod stream;
+mod tenant;
+mod txt;
+
+pub use extract::Local;
+pub use refusal::{Answer, Refusal};
+
+/// What the handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    /// Who may do what, and every record.
+    pub access: Access,
+    /// The logs of builds.
+    pub journal: Journal,
+    /// What runs.
+    pub leader: LeaderQueries,
+    /// Logs of programs, and one-off runs.
+    pub instances: Arc<dyn Instances>,
+    /// Images by tag.
+    pub images: Arc<dyn Images>,
+    /// Where things are.
+    pub server: Arc<ServerInfo>,
+    /// Domain of the platform's own host names.
+    pub base_domain: Arc<str>,
+    /// How a host name becomes a URL.
+    pub public: PublicUrl,
+    /// Called once the server has been claimed.
+    pub claimed: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Which lines of output are wanted.
+#[derive(Debug, Clone)]
+pub struct LogQuery {
+    /// Of this environment.
+    pub environment: EnvironmentPath,
+    /// Only this service's.
+    pub service: Option<ServiceName>,
+    /// Only this instance's.
+    pub instance: Option<InstanceId>,
+    /// So many of the newest to begin with.
+    pub lines: usize,
+    /// Go on as more comes.
+    pub follow: bool,
+}
+
+/// The way to instances: bounded reads, and attachments to one-off runs.
+pub trait Instances: Send + Sync {
+    /// Lines, oldest first.
+    fn logs(&self, query: LogQuery) -> BoxStream<'static, LogLine>;
+
+    /// Carries frames between a client and a one-off run until it ends; waits for it to start.
+    /// The error is a sentence for the client.
+    fn attach(
+        &self,
+        instance: InstanceId,
+        from_client: mpsc::Receiver<Frame>,
+        to_client: mpsc::Sender<Frame>,
+    ) -> BoxFuture<'static, Result<(), String>>;
+}
+
+/// The way to the registry.
+pub trait Images: Send + Sync {
+    /// What `repository:tag` or `repository@digest` is now; `None` when there is no such image.
+    fn resolve(&self, reference: &str) -> BoxFuture<'static, Option<ImageRef>>;
+}
+
+/// All routes of `/v1`.
+pub fn routes(api: Api) -> Router {
+    let in_environment = Router::new()
+        .route("/", get(environment::show).delete(environment::delete))
+        .route("/status", get(environment::status))
+        .route("/config", get(environment::config).patch(environment::change_config))
+        .route("/builds", get(environment::builds))
+        .route("/builds/{build}", get(environment::build))
+        .route("/builds/{build}/log", get(stream::build_log))
+        .route("/builds/{build}/cancel", post(environment::cancel_build))
+        .route("/releases", get(deploy::releases))
+        .route("/rollback", post(deploy::rollback))
+        .route("/promote", post(deploy::promote))
+        .route("/image", post(deploy::image))
+        .route("/deployments", get(deploy::deployments))
+        .route("/deployments/{deployment}", get(deploy::deployment))
+        .route("/scale", post(deploy::scale))
+        .route("/restart", post(deploy::restart))
+        .route("/logs", get(stream::logs))
+        .route("/run", post(deploy::run))
+        .route("/instances/{instance}/attach", get(stream::attach))
+        .route("/domains", get(project::domains).post(project::add_domain))
+        .route("/domains/{host}", delete(project::remove_domain))
+        .route("/domains/{host}/verify", post(project::verify_domain));
+    Router::new()
+        .route("/v1/health", get(account::health))
+        .route("/v1/claim", post(account::claim))
+        .route("/v1/login", post(account::login))
+        .route("/v1/logout", post(account::logout))
+        .route("/v1/me", get(account::me))
+        .route("/v1/me/password", post(account::change_password))
+        .route("/v1/keys", get(account::keys).post(account::add_key))
+        .route("/v1/keys/{fingerprint}", delete(account::remove_key))
+        .route("/v1/tokens", get(account::tokens).post(account::create_token))
+        .route("/v1/tokens/{token}", delete(account::revoke_token))
+        .route("/v1/users", get(account::users).post(account::create_user))
+        .route("/v1/users/{user}", delete(account::disable_user))
+        .route("/v1/users/{user}/keys", post(account::add_key_for))
+        .route("/v1/nodes", get(account::nodes))
+        .route("/v1/tenants", get(tenant::list).post(tenant::create))
+        .route("/v1/tenants/{tenant}", delete(tenant::delete))
+        .route("/v1/tenants/{tenant}/members", get(tenant::members))
+        .route("/v1/tenants/{tenant}/members/{user}", put(tenant::set_role).delete(tenant::remove_member))
+        .route("/v1/tenants/{tenant}/invitations", get(tenant::invitations).post(tenant::invite))
+        .route("/v1/tenants/{tenant}/invitations/{invitation}", delete(tenant::revoke_invitation))
+        .route("/v1/invitations/accept", post(tenant::accept_invitation))
+        .route("/v1/tenants/{tenant}/projects", get(project::list).post(project::create))
+        .route("/v1/projects/{tenant}/{project}", get(project::show).delete(project::delete))
+        .route("/v1/projects/{tenant}/{project}/credential", post(project::renew_credential))
+        .route("/v1/projects/{tenant}/{project}/environments", post(project::create_environment))
+        .nest("/v1/environments/{tenant}/{project}/{environment}", in_environment)
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_route)
+        .layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX))
+        .with_state(api)
+}
+
+async fn no_such_route(method: http::Method, uri: http::Uri) -> Refusal {
+    Refusal::no_such(format!("endpoint {method} {}", uri.path()))
+}
+
+#[cfg(test)]
+mod tests;

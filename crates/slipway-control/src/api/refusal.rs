@@ -1,0 +1,53 @@
+//! Why a request was not done, as an answer.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use slipway_api::error::{ErrorBody, ErrorCode};
+
+/// A refusal on its way to the client.
+#[derive(Debug)]
+pub struct Refusal(pub ErrorBody);
+
+/// What handlers return.
+pub type Answer<T> = Result<Json<T>, Refusal>;
+
+impl Refusal {
+    /// A refusal with a code and a sentence.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self(ErrorBody { code, message: message.into() })
+    }
+
+    /// 404 for a thing inside something that the caller may see.
+    pub fn no_such(what: impl std::fmt::Display) -> Self {
+        Self::new(ErrorCode::NotFound, format!("there is no {what}"))
+    }
+
+    /// 422
+    pub fn invalid(message: impl std::fmt::Display) -> Self {
+        Self::new(ErrorCode::Invalid, message.to_string())
+    }
+
+    /// 500; the cause goes to the log, because it may speak of other tenants' things.
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut causes = vec![error.to_string()];
+        let mut source = error.source();
+        while let Some(cause) = source {
+            causes.push(cause.to_string());
+            source = cause.source();
+        }
+        tracing::error!(error = causes.join(": "), "a request failed");
+        Self::new(ErrorCode::Internal, "something went wrong on the server; its log says what")
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = self.0.code.status();
+        let mut response = (status, Json(self.0)).into_response();
+        if status == http::StatusCode::UNAUTHORIZED {
+            let challenge = http::HeaderValue::from_static("Bearer realm=\"slipway\"");
+            response.headers_mut().insert(http::header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}

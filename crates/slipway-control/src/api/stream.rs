@@ -1,0 +1,152 @@
+//! Answers that go on: build logs, program logs, attachments.
+
+use axum::body::Body as Payload;
+use axum::extract::{Query, Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{HeaderValue, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use slipway_api::client::{Attachment, Frame};
+use slipway_api::error::ErrorCode;
+use slipway_model::account::Right;
+use slipway_model::id::{BuildNumber, InstanceId};
+use slipway_model::instance::{Assignments, InstanceRole, RunRequest};
+use slipway_model::name::{EnvironmentPath, ServiceName};
+use slipway_model::push::{Build, Push};
+use slipway_store::journal::Follower;
+use tokio::sync::mpsc;
+
+use super::extract::{Asking, Named};
+use super::{Api, LogQuery, Refusal};
+
+/// Lines that one question may begin with.
+const LOG_LINES_MAX: usize = 10_000;
+
+/// The query of [`build_log`].
+#[derive(Debug, Deserialize)]
+pub struct BuildLogQuery {
+    #[serde(default)]
+    follow: bool,
+}
+
+pub async fn build_log(
+    State(api): State<Api>,
+    Asking(caller): Asking,
+    Named(path): Named<EnvironmentPath>,
+    Named(number): Named<BuildNumber>,
+    Query(query): Query<BuildLogQuery>,
+) -> Result<Response, Refusal> {
+    let environment = api.access.environment(&caller, &path, Right::View).await?;
+    environment.get::<Push>(number).await?;
+    let file = Build::log_path(&path, number);
+    if !query.follow {
+        let text = api.journal.read(file.as_ref()).await.unwrap_or_default();
+        return Ok(text_response(Payload::from(text)));
+    }
+    let follower = api.journal.follow(file.as_ref(), 0).map_err(|error| Refusal::internal(&error))?;
+    let chunks = stream::unfold(follower, |mut follower: Follower| async move {
+        let chunk = follower.next().await.ok()??;
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(chunk.bytes)), follower))
+    });
+    Ok(text_response(Payload::from_stream(chunks)))
+}
+
+fn text_response(body: Payload) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], body).into_response()
+}
+
+/// The query of [`logs`].
+#[derive(Debug, Deserialize)]
+pub struct LogsQuery {
+    #[serde(default)]
+    follow: bool,
+    lines: Option<usize>,
+    service: Option<ServiceName>,
+    instance: Option<InstanceId>,
+}
+
+pub async fn logs(
+    State(api): State<Api>,
+    Asking(caller): Asking,
+    Named(path): Named<EnvironmentPath>,
+    Query(query): Query<LogsQuery>,
+) -> Result<Response, Refusal> {
+    api.access.environment(&caller, &path, Right::View).await?;
+    let lines = api.instances.logs(LogQuery {
+        environment: path,
+        service: query.service,
+        instance: query.instance,
+        lines: query.lines.unwrap_or(100).min(LOG_LINES_MAX),
+        follow: query.follow,
+    });
+    let json = lines.map(|line| {
+        let mut text = serde_json::to_vec(&line).unwrap_or_default();
+        text.push(b'\n');
+        Ok::<_, std::convert::Infallible>(Bytes::from(text))
+    });
+    let kind = HeaderValue::from_static("application/x-ndjson");
+    Ok(([(header::CONTENT_TYPE, kind)], Payload::from_stream(json)).into_response())
+}
+
+pub async fn attach(
+    State(api): State<Api>,
+    Asking(caller): Asking,
+    Named(path): Named<EnvironmentPath>,
+    Named(instance): Named<InstanceId>,
+    mut request: Request,
+) -> Result<Response, Refusal> {
+    let environment = api.access.environment(&caller, &path, Right::Deploy).await?;
+    let waits = environment.get::<RunRequest>(instance.clone()).await.is_ok();
+    let assigned = environment.assignments().await?.is_some_and(|all| is_one_off(&all, &instance));
+    if !waits && !assigned {
+        return Err(Refusal::no_such(format!("one-off run {instance} in {path}")));
+    }
+    if request.headers().get(header::UPGRADE).is_none_or(|value| value != "slipway-attach") {
+        return Err(Refusal::new(ErrorCode::BadRequest, "attach with Upgrade: slipway-attach"));
+    }
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        // A client that went away before the upgrade wants nothing any more.
+        let Ok(upgraded) = upgrade.await else { return };
+        carry(&api, instance, Attachment::new(TokioIo::new(upgraded))).await;
+    });
+    let headers = [
+        (header::CONNECTION, HeaderValue::from_static("upgrade")),
+        (header::UPGRADE, HeaderValue::from_static("slipway-attach")),
+    ];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}
+
+fn is_one_off(assignments: &Assignments, instance: &InstanceId) -> bool {
+    let found = assignments.assignments.iter().find(|assignment| &assignment.instance == instance);
+    found.is_some_and(|assignment| matches!(assignment.role, InstanceRole::OneOff { .. }))
+}
+
+async fn carry(api: &Api, instance: InstanceId, attachment: Attachment) {
+    let Attachment { mut receive, mut send } = attachment;
+    let (from_client, input) = mpsc::channel(16);
+    let (output, mut to_client) = mpsc::channel(16);
+    let reader = tokio::spawn(async move {
+        while let Ok(Some(frame)) = receive.next().await {
+            if from_client.send(frame).await.is_err() {
+                return;
+            }
+        }
+    });
+    let writer = tokio::spawn(async move {
+        while let Some(frame) = to_client.recv().await {
+            if send.send(&frame).await.is_err() {
+                return;
+            }
+        }
+    });
+    let carried = api.instances.attach(instance, input, output.clone()).await;
+    if let Err(sentence) = carried {
+        let _gone = output.send(Frame::Exit { status: 255, reason: sentence }).await;
+    }
+    drop(output);
+    let _ended = writer.await;
+    reader.abort();
+}

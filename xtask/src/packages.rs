@@ -1,0 +1,44 @@
+//! Debian packages by name.
+
+use std::process::{Command, Stdio};
+
+use crate::run::{heading, run};
+
+/// What Slipway runs on, and what its tests use as clients. The reason stands beside each.
+pub const ALL: &[&str] = &[
+    "ca-certificates",   // trust, for builds
+    "e2fsprogs",         // the disk of a build sandbox
+    "git",               // the git endpoint runs it; tests push with it
+    "gcc",               // parts of some crates are C
+    "iproute2",          // for people who look at the network
+    "libc6-dev",         // as gcc
+    "mmdebstrap",        // makes the stack
+    "nftables",          // the firewall of a node
+    "openssh-client",    // tests push with it
+    "runc",              // the OCI runtime
+    "skopeo",            // tests copy images with it
+    "util-linux",        // unshare, for making the stack
+    "zstd",              // the stack's packages
+];
+
+/// Installs what is missing, and says so.
+pub fn install(packages: &[&str]) -> anyhow::Result<()> {
+    let missing: Vec<&str> = packages.iter().copied().filter(|package| !is_installed(package)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    heading(&format!("Installing Debian packages: {}", missing.join(" ")));
+    run("apt-get", &["update", "-qq"])?;
+    let mut command = Command::new("apt-get");
+    command.args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing);
+    command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).stdout(Stdio::null());
+    crate::run::finish(command)
+}
+
+fn is_installed(package: &str) -> bool {
+    let asked = Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status}", package])
+        .stderr(Stdio::null())
+        .output();
+    asked.is_ok_and(|output| output.stdout == b"installed")
+}

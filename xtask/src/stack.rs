@@ -1,0 +1,21 @@
+//! The stack that demo and tests import, made once on a machine and kept.
+
+use std::path::PathBuf;
+
+use crate::run::{built, run, step};
+
+/// Where the stack is kept between runs. A machine without it makes it, which takes a minute or two.
+const KEPT_IN: &str = "/var/cache/slipway-stack";
+
+/// An OCI layout of the stack `debian-12`, made if it is not there yet.
+pub fn layout() -> anyhow::Result<PathBuf> {
+    let layout = PathBuf::from(KEPT_IN).join("debian-12");
+    if layout.join("oci-layout").exists() {
+        return Ok(layout);
+    }
+    step("Making the stack debian-12 from Debian packages (once; a minute or two)", || {
+        let folder = layout.to_string_lossy();
+        run(built("slipwayd"), &["stack", "export", "debian-12", &folder])
+    })?;
+    Ok(layout)
+}

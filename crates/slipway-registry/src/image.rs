@@ -20,7 +20,7 @@ mod import;
 
 pub use builder::{Compression, ImageBuilder, Layer, LayerWriter};
 pub use export::export_layout;
-pub use import::{ImportedImage, import};
+pub use import::{ImportedImage, import, layout_names};
 
 /// The platform that Slipway builds for and runs.
 pub const OS: &str = "linux";

@@ -39,6 +39,15 @@ pub fn import(registry: &Registry, path: &Path, name: Option<&str>, repository: 
     Ok(ImportedImage { digest })
 }
 
+/// The reference names of the images in a layout; none for an archive.
+pub fn layout_names(path: &Path) -> Result<Vec<String>> {
+    if !path.is_dir() {
+        return Ok(Vec::new());
+    }
+    let index: Index = read_json(&path.join("index.json"), MANIFEST_BYTES_MAX as u64)?;
+    Ok(index.manifests.into_iter().filter_map(|mut image| image.annotations.remove(REF_NAME)).collect())
+}
+
 fn refused(path: &Path, why: impl Into<String>) -> Error {
     Error::Import { path: path.to_owned(), why: why.into() }
 }

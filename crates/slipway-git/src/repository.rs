@@ -1,0 +1,323 @@
+//! The repositories: one for each project, made when it is first used.
+//!
+//! An environment is a namespace in its project's repository (see [`crate::git::namespace`]). What
+//! each repository holds beyond that is `refs/slipway/builds/<environment>/<number>`, which keeps
+//! the commit of a recorded push from being collected while nothing else names it. Clients never see
+//! those names: a push is shown refs outside of its namespace as nameless `.have` lines, which
+//! spares it sending objects again after a failed build, and a fetch is shown none.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use slipway_model::id::{BuildNumber, CommitId};
+use slipway_model::name::{EnvironmentName, EnvironmentPath, ProjectPath};
+use tokio::fs;
+
+use crate::error::Error;
+use crate::git::{Git, namespace};
+
+/// Leftovers younger than this may belong to a git that is about to notice that its client is gone.
+const LEFTOVER_AGE_MIN: Duration = Duration::from_secs(60);
+/// Packs in one repository before they are put into one; each push adds one, and each slows every
+/// look-up down.
+const PACKS_MAX: usize = 40;
+
+/// All repositories of this machine.
+#[derive(Debug)]
+pub(crate) struct Repositories {
+    git: Git,
+    /// Transfers that run, by project: what they leave lying about is not a leftover yet.
+    busy: Arc<Mutex<HashMap<ProjectPath, usize>>>,
+}
+
+/// One project's repository, seen from one environment.
+#[derive(Debug, Clone)]
+pub(crate) struct Repository {
+    pub(crate) git: Git,
+    pub(crate) path: PathBuf,
+    pub(crate) environment: EnvironmentPath,
+}
+
+impl Repositories {
+    pub(crate) fn new(git: Git) -> Self {
+        Self { git, busy: Arc::default() }
+    }
+
+    /// The environment's repository, made if need be.
+    pub(crate) async fn open_or_make(&self, environment: &EnvironmentPath) -> Result<Repository, Error> {
+        let repository = self.at(environment);
+        if !exists(&repository.path).await {
+            self.make(&repository.path).await?;
+        }
+        Ok(repository)
+    }
+
+    /// The environment's repository, if it has been made.
+    pub(crate) async fn open(&self, environment: &EnvironmentPath) -> Option<Repository> {
+        let repository = self.at(environment);
+        exists(&repository.path).await.then_some(repository)
+    }
+
+    /// Says that a transfer of the project runs, until the mark is dropped.
+    pub(crate) fn mark_busy(&self, project: ProjectPath) -> Busy {
+        *lock(&self.busy).entry(project.clone()).or_default() += 1;
+        Busy { project, busy: self.busy.clone() }
+    }
+
+    /// Removes what killed processes have left behind, and puts many packs into one. Skips what is
+    /// in use. A repository that cannot be swept is logged and does not stop the others.
+    pub(crate) async fn sweep(&self) -> Result<(), Error> {
+        for tenant in directories(self.git.root()).await? {
+            for path in directories(&tenant).await? {
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                if name.starts_with(UNFINISHED) {
+                    remove_if_old(&path, SystemTime::now()).await;
+                    continue;
+                }
+                let tenant = tenant.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                let Some(Ok(project)) = name.strip_suffix(".git").map(|name| format!("{tenant}/{name}").parse()) else {
+                    continue;
+                };
+                if lock(&self.busy).contains_key(&project) {
+                    continue;
+                }
+                if let Err(error) = self.sweep_one(&path).await {
+                    tracing::warn!(%project, error = &error as &dyn std::error::Error, "could not sweep a repository");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn at(&self, environment: &EnvironmentPath) -> Repository {
+        let tenant = self.git.root().join(environment.tenant.as_str());
+        Repository {
+            git: self.git.clone(),
+            path: tenant.join(format!("{}.git", environment.project)),
+            environment: environment.clone(),
+        }
+    }
+
+    /// Makes a repository aside and renames it into place, so that a crash leaves none or a whole one.
+    async fn make(&self, path: &Path) -> Result<(), Error> {
+        let tenant = path.parent().unwrap_or(path);
+        let file = |what, path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::File { what, path, source }
+        };
+        match fs::create_dir(tenant).await {
+            Ok(()) => self.git.give(tenant).map_err(file("set the owner of", tenant))?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(file("make", tenant)(error)),
+        }
+        let unfinished = tenant.join(format!("{UNFINISHED}{:016x}", rand::random::<u64>()));
+        let mut init = self.git.command("init", &unfinished);
+        init.args(["--quiet", "--bare", "--template=", "--initial-branch=main"]);
+        self.git.run(&unfinished, "init", &mut init, b"").await?;
+        match fs::rename(&unfinished, path).await {
+            // Another push made it in the same moment.
+            Err(_) if exists(path).await => fs::remove_dir_all(&unfinished).await.map_err(file("remove", &unfinished)),
+            renamed => renamed.map_err(file("make", path)),
+        }
+    }
+
+    async fn sweep_one(&self, path: &Path) -> Result<(), Error> {
+        let now = SystemTime::now();
+        let objects = path.join("objects");
+        for (directory, is_leftover) in [
+            (objects.clone(), &(|name: &str| name.starts_with("tmp_objdir-")) as &(dyn Fn(&str) -> bool + Sync)),
+            (objects.join("pack"), &|name: &str| name.starts_with("tmp_") || name.starts_with(".tmp-")),
+            (path.to_owned(), &|name: &str| name.ends_with(".lock") || name.starts_with("shallow_")),
+        ] {
+            for entry in entries(&directory).await? {
+                if is_leftover(entry.file_name().and_then(|name| name.to_str()).unwrap_or_default()) {
+                    remove_if_old(&entry, now).await;
+                }
+            }
+        }
+        let mut below = vec![path.join("refs")];
+        while let Some(directory) = below.pop() {
+            below.extend(directories(&directory).await?);
+            for entry in entries(&directory).await? {
+                if entry.extension().is_some_and(|extension| extension == "lock") {
+                    remove_if_old(&entry, now).await;
+                }
+            }
+        }
+        let packs = entries(&objects.join("pack")).await?;
+        if packs.iter().filter(|entry| entry.extension().is_some_and(|extension| extension == "pack")).count() > PACKS_MAX {
+            // Without `--prune`: unreachable objects younger than two weeks stay, as git recommends
+            // for repositories that are being pushed to.
+            let mut collect = self.git.command("gc", path);
+            collect.args(["--quiet", "--no-detach"]);
+            self.git.run(path, "gc", &mut collect, b"").await?;
+        }
+        Ok(())
+    }
+}
+
+/// Prefix of a repository that is being made.
+const UNFINISHED: &str = ".new-";
+
+impl Repository {
+    /// The full name of a branch of this environment.
+    pub(crate) fn branch_ref(&self, branch: &str) -> String {
+        format!("{}/refs/heads/{branch}", namespace(&self.environment.environment))
+    }
+
+    /// The ref that keeps the commit of a recorded push.
+    pub(crate) fn build_ref(&self, number: BuildNumber) -> String {
+        format!("{}{number}", build_refs(&self.environment.environment))
+    }
+
+    /// What a ref points at, if it exists.
+    pub(crate) async fn read_ref(&self, name: &str) -> Result<Option<CommitId>, Error> {
+        let found = self.list_refs(name).await?;
+        Ok(found.into_iter().find(|(found, _)| found == name).map(|(_, commit)| commit))
+    }
+
+    /// Makes a ref point at a commit, or deletes it, whatever it was before.
+    pub(crate) async fn write_ref(&self, name: &str, commit: Option<&CommitId>) -> Result<(), Error> {
+        let instruction = match commit {
+            Some(commit) => format!("update {name}\0{commit}\0\0"),
+            None => format!("delete {name}\0\0"),
+        };
+        let mut update = self.git.command("update-ref", &self.path);
+        update.args(["--no-deref", "-z", "--stdin"]);
+        self.git.run(&self.path, "update-ref", &mut update, instruction.as_bytes()).await.map(drop)
+    }
+
+    /// Makes the environment's HEAD name a branch, so that a clone checks it out.
+    pub(crate) async fn write_head(&self, branch: &str) -> Result<(), Error> {
+        let head = format!("{}/HEAD", namespace(&self.environment.environment));
+        let mut symbolic = self.git.command("symbolic-ref", &self.path);
+        symbolic.args([head, self.branch_ref(branch)]);
+        self.git.run(&self.path, "symbolic-ref", &mut symbolic, b"").await.map(drop)
+    }
+
+    /// Forgets the kept commits of builds before `oldest`.
+    pub(crate) async fn forget_builds_before(&self, oldest: BuildNumber) -> Result<(), Error> {
+        let prefix = build_refs(&self.environment.environment);
+        let mut instructions = String::new();
+        for (name, _) in self.list_refs(&prefix).await? {
+            let number = name.strip_prefix(&prefix).and_then(|number| number.parse().ok()).map(BuildNumber);
+            if number.is_some_and(|number| number < oldest) {
+                instructions.push_str(&format!("delete {name}\0\0"));
+            }
+        }
+        if instructions.is_empty() {
+            return Ok(());
+        }
+        let mut update = self.git.command("update-ref", &self.path);
+        update.args(["--no-deref", "-z", "--stdin"]);
+        self.git.run(&self.path, "update-ref", &mut update, instructions.as_bytes()).await.map(drop)
+    }
+
+    /// Notes commits whose parents are not here, in the file in which git notes them
+    /// (gitrepository-layout(5), `shallow`), under git's own lock.
+    pub(crate) async fn add_shallow(&self, commits: &[CommitId]) -> Result<(), Error> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        let (path, lock) = (self.path.join("shallow"), self.path.join("shallow.lock"));
+        let write = || async {
+            let file = fs::OpenOptions::new().write(true).create_new(true).open(&lock).await?;
+            let known = match fs::read_to_string(&path).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+                known => known?,
+            };
+            let new = commits.iter().map(CommitId::as_str).filter(|commit| !known.contains(commit));
+            let text = new.fold(known.clone(), |text, commit| text + commit + "\n");
+            self.git.give(&lock)?;
+            fs::write(&lock, text).await?;
+            file.sync_all().await?;
+            fs::rename(&lock, &path).await
+        };
+        write().await.map_err(|source| Error::File { what: "write", path: path.clone(), source })
+    }
+
+    async fn list_refs(&self, pattern: &str) -> Result<Vec<(String, CommitId)>, Error> {
+        let mut list = self.git.command("for-each-ref", &self.path);
+        list.args(["--format=%(objectname) %(refname)", pattern]);
+        let listed = self.git.run(&self.path, "for-each-ref", &mut list, b"").await?;
+        String::from_utf8_lossy(&listed)
+            .lines()
+            .map(|line| {
+                let (commit, name) = line.split_once(' ')?;
+                Some((name.to_owned(), commit.parse().ok()?))
+            })
+            .collect::<Option<Vec<_>>>()
+            .ok_or(Error::GitAnswer { command: "for-each-ref", repository: self.path.clone(), what: "a line is not an id and a name" })
+    }
+}
+
+fn build_refs(environment: &EnvironmentName) -> String {
+    format!("refs/slipway/builds/{environment}/")
+}
+
+/// See [`Repositories::mark_busy`].
+#[derive(Debug)]
+pub(crate) struct Busy {
+    project: ProjectPath,
+    busy: Arc<Mutex<HashMap<ProjectPath, usize>>>,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut busy = lock(&self.busy);
+        if let Some(count) = busy.get_mut(&self.project) {
+            *count -= 1;
+            if *count == 0 {
+                busy.remove(&self.project);
+            }
+        }
+    }
+}
+
+fn lock(busy: &Mutex<HashMap<ProjectPath, usize>>) -> std::sync::MutexGuard<'_, HashMap<ProjectPath, usize>> {
+    busy.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn exists(path: &Path) -> bool {
+    fs::try_exists(path).await.unwrap_or(false)
+}
+
+async fn directories(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut found = Vec::new();
+    for entry in entries(path).await? {
+        // Not through links: there are none of ours here except the hooks.
+        if fs::symlink_metadata(&entry).await.is_ok_and(|metadata| metadata.is_dir()) {
+            found.push(entry);
+        }
+    }
+    Ok(found)
+}
+
+async fn entries(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let failed = |source: io::Error| Error::File { what: "list", path: path.to_owned(), source };
+    let mut listing = match fs::read_dir(path).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        listing => listing.map_err(failed)?,
+    };
+    let mut found = Vec::new();
+    while let Some(entry) = listing.next_entry().await.map_err(failed)? {
+        found.push(entry.path());
+    }
+    Ok(found)
+}
+
+async fn remove_if_old(path: &Path, now: SystemTime) {
+    let Ok(metadata) = fs::symlink_metadata(path).await else { return };
+    let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok()).unwrap_or_default();
+    if age < LEFTOVER_AGE_MIN {
+        return;
+    }
+    let removed = if metadata.is_dir() { fs::remove_dir_all(path).await } else { fs::remove_file(path).await };
+    match removed {
+        Ok(()) => tracing::info!(path = %path.display(), "removed what a killed git left behind"),
+        Err(error) => tracing::warn!(path = %path.display(), %error, "could not remove what a killed git left behind"),
+    }
+}

@@ -1,0 +1,225 @@
+//! The component: options in, a handle out; its tasks and what they share.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use slipway_access::Access;
+use slipway_model::unit::Bytes;
+use slipway_store::Store;
+use slipway_store::journal::Journal;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::error::Error;
+use crate::git::{Git, GitUser};
+use crate::host_key;
+use crate::hook_server;
+use crate::keeper::Keeper;
+use crate::receive::Incoming;
+use crate::records::Records;
+use crate::repository::Repositories;
+use crate::ssh;
+use crate::turns::Turns;
+
+/// Pushes and fetches at one time. Each is a git process or two; a push that follows its build
+/// sleeps.
+const TRANSFERS_MAX: usize = 64;
+/// Between two sweeps of the repositories.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// The second sweep comes soon: what a server that was killed a moment ago left behind is too young
+/// for the first.
+const SWEEP_SECOND: Duration = Duration::from_secs(120);
+
+/// How to serve git.
+#[derive(Debug)]
+pub struct Options {
+    /// Where to listen for SSH; bound by the caller, who may have had to be root for it.
+    pub listener: TcpListener,
+    /// The SSH host key, made if it does not exist.
+    pub host_key: PathBuf,
+    /// The directory of the repositories, `git` in the data directory. git's user must be able to
+    /// get there: the data directory has mode 711.
+    pub repositories: PathBuf,
+    /// Logs of builds.
+    pub journal: Journal,
+    /// A program that calls [`crate::hook::main`] when it is started under one of
+    /// [`crate::hook::NAMES`]. It is linked into the directory of the repositories, or copied.
+    pub hook_program: PathBuf,
+    /// Where to make the socket for hooks. git's user must be able to reach it; it may be wiped
+    /// between two starts.
+    pub run_dir: PathBuf,
+    /// Whom git runs as; ourselves when absent, which only makes sense when we are unprivileged.
+    pub user: Option<GitUser>,
+    /// Bytes of one push as it is sent, [`slipway_model::limit::PUSH_BYTES_MAX`] at most.
+    pub push_bytes_max: Bytes,
+    /// A pusher hears something at least this often (F49).
+    pub heartbeat: Duration,
+    /// What a clone's URL begins with, for messages: `ssh://git@host:2222`.
+    pub public_url: String,
+}
+
+/// A running git endpoint. Ends when dropped.
+#[derive(Debug)]
+pub struct GitServer {
+    address: SocketAddr,
+    host_key: String,
+    stop: watch::Sender<bool>,
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+}
+
+/// What connections, hooks and loops have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: SharedOptions,
+    pub(crate) records: Records,
+    pub(crate) access: Access,
+    pub(crate) repositories: Arc<Repositories>,
+    /// The directory of the repositories, for how much room is left.
+    pub(crate) root: PathBuf,
+    pub(crate) turns: Arc<Turns>,
+    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) transfers: Arc<Semaphore>,
+    pub(crate) hook_socket: PathBuf,
+    /// Becomes true when the server shall end.
+    pub(crate) stop: watch::Receiver<bool>,
+    incoming: Mutex<HashMap<String, Arc<Incoming>>>,
+}
+
+/// The options that matter after the start.
+#[derive(Debug)]
+pub(crate) struct SharedOptions {
+    pub(crate) user: Option<GitUser>,
+    pub(crate) heartbeat: Duration,
+    pub(crate) journal: Journal,
+    pub(crate) public_url: String,
+}
+
+impl GitServer {
+    /// Prepares the directories, makes ref and store agree, and begins to serve. Must be called
+    /// inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::Listen`], [`Error::HostKey`], [`Error::HookSocket`], [`Error::File`], and
+    /// [`Error::Unreachable`] when git's user cannot get to the repositories.
+    pub fn start(options: Options, store: Store, access: Access) -> Result<Self, Error> {
+        let make = |path: &PathBuf| {
+            std::fs::create_dir_all(path)
+                .and_then(|()| path.canonicalize())
+                .map_err(|source| Error::File { what: "make", path: path.clone(), source })
+        };
+        // git reports canonical paths, and they are compared.
+        let (root, run_dir) = (make(&options.repositories)?, make(&options.run_dir)?);
+        let git = Git::prepare(&root, options.user, &options.hook_program, options.push_bytes_max)?;
+        git.check_reach(&root)?;
+        git.check_reach(&run_dir)?;
+        let host_key = host_key::load_or_make(&options.host_key)?;
+        let unlistened = |source| Error::Listen { address: SocketAddr::from(([0, 0, 0, 0], 0)), source };
+        options.listener.set_nonblocking(true).map_err(unlistened)?;
+        let listener = tokio::net::TcpListener::from_std(options.listener).map_err(unlistened)?;
+        let address = listener.local_addr().map_err(unlistened)?;
+        let hook_socket = run_dir.join("git-hook.sock");
+        let hook_listener = hook_server::listen(&hook_socket, options.user)?;
+
+        let records = Records(store);
+        let repositories = Arc::new(Repositories::new(git));
+        let turns = Arc::new(Turns::default());
+        let keeper = Arc::new(Keeper::new(records.clone(), repositories.clone(), turns.clone()));
+        let (stop, stopped) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            options: SharedOptions {
+                user: options.user,
+                heartbeat: options.heartbeat,
+                journal: options.journal,
+                public_url: options.public_url,
+            },
+            records,
+            access,
+            repositories: repositories.clone(),
+            root,
+            turns,
+            keeper: keeper.clone(),
+            transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)),
+            hook_socket,
+            stop: stopped,
+            incoming: Mutex::default(),
+        });
+        let public_key = host_key.public_key().to_openssh().unwrap_or_default();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(hook_server::run(shared.clone(), hook_listener));
+        tasks.spawn(keeper.run());
+        tasks.spawn(sweep(repositories));
+        tasks.spawn(ssh::run(shared.clone(), listener, host_key));
+        Ok(Self { address, host_key: public_key, stop, shared, tasks })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The host's public key, as `known_hosts` wants it: algorithm and base64.
+    pub fn host_key(&self) -> &str {
+        &self.host_key
+    }
+
+    /// Accepts nothing new, tells pushers that follow a build how to go on following it, and waits
+    /// up to `grace` for what is being transferred; then ends it.
+    pub async fn stop(mut self, grace: Duration) {
+        let _ = self.stop.send(true);
+        let all = u32::try_from(TRANSFERS_MAX).unwrap_or(u32::MAX);
+        if tokio::time::timeout(grace, self.shared.transfers.acquire_many(all)).await.is_err() {
+            tracing::warn!("ended while pushes or fetches were under way");
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+impl Shared {
+    /// Makes a push known to its hooks, until the guard is dropped.
+    pub(crate) fn announce(self: &Arc<Self>, push: Arc<Incoming>) -> Announced {
+        let token = hex::encode(rand::random::<[u8; 32]>());
+        self.table().insert(token.clone(), push);
+        Announced { shared: self.clone(), token }
+    }
+
+    /// The push with that token.
+    pub(crate) fn incoming(&self, token: &str) -> Option<Arc<Incoming>> {
+        self.table().get(token).cloned()
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Incoming>>> {
+        self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`Shared::announce`].
+#[derive(Debug)]
+pub(crate) struct Announced {
+    shared: Arc<Shared>,
+    pub(crate) token: String,
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        self.shared.table().remove(&self.token);
+    }
+}
+
+/// Waits until a flag is raised, or whoever could raise it is gone.
+pub(crate) async fn raised(flag: &mut watch::Receiver<bool>) {
+    let _ = flag.wait_for(|raised| *raised).await;
+}
+
+async fn sweep(repositories: Arc<Repositories>) {
+    let mut pause = SWEEP_SECOND;
+    loop {
+        if let Err(error) = repositories.sweep().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "could not sweep the repositories");
+        }
+        tokio::time::sleep(std::mem::replace(&mut pause, SWEEP_INTERVAL)).await;
+    }
+}

@@ -1,0 +1,232 @@
+//! Pushes that must be refused, each with words that name the thing, leaving nothing behind.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use slipway_model::push::Push;
+use slipway_model::unit::Bytes;
+
+use crate::world::{Wishes, World, manifest};
+
+super::cases!(
+    manifests,
+    names_of_refs,
+    dangerous_trees,
+    links_are_inert,
+    too_many_files,
+    too_large,
+    files_in_lfs,
+    a_full_disk,
+    too_many_options,
+);
+
+/// Asserts that a refused push has left nothing.
+async fn nothing_is_stored(world: &World) {
+    let objects = world.stored_objects();
+    assert!(objects.iter().all(|name| name.starts_with("info/")), "{objects:?}");
+    assert_eq!(world.store.list::<Push>("").await.unwrap(), []);
+    assert_eq!(world.main_of("dev").await, None);
+}
+
+async fn manifests() {
+    let world = World::new().await;
+    let work = world.checkout("shop").await;
+    let large = format!("{}# {}\n", manifest("acme/shop"), "x".repeat(1 << 20));
+    let aliases = "a: &a [x, x]\nb: *a\n";
+    for (text, expected) in [
+        (None, "There is no slipway.yaml at the root of the tree."),
+        (Some("project: [\n"), "slipway.yaml:"),
+        (Some("project: acme/shop\ncredential: x\ninstnaces: 2\n"), "slipway.yaml:3:1"),
+        (Some("project: acme/shop\ncredential: x\nservices: 3\n"), "slipway.yaml:3:"),
+        (Some(aliases), "slipway.yaml:1:"),
+        (Some(large.as_str()), "slipway.yaml has 10"),
+        (Some(manifest("evil/lair").as_str()), "slipway.yaml is that of evil/lair, but this is a push to acme/shop"),
+        (Some("project: acme/shop\ncredential: slwp_evil_lair\n"), "The credential in slipway.yaml is not that of acme/shop"),
+    ] {
+        match text {
+            Some(text) => std::fs::write(work.join("slipway.yaml"), text).unwrap(),
+            None => std::fs::remove_file(work.join("slipway.yaml")).unwrap(),
+        }
+        world.commit(&work, "Bad").await;
+        world.push(&work, &["-f", "dev", "main"]).await.fails(&[" !     ", expected, "pre-receive hook declined"]);
+        nothing_is_stored(&world).await;
+    }
+    std::fs::remove_file(work.join("slipway.yaml")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", work.join("slipway.yaml")).unwrap();
+    world.commit(&work, "Link").await;
+    world.push(&work, &["dev", "main"]).await.fails(&["slipway.yaml is a symbolic link"]);
+    nothing_is_stored(&world).await;
+}
+
+async fn names_of_refs() {
+    let world = World::new().await;
+    let work = world.checkout("shop").await;
+    let marker = world.dir.path().join("marker");
+    let command = format!("refs/heads/x;touch${{IFS}}{}", marker.display());
+    let long = format!("refs/heads/{}", "x".repeat(240));
+    for name in ["refs/heads/-h", "refs/heads/--exec=x", "refs/heads/$(id)", "refs/heads/`id`", "refs/notes/x", &command] {
+        world.push(&work, &["dev", &format!("main:{name}")]).await.fails(&["is refused"]);
+        nothing_is_stored(&world).await;
+    }
+    assert!(!marker.exists());
+    world.push(&work, &["dev", &format!("main:{long}/{}", "y".repeat(30))]).await.fails(&["255 bytes"]);
+    nothing_is_stored(&world).await;
+}
+
+async fn dangerous_trees() {
+    let world = World::new().await;
+    let work = world.checkout("shop").await;
+    let blob = hash(&work, "blob", b"x");
+    let manifest = hash(&work, "blob", manifest("acme/shop").as_bytes());
+    let modules = hash(&work, "blob", b"[submodule \"a\"]\n\tpath = a\n\turl = -u./x\n");
+    let carriage_return = hash(&work, "blob", b"[submodule \"a\"]\n\tpath = \"a\\r\"\n\turl = ext::sh -c id\n");
+    let hooks = tree(&work, &[("100755", "pre-commit", &blob)]);
+    for (name, mode, object) in [
+        (".git", "40000", &hooks),
+        (".GIT", "40000", &hooks),
+        ("..", "40000", &hooks),
+        (".", "100644", &blob),
+        ("git~1", "40000", &hooks),
+        (".gitmodules", "100644", &modules),
+        (".gitmodules", "100644", &carriage_return),
+        (".gitmodules", "120000", &blob),
+        ("a/b", "100644", &blob),
+    ] {
+        let mut entries = vec![(mode, name, object.as_str()), ("100644", "slipway.yaml", &manifest)];
+        entries.sort_by_key(|(mode, name, _)| if *mode == "40000" { format!("{name}/") } else { (*name).into() });
+        let commit = commit_tree(&work, &tree(&work, &entries));
+        let push = world.push(&work, &["-f", "dev", &format!("{commit}:main")]).await;
+        assert!(!push.ok, "{name} was accepted: {}", push.text);
+        nothing_is_stored(&world).await;
+    }
+}
+
+async fn links_are_inert() {
+    let world = World::new().await;
+    let work = world.checkout("shop").await;
+    std::os::unix::fs::symlink("/etc", work.join("outside")).unwrap();
+    std::os::unix::fs::symlink("../../../../../../etc/shadow", work.join("shadow")).unwrap();
+    world.commit(&work, "Links").await;
+    world.push(&work, &["dev", "main"]).await.succeeds(&["runs v1"]);
+}
+
+async fn too_many_files() {
+    let world = World::new().await;
+    let work = world.checkout("shop").await;
+    // 10^10 files in eleven small trees.
+    let blob = hash(&work, "blob", b"x");
+    let names: Vec<_> = (0..10).map(|n| n.to_string()).collect();
+    let mut bomb = tree(&work, &names.iter().map(|name| ("100644", name.as_str(), blob.as_str())).collect::<Vec<_>>());
+    for _ in 0..9 {
+        bomb = tree(&work, &names.iter().map(|name| ("40000", name.as_str(), bomb.as_str())).collect::<Vec<_>>());
+    }
+    let commit = commit_tree(&work, &bomb);
+    world.push(&work, &["-f", "dev", &format!("{commit}:main")]).await.fails(&["more than 100000 files"]);
+    nothing_is_stored(&world).await;
+}
+
+async fn too_large() {
+    let world = World::with(Wishes { push_bytes_max: Bytes::mebi(1), ..Wishes::default() }).await;
+    let work = world.checkout("shop").await;
+    let noise: Vec<u8> = (0..3 << 20).map(|_| rand::random()).collect();
+    std::fs::write(work.join("noise"), noise).unwrap();
+    world.commit(&work, "Large").await;
+    world.push(&work, &["dev", "main"]).await.fails(&["exceeds maximum allowed size"]);
+    nothing_is_stored(&world).await;
+}
+
+async fn files_in_lfs() {
+    let world = World::new().await;
+    let work = world.checkout("shop").await;
+    std::fs::write(work.join(".gitattributes"), "*.bin filter=lfs diff=lfs merge=lfs -text\n").unwrap();
+    for n in 0..7 {
+        let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {n}\n", "0".repeat(64));
+        std::fs::write(work.join(format!("{n}.bin")), pointer).unwrap();
+    }
+    world.commit(&work, "LFS").await;
+    world.push(&work, &["dev", "main"]).await.fails(&["7 files are stored in Git LFS", "0.bin, 1.bin, 2.bin, 3.bin, 4.bin, …"]);
+    nothing_is_stored(&world).await;
+}
+
+async fn a_full_disk() {
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    // A disk of its own for the repositories, large enough to begin and too small to end.
+    let dir = tempfile::tempdir().unwrap();
+    let git = dir.path().join("data/git");
+    std::fs::create_dir_all(&git).unwrap();
+    let status = Command::new("mount").args(["-t", "tmpfs", "-o", "size=120m,mode=755", "tmpfs"]).arg(&git).status().unwrap();
+    assert!(status.success());
+    let _unmount = Unmount(git.clone());
+    let mut world = World::at(dir, Wishes::default()).await;
+    let work = world.checkout("shop").await;
+    world.push(&work, &["dev", "main"]).await.succeeds(&["runs v1"]);
+    let before = world.stored_objects();
+    let noise: Vec<u8> = std::iter::repeat_with(rand::random::<u64>).take(20 << 20 >> 3).flat_map(u64::to_ne_bytes).collect();
+    for n in 0..8 {
+        let mut noise = noise.clone();
+        noise.iter_mut().step_by(17).for_each(|byte| *byte = byte.wrapping_add(n));
+        std::fs::write(work.join(format!("noise{n}")), noise).unwrap();
+    }
+    world.commit(&work, "Large").await;
+    world.push(&work, &["dev", "main"]).await.fails(&["No space left on device"]);
+    assert_eq!(world.stored_objects(), before, "nothing is left of it");
+    std::fs::write(git.join("filler"), vec![0; 100 << 20]).unwrap_or_default();
+    world.push(&work, &["dev", "main"]).await.fails(&["the server's disk is full; nothing was changed"]);
+    std::fs::remove_file(git.join("filler")).unwrap();
+    world.git("ada", &work, &["reset", "-q", "--hard", "HEAD~1"]).await.succeeds(&[]);
+    world.commit(&work, "Small").await;
+    world.push(&work, &["dev", "main"]).await.succeeds(&["runs v2"]);
+    world.server.take().unwrap().stop(std::time::Duration::from_secs(5)).await;
+}
+
+struct Unmount(std::path::PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["-l"]).arg(&self.0).status();
+    }
+}
+
+async fn too_many_options() {
+    let world = World::new().await;
+    let work = world.checkout("shop").await;
+    let options: Vec<String> = (0..17).flat_map(|n| ["-o".to_owned(), n.to_string()]).collect();
+    let mut arguments: Vec<&str> = options.iter().map(String::as_str).collect();
+    arguments.extend(["dev", "main"]);
+    world.push(&work, &arguments).await.fails(&["at most 16 options"]);
+    world.push(&work, &["-o", &"x".repeat(300), "dev", "main"]).await.fails(&["at most 256 bytes"]);
+    nothing_is_stored(&world).await;
+}
+
+/// Stores an object of any content in a work tree's repository.
+fn hash(work: &Path, kind: &str, content: &[u8]) -> String {
+    git(work, &["hash-object", "-t", kind, "-w", "--literally", "--stdin"], content)
+}
+
+/// A tree of any entries, in the given order; `git mktree` would refuse most that are tested here.
+fn tree(work: &Path, entries: &[(&str, &str, &str)]) -> String {
+    let mut content = Vec::new();
+    for (mode, name, object) in entries {
+        content.extend_from_slice(format!("{mode} {name}\0").as_bytes());
+        content.extend(hex::decode(object).unwrap());
+    }
+    hash(work, "tree", &content)
+}
+
+fn commit_tree(work: &Path, tree: &str) -> String {
+    let text = format!("tree {tree}\nauthor A <a@example.com> 1 +0000\ncommitter A <a@example.com> 1 +0000\n\nOdd\n");
+    hash(work, "commit", text.as_bytes())
+}
+
+fn git(work: &Path, arguments: &[&str], input: &[u8]) -> String {
+    let mut git = Command::new("git");
+    git.current_dir(work).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut git = git.spawn().unwrap();
+    git.stdin.take().unwrap().write_all(input).unwrap();
+    let output = git.wait_with_output().unwrap();
+    assert!(output.status.success(), "{arguments:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}

@@ -1,0 +1,123 @@
+//! A server in a process of its own, so that it can be killed and its memory be measured.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use slipway_model::id::CommitId;
+use slipway_model::project::EnvironmentStatus;
+use slipway_model::push::Push;
+use slipway_model::release::Release;
+use slipway_store::Store;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::cases::cases;
+use crate::platform;
+use crate::world::{Wishes, World, journal, said, start};
+
+cases!(kill_at_any_moment, a_large_push_needs_no_memory);
+
+/// The server process: prints its address and host key, and serves until it is killed.
+pub async fn serve(dir: &Path) -> ExitCode {
+    let (store, server) = start(dir, Wishes::default()).await;
+    println!("{} {}", server.address(), server.host_key());
+    platform::run(store, journal(dir)).await;
+    ExitCode::SUCCESS
+}
+
+/// A populated directory, whose own server has ended.
+async fn ground() -> (World, PathBuf) {
+    let mut world = World::new().await;
+    let work = world.checkout("shop").await;
+    world.server.take().unwrap().stop(Duration::from_secs(5)).await;
+    world.store.clone().close().await;
+    (world, work)
+}
+
+/// Starts a server over it and makes the work tree's remote point there.
+async fn started(world: &mut World, work: &Path) -> Child {
+    let mut server = Command::new(std::env::current_exe().unwrap())
+        .arg("--serve")
+        .arg(world.dir.path())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().expect("the server starts");
+    let (address, host_key) = line.split_once(' ').unwrap();
+    world.address = address.parse().unwrap();
+    std::fs::write(world.dir.path().join("known_hosts"), format!("[127.0.0.1]:{} {host_key}\n", world.address.port())).unwrap();
+    world.git("ada", work, &["remote", "set-url", "dev", &world.url("acme/shop/dev")]).await.succeeds(&[]);
+    server
+}
+
+async fn kill_at_any_moment() {
+    let (mut world, work) = ground().await;
+    let mut server = started(&mut world, &work).await;
+    for round in 0..12u64 {
+        world.commit(&work, &format!("Change {round}")).await;
+        let mut push = world.git_command("ada", &work, &["push", "-f", "dev", "main"]);
+        let mut push = push.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(40 * round)).await;
+        server.kill().await.unwrap();
+        push.wait().await.unwrap();
+        server = started(&mut world, &work).await;
+        // The next push is accepted within 5 s (F48), and its verdict is the truth.
+        let began = Instant::now();
+        let commit = world.commit(&work, &format!("After {round}")).await;
+        world.push(&work, &["-f", "dev", "main"]).await.succeeds(&["acme/shop/dev runs v"]);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert_eq!(world.main_of("dev").await, Some(commit));
+    }
+    server.kill().await.unwrap();
+    // Ref and store agree, and every recorded push still has its commit.
+    let store = Store::open(&world.dir.path().join("data/store")).unwrap();
+    let environment = "acme/shop/dev".parse().unwrap();
+    let status = store.get::<EnvironmentStatus>(&environment).await.unwrap().unwrap().record;
+    let live = store.get::<Release>(&(environment, status.live.unwrap())).await.unwrap().unwrap().record;
+    assert_eq!(world.main_of("dev").await, live.commit);
+    let pushes = store.list::<Push>("acme/shop/dev").await.unwrap();
+    assert!(pushes.len() >= 12);
+    for (at, push) in pushes.iter().enumerate() {
+        let push = &push.record;
+        assert_eq!(push.number.0, at as u64 + 1, "no number is lost or given twice");
+        let kept: Option<CommitId> = world.stored_ref(&format!("refs/slipway/builds/dev/{}", push.number)).await;
+        assert_eq!(kept.as_ref(), Some(&push.commit));
+    }
+    let mut fsck = Command::new("git");
+    fsck.args(["-c", "safe.directory=*", "fsck", "--connectivity-only"]).env("GIT_DIR", world.repository());
+    said(fsck.output().await.unwrap()).succeeds(&[]);
+    let left: Vec<_> = world.stored_objects().into_iter().filter(|name| name.contains("tmp_")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+async fn a_large_push_needs_no_memory() {
+    let (mut world, work) = ground().await;
+    let server = started(&mut world, &work).await;
+    world.push(&work, &["dev", "main"]).await.succeeds(&[]);
+    let status = format!("/proc/{}/status", server.id().unwrap());
+    let peak = || -> u64 {
+        let status = std::fs::read_to_string(&status).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+        line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let before = peak();
+    // The size of the reference measurement when asked for, a quarter of it otherwise.
+    let mebibytes = std::env::var("SLIPWAY_TEST_PUSH_MIB").ok().and_then(|text| text.parse().ok()).unwrap_or(50);
+    let noise: Vec<u8> = std::iter::repeat_with(rand::random::<u64>).take(mebibytes << 20 >> 3).flat_map(u64::to_ne_bytes).collect();
+    std::fs::write(work.join("noise"), noise).unwrap();
+    world.commit(&work, "Large").await;
+    let floor = world.dir.path().join("floor.git");
+    world.git("ada", world.dir.path(), &["init", "-q", "--bare", "floor.git"]).await.succeeds(&[]);
+    let began = Instant::now();
+    world.git("ada", &work, &["push", "-q", &format!("file://{}", floor.display()), "main"]).await.succeeds(&[]);
+    let floor = began.elapsed();
+    let began = Instant::now();
+    world.push(&work, &["dev", "main"]).await.succeeds(&["runs v2"]);
+    let ours = began.elapsed();
+    let grown = peak() - before;
+    println!("     {mebibytes} MiB pushed in {ours:.2?} ({floor:.2?} to file://); the server grew by {grown} KiB to {} KiB", peak());
+    assert!(grown < 24 << 10, "the server grew by {grown} KiB");
+}

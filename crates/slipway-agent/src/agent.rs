@@ -30,13 +30,26 @@ use crate::{logs, recovery, runtime};
 const REPORTS_WAITING_MAX: usize = 1024;
 /// Health checks under way at once (MA-45).
 const CHECKS_MAX: usize = 256;
+/// Longer than any step that a task cannot be interrupted in.
+const LEAVING_PATIENCE: Duration = Duration::from_secs(30);
 /// Between two rounds of tidying: layers and logs beyond their bounds, networks of nobody.
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The agent of a node; clones share it. When the last is dropped, instances go on without it.
+/// The agent of a node; clones share it. When the last is dropped, its tasks end, and instances go on
+/// without it.
 #[derive(Clone)]
 pub struct Agent {
     pub(crate) shared: Arc<Shared>,
+    _life: Arc<Life>,
+}
+
+/// Dropped with the last handle.
+struct Life(Arc<Shared>);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.leaving.send_replace(true);
+    }
 }
 
 pub(crate) struct Shared {
@@ -50,6 +63,8 @@ pub(crate) struct Shared {
     /// Launches at once: more than the processors can take only makes all of them late.
     pub(crate) launches: Semaphore,
     pub(crate) checks: Semaphore,
+    /// True when the tasks shall end and leave their instances alone.
+    leaving: watch::Sender<bool>,
     reports: broadcast::Sender<InstanceReport>,
     table: Mutex<Table>,
     /// Holds the lock on the state directory.
@@ -128,6 +143,7 @@ impl Agent {
         let shared = Shared {
             launches: Semaphore::new((2 * processors).max(4)),
             checks: Semaphore::new(CHECKS_MAX),
+            leaving: watch::channel(false).0,
             reports: broadcast::channel(REPORTS_WAITING_MAX).0,
             table: Mutex::new(Table { seen: seen.unwrap_or_default(), ..Table::default() }),
             _lock: lock,
@@ -138,7 +154,8 @@ impl Agent {
             layers,
             network,
         };
-        Ok((Self { shared: Arc::new(shared) }, found))
+        let shared = Arc::new(shared);
+        Ok((Self { _life: Arc::new(Life(Arc::clone(&shared))), shared }, found))
     }
 
     /// Takes a list and converges to it. Returns at once; reports tell how it goes.
@@ -198,7 +215,7 @@ impl Agent {
     /// Changes of instances, from now on. A reader that lags is told so and should take a
     /// [snapshot](Self::snapshot).
     pub fn reports(&self) -> broadcast::Receiver<InstanceReport> {
-        self.shared.reports.subscribe()
+        self.shared.subscribe()
     }
 
     /// How every instance on the node is now.
@@ -238,22 +255,37 @@ impl Agent {
             let _ = tokio::time::timeout(Duration::from_millis(50), reports.recv()).await;
         }
         self.shared.cgroups.remove_parent();
-        let shared = self.shared;
-        // Tasks let go of it a moment after their last report.
-        let mut shared = shared;
-        for _ in 0..200 {
+        let mut alone = self.alone().await?;
+        let Some(network) = alone.network.take() else { return Ok(()) };
+        let stopped = tokio::task::spawn_blocking(move || network.stop()).await;
+        let stopped = stopped.map_err(|error| Error::Launch { why: error.to_string() })?;
+        stopped.map_err(|source| Error::Network { source })
+    }
+
+    /// Ends the agent and leaves its instances alone; another may be started when this returns.
+    ///
+    /// # Errors
+    /// When something goes on using it.
+    pub async fn leave(self) -> Result<(), Error> {
+        self.alone().await.map(drop)
+    }
+
+    /// Waits until nobody else uses what the agent shares.
+    async fn alone(self) -> Result<Shared, Error> {
+        let Self { mut shared, _life } = self;
+        shared.leaving.send_replace(true);
+        drop(_life);
+        let deadline = tokio::time::Instant::now() + LEAVING_PATIENCE;
+        loop {
             match Arc::try_unwrap(shared) {
-                Ok(mut alone) => {
-                    let Some(network) = alone.network.take() else { return Ok(()) };
-                    let stopped = tokio::task::spawn_blocking(move || network.stop()).await;
-                    let stopped = stopped.map_err(|error| Error::Launch { why: error.to_string() })?;
-                    return stopped.map_err(|source| Error::Network { source });
-                }
-                Err(still) => shared = still,
+                Ok(alone) => return Ok(alone),
+                Err(still_shared) => shared = still_shared,
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            if tokio::time::Instant::now() > deadline {
+                return Err(Error::Launch { why: "something goes on using the agent".into() });
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        Err(Error::Launch { why: "something still uses the agent".into() })
     }
 }
 
@@ -287,8 +319,19 @@ impl Shared {
         self.table().entries.insert(id, entry);
         let _ = self.reports.send(report);
         if let Some((spec, begin)) = begin {
-            tokio::spawn(instance::run(Arc::clone(self), spec, begin, goal_seen));
+            let mut leaving = self.leaving.subscribe();
+            let life = instance::run(Arc::clone(self), spec, begin, goal_seen);
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = life => {}
+                    _ = leaving.wait_for(|leaving| *leaving) => {}
+                }
+            });
         }
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<InstanceReport> {
+        self.reports.subscribe()
     }
 
     /// Enters a state and tells whoever listens.
@@ -390,6 +433,7 @@ impl Drop for BuildEntered {
 
 async fn tidy(shared: Weak<Shared>) {
     loop {
+        // Holds nothing while it sleeps, so that it keeps nobody from leaving.
         tokio::time::sleep(TIDY_INTERVAL).await;
         let Some(shared) = shared.upgrade() else { return };
         let done = tokio::task::spawn_blocking(move || {

@@ -1,5 +1,6 @@
 //! Attaching to a one-off run: its output here, our input there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_model::id::InstanceId;
@@ -9,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Shared};
 use crate::error::Error;
 use crate::logs;
 
@@ -67,23 +68,23 @@ impl Agent {
         }
         let (send_output, output) = mpsc::channel(PIECES_WAITING_MAX);
         let (input, receive_input) = mpsc::channel(PIECES_WAITING_MAX);
-        tokio::spawn(carry(self.clone(), id.clone(), send_output, receive_input));
+        tokio::spawn(carry(Arc::clone(&self.shared), id.clone(), send_output, receive_input));
         Ok(Attachment { output, input })
     }
 }
 
 async fn carry(
-    agent: Agent,
+    shared: Arc<Shared>,
     id: InstanceId,
     output: mpsc::Sender<AttachOutput>,
     input: mpsc::Receiver<AttachInput>,
 ) {
-    let socket = agent.shared.paths.attach_socket(&id);
+    let socket = shared.paths.attach_socket(&id);
     let stream = loop {
         if let Ok(stream) = UnixStream::connect(&socket).await {
             break Some(stream);
         }
-        let ended = agent.shared.find(&id).is_none_or(|(_, state)| !state.is_alive());
+        let ended = shared.find(&id).is_none_or(|(_, state)| !state.is_alive());
         if ended || output.is_closed() {
             break None;
         }
@@ -94,12 +95,12 @@ async fn carry(
         None => false,
     };
     // The end as the agent sees it: the shim does not know whether memory or a person was the cause.
-    let mut reports = agent.reports();
+    let mut reports = shared.subscribe();
     let exit = loop {
-        match agent.shared.find(&id) {
+        match shared.find(&id) {
             Some((spec, InstanceState::Ended { exit })) => {
                 if !anything_came {
-                    for line in logs::tail(&agent.shared.paths.log(&spec), usize::MAX >> 1) {
+                    for line in logs::tail(&shared.paths.log(&spec), usize::MAX >> 1) {
                         let _ = output.send(AttachOutput::Stdout(format!("{line}\n").into_bytes())).await;
                     }
                 }

@@ -48,6 +48,7 @@ impl Scoped<Environment> {
     /// [`Error::Limit`], [`Error::NotFound`] for a service that the live release does not have,
     /// [`Error::Forbidden`], [`Error::Store`].
     pub async fn scale(&self, wanted: &BTreeMap<ServiceName, u32>) -> Result<(), Error> {
+        self.require(Right::Deploy)?;
         if wanted.values().any(|count| *count > INSTANCES_MAX) {
             return Err(Error::Limit { what: "instances of one service", max: INSTANCES_MAX as usize });
         }

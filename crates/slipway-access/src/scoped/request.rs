@@ -28,6 +28,7 @@ impl Scoped<Environment> {
     /// [`Error::NotFound`], [`Error::Rule`] when there is nothing to go back to, [`Error::Busy`],
     /// [`Error::Forbidden`], [`Error::Store`].
     pub async fn request_rollback(&self, to: Option<ReleaseNumber>) -> Result<String, Error> {
+        self.require(Right::Deploy)?;
         let to = match to {
             Some(to) => to,
             None => {
@@ -51,6 +52,7 @@ impl Scoped<Environment> {
         from: &EnvironmentName,
         release: Option<ReleaseNumber>,
     ) -> Result<String, Error> {
+        self.require(Right::Deploy)?;
         if *from == self.path.environment {
             return Err(Error::rule("an environment cannot be promoted to itself"));
         }
@@ -73,6 +75,7 @@ impl Scoped<Environment> {
         image: ImageRef,
         services: BTreeMap<ServiceName, ServiceSpec>,
     ) -> Result<String, Error> {
+        self.require(Right::Deploy)?;
         let own = image.repository.split_once('/').is_some_and(|(tenant, _)| tenant == self.path.tenant.as_str());
         if !own {
             return Err(Error::NotFound { what: format!("image {}", image.repository) });
@@ -87,10 +90,11 @@ impl Scoped<Environment> {
     /// [`Error::Invalid`], [`Error::Rule`] when nothing runs yet, [`Error::Busy`],
     /// [`Error::Forbidden`], [`Error::Store`].
     pub async fn request_run(&self, command: &str, tty: bool) -> Result<InstanceId, Error> {
+        self.require(Right::Deploy)?;
         if command.trim().is_empty() || command.len() > COMMAND_BYTES_MAX || command.contains('\0') {
             return Err(Error::invalid(format!("a command has 1 to {COMMAND_BYTES_MAX} bytes and no NUL")));
         }
-        if self.again(Right::Deploy).await?.live_release().await?.is_none() {
+        if self.live_release().await?.is_none() {
             return Err(Error::rule(format!("nothing runs in {} yet, so there is nothing to run a command in", self.path)));
         }
         self.refuse_if_many(self.list::<RunRequest>().await?.len())?;
@@ -112,7 +116,7 @@ impl Scoped<Environment> {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Rule`] when it has ended, [`Error::Forbidden`], [`Error::Store`].
     pub async fn cancel_build(&self, number: BuildNumber) -> Result<(), Error> {
-        self.again(Right::Deploy).await?;
+        self.require(Right::Deploy)?;
         self.get::<Push>(number).await?;
         let build = self.access.get::<Build>(&(self.path.clone(), number)).await?;
         if build.is_some_and(|build| build.record.state.is_final()) {
@@ -124,7 +128,6 @@ impl Scoped<Environment> {
     }
 
     async fn request(&self, wanted: WantedRelease) -> Result<String, Error> {
-        self.again(Right::Deploy).await?;
         self.refuse_if_many(self.list::<ReleaseRequest>().await?.len())?;
         let request = ReleaseRequest {
             environment: self.path.clone(),

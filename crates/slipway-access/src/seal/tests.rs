@@ -52,6 +52,6 @@ proptest! {
         let sealed = keys.seal(&acme, &dev, &key, &value);
         prop_assert_eq!(plaintext_bytes(&sealed), value.len());
         prop_assert!(keys.open(&acme, &dev, &key, &sealed).unwrap().expose() == value);
-        prop_assert!(value.len() < 4 || !format!("{sealed:?}").contains(&value));
+        prop_assert_eq!(format!("{:?}", sealed), "Sealed(…)");
     }
 }

@@ -1,0 +1,105 @@
+//! Every operation that changes something, tried by every role: the loader was asked for no more
+//! than `View`, as a careless handler would, and the operation must still refuse.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+
+use slipway_model::id::{BuildNumber, InvitationId};
+use slipway_model::push::ImageRef;
+
+use super::*;
+use crate::ConfigChange;
+
+type Outcome<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + 'a>>;
+
+struct Operation {
+    what: &'static str,
+    needs: Right,
+    run: for<'a> fn(&'a World, &'a Caller) -> Outcome<'a>,
+}
+
+macro_rules! operations {
+    ($( $what:literal $needs:ident $place:ident => |$found:ident| $call:expr; )+) => {
+        const OPERATIONS: &[Operation] = &[$( Operation {
+            what: $what,
+            needs: Right::$needs,
+            run: |world, caller| Box::pin(async move {
+                let $found = operations!(@ $place world caller);
+                $call.await.map(drop)
+            }),
+        } ),+];
+    };
+    (@ tenant $world:ident $caller:ident) => { $world.acme($caller, Right::View).await };
+    (@ project $world:ident $caller:ident) => { $world.shop($caller).await };
+    (@ environment $world:ident $caller:ident) => { $world.dev($caller).await };
+}
+
+operations! {
+    "scale" Deploy environment => |dev| dev.scale(&BTreeMap::from([(name("web"), 2)]));
+    "restart" Deploy environment => |dev| dev.restart();
+    "set config" Deploy environment => |dev| dev.change_config(&ConfigChange::default());
+    "rollback" Deploy environment => |dev| dev.request_rollback(None);
+    "promote" Deploy environment => |dev| dev.request_promotion(&name("prod"), None);
+    "image" Deploy environment => |dev| dev.request_image(image("acme/shop"), BTreeMap::new());
+    "run" Deploy environment => |dev| dev.request_run("ls", false);
+    "cancel a build" Deploy environment => |dev| dev.cancel_build(BuildNumber(1));
+    "claim a domain" Administer environment => |dev| dev.claim_domain("shop.example.com", &name("web"), "localhost");
+    "prove a domain" Administer environment => |dev| dev.prove_domain("shop.example.com", &[]);
+    "remove a domain" Administer environment => |dev| dev.remove_domain("shop.example.com");
+    "delete an environment" Administer environment => |dev| dev.delete();
+    "renew the credential" Administer project => |shop| shop.renew_credential();
+    "make an environment" Administer project => |shop| shop.create_environment(&name("test"));
+    "delete a project" Administer project => |shop| shop.delete();
+    "make a project" Administer tenant => |acme| acme.create_project(&name("blog"), &[]);
+    "see invitations" Administer tenant => |acme| acme.invitations();
+    "invite" Administer tenant => |acme| acme.invite(&name("zoe"), Role::Viewer);
+    "invite an owner" Own tenant => |acme| acme.invite(&name("zoe"), Role::Owner);
+    "take an invitation back" Administer tenant => |acme| acme.revoke_invitation(&InvitationId::from_random([0; 10]));
+    "change a role" Administer tenant => |acme| acme.set_role(&name("bystander"), Role::Admin);
+    "make an owner" Own tenant => |acme| acme.set_role(&name("bystander"), Role::Owner);
+    "unmake an owner" Own tenant => |acme| acme.set_role(&name("ann"), Role::Viewer);
+    "remove a member" Administer tenant => |acme| acme.remove_member(&name("bystander"));
+    "remove an owner" Own tenant => |acme| acme.remove_member(&name("ann"));
+    "delete a tenant" Own tenant => |acme| acme.delete();
+}
+
+fn image(repository: &str) -> ImageRef {
+    ImageRef { repository: repository.to_owned(), digest: name(&format!("sha256:{}", "0".repeat(64))) }
+}
+
+#[tokio::test]
+async fn every_operation_checks_the_role_by_itself() {
+    for operation in OPERATIONS {
+        for role in [Role::Viewer, Role::Developer, Role::Admin, Role::Owner] {
+            let world = World::with_shop().await;
+            world.member("acme", "bystander", Role::Viewer).await;
+            let caller = world.member("acme", "asker", role).await;
+            let result = (operation.run)(&world, &caller).await;
+            let forbidden = matches!(&result, Err(Error::Forbidden { .. }));
+            assert_eq!(forbidden, !role.allows(operation.needs), "{} by {role}: {result:?}", operation.what);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_image_of_another_tenant_cannot_be_named() {
+    let world = World::with_shop().await;
+    let dev = world.dev(&ann()).await;
+    for repository in ["evil/shop", "acme2/shop", "acme", "", "/acme/shop", "../acme/shop"] {
+        refused(dev.request_image(image(repository), BTreeMap::new()).await, Kind::NotFound, "image");
+    }
+}
+
+#[tokio::test]
+async fn what_is_taken_away_counts_for_what_is_loaded_already() {
+    let world = World::with_shop().await;
+    let bob = world.member("acme", "bob", Role::Admin).await;
+    let dev = world.dev(&bob).await;
+    let acme = world.acme(&ann(), Right::Own).await;
+    dev.restart().await.unwrap();
+    acme.set_role(&name("bob"), Role::Viewer).await.unwrap();
+    refused(dev.restart().await, Kind::Forbidden, "needs the role developer; yours here is viewer");
+    acme.remove_member(&name("bob")).await.unwrap();
+    refused(dev.restart().await, Kind::NotFound, "acme/shop/dev");
+    refused(dev.again(Right::View).await, Kind::NotFound, "acme/shop/dev");
+}

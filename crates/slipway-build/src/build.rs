@@ -156,7 +156,7 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
         let stack = commit.manifest.build.stack.as_deref().unwrap_or(self.stack_default);
         let base = Base::load(self.registry, stack)?;
         if matches!(builder, manifest::Builder::Auto | manifest::Builder::Buildpacks) {
-            let config = self.config.config(&self.push.environment).await.map_err(Error::Sandbox)?;
+            let config = self.config.config(&self.push.environment).await.map_err(Error::Config)?;
             let packs = buildpack::named(&commit.manifest, &commit.files, &config)?;
             if !packs.is_empty() {
                 return self.build_with_packs(commit, &base, &packs, &config, began).await;
@@ -185,7 +185,7 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
         let image = block_in_place(|| {
             if !complete {
                 let Commit { source, files, ignore, .. } = commit;
-                let mut app = self.layer()?;
+                let mut app = self.layer(&layers)?;
                 app.add_tree(source, &files.tree, |path| is_wanted(path, &plan.left_out, ignore))?;
                 let app = app.finish()?;
                 layers.push(MadeLayer::new(&app.layer, app.size));
@@ -244,12 +244,12 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
         block_in_place(|| {
             let app = workshop.open_directory("app")?;
             let dependencies = recipe.dependencies.as_bytes();
-            let mut layer = self.layer()?;
+            let mut layer = self.layer(&[])?;
             let mut skipped = layer.add_dir(&app, b"", |name| name == dependencies)?;
             let packed = layer.finish()?;
             let mut layers = vec![MadeLayer::new(&packed.layer, packed.size)];
             if recipe.changes_tree {
-                let mut layer = self.layer()?;
+                let mut layer = self.layer(&layers)?;
                 skipped.extend(layer.add_dir(&app, b"", |name| name != dependencies)?);
                 let packed = layer.finish()?;
                 layers.push(MadeLayer::new(&packed.layer, packed.size));
@@ -285,7 +285,7 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
             let procfile = read_procfile(&build)?;
             let environment = &self.push.environment.environment;
             let services = services::merge(manifest, environment, procfile, &proposed, false)?;
-            let mut layer = self.layer()?;
+            let mut layer = self.layer(&[])?;
             let skipped = layer.add_dir(&build, b"", |name| name != b".git")?;
             self.tell_skipped(&skipped);
             let packed = layer.finish()?;
@@ -310,10 +310,8 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
             image: base.build.clone(),
             tenant_index: tenant.record.index,
             cache_of: use_cache.then_some(environment),
-            name: format!(
-                "build-{}-{}-{}-{}",
-                environment.tenant, environment.project, environment.environment, self.push.number
-            ),
+            // No name has two dashes in a row, so no two builds share a name.
+            name: format!("build--{}--{}", environment.to_string().replace('/', "--"), self.push.number),
             ca_bundle: self.ca_bundle.clone(),
             began,
         };
@@ -342,19 +340,21 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
         config.user = "1000:1000".to_owned();
         let digest = image.finish(None)?;
         let size = layers.iter().map(|layer| layer.size).sum();
+        let layers =
+            if layers.len() == 1 { "1 layer".to_owned() } else { format!("{} layers", layers.len()) };
+        let seconds = began.elapsed().as_secs_f64();
         self.output.step(&format!(
-            "Image {} on {}: {} of its own in {}, built in {:.1} s",
-            digest.short(),
-            base.name,
+            "Image {layers}, {}, on {}, built in {seconds:.1} s",
             mebi(size),
-            if layers.len() == 1 { "1 layer".to_owned() } else { format!("{} layers", layers.len()) },
-            began.elapsed().as_secs_f64(),
+            base.name
         ));
         Ok(ImageRef { repository: repository.to_string(), digest })
     }
 
-    fn layer(&self) -> Result<LayerBuilder, Error> {
-        LayerBuilder::new(self.registry, &self.repository(), self.cancel.clone())
+    /// A layer to put on those.
+    fn layer(&self, below: &[MadeLayer]) -> Result<LayerBuilder, Error> {
+        let size_before = below.iter().map(|layer| layer.size).sum();
+        LayerBuilder::new(self.registry, &self.repository(), size_before, self.cancel.clone())
     }
 
     fn repository(&self) -> Repository {

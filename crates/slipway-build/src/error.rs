@@ -19,6 +19,9 @@ pub enum Error {
         /// What git said, or did not say.
         why: String,
     },
+    /// The environment's config variables could not be opened.
+    #[error("failed to read the config variables: {0}")]
+    Config(String),
     /// The sandbox could not be made or run.
     #[error("failed to run the build sandbox: {0}")]
     Sandbox(String),

@@ -29,6 +29,8 @@ pub struct LayerBuilder {
     directories: Vec<Vec<u8>>,
     entries: usize,
     size: u64,
+    /// Bytes that the layers below have taken of the limit.
+    size_before: u64,
     sizes: DirectorySizes,
     cancel: CancellationToken,
 }
@@ -42,13 +44,15 @@ pub struct Packed {
 }
 
 impl LayerBuilder {
-    /// An empty layer of `repository`, which can be given up at any time.
+    /// An empty layer of `repository`, which can be given up at any time. `size_before` are the bytes
+    /// of the app's other layers.
     ///
     /// # Errors
     /// [`Error::Registry`].
     pub fn new(
         registry: &Registry,
         repository: &Repository,
+        size_before: u64,
         cancel: CancellationToken,
     ) -> Result<Self, Error> {
         // Not compressed: on one machine a layer is written once and unpacked from the page cache,
@@ -57,7 +61,8 @@ impl LayerBuilder {
         let mut tar = tar::Builder::new(writer);
         tar.mode(tar::HeaderMode::Deterministic);
         let sizes = DirectorySizes::default();
-        let mut layer = Self { tar, directories: Vec::new(), entries: 0, size: 0, sizes, cancel };
+        let mut layer =
+            Self { tar, directories: Vec::new(), entries: 0, size: 0, size_before, sizes, cancel };
         layer.directory(b"app")?;
         Ok(layer)
     }
@@ -65,7 +70,7 @@ impl LayerBuilder {
     /// Adds the files of a commit that `wanted` wants.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the layer becomes too large, [`Error::Git`], [`Error::Registry`].
+    /// [`Error::Refused`] when there are too many, [`Error::Git`], [`Error::Registry`].
     pub fn add_tree(
         &mut self,
         source: &mut Source,
@@ -94,7 +99,7 @@ impl LayerBuilder {
     /// passed over.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the layer becomes too large or too deep, [`Error::Io`],
+    /// [`Error::Refused`] when there are too many files or they are too deep, [`Error::Io`],
     /// [`Error::Registry`].
     pub fn add_dir(
         &mut self,
@@ -149,16 +154,18 @@ impl LayerBuilder {
         Ok(())
     }
 
-    /// Bytes of the files so far.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
     /// Completes the layer.
     ///
     /// # Errors
-    /// [`Error::Registry`].
+    /// [`Error::Refused`] when the app is too large, [`Error::Registry`].
     pub fn finish(self) -> Result<Packed, Error> {
+        if self.is_too_large() {
+            return Err(Error::refused(format!(
+                "the app has {}, more than the limit of {SLUG_BYTES_MAX}; the largest directories: {}",
+                mebi(self.size_before + self.size),
+                self.sizes.largest(),
+            )));
+        }
         let writer = self.tar.into_inner().map_err(|e| failed(b"", e))?;
         Ok(Packed { layer: writer.finish()?, size: self.size })
     }
@@ -173,18 +180,20 @@ impl LayerBuilder {
         self.parents(path)?;
         self.size += size;
         self.sizes.add(path, size);
-        if self.size > SLUG_BYTES_MAX.0 {
-            return Err(Error::refused(format!(
-                "the app has {} and more, over the limit of {SLUG_BYTES_MAX}; the largest directories so far: {}",
-                mebi(self.size),
-                self.sizes.largest(),
-            )));
+        if self.is_too_large() {
+            // Nothing more is written, but all of it is counted, so that the refusal names the place
+            // where the bytes are and not the one where they became too many.
+            return self.count();
         }
         let mut header = header(EntryType::Regular, if executable { 0o755 } else { 0o644 });
         header.set_size(size);
         // A file that shrinks while it is read would shift everything behind it.
         let mut content = Exactly { content, left: size };
         self.append(&mut header, path, |tar, header, path| tar.append_data(header, path, &mut content))
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.size_before + self.size > SLUG_BYTES_MAX.0
     }
 
     fn symlink(&mut self, path: &[u8], target: &[u8]) -> Result<(), Error> {

@@ -110,6 +110,8 @@ struct Loop<S, C> {
     /// How to stop each build under way.
     cancels: HashMap<BuildKey, CancellationToken>,
     builds: JoinSet<BuildKey>,
+    /// Which build each task is, for when it dies without saying.
+    tasks: HashMap<tokio::task::Id, Push>,
 }
 
 impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
@@ -120,6 +122,7 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
             left_running: HashMap::new(),
             cancels: HashMap::new(),
             builds: JoinSet::new(),
+            tasks: HashMap::new(),
         }
     }
 
@@ -137,9 +140,9 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
                 event = builds.next() => self.builds_seen(event),
                 event = pushes.next() => for push in all_of(event) { self.queue.pushed(push) },
                 event = cancellations.next() => for wish in all_of(event) { self.cancel(wish) },
-                Some(ended) = self.builds.join_next() => match ended {
-                    Ok(key) => { self.cancels.remove(&key); self.queue.ended(key); }
-                    Err(error) => tracing::error!(%error, "a build's task has died; its push waits for the next start"),
+                Some(ended) = self.builds.join_next_with_id() => match ended {
+                    Ok((id, key)) => self.ended(id, key),
+                    Err(error) => self.died(&error).await,
                 },
             }
             self.start_what_may();
@@ -167,6 +170,22 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
         }
     }
 
+    fn ended(&mut self, id: tokio::task::Id, key: BuildKey) {
+        self.tasks.remove(&id);
+        self.cancels.remove(&key);
+        self.queue.ended(key);
+    }
+
+    /// A bug of ours must not hold an environment for ever.
+    async fn died(&mut self, error: &tokio::task::JoinError) {
+        let Some(push) = self.tasks.get(&error.id()).cloned() else { return };
+        tracing::error!(environment = %push.environment, build = %push.number, %error, "a build's task has died");
+        let one =
+            One { shared: &self.shared, push: &push, attempt: 1, cancel: self.shared.stop.child_token() };
+        one.give_up("the builder failed; this is a fault of the platform, which has been logged").await;
+        self.ended(error.id(), (push.environment.clone(), push.number));
+    }
+
     fn cancel(&mut self, wish: BuildCancellation) {
         let key = (wish.environment.clone(), wish.number);
         self.queue.cancel(wish);
@@ -189,8 +208,8 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
         let attempt = self.left_running.remove(&key).unwrap_or(0) + 1;
         let cancel = self.shared.stop.child_token();
         self.cancels.insert(key.clone(), cancel.clone());
-        let shared = self.shared.clone();
-        self.builds.spawn(async move {
+        let (shared, of_task) = (self.shared.clone(), push.clone());
+        let task = self.builds.spawn(async move {
             let build = One { shared: &shared, push: &push, attempt, cancel };
             match cancelled_by {
                 Some(by) => build.cancel_unbegun(by).await,
@@ -198,6 +217,7 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
             }
             key
         });
+        self.tasks.insert(task.id(), of_task);
     }
 }
 
@@ -300,6 +320,15 @@ impl<S: Sandbox, C: ConfigSource> One<'_, S, C> {
             let _ = output.finish();
         }
         self.write(BuildState::Cancelled { by }, self.attempt, at, Some(at)).await;
+    }
+
+    async fn give_up(&self, reason: &str) {
+        let at = now();
+        if let Ok(output) = self.output() {
+            output.alarm(reason);
+            let _ = output.finish();
+        }
+        self.write(BuildState::Failed { reason: reason.to_owned() }, self.attempt, at, Some(at)).await;
     }
 
     fn output(&self) -> Result<Output, Error> {

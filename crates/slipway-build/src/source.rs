@@ -435,6 +435,3 @@ fn check_no_file_is_a_directory(tree: &Tree) -> Result<(), Error> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

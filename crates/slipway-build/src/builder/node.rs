@@ -102,18 +102,19 @@ fn recipe(package: &Package, files: &Files, lock: Option<&str>) -> Option<Recipe
     })
 }
 
+/// The start script itself, not `npm start`: npm would stand between the program and its signals,
+/// needs 50 MB for it, and is not in every run image.
 fn process_types(package: &Package, files: &Files) -> BTreeMap<String, String> {
-    let main = package.main.as_deref().filter(|main| files.tree.has(main.trim_start_matches("./")));
-    let web = if package.scripts.contains_key("start") {
-        "npm start".to_owned()
-    } else if files.tree.has("server.js") {
-        "node server.js".to_owned()
-    } else if let Some(main) =
-        main.filter(|main| main.bytes().all(|b| b.is_ascii_alphanumeric() || b"./_-".contains(&b)))
-    {
-        format!("node {main}")
-    } else {
-        return BTreeMap::new();
+    let script = |name: &str| package.scripts.get(name).filter(|text| !text.contains(['\n', '\0']));
+    let is_plain = |main: &&str| main.bytes().all(|b| b.is_ascii_alphanumeric() || b"./_-".contains(&b));
+    let main =
+        package.main.as_deref().filter(is_plain).filter(|main| files.tree.has(main.trim_start_matches("./")));
+    let web = match (script("prestart"), script("start"), main) {
+        (Some(before), Some(start), _) => format!("{before} && {start}"),
+        (None, Some(start), _) => start.clone(),
+        _ if files.tree.has("server.js") => "node server.js".to_owned(),
+        (_, _, Some(main)) => format!("node {main}"),
+        _ => return BTreeMap::new(),
     };
     BTreeMap::from([("web".to_owned(), web)])
 }

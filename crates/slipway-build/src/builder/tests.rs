@@ -77,7 +77,7 @@ fn node_runs_over_the_tree_only_when_a_script_needs_it() {
             r#"package.json={"scripts":{"start":"node x"},"dependencies":{"express":"4"}}"#,
             "package-lock.json",
         ],
-        "node; lock no-build: package.json package-lock.json; web: npm start",
+        "node; lock no-build: package.json package-lock.json; web: node x",
     );
     check(
         &[

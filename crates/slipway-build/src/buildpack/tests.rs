@@ -18,6 +18,8 @@ fn a_buildpack_comes_from_git_an_archive_or_the_tree() {
         "https://h/p.git#--upload-pack=x",
         "/pack",
         "https://h/ p",
+        "https://me:secret@h/p.git",
+        "https:///p.git",
         "git@h:p",
     ] {
         check(bad, &format!("{bad:?} is not a buildpack"));

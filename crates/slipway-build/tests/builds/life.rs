@@ -1,0 +1,109 @@
+//! The loop: order, cancellation, and what a restart finds.
+
+use std::time::Duration;
+
+use slipway_model::push::{Build, BuildState};
+use slipway_model::unit::Timestamp;
+use slipway_store::Batch;
+
+use crate::runc::Limits;
+use crate::world::{Config, MANIFEST, World};
+
+const PACK: [(&str, &str); 3] =
+    [MANIFEST, (".buildpacks", "./p\n"), ("p/bin/detect*", "#!/bin/sh\necho Slow\n")];
+const SLOW: (&str, &str) = ("p/bin/compile*", "#!/bin/sh\necho begun\nsleep 1000\n");
+const QUICK: [(&str, &str); 2] = [MANIFEST, ("Procfile", "web: ./x\n")];
+
+fn slow() -> Vec<(&'static str, &'static str)> {
+    PACK.into_iter().chain([SLOW]).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn running_and_waiting_builds_can_be_cancelled() {
+    let world = World::new().await;
+    let running = world.push(&slow()).await;
+    world.log_has(&running, "begun").await;
+    let waiting = world.push(&QUICK).await;
+    let last = world.push(&QUICK).await;
+    world.cancel(&waiting).await;
+    let by = |name: &str| BuildState::Cancelled { by: name.parse().unwrap() };
+    assert_eq!(world.ended(&waiting).await.state, by("bob"), "without waiting for its turn");
+    world.cancel(&running).await;
+    assert_eq!(world.ended(&running).await.state, by("bob"));
+    assert!(world.log(&running).await.ends_with(" !     Cancelled by bob\n"));
+    world.succeeded(&last).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn environments_do_not_wait_for_one_another_but_pushes_of_one_do() {
+    let world = World::new().await;
+    let slow = world.push(&slow()).await;
+    world.log_has(&slow, "begun").await;
+    let commit = world.commit(&QUICK);
+    let same = world.push_commit(&commit, "acme/shop/dev").await;
+    let other = world.push_commit(&commit, "acme/shop/prod").await;
+    world.succeeded(&other).await;
+    let state = world.store.get::<Build>(&(same.environment.clone(), same.number)).await.unwrap();
+    assert_eq!(state, None, "it waits for the one before it");
+    world.cancel(&slow).await;
+    world.succeeded(&same).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_builder_leaves_its_builds_to_the_next() {
+    let mut world = World::new().await;
+    let push = world.push(&slow()).await;
+    world.log_has(&push, "begun").await;
+    world.builder.take().unwrap().stop().await;
+    let build =
+        world.store.get::<Build>(&(push.environment.clone(), push.number)).await.unwrap().unwrap().record;
+    assert_eq!((build.state, build.attempt), (BuildState::Running, 0));
+    world.start();
+    world.log_has(&push, "the build begins anew with it").await;
+    world.cancel(&push).await;
+    assert!(matches!(world.ended(&push).await.state, BuildState::Cancelled { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_builder_is_followed_once_and_then_the_build_is_given_up() {
+    for (attempts_before, expected) in [(1, true), (2, false)] {
+        let mut world = World::without_builder(Limits::default(), Config::default()).await;
+        let push = world.push(&QUICK).await;
+        let left = Build {
+            environment: push.environment.clone(),
+            number: push.number,
+            state: BuildState::Running,
+            attempt: attempts_before,
+            started_at: Timestamp(1),
+            ended_at: None,
+        };
+        world.store.commit(Batch::new().put(&left)).await.unwrap();
+        world.start();
+        let ended = world.ended(&push).await;
+        let log = world.log(&push).await;
+        match ended.state {
+            BuildState::Succeeded { .. } => {
+                assert!(expected && log.contains("interrupted; building anew"), "{log}")
+            }
+            BuildState::Failed { reason } => {
+                assert!(!expected && reason.starts_with("interrupted"), "{reason}")
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_built_before_a_restart_is_not_built_again() {
+    let mut world = World::new().await;
+    let push = world.push(&QUICK).await;
+    world.succeeded(&push).await;
+    let before = world.store.get::<Build>(&(push.environment.clone(), push.number)).await.unwrap().unwrap();
+    world.builder.take().unwrap().stop().await;
+    world.start();
+    let next = world.push(&QUICK).await;
+    world.succeeded(&next).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let after = world.store.get::<Build>(&(push.environment.clone(), push.number)).await.unwrap().unwrap();
+    assert_eq!(before.version, after.version);
+}

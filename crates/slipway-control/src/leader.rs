@@ -17,9 +17,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use slipway_access::Keyring;
+use slipway_model::account::Tenant;
 use slipway_model::id::{Epoch, InstanceId, ReleaseNumber};
 use slipway_model::instance::{Desired, Exit, Goal, InstanceReport, InstanceRole, InstanceState, Node};
-use slipway_model::name::{ConfigKey, EnvironmentPath, NodeName, ServiceName, TenantName};
+use slipway_model::name::{ConfigKey, EnvironmentPath, NodeName, ServiceName};
 use slipway_model::project::ConfigEntry;
 use slipway_model::route::{RouteTable, RouterReport};
 use slipway_model::unit::{Span, Timestamp};
@@ -48,9 +50,9 @@ pub struct Options {
     pub settle_time: Span,
     /// A new leader waits this long for the routers of the one before it to connect.
     pub router_wait: Span,
-    /// Lets a test end the leader at any batch.
+    /// Lets a test break things from inside.
     #[cfg(test)]
-    pub(crate) crash: Option<Arc<tests::Crash>>,
+    pub(crate) faults: Arc<tests::Faults>,
 }
 
 impl Default for Options {
@@ -63,7 +65,7 @@ impl Default for Options {
             settle_time: Span::from_secs(30),
             router_wait: Span::from_secs(2),
             #[cfg(test)]
-            crash: None,
+            faults: Arc::default(),
         }
     }
 }
@@ -93,15 +95,28 @@ pub trait Nodes: Send + Sync + 'static {
 
 /// Opens sealed config, which only `slipway-access` can do.
 pub trait ConfigOpener: Send + Sync + 'static {
-    /// The values of a release's config.
+    /// The values of the config of a release of that environment.
     ///
     /// # Errors
     /// One sentence for the pusher; the instance counts as one that could not be started.
     fn open(
         &self,
-        tenant: &TenantName,
+        tenant: &Tenant,
+        environment: &EnvironmentPath,
         config: &BTreeMap<ConfigKey, ConfigEntry>,
     ) -> Result<BTreeMap<String, String>, String>;
+}
+
+impl ConfigOpener for Keyring {
+    fn open(
+        &self,
+        tenant: &Tenant,
+        environment: &EnvironmentPath,
+        config: &BTreeMap<ConfigKey, ConfigEntry>,
+    ) -> Result<BTreeMap<String, String>, String> {
+        let opened = self.open_config(tenant, environment, config).map_err(|error| error.to_string())?;
+        Ok(opened.into_iter().map(|(key, value)| (key.into(), value.into_exposed())).collect())
+    }
 }
 
 /// What the leader hears from nodes.

@@ -147,6 +147,7 @@ impl Action {
             Action::CreateDeployment(deployment) => {
                 let mut status = view.status_or_new();
                 status.last_deployment = deployment.number;
+                view.launches.retain(|(_, of), _| Some(*of) == status.live || *of == deployment.to);
                 view.status = Some(status);
                 view.deployments.insert(deployment.number, Deployment::clone(deployment));
             }

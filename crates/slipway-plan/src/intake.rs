@@ -90,7 +90,8 @@ impl Draft {
 
 impl Intake<'_> {
     fn take_build(&mut self, number: BuildNumber, state: &BuildState) {
-        let push = self.view.pushes.get(&number);
+        // An environment that was deleted and made again has nothing to do with what it once was.
+        let push = self.view.pushes.get(&number).filter(|push| push.received_at >= self.wanted.created_at);
         if let (BuildState::Succeeded { image }, Some(push)) = (state, push) {
             let BuiltImage { image, services, release_command, .. } = image.clone();
             self.create(Draft {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use slipway_model::account::Tenant;
 use slipway_model::instance::{Assignment, InstanceRole, InstanceSpec, PORT, Program};
 use slipway_model::name::EnvironmentPath;
 use slipway_model::release::Release;
@@ -16,7 +17,7 @@ use super::ConfigOpener;
 /// Why its config cannot be opened.
 pub(super) fn instance_spec(
     environment: &EnvironmentPath,
-    tenant_index: u32,
+    tenant: &Tenant,
     release: &Release,
     assignment: &Assignment,
     opener: &dyn ConfigOpener,
@@ -24,12 +25,12 @@ pub(super) fn instance_spec(
     let spec = spec_of(release, &assignment.role);
     let is_service = matches!(assignment.role, InstanceRole::Service { .. });
     let port = (is_service && spec.listens).then_some(PORT);
-    let mut env = opener.open(&environment.tenant, &release.config)?;
+    let mut env = opener.open(tenant, environment, &release.config)?;
     env.extend(platform_variables(environment, release, assignment, &spec));
     Ok(InstanceSpec {
         id: assignment.instance.clone(),
         tenant: environment.tenant.clone(),
-        tenant_index,
+        tenant_index: tenant.index,
         environment: environment.clone(),
         role: assignment.role.clone(),
         release: assignment.release,

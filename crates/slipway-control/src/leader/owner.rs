@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use slipway_model::account::Tenant;
 use slipway_model::deployment::Deployment;
 use slipway_model::id::{BuildNumber, InstanceId, ReleaseNumber};
 use slipway_model::instance::{
@@ -56,8 +57,8 @@ pub(super) struct Owner {
     environments: BTreeMap<EnvironmentPath, Held>,
     /// Where an instance belongs.
     places: BTreeMap<InstanceId, EnvironmentPath>,
-    /// Indexes are kept after a tenant has gone: its last instances still have to be named.
-    tenants: BTreeMap<TenantName, u32>,
+    /// Kept after a tenant has gone: its last instances still have to be named.
+    tenants: BTreeMap<TenantName, Tenant>,
     claims: Claims,
     cluster: Cluster,
     routers: Routers,
@@ -303,7 +304,11 @@ impl Owner {
         let base_domain = self.options.base_domain.as_str();
         let others = Others { base_domain, claims: &self.claims, environments: &self.environments };
         let cluster = &self.cluster;
+        #[cfg(test)]
+        let faults = &self.options.faults;
         let decide = || {
+            #[cfg(test)]
+            faults.panic_if_poisoned(path);
             let wishes = intake::next(view, &others, policy, now, &mut new_id);
             if wishes.is_empty() {
                 return plan(view, cluster, policy, now, &mut new_id);
@@ -377,16 +382,12 @@ impl Owner {
     /// Carries out a batch. The outer error ends this leader.
     async fn commit(&mut self, batch: Batch) -> Result<Result<(), slipway_store::Error>, Error> {
         #[cfg(test)]
-        if let Some(crash) = &self.options.crash
-            && crash.is_before_commit()
-        {
+        if self.options.faults.dies_before_batch() {
             return Err(Error::Deposed);
         }
         let committed = self.store.commit(batch).await;
         #[cfg(test)]
-        if let Some(crash) = &self.options.crash
-            && crash.is_after_commit()
-        {
+        if self.options.faults.dies_after_batch() {
             return Err(Error::Deposed);
         }
         match committed {
@@ -483,7 +484,7 @@ impl Owner {
     fn list_for(&mut self, node: &NodeName) -> Vec<DesiredInstance> {
         let mut list = Vec::new();
         for (path, held) in &mut self.environments {
-            let Some(tenant_index) = self.tenants.get(&path.tenant) else { continue };
+            let Some(tenant) = self.tenants.get(&path.tenant) else { continue };
             let mut failures = Vec::new();
             for assignment in held.view.assignments.iter().filter(|a| a.node == *node) {
                 if let Some(spec) = held.specs.get(&assignment.instance) {
@@ -491,7 +492,7 @@ impl Owner {
                     continue;
                 }
                 let made = match held.view.releases.get(&assignment.release) {
-                    Some(release) => instance_spec(path, *tenant_index, release, assignment, &*self.ports.opener),
+                    Some(release) => instance_spec(path, tenant, release, assignment, &*self.ports.opener),
                     None => Err(format!("release {} is not kept any more", assignment.release)),
                 };
                 match made {

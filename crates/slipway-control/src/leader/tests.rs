@@ -1,20 +1,34 @@
+//! The leader on a real store, with an agent and a router that stand for their protocols.
+
+mod rig;
+
+mod deployments;
+mod faults;
+mod wishes;
+
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Ends the leader at one of its batches, before or after it is stored.
-#[derive(Debug)]
-pub(crate) struct Crash {
-    /// Batches until then.
-    pub(crate) left: AtomicI64,
-    /// Whether the batch is stored.
-    pub(crate) after: bool,
+use slipway_model::name::EnvironmentPath;
+
+/// What a test breaks from inside.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// Batches until the leader dies, from 1, and whether the last of them is stored.
+    pub(crate) batches: Option<(AtomicI64, bool)>,
+    /// Planning this environment panics.
+    pub(crate) poison: Option<EnvironmentPath>,
 }
 
-impl Crash {
-    pub(crate) fn is_before_commit(&self) -> bool {
-        !self.after && self.left.fetch_sub(1, Ordering::Relaxed) <= 0
+impl Faults {
+    pub(crate) fn dies_before_batch(&self) -> bool {
+        matches!(&self.batches, Some((left, false)) if left.fetch_sub(1, Ordering::Relaxed) <= 1)
     }
 
-    pub(crate) fn is_after_commit(&self) -> bool {
-        self.after && self.left.fetch_sub(1, Ordering::Relaxed) <= 0
+    pub(crate) fn dies_after_batch(&self) -> bool {
+        matches!(&self.batches, Some((left, true)) if left.fetch_sub(1, Ordering::Relaxed) <= 1)
+    }
+
+    pub(crate) fn panic_if_poisoned(&self, environment: &EnvironmentPath) {
+        assert!(self.poison.as_ref() != Some(environment), "poison");
     }
 }

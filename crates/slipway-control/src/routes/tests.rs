@@ -1,0 +1,104 @@
+use slipway_model::route::Endpoint;
+use slipway_plan::view::Traffic;
+
+use super::*;
+
+fn id(number: u8) -> InstanceId {
+    InstanceId::from_random([number; 10])
+}
+
+/// One host that leads to those instances.
+fn routes(instances: &[u8]) -> BTreeMap<String, Route> {
+    let endpoint = |number: &u8| Endpoint {
+        instance: id(*number),
+        address: SocketAddrV4::new([10, 0, 0, *number].into(), PORT),
+    };
+    let service = "acme/shop/dev/web".parse().expect("a path");
+    let endpoints = instances.iter().map(endpoint).collect();
+    [("shop-dev-acme.localhost".to_owned(), Route { service, endpoints })].into()
+}
+
+fn report(generation: u64, draining: &[(u8, u32)]) -> RouterReport {
+    RouterReport { generation, draining: draining.iter().map(|(number, count)| (id(*number), *count)).collect() }
+}
+
+const T: Timestamp = Timestamp(1000);
+
+#[test]
+fn an_instance_is_in_when_every_router_obeys_and_out_when_every_router_has_let_go() {
+    let mut routers = Routers::new(Epoch(3), Timestamp(0));
+    let first = routers.table().generation;
+    for router in ["a", "b"] {
+        routers.hear(router.into(), report(first, &[]));
+    }
+    assert!(routers.replace(&routes(&[]), &routes(&[1]), T));
+    assert_eq!(routers.traffic(&id(1), T), Some(Traffic::Entering { since: T }));
+    routers.hear("a".into(), report(first + 1, &[]));
+    assert_eq!(routers.traffic(&id(1), T), Some(Traffic::Entering { since: T }));
+    routers.hear("b".into(), report(first + 1, &[]));
+    assert_eq!(routers.traffic(&id(1), T), Some(Traffic::In));
+
+    assert!(routers.replace(&routes(&[1]), &routes(&[2]), T));
+    assert_eq!(routers.traffic(&id(1), T), Some(Traffic::Leaving { since: T }));
+    routers.hear("a".into(), report(first + 2, &[(1, 4)]));
+    routers.hear("b".into(), report(first + 2, &[]));
+    assert_eq!(routers.traffic(&id(1), T), Some(Traffic::Draining { since: T }));
+    routers.hear("a".into(), report(first + 2, &[]));
+    assert_eq!(routers.traffic(&id(1), T), None);
+    assert!(!routers.replace(&routes(&[2]), &routes(&[2]), T), "the same routes are no new table");
+}
+
+#[test]
+fn a_router_that_has_gone_is_not_waited_for() {
+    let mut routers = Routers::new(Epoch(3), Timestamp(0));
+    routers.hear("a".into(), report(0, &[]));
+    routers.replace(&routes(&[]), &routes(&[1]), T);
+    assert_eq!(routers.traffic(&id(1), T), Some(Traffic::Entering { since: T }));
+    routers.forget_router("a");
+    assert_eq!(routers.traffic(&id(1), T), Some(Traffic::In));
+}
+
+#[test]
+fn a_new_leader_waits_for_the_routers_of_the_one_before() {
+    let mut routers = Routers::new(Epoch(4), Timestamp(2000));
+    assert!(routers.table().generation > Routers::new(Epoch(3), Timestamp(0)).table().generation + 1_000_000);
+    routers.replace(&routes(&[]), &routes(&[1]), T);
+    routers.suspect(&id(2), T);
+    assert_eq!(routers.traffic(&id(1), T), Some(Traffic::Entering { since: T }));
+    assert_eq!(routers.traffic(&id(2), T), Some(Traffic::Leaving { since: T }));
+    assert_eq!(routers.traffic(&id(1), Timestamp(2000)), Some(Traffic::In));
+    assert_eq!(routers.traffic(&id(2), Timestamp(2000)), None);
+}
+
+#[test]
+fn claims_are_found_by_host_and_by_environment() {
+    let claim = |host: &str, service: &str, state: HostState| HostClaim {
+        host: host.into(),
+        service: service.parse().expect("a path"),
+        state,
+        created_at: T,
+    };
+    let mut claims = Claims::default();
+    claims.put(claim("a.localhost", "acme/shop/dev/web", HostState::Platform));
+    claims.put(claim("b.example.com", "acme/shop/dev/web", HostState::Unproven { challenge: "x".into() }));
+    let dev = "acme/shop/dev".parse().expect("a path");
+    let mut view = EnvironmentView::new(dev);
+    assert!(routes_of(&view, claims.of(&view.path)).is_empty(), "a deleted environment has no routes");
+    view.wanted = Some(slipway_model::project::Environment {
+        path: view.path.clone(),
+        deploy_branch: "main".into(),
+        config: BTreeMap::new(),
+        scale: BTreeMap::new(),
+        restart_generation: 0,
+        config_generation: 0,
+        config_changed_by: None,
+        created_at: T,
+    });
+    let hosts: Vec<_> = routes_of(&view, claims.of(&view.path)).into_keys().collect();
+    assert_eq!(hosts, ["a.localhost"], "an unproven domain has no route");
+    let changed = claims.put(claim("a.localhost", "acme/shop/prod/web", HostState::Platform));
+    assert_eq!(changed.len(), 2, "both environments hear of it");
+    assert!(routes_of(&view, claims.of(&view.path)).is_empty());
+    assert_eq!(claims.remove("b.example.com").len(), 1);
+    assert_eq!(claims.hosts().count(), 1);
+}

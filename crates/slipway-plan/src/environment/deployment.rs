@@ -152,12 +152,12 @@ impl Planner<'_> {
 
     fn fail(&mut self, reason: String, tail: Vec<String>) {
         let Some(current) = &self.deployment else { return };
-        let to = current.to;
+        let what = if current.from == Some(current.to) { format!("the restart of {}", current.to) } else { current.to.to_string() };
         let still = match self.view.live() {
             Some(live) => format!("{live} is still running"),
             None => "nothing is running".into(),
         };
-        self.tell(format!("{to} failed: {reason}; {still}"));
+        self.tell(format!("{what} failed: {reason}; {still}"));
         self.advance(DeploymentState::Failed { reason, tail, at: self.now });
     }
 

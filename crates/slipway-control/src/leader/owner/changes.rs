@@ -24,7 +24,7 @@ impl Owner {
                     WatchEvent::Removed(_) | WatchEvent::Unreadable(_) => return,
                 };
                 for tenant in tenants {
-                    if self.tenants.insert(tenant.record.name.clone(), tenant.record.index).is_none() {
+                    if self.tenants.insert(tenant.record.name.clone(), tenant.record).is_none() {
                         self.marked_nodes.extend(self.cluster.nodes().map(|(node, _)| node.name.clone()));
                     }
                 }

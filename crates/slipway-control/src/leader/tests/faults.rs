@@ -1,0 +1,173 @@
+//! Leaders that die, nodes that go, environments that poison.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicI64;
+use std::time::{Duration, Instant};
+
+use slipway_model::id::ReleaseNumber;
+use slipway_model::name::EnvironmentPath;
+use slipway_model::push::BuiltImage;
+use slipway_model::release::Release;
+
+use super::Faults;
+use super::rig::{Rig, eventually, image, shop};
+
+const HOST: &str = "shop-dev-acme.localhost";
+
+/// Two pushes with release commands under leaders of which the first dies at its `batch`th batch.
+/// True when it died.
+async fn survives(batch: i64, after: bool) -> bool {
+    let mut rig = Rig::new().await;
+    rig.environment(&shop()).await;
+    rig.start(Faults { batches: Some((AtomicI64::new(batch), after)), poison: None }).await;
+    let mut died = false;
+    for number in 1..=2 {
+        let image = BuiltImage { release_command: Some("migrate".into()), ..image("good", 2) };
+        rig.push(&shop(), number, image).await;
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if !died && rig.has_died(Duration::from_millis(1)).await {
+                died = true;
+                rig.start(Faults::default()).await;
+            }
+            let deployment = rig.deployment(&shop(), number).await;
+            if deployment.as_ref().is_some_and(|deployment| deployment.state.is_final()) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "batch {batch}, after {after}: {deployment:#?}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        rig.live(&shop(), number).await;
+    }
+    if !died && rig.has_died(Duration::from_millis(50)).await {
+        died = true;
+        rig.start(Faults::default()).await;
+    }
+    eventually("two instances of the new release serve", async || {
+        let running = rig.agent.running();
+        running.len() == 2 && running.iter().all(|spec| spec.release == ReleaseNumber(2)) && rig.endpoints(HOST) == Some(2)
+    })
+    .await;
+    let releases = rig.store.list::<Release>("").await.expect("a list");
+    assert_eq!(releases.len(), 2, "a build makes one release, batch {batch}, after {after}");
+    assert!(rig.agent.dead_ends().is_empty(), "{:?}", rig.agent.dead_ends());
+    if rig.leader.as_ref().is_some() && !rig.has_died(Duration::ZERO).await {
+        rig.stop().await;
+    }
+    died
+}
+
+#[tokio::test]
+async fn l2_f22_a_leader_that_dies_at_any_batch_leaves_what_the_next_continues() {
+    for after in [false, true] {
+        let mut batch = 1;
+        while survives(batch, after).await {
+            batch += 1;
+        }
+        assert!(batch > 10, "only {batch} batches were tried");
+    }
+}
+
+#[tokio::test]
+async fn f1_f32_a_change_of_leader_restarts_nothing() {
+    let mut rig = Rig::started().await;
+    rig.push(&shop(), 1, image("good", 3)).await;
+    rig.live(&shop(), 1).await;
+    let before: BTreeSet<_> = rig.agent.running().iter().map(|spec| spec.id.clone()).collect();
+    for _ in 0..5 {
+        rig.stop().await;
+        rig.start(Faults::default()).await;
+        eventually("all are routed", async || rig.endpoints(HOST) == Some(3)).await;
+    }
+    let after: BTreeSet<_> = rig.agent.running().iter().map(|spec| spec.id.clone()).collect();
+    assert_eq!(after, before);
+    assert_eq!(rig.agent.started().len(), 3);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn s2_a_newer_leader_ends_the_older() {
+    let mut rig = Rig::started().await;
+    rig.push(&shop(), 1, image("good", 1)).await;
+    rig.live(&shop(), 1).await;
+    let older = rig.leader.take().expect("a leader");
+    rig.start(Faults::default()).await;
+    let ended = tokio::time::timeout(Duration::from_secs(5), older.ended()).await.expect("it ends");
+    assert!(matches!(ended, Err(crate::leader::Error::Deposed)), "{ended:?}");
+    rig.push(&shop(), 2, image("good", 1)).await;
+    rig.live(&shop(), 2).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_killed_program_is_started_again() {
+    let mut rig = Rig::started().await;
+    rig.push(&shop(), 1, image("good", 2)).await;
+    rig.live(&shop(), 1).await;
+    rig.agent.kill_all();
+    eventually("new ones are started", async || rig.agent.started().len() == 4 && rig.endpoints(HOST) == Some(2)).await;
+    let snapshot = rig.leader.as_ref().expect("a leader").queries().snapshot(&shop()).await.expect("a snapshot");
+    assert_eq!((snapshot.instances.len(), snapshot.ends.len()), (2, 2));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn f31_a_poisonous_environment_hurts_only_itself() {
+    let mut rig = Rig::new().await;
+    let poison: EnvironmentPath = "acme/poison/dev".parse().expect("a path");
+    for path in [&poison, &shop()] {
+        rig.environment(path).await;
+    }
+    rig.start(Faults { batches: None, poison: Some(poison.clone()) }).await;
+    for path in [&poison, &shop()] {
+        rig.push(path, 1, image("good", 1)).await;
+    }
+    rig.live(&shop(), 1).await;
+    assert!(rig.deployment(&poison, 1).await.is_none());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_fit_says_why() {
+    let mut rig = Rig::started().await;
+    let mut image = image("good", 1);
+    for spec in image.services.values_mut() {
+        spec.mem = slipway_model::unit::Bytes::gibi(100);
+    }
+    rig.push(&shop(), 1, image).await;
+    let queries = rig.leader.as_ref().expect("a leader").queries();
+    eventually("the reason is known", async || {
+        let waiting = queries.snapshot(&shop()).await.map(|snapshot| snapshot.waiting).unwrap_or_default();
+        waiting.iter().any(|waiting| waiting.why == "no room on 1 node: 1 too little free memory")
+    })
+    .await;
+    let events = rig.deployment(&shop(), 1).await.expect("a deployment").events;
+    assert!(events.iter().any(|event| event.text.starts_with("Waiting to start 1 web: no room")), "{events:?}");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_hundred_environments_at_once() {
+    let mut rig = Rig::started().await;
+    let paths: Vec<EnvironmentPath> =
+        (0..100).map(|number| format!("acme/p{number}/dev").parse().expect("a path")).collect();
+    rig.agent.freeze(true);
+    for path in &paths {
+        rig.environment(path).await;
+        rig.push(path, 1, image("good", 2)).await;
+    }
+    rig.agent.freeze(false);
+    for path in &paths {
+        rig.live(path, 1).await;
+    }
+    assert_eq!(rig.table.borrow().routes.len(), 100);
+    assert_eq!(rig.agent.running().len(), 200);
+    rig.stop().await;
+    rig.start(Faults::default()).await;
+    eventually("the new leader's first table has all", async || {
+        rig.table.borrow().routes.values().filter(|route| route.endpoints.len() == 2).count() == 100
+    })
+    .await;
+    assert_eq!(rig.agent.started().len(), 200);
+    rig.stop().await;
+}

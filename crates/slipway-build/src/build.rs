@@ -154,7 +154,7 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
         began: Instant,
     ) -> Result<Outcome, Error> {
         let stack = commit.manifest.build.stack.as_deref().unwrap_or(self.stack_default);
-        let base = Base::load(self.registry, stack)?;
+        let base = block_in_place(|| Base::load(self.registry, stack))?;
         if matches!(builder, manifest::Builder::Auto | manifest::Builder::Buildpacks) {
             let config = self.config.config(&self.push.environment).await.map_err(Error::Config)?;
             let packs = buildpack::named(&commit.manifest, &commit.files, &config)?;
@@ -171,6 +171,11 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
         let plan = builder::choose(builder, &commit.files)?;
         self.output.step(&plan.headline);
         plan.notes.iter().for_each(|note| self.output.note(note));
+        if let Some(made) = plan.recipe.as_ref().map(|recipe| recipe.dependencies)
+            && commit.files.tree.has_directory(made)
+        {
+            self.output.note(&format!("{made} of the commit is not used: it is made here"));
+        }
         // What the app starts can be known before anything runs, and so can its absence.
         let procfile = commit.files.contents.get("Procfile").map(|text| procfile::parse(text)).transpose()?;
         let environment = &self.push.environment.environment;

@@ -65,8 +65,13 @@ impl Error {
         move |source| Self::Io { step, path: path.to_owned(), source }
     }
 
-    /// The one sentence that the build's record and the pusher get.
+    /// The one sentence that the build's record and the pusher get. Names in it come from the commit,
+    /// so it is made harmless to a terminal.
     pub fn reason(&self) -> String {
+        crate::output::harmless(&self.sentence())
+    }
+
+    fn sentence(&self) -> String {
         if self.is_disk_full() {
             return "the platform's disk is full; nothing of this build was kept".to_owned();
         }

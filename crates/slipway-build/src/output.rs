@@ -19,6 +19,7 @@ use slipway_store::journal;
 mod plain_text;
 
 use plain_text::PlainText;
+pub use plain_text::harmless;
 
 /// Lines of a program's output among which the cause of its failure is looked for.
 const TAIL_LINES: usize = 30;
@@ -151,7 +152,7 @@ impl Journal {
     }
 
     fn line(&mut self, prefix: &str, text: &str) {
-        let text = self.without_secrets(text);
+        let text = self.without_secrets(&harmless(text));
         let line = format!("{prefix}{text}");
         let Some(writer) = &mut self.writer else { return };
         if let Err(error) = writer.line(line.trim_end()) {

@@ -54,6 +54,19 @@ impl Queue {
         self.final_builds.insert(key);
     }
 
+    /// A push is gone with its environment; it need not be built any more.
+    pub fn withdrawn(&mut self, key: &BuildKey) {
+        if !self.running.contains(key)
+            && let Some(pushes) = self.pushes.get_mut(&key.0)
+        {
+            pushes.remove(&key.1);
+            if pushes.is_empty() {
+                self.pushes.remove(&key.0);
+            }
+        }
+        self.cancelled.remove(key);
+    }
+
     /// The records of a build and its push are gone, with their environment or for their age.
     pub fn forgotten(&mut self, key: &BuildKey) {
         self.final_builds.remove(key);

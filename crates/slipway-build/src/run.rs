@@ -16,7 +16,7 @@ use slipway_model::push::{Build, BuildCancellation, BuildState, Push};
 use slipway_model::record::Record;
 use slipway_model::unit::Timestamp;
 use slipway_registry::Registry;
-use slipway_store::journal::Journal;
+use slipway_store::journal::{self, Journal};
 use slipway_store::{Batch, Store, Watch, WatchEvent};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -138,7 +138,7 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
             tokio::select! {
                 () = stop.cancelled() => break,
                 event = builds.next() => self.builds_seen(event),
-                event = pushes.next() => for push in all_of(event) { self.queue.pushed(push) },
+                event = pushes.next() => self.pushes_seen(event),
                 event = cancellations.next() => for wish in all_of(event) { self.cancel(wish) },
                 Some(ended) = self.builds.join_next_with_id() => match ended {
                     Ok((id, key)) => self.ended(id, key),
@@ -153,7 +153,7 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
 
     fn builds_seen(&mut self, event: WatchEvent<Build>) {
         if let WatchEvent::Removed(key) = &event {
-            if let Some(key) = parse_key(key) {
+            if let Some(key) = parse_key::<Build>(key) {
                 self.queue.forgotten(&key);
             }
             return;
@@ -168,6 +168,18 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
                 self.left_running.insert(key, build.attempt);
             }
         }
+    }
+
+    fn pushes_seen(&mut self, event: WatchEvent<Push>) {
+        if let WatchEvent::Removed(key) = &event
+            && let Some(key) = parse_key::<Push>(key)
+        {
+            self.queue.withdrawn(&key);
+            if let Some(cancel) = self.cancels.get(&key) {
+                cancel.cancel();
+            }
+        }
+        all_of(event).into_iter().for_each(|push| self.queue.pushed(push));
     }
 
     fn ended(&mut self, id: tokio::task::Id, key: BuildKey) {
@@ -231,8 +243,8 @@ fn all_of<R: Record>(event: WatchEvent<R>) -> Vec<R> {
     }
 }
 
-fn parse_key(key: &str) -> Option<BuildKey> {
-    let (environment, number) = key.strip_prefix(Build::PREFIX)?.rsplit_once('/')?;
+fn parse_key<R: Record>(key: &str) -> Option<BuildKey> {
+    let (environment, number) = key.strip_prefix(R::PREFIX)?.rsplit_once('/')?;
     Some((environment.parse().ok()?, number.parse().ok()?))
 }
 
@@ -248,7 +260,7 @@ impl<S: Sandbox, C: ConfigSource> One<'_, S, C> {
     async fn carry_out(&self) {
         let began = now();
         self.write(BuildState::Running, self.attempt, began, None).await;
-        let state = match self.output() {
+        let state = match self.output().await {
             Ok(output) => self.build(&output).await,
             Err(error) => Some(failed(&error)),
         };
@@ -315,7 +327,7 @@ impl<S: Sandbox, C: ConfigSource> One<'_, S, C> {
 
     async fn cancel_unbegun(&self, by: UserName) {
         let at = now();
-        if let Ok(output) = self.output() {
+        if let Ok(output) = self.output().await {
             output.alarm(&format!("Cancelled by {by} before it began"));
             let _ = output.finish();
         }
@@ -324,16 +336,22 @@ impl<S: Sandbox, C: ConfigSource> One<'_, S, C> {
 
     async fn give_up(&self, reason: &str) {
         let at = now();
-        if let Ok(output) = self.output() {
+        if let Ok(output) = self.output().await {
             output.alarm(reason);
             let _ = output.finish();
         }
         self.write(BuildState::Failed { reason: reason.to_owned() }, self.attempt, at, Some(at)).await;
     }
 
-    fn output(&self) -> Result<Output, Error> {
+    async fn output(&self) -> Result<Output, Error> {
         let path: &Path = &log_path(&self.push.environment, self.push.number);
-        Ok(Output::new(self.shared.options.journal.writer(path)?))
+        let journal = &self.shared.options.journal;
+        match journal.writer(path) {
+            // Killed between the end of the log and the end of the record: all of it is said again.
+            Err(journal::Error::Finished(_)) => journal.remove(path).await?,
+            other => return Ok(Output::new(other?)),
+        }
+        Ok(Output::new(journal.writer(path)?))
     }
 
     /// Who asked for it; the pusher, should the request be gone.
@@ -352,7 +370,7 @@ impl<S: Sandbox, C: ConfigSource> One<'_, S, C> {
         started_at: Timestamp,
         ended_at: Option<Timestamp>,
     ) {
-        let build = Build {
+        let mut build = Build {
             environment: self.push.environment.clone(),
             number: self.push.number,
             state,
@@ -361,7 +379,14 @@ impl<S: Sandbox, C: ConfigSource> One<'_, S, C> {
             ended_at,
         };
         while let Err(error) = self.shared.store.commit(Batch::new().put(&build)).await {
-            tracing::error!(environment = %build.environment, build = %build.number, %error, "a build cannot be recorded");
+            if error.is_callers_fault() && matches!(build.state, BuildState::Succeeded { .. }) {
+                let reason =
+                    "the services and their commands are too long to be recorded together".to_owned();
+                build.state = BuildState::Failed { reason };
+                continue;
+            }
+            let environment = &build.environment;
+            tracing::error!(%environment, build = %build.number, %error, "a build cannot be recorded");
             tokio::select! {
                 () = self.shared.stop.cancelled() => return,
                 () = tokio::time::sleep(WRITE_RETRY) => {}

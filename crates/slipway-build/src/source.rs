@@ -63,6 +63,12 @@ impl Tree {
         self.file(path).is_some()
     }
 
+    /// True when something is in that directory.
+    pub fn has_directory(&self, path: &str) -> bool {
+        let prefix = format!("{path}/").into_bytes();
+        self.files.range(prefix.clone()..).next().is_some_and(|(path, _)| path.starts_with(&prefix))
+    }
+
     /// Bytes of all files.
     pub fn size(&self) -> u64 {
         self.files.values().map(|file| file.size).sum()

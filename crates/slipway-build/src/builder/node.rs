@@ -46,6 +46,9 @@ pub(super) fn detect(files: &Files) -> Result<Option<Plan>, Error> {
         };
         return Err(Error::refused(reason));
     }
+    let recipe = recipe(&package, files, lock);
+    // Without anything to install, a node_modules in the commit is the program's own.
+    let left_out = if recipe.is_some() { vec!["node_modules"] } else { Vec::new() };
     Ok(Some(Plan {
         builder: "node",
         headline: "Node app detected".into(),
@@ -53,8 +56,8 @@ pub(super) fn detect(files: &Files) -> Result<Option<Plan>, Error> {
             "Found package.json{}",
             lock.map(|lock| format!(" and {lock}")).unwrap_or_default()
         )],
-        recipe: recipe(&package, files, lock),
-        left_out: vec!["node_modules"],
+        recipe,
+        left_out,
         env: vec![
             ("PATH", "/app/node_modules/.bin:/usr/local/bin:/usr/bin:/bin"),
             ("NODE_ENV", "production"),

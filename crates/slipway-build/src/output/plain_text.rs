@@ -81,12 +81,7 @@ impl PlainText {
 
     fn take(&mut self) -> String {
         let text = String::from_utf8_lossy(&self.line);
-        // The 8-bit forms of the sequences (U+0080…) and directional overrides go as well.
-        let mut text: String = text
-            .chars()
-            .map(|c| if c == '\t' { ' ' } else { c })
-            .filter(|c| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
-            .collect();
+        let mut text = harmless(&text);
         if self.cut > 0 {
             text.push_str(&format!(" [{} more bytes in this line]", self.cut));
         }
@@ -94,4 +89,13 @@ impl PlainText {
         self.cut = 0;
         text
     }
+}
+
+/// One line of text that does nothing to a terminal: tabs and newlines become spaces; other control
+/// characters, the 8-bit ones included, and those that turn the direction of writing are dropped.
+pub fn harmless(text: &str) -> String {
+    text.chars()
+        .map(|c| if matches!(c, '\t' | '\n') { ' ' } else { c })
+        .filter(|c| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+        .collect()
 }

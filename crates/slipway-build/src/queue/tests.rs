@@ -39,6 +39,9 @@ fn an_environment_is_built_in_order_one_at_a_time() {
     queue.ended(key("acme/shop/dev", 2));
     queue.pushed(push("acme/shop/dev", 2, 20));
     assert_eq!(start(&mut queue, 9), [""; 0], "what was built is not built again");
+    queue.pushed(push("acme/shop/dev", 3, 30));
+    queue.withdrawn(&key("acme/shop/dev", 3));
+    assert_eq!(start(&mut queue, 9), [""; 0], "what is gone is not built");
 }
 
 #[test]

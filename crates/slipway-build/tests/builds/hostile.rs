@@ -70,6 +70,7 @@ async fn trees_that_no_git_writes_are_refused() {
     check(&[("040000", "."), ("100644", "a")], "it would lead out of the tree").await;
     check(&[("100644", &"x".repeat(300))], "longer than 255 bytes").await;
     check(&[("160000", "vendor"), ("160000", "other")], "submodules are not supported: other, vendor").await;
+    check(&[("160000", "\u{1b}]0;owned\u{7}x")], "submodules are not supported: ]0;ownedx; commit").await;
     check(&[("120000", "a"), ("040000", "a")], "both as a file and as a directory").await;
 }
 

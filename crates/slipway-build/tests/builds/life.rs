@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use slipway_model::push::{Build, BuildState};
+use slipway_build::log_path;
+use slipway_model::push::{Build, BuildState, Push};
 use slipway_model::unit::Timestamp;
 use slipway_store::Batch;
 
@@ -91,6 +92,51 @@ async fn a_killed_builder_is_followed_once_and_then_the_build_is_given_up() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_between_the_ends_of_log_and_record_is_healed() {
+    let mut world = World::without_builder(Limits::default(), Config::default()).await;
+    let push = world.push(&QUICK).await;
+    let path = log_path(&push.environment, push.number);
+    let mut log = world.journal.writer(&path).unwrap();
+    log.line("-----> Procfile app detected").unwrap();
+    log.finish().unwrap();
+    let state = BuildState::Running;
+    let (environment, number) = (push.environment.clone(), push.number);
+    let left = Build { environment, number, state, attempt: 1, started_at: Timestamp(1), ended_at: None };
+    world.store.commit(Batch::new().put(&left)).await.unwrap();
+    world.start();
+    world.succeeded(&push).await;
+    assert_eq!(world.log(&push).await.matches("Procfile app detected").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_does_not_fit_its_record_fails_instead_of_holding_its_environment() {
+    let world = World::new().await;
+    let long = "x".repeat(4000);
+    let procfile: String = (0..80).map(|number| format!("s{number}: {long}\n")).collect();
+    let push = world.push(&[MANIFEST, ("Procfile", &procfile)]).await;
+    let reason = "the services and their commands are too long to be recorded together".to_owned();
+    assert_eq!(world.ended(&push).await.state, BuildState::Failed { reason });
+    world.built(&QUICK).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_is_gone_is_not_built() {
+    let world = World::new().await;
+    let running = world.push(&slow()).await;
+    world.log_has(&running, "begun").await;
+    let waiting = world.push(&QUICK).await;
+    for push in [&waiting, &running] {
+        let key = (push.environment.clone(), push.number);
+        let version = world.store.get::<Push>(&key).await.unwrap().unwrap().version;
+        world.store.commit(Batch::new().delete::<Push>(&key, version)).await.unwrap();
+    }
+    assert!(matches!(world.ended(&running).await.state, BuildState::Cancelled { .. }));
+    let next = world.push(&QUICK).await;
+    world.succeeded(&next).await;
+    assert_eq!(world.log(&waiting).await, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,6 +32,9 @@ async fn a_python_program_gets_its_dependencies_once_and_a_warm_push_runs_nothin
     assert_ne!(warm.image.digest, cold.image.digest);
     assert_eq!(run_image(world.folder.path(), &world.registry, &warm.image, "python app.py"), "two\n");
     let log = world.log(&push).await;
+    let anew = world.push_without_cache(push.commit.as_str()).await;
+    assert_eq!(world.succeeded(&anew).await.image, warm.image, "made anew, it is the same");
+    assert_eq!(world.sandboxes.load(Ordering::Relaxed), 2);
     let expected = "-----> Python app detected
        Found requirements.txt
 -----> Dependencies are unchanged; using those of an earlier build

@@ -131,6 +131,16 @@ impl World {
     }
 
     pub async fn push_commit(&self, commit: &str, environment: &str) -> Push {
+        self.push_with(commit, environment, PushOptions::default()).await
+    }
+
+    /// `git push -o no-cache`.
+    pub async fn push_without_cache(&self, commit: &str) -> Push {
+        self.push_with(commit, "acme/shop/dev", PushOptions { no_cache: true, ..PushOptions::default() })
+            .await
+    }
+
+    async fn push_with(&self, commit: &str, environment: &str, options: PushOptions) -> Push {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let push = Push {
             environment: environment.parse().unwrap(),
@@ -139,7 +149,7 @@ impl World {
             subject: "test".into(),
             branch: "main".into(),
             by: "ada".parse().unwrap(),
-            options: PushOptions::default(),
+            options,
             forced: false,
             received_at: Timestamp(u64::from(number)),
         };

@@ -193,8 +193,8 @@ impl<A: Authority> Server<A> {
             Operation::FinishUpload { repository, id, digest } => {
                 uploads::finish(registry, repository, &id, digest, &access.subject, request).await
             }
-            Operation::GetUpload { repository, id } => uploads::status(registry, &repository, &id, &access.subject),
-            Operation::CancelUpload { repository, id } => uploads::cancel(registry, &repository, &id, &access.subject),
+            Operation::GetUpload { repository, id } => uploads::status(registry, &repository, &id, &access.subject).await,
+            Operation::CancelUpload { repository, id } => uploads::cancel(registry, &repository, &id, &access.subject).await,
         }
     }
 

@@ -23,7 +23,6 @@
 //! All functions block on disk: async code calls the writing ones from `spawn_blocking`. Those
 //! that only read rows answer from memory as a rule and may be called anywhere.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,19 +43,18 @@ pub(crate) mod uploads;
 
 pub mod collect;
 
+mod interest;
+
 pub use blobs::{Blob, BlobWriter};
 pub use collect::{CollectPolicy, Collected};
 pub use manifests::{MANIFEST_BYTES_MAX, PutManifest, StoredManifest};
 
 use db::Db;
+use interest::Interest;
 use uploads::Uploads;
 
 /// Digests share this many locks; enough that two pushes seldom meet.
 const STRIPES: usize = 64;
-/// Touches kept in memory; beyond this the oldest knowledge is dropped, which only makes the
-/// collector wait until the row's own time is old, or look again later.
-const TOUCHES_MAX: usize = 100_000;
-
 /// How a registry behaves.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -93,11 +91,8 @@ struct Shared {
     options: Options,
     db: Db,
     stripes: Vec<Mutex<()>>,
-    /// When a blob was last asked for, in milliseconds since 1970; newer than its row.
-    touches: Mutex<HashMap<Digest, u64>>,
+    interest: Interest,
     uploads: Uploads,
-    /// Touches before this start are forgotten, so everything counts as touched at this time.
-    opened_at: u64,
 }
 
 impl Registry {
@@ -112,9 +107,8 @@ impl Registry {
             shared: Arc::new(Shared {
                 db: Db::open(&root.join("registry.redb"))?,
                 stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
-                touches: Mutex::default(),
+                interest: Interest::new(),
                 uploads: Uploads::default(),
-                opened_at: now_ms(),
                 root: root.to_owned(),
                 options,
             }),
@@ -159,22 +153,6 @@ impl Registry {
     fn lock_digest(&self, digest: &Digest) -> MutexGuard<'_, ()> {
         let byte = u8::from_str_radix(&digest.hex()[..2], 16).unwrap_or(0);
         lock(&self.shared.stripes[usize::from(byte) % STRIPES])
-    }
-
-    /// Remembers that somebody counts on this blob being there.
-    fn touch(&self, digest: &Digest) {
-        let mut touches = lock(&self.shared.touches);
-        if touches.len() >= TOUCHES_MAX {
-            touches.clear();
-        }
-        touches.insert(digest.clone(), now_ms());
-    }
-
-    /// The later of the row's time, a touch in memory, and our start.
-    fn last_touched(&self, digest: &str, row: u64) -> u64 {
-        let touches = lock(&self.shared.touches);
-        let remembered = digest.parse().ok().and_then(|d: Digest| touches.get(&d).copied()).unwrap_or(0);
-        row.max(remembered).max(self.shared.opened_at)
     }
 }
 

@@ -85,15 +85,15 @@ pub(super) async fn finish(
     commit(registry, repository, session, digest).await
 }
 
-pub(super) fn status(registry: &Registry, repository: &Repository, id: &str, owner: &Subject) -> Answer {
-    let session = registry.find_upload(repository, &owner.0, id)?;
+pub(super) async fn status(registry: &Registry, repository: &Repository, id: &str, owner: &Subject) -> Answer {
+    let session = find(registry, repository, id, owner).await?;
     let mut response = accepted(repository, &session, registry.upload_size(&session)?);
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
 }
 
-pub(super) fn cancel(registry: &Registry, repository: &Repository, id: &str, owner: &Subject) -> Answer {
-    let session = registry.find_upload(repository, &owner.0, id)?;
+pub(super) async fn cancel(registry: &Registry, repository: &Repository, id: &str, owner: &Subject) -> Answer {
+    let session = find(registry, repository, id, owner).await?;
     registry.cancel_upload(&session);
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }

@@ -232,7 +232,7 @@ impl Registry {
             place_durably(&partial.path, &place)?;
         }
         self.shared.db.write(|tx| link(tx, repository, &digest, Some(size)))?;
-        self.touch(&digest);
+        self.shared.interest.touch(&digest);
         Ok(Blob { digest, size })
     }
 
@@ -246,7 +246,7 @@ impl Registry {
     /// Opens a blob for reading, whichever repository it belongs to: for the platform's own use.
     /// An open file stays readable even if the blob is collected meanwhile.
     pub fn open_blob(&self, digest: &Digest) -> Result<File> {
-        self.touch(digest);
+        self.shared.interest.touch(digest);
         let path = self.blob_path(digest);
         File::open(&path).map_err(Error::io("open", &path))
     }
@@ -272,11 +272,10 @@ impl Registry {
     }
 
     /// The size of a blob that `repository` has. Counts as a touch: the collector will not take it
-    /// for the length of its grace period. One that was found damaged is not had, so that it is
-    /// sent again.
+    /// for the length of its grace period. One that was found damaged or is just being collected is
+    /// not had, so that it is sent again.
     pub fn blob_in(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>> {
-        self.touch(digest);
-        if !self.blob_path(digest).exists() {
+        if !self.shared.interest.touch(digest) || !self.blob_path(digest).exists() {
             return Ok(None);
         }
         self.shared.db.read(|tx| {

@@ -18,7 +18,7 @@ use slipway_model::id::Digest;
 
 use super::blobs::{hash_file, unlink};
 use super::manifests::{children, remove_manifest};
-use super::{Registry, db, lock, now_ms};
+use super::{Registry, db};
 use crate::digest::Hasher;
 use crate::error::Error;
 use crate::{Repository, Result};
@@ -68,13 +68,8 @@ impl Registry {
         collected.links = self.collect_links(policy.blob_grace)?;
         (collected.blobs, collected.bytes) = self.collect_blobs(policy.blob_grace)?;
         collected.strays = self.collect_strays(policy.blob_grace)?;
-        let old = now_ms().saturating_sub(policy.blob_grace.as_millis() as u64);
-        lock(&self.shared.touches).retain(|_, touched| *touched > old);
+        self.shared.interest.forget_older_than(policy.blob_grace.max(policy.untagged_grace.unwrap_or_default()));
         Ok(collected)
-    }
-
-    fn is_old(&self, digest: &str, touched: u64, grace: Duration) -> bool {
-        self.last_touched(digest, touched).saturating_add(grace.as_millis() as u64) <= now_ms()
     }
 
     fn collect_manifests(&self, grace: Duration) -> Result<usize> {
@@ -91,12 +86,13 @@ impl Registry {
                     if owner != name || doomed.len() >= BATCH {
                         break;
                     }
-                    if !kept.contains(digest) && self.is_old(digest, value.value().2, grace) {
-                        doomed.push(digest.to_owned());
+                    let Ok(digest) = digest.parse::<Digest>() else { continue };
+                    if !kept.contains(digest.as_str()) && self.shared.interest.is_old(&digest, value.value().2, grace) {
+                        doomed.push(digest);
                     }
                 }
                 for digest in &doomed {
-                    remove_manifest(tx, name, digest)?;
+                    remove_manifest(tx, name, digest.as_str())?;
                 }
                 Ok(doomed.len())
             })?;
@@ -105,34 +101,37 @@ impl Registry {
     }
 
     fn collect_links(&self, grace: Duration) -> Result<usize> {
-        let candidates: Vec<(String, String)> = self.shared.db.read(|tx| {
+        let candidates: Vec<(String, Digest)> = self.shared.db.read(|tx| {
             let mut found = Vec::new();
             for row in tx.open_table(db::LINKS)?.iter()? {
                 let (key, value) = row?;
                 let ((repository, digest), (refs, touched)) = (key.value(), value.value());
-                if refs == 0 && self.is_old(digest, touched, grace) {
-                    found.push((repository.to_owned(), digest.to_owned()));
+                let Ok(digest) = digest.parse::<Digest>() else { continue };
+                if refs == 0 && self.shared.interest.is_old(&digest, touched, grace) {
+                    found.push((repository.to_owned(), digest));
                 }
             }
             Ok(found)
         })?;
         let mut collected = 0;
         for batch in candidates.chunks(BATCH) {
-            collected += self.shared.db.write(|tx| {
+            let removed = self.shared.db.write(|tx| {
                 let mut links = tx.open_table(db::LINKS)?;
                 let mut removed = 0;
                 for (repository, digest) in batch {
                     let key = (repository.as_str(), digest.as_str());
                     // Asked again: a push may have come between.
                     let now = links.get(key)?.map(|row| row.value());
-                    if now.is_some_and(|(refs, touched)| refs == 0 && self.is_old(digest, touched, grace)) {
+                    if now.is_some_and(|(refs, touched)| refs == 0 && self.shared.interest.doom(digest, touched, grace)) {
                         links.remove(key)?;
-                        unlink(tx, digest)?;
+                        unlink(tx, digest.as_str())?;
                         removed += 1;
                     }
                 }
                 Ok(removed)
-            })?;
+            });
+            self.shared.interest.release(batch.iter().map(|(_, digest)| digest));
+            collected += removed?;
         }
         Ok(collected)
     }
@@ -143,36 +142,46 @@ impl Registry {
             for row in tx.open_table(db::BLOBS)?.iter()? {
                 let (key, value) = row?;
                 let (_, links, touched) = value.value();
-                if links == 0 && self.is_old(key.value(), touched, grace) {
-                    by_first_digits(&mut by_stripe, key.value());
+                let Ok(digest) = key.value().parse::<Digest>() else { continue };
+                if links == 0 && self.shared.interest.is_old(&digest, touched, grace) {
+                    // Blobs whose digests begin alike share a lock, and so a transaction.
+                    by_stripe.entry(digest.hex()[..2].to_owned()).or_default().push(digest);
                 }
             }
             Ok(())
         })?;
         let (mut count, mut bytes) = (0, 0);
-        for digest_batch in by_stripe.values().flat_map(|digests| digests.chunks(BATCH)) {
-            let _lock = self.lock_digest(&digest_batch[0]);
-            let removed = self.shared.db.write(|tx| {
-                let mut blobs = tx.open_table(db::BLOBS)?;
-                let mut removed = Vec::new();
-                for digest in digest_batch {
-                    let now = blobs.get(digest.as_str())?.map(|row| row.value());
-                    if let Some((size, 0, touched)) = now
-                        && self.is_old(digest.as_str(), touched, grace)
-                    {
-                        blobs.remove(digest.as_str())?;
-                        removed.push((digest, size));
-                    }
-                }
-                Ok(removed)
-            })?;
-            for (digest, size) in removed {
-                let path = self.blob_path(digest);
-                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        for batch in by_stripe.values().flat_map(|digests| digests.chunks(BATCH)) {
+            let removed = self.remove_blobs(batch, grace);
+            self.shared.interest.release(batch);
+            for size in removed? {
                 (count, bytes) = (count + 1, bytes + size);
             }
         }
         Ok((count, bytes))
+    }
+
+    /// Removes those of a batch with one lock that still nobody wants; returns their sizes.
+    fn remove_blobs(&self, batch: &[Digest], grace: Duration) -> Result<Vec<u64>> {
+        let _lock = self.lock_digest(&batch[0]);
+        let removed = self.shared.db.write(|tx| {
+            let mut blobs = tx.open_table(db::BLOBS)?;
+            let mut removed = Vec::new();
+            for digest in batch {
+                let now = blobs.get(digest.as_str())?.map(|row| row.value());
+                if let Some((size, 0, touched)) = now
+                    && self.shared.interest.doom(digest, touched, grace)
+                {
+                    blobs.remove(digest.as_str())?;
+                    removed.push((digest, size));
+                }
+            }
+            Ok(removed)
+        })?;
+        for (digest, _) in &removed {
+            remove_file(&self.blob_path(digest))?;
+        }
+        Ok(removed.into_iter().map(|(_, size)| size).collect())
     }
 
     fn collect_strays(&self, grace: Duration) -> Result<usize> {
@@ -186,7 +195,7 @@ impl Registry {
             let age = path.metadata().and_then(|meta| meta.modified()).ok();
             let age = age.and_then(|modified| SystemTime::now().duration_since(modified).ok());
             if self.blob_size(&digest)?.is_none() && age.is_some_and(|age| age >= grace) {
-                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                remove_file(&path)?;
                 collected += 1;
             }
         }
@@ -266,10 +275,11 @@ impl Registry {
     }
 }
 
-/// Blobs whose digests begin alike share a lock, and so a transaction.
-fn by_first_digits(groups: &mut BTreeMap<String, Vec<Digest>>, digest: &str) {
-    if let Ok(digest) = digest.parse::<Digest>() {
-        groups.entry(digest.hex()[..2].to_owned()).or_default().push(digest);
+/// A file that is not there (a damaged one has been set aside) is removed already.
+fn remove_file(path: &std::path::Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
     }
 }
 

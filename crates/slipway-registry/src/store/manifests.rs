@@ -98,6 +98,7 @@ impl Registry {
             };
             let row = tx.open_table(db::MANIFESTS)?.get((name, digest.as_str()))?;
             Ok(row.map(|row| {
+                self.shared.interest.touch(&digest);
                 let (media_type, bytes, _) = row.value();
                 StoredManifest { digest, media_type: media_type.to_owned(), bytes: Bytes::copy_from_slice(bytes) }
             }))

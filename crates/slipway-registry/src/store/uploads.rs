@@ -78,22 +78,24 @@ impl Registry {
         if !is_id {
             return Err(Error::UploadUnknown);
         }
-        let mut open = lock(&self.shared.uploads.open);
-        let session = match open.get(id) {
-            Some(session) => Arc::clone(session),
-            None => {
-                let text = fs::read(self.session_note(id)).map_err(|_| Error::UploadUnknown)?;
-                let who: Who = serde_json::from_slice(&text).map_err(|_| Error::UploadUnknown)?;
-                let partial = Partial::resume(self.uploads_folder().join(id)).map_err(|_| Error::UploadUnknown)?;
-                let session = Arc::new(Session { id: id.to_owned(), who, partial: Mutex::new(Some(partial)) });
-                open.insert(id.to_owned(), Arc::clone(&session));
-                session
-            }
+        let known = lock(&self.shared.uploads.open).get(id).cloned();
+        let session = match known {
+            Some(session) => session,
+            None => self.resume_upload(id)?,
         };
         if session.who.repository != repository.as_str() || session.who.owner != owner {
             return Err(Error::UploadUnknown);
         }
         Ok(session)
+    }
+
+    /// Hashes what is there outside the lock; of two that do so at once, the first one counts.
+    fn resume_upload(&self, id: &str) -> Result<Arc<Session>> {
+        let text = fs::read(self.session_note(id)).map_err(|_| Error::UploadUnknown)?;
+        let who: Who = serde_json::from_slice(&text).map_err(|_| Error::UploadUnknown)?;
+        let partial = Partial::resume(self.uploads_folder().join(id)).map_err(|_| Error::UploadUnknown)?;
+        let session = Arc::new(Session { id: id.to_owned(), who, partial: Mutex::new(Some(partial)) });
+        Ok(Arc::clone(lock(&self.shared.uploads.open).entry(id.to_owned()).or_insert(session)))
     }
 
     /// Bytes stored so far.

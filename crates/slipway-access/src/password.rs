@@ -65,9 +65,10 @@ impl Passwords {
                 .is_ok_and(|stored| hasher().verify_password(password.as_bytes(), &stored).is_ok()),
             None => {
                 let mut out = [0; 32];
-                let computed = hasher().hash_password_into(password.as_bytes(), b"nobody has this", &mut out);
+                let _ = hasher().hash_password_into(password.as_bytes(), b"nobody has this", &mut out);
                 // Of use to nobody, but the compiler must not leave it out.
-                std::hint::black_box((computed.is_ok(), out)).0 && false
+                std::hint::black_box(out);
+                false
             }
         })
         .await

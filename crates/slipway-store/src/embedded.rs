@@ -10,8 +10,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use slipway_model::id::Epoch;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::batch::Batch;
 use crate::election::Leadership;
@@ -26,29 +25,22 @@ mod disk;
 
 use disk::Disk;
 use memory::{Memory, Stored};
-use writer::Command;
-
-/// Batches that wait for the writer; beyond, committing waits for room. A group takes a few
-/// milliseconds, so more than this in the queue would be seconds of waiting.
-const QUEUE_MAX: usize = 1024;
+use writer::{Command, Writer};
 
 /// A handle on the embedded store; clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Embedded {
     memory: Arc<Memory>,
-    commands: mpsc::Sender<Command>,
+    writer: Arc<Writer>,
 }
 
 impl Embedded {
     pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
         let (disk, content) = Disk::open(dir)?;
         let memory = Arc::new(Memory::new(content));
-        let (commands, queue) = mpsc::channel(QUEUE_MAX);
-        writer::spawn(disk, memory.clone(), queue).map_err(|source| Error::Prepare {
-            path: dir.to_owned(),
-            source: Arc::new(source),
-        })?;
-        Ok(Self { memory, commands })
+        let writer = Writer::spawn(disk, memory.clone())
+            .map_err(|source| Error::Prepare { path: dir.to_owned(), source: Arc::new(source) })?;
+        Ok(Self { memory, writer: Arc::new(writer) })
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<Stored> {
@@ -61,14 +53,14 @@ impl Embedded {
 
     pub(crate) async fn commit(&self, batch: Batch) -> Result<(), Error> {
         let (answer, result) = oneshot::channel();
-        self.send(Command::Commit { batch, answer }).await?;
+        self.writer.send(Command::Commit { batch, answer }).await?;
         result.await.map_err(|_| Error::Closed)?
     }
 
     pub(crate) async fn elect(&self, candidate: &str) -> Result<Leadership, Error> {
         let (answer, result) = oneshot::channel();
-        self.send(Command::Elect { candidate: candidate.to_owned(), answer }).await?;
-        let epoch: Epoch = result.await.map_err(|_| Error::Closed)??;
+        self.writer.send(Command::Elect { candidate: candidate.to_owned(), answer }).await?;
+        let epoch = result.await.map_err(|_| Error::Closed)??;
         Ok(Leadership::new(epoch, self.memory.epochs()))
     }
 
@@ -78,14 +70,10 @@ impl Embedded {
 
     pub(crate) async fn close(&self) {
         let (answer, closed) = oneshot::channel();
-        if self.send(Command::Close { answer }).await.is_ok() {
+        if self.writer.send(Command::Close { answer }).await.is_ok() {
             // An error means that the writer had ended already.
             let _ = closed.await;
         }
-    }
-
-    async fn send(&self, command: Command) -> Result<(), Error> {
-        self.commands.send(command).await.map_err(|_| Error::Closed)
     }
 }
 

@@ -140,6 +140,6 @@ impl Error {
 
     /// True when the same request may succeed later without anything else being changed.
     pub fn is_worth_a_retry(&self) -> bool {
-        matches!(self, Error::Full { .. } | Error::Write { .. } | Error::Uncertain { .. })
+        matches!(self, Error::Full { .. } | Error::Write { .. } | Error::Uncertain { .. } | Error::Open { .. })
     }
 }

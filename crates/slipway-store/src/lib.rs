@@ -30,3 +30,6 @@ pub use election::Leadership;
 pub use error::Error;
 pub use store::{Store, Version, Versioned};
 pub use watch::{Watch, WatchEvent};
+
+#[cfg(test)]
+mod tmpfs;

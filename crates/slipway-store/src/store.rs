@@ -87,14 +87,17 @@ impl Store {
     }
 
     /// Finishes what has been asked for and lets go of the files. Reads still answer on the clones
-    /// that are left; writes answer [`Error::Closed`].
+    /// that are left; writes answer [`Error::Closed`]. Dropping the last clone does the same, and
+    /// blocks for as long as that takes.
     pub async fn close(self) {
         let Backend::Embedded(embedded) = &self.backend;
         embedded.close().await;
     }
 }
 
-fn full_prefix<R: Record>(below: &str) -> String {
+fn full_prefix<R: Record>(prefix: &str) -> String {
+    // As `slipway_model::record::prefix_of` makes it, or without the kind's own prefix.
+    let below = prefix.strip_prefix(R::PREFIX).unwrap_or(prefix);
     if below.is_empty() {
         return R::PREFIX.to_owned();
     }

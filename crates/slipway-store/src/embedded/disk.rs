@@ -59,6 +59,10 @@ impl Disk {
         let database = disk.open_database()?;
         let content = disk.load(&database)?;
         disk.database = Some(database);
+        // Else a power cut could take back the name of a new file whose content is safe.
+        for dir in [Some(dir), dir.parent()].into_iter().flatten().filter(|dir| !dir.as_os_str().is_empty()) {
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(prepare(dir))?;
+        }
         Ok((disk, content))
     }
 

@@ -1,4 +1,3 @@
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -6,6 +5,7 @@ use redb::{Database, ReadableDatabase, TableDefinition};
 use slipway_model::account::User;
 use slipway_model::unit::Timestamp;
 
+use crate::tmpfs::Tmpfs;
 use crate::{Batch, Error, Store, WatchEvent};
 
 fn made(name: &str, bytes: usize) -> User {
@@ -20,32 +20,6 @@ fn made(name: &str, bytes: usize) -> User {
 
 async fn names(store: &Store) -> Vec<String> {
     store.list::<User>("").await.unwrap().into_iter().map(|user| user.record.name.to_string()).collect()
-}
-
-/// A file system of its own, gone with the value.
-struct Tmpfs(tempfile::TempDir);
-
-impl Tmpfs {
-    fn new(size: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(dir.path())
-            .status()
-            .unwrap();
-        assert!(mounted.success(), "this test mounts a tmpfs and needs root");
-        Self(dir)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.path()).status();
-    }
 }
 
 /// L4, F11.
@@ -74,6 +48,17 @@ async fn a_full_disk_stops_writes_only_and_only_as_long_as_it_is_full() {
     assert!(refused > 10 && written.len() > 5, "{refused} refused, {} written", written.len());
     written.sort();
     assert_eq!(names(&store).await, written, "reads answer, and show what was acknowledged");
+    // A restart does not need space either, be it in order or not.
+    let (dir, copy) = (disk.path().join("store"), tempfile::tempdir().unwrap());
+    std::fs::copy(dir.join("records.redb"), copy.path().join("records.redb")).unwrap();
+    store.close().await;
+    let store = Store::open(&dir).unwrap();
+    assert_eq!(names(&store).await, written);
+    drop(store);
+    std::fs::copy(copy.path().join("records.redb"), dir.join("records.redb")).unwrap();
+    let store = Store::open(&dir).unwrap();
+    assert_eq!(names(&store).await, written, "as after a kill, from a file that was not closed");
+
     let mut watch = store.watch::<User>("");
     let WatchEvent::Whole(whole) = watch.next().await else { panic!() };
     assert_eq!(whole.len(), written.len());
@@ -150,6 +135,9 @@ async fn a_closed_store_still_reads() {
     assert_eq!(names(&store).await, ["ann"]);
     assert!(matches!(store.commit(Batch::new().put(&made("bob", 1))).await, Err(Error::Closed)));
     Store::open(dir.path()).unwrap().close().await;
+    for _ in 0..20 {
+        drop(Store::open(dir.path()).unwrap());
+    }
 }
 
 /// Not a bound, a figure to look at: `cargo test -p slipway-store figures -- --ignored --nocapture`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use slipway_model::id::Epoch;
 use tokio::sync::{mpsc, oneshot};
@@ -12,6 +12,10 @@ use super::memory::{Content, Memory, Stored};
 use crate::batch::{Batch, Change, Condition};
 use crate::error::Error;
 use crate::store::Version;
+
+/// Batches that wait for the writer; beyond, committing waits for room. A group takes a few
+/// milliseconds, so more than this in the queue would be seconds of waiting.
+const QUEUE_MAX: usize = 1024;
 
 /// Batches in one transaction. Each adds some ten microseconds to it, an fsync is a hundred times
 /// that; more would only make the first of them wait.
@@ -26,28 +30,57 @@ pub(super) enum Command {
     Close { answer: oneshot::Sender<()> },
 }
 
-/// Runs until the store is closed or its last handle is gone.
-pub(super) fn spawn(mut disk: Disk, memory: Arc<Memory>, mut queue: mpsc::Receiver<Command>) -> std::io::Result<()> {
-    let run = move || {
-        while let Some(first) = queue.blocking_recv() {
-            let mut group = Group::new(&memory, &mut disk);
-            let mut next = Some(first);
-            while let Some(command) = next {
-                group.add(&memory, command);
-                let room = group.answers.len() < GROUP_MAX && group.bytes < GROUP_BYTES_MAX;
-                next = if room && group.close.is_none() { queue.try_recv().ok() } else { None };
-            }
-            let close = group.close.take();
-            group.finish(&memory, &mut disk);
-            if let Some(answer) = close {
-                drop((disk, queue));
-                // Whoever asked may have stopped waiting.
-                let _ = answer.send(());
-                return;
-            }
+/// The writer's handle.
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// `None` and gone only while this is dropped.
+    commands: Option<mpsc::Sender<Command>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) fn spawn(disk: Disk, memory: Arc<Memory>) -> std::io::Result<Self> {
+        let (commands, queue) = mpsc::channel(QUEUE_MAX);
+        let thread = thread::Builder::new().name("store-writer".to_owned()).spawn(move || run(disk, &memory, queue))?;
+        Ok(Self { commands: Some(commands), thread: Some(thread) })
+    }
+
+    pub(super) async fn send(&self, command: Command) -> Result<(), Error> {
+        let commands = self.commands.as_ref().ok_or(Error::Closed)?;
+        commands.send(command).await.map_err(|_| Error::Closed)
+    }
+}
+
+impl Drop for Writer {
+    /// Waits for the end of the thread, so that whoever dropped the store can open it again.
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(thread) = self.thread.take() {
+            // If it panicked, it has said so.
+            let _ = thread.join();
         }
-    };
-    thread::Builder::new().name("store-writer".to_owned()).spawn(run).map(drop)
+    }
+}
+
+/// Runs until the store is closed or its last handle is gone.
+fn run(mut disk: Disk, memory: &Memory, mut queue: mpsc::Receiver<Command>) {
+    while let Some(first) = queue.blocking_recv() {
+        let mut group = Group::new(memory, &mut disk);
+        let mut next = Some(first);
+        while let Some(command) = next {
+            group.add(memory, command);
+            let room = group.answers.len() < GROUP_MAX && group.bytes < GROUP_BYTES_MAX;
+            next = if room && group.close.is_none() { queue.try_recv().ok() } else { None };
+        }
+        let close = group.close.take();
+        group.finish(memory, &mut disk);
+        if let Some(answer) = close {
+            drop((disk, queue));
+            // Whoever asked may have stopped waiting.
+            let _ = answer.send(());
+            return;
+        }
+    }
 }
 
 /// Batches that go to disk together. Nobody is answered before all of it is there: a refusal, too,

@@ -87,3 +87,20 @@ async fn a_path_stays_inside_and_a_tree_can_be_removed() {
     journal.remove(Path::new("acme/shop")).await.unwrap();
     assert!(matches!(journal.read(Path::new(LOG)).await, Err(Error::Absent(_))));
 }
+
+#[tokio::test]
+async fn a_full_disk_ends_the_text_and_not_the_build() {
+    let disk = crate::tmpfs::Tmpfs::new("1m");
+    let journal = Journal::new(disk.path().to_owned());
+    let mut writer = journal.writer(Path::new(LOG)).unwrap();
+    let filler = disk.path().join("filler");
+    std::fs::write(&filler, vec![0; 600 << 10]).unwrap();
+    let some = vec![b'x'; 200 << 10];
+    let full = (0..5).filter(|_| matches!(writer.append(&some), Err(Error::Full(_)))).count();
+    assert_eq!(full, 1, "it is said once, and what follows is counted");
+    std::fs::remove_file(&filler).unwrap();
+    writer.finish().unwrap();
+    let text = rest(journal.follow(Path::new(LOG), 0).unwrap()).await;
+    let kept = text.bytes().take_while(|byte| *byte == b'x').count();
+    assert_eq!(text[kept..], format!("\n[{} more bytes of output were not kept]\n", 5 * some.len() - kept));
+}

@@ -95,7 +95,8 @@ async fn commit(store: &Store, model: &mut Model, changes: &[Change]) {
         let now = after.get(name).copied();
         let record = made(name, *number);
         let fits = now.is_some_and(|(_, found)| found == version);
-        let written = (*number, Version(0));
+        // A version that no change asks for.
+        let written = (*number, Version(u64::MAX / 2));
         let holds;
         (batch, holds) = match kind {
             Kind::Create => (batch.create(&record), now.is_none()),
@@ -177,7 +178,7 @@ pub async fn watchers_agree_under_concurrency(store: &Store) {
             tokio::spawn(async move {
                 let mut watch = store.watch::<User>("");
                 let mut seen = Model::new();
-                while seen.get("zoe").is_none() {
+                while !seen.contains_key("zoe") {
                     take(&mut watch, &mut seen).await;
                 }
                 seen

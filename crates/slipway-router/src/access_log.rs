@@ -78,7 +78,8 @@ impl LineBuffer {
         text(out, b" peer=", line.peer.as_bytes());
         text(out, b" method=", line.method);
         text(out, b" host=", line.host);
-        text(out, b" path=", line.target_prefix.as_bytes());
+        out.extend_from_slice(b" path=");
+        out.extend_from_slice(line.target_prefix.as_bytes());
         out.extend_from_slice(line.target);
         number(out, b" status=", u64::from(line.status));
         number(out, b" in=", line.bytes_in);

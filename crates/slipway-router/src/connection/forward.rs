@@ -162,9 +162,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         };
         let awaited = self.await_answer(&mut app, &mut upload, kept).await;
         self.entry.bytes_in = upload.flow.moved;
+        let mut whole = false;
         let attempt = match awaited {
             Ok(head_len) if self.response.status == 101 => Attempt::Over(self.tunnel(&mut app, head_len).await),
-            Ok(head_len) => Attempt::Over(self.download(&mut app, &mut upload, head_len).await),
+            Ok(head_len) => {
+                let next;
+                (whole, next) = self.download(&mut app, &mut upload, head_len).await;
+                Attempt::Over(next)
+            }
             Err(Lost::Client) => {
                 // nginx's number for it; the client does not see it.
                 self.entry.status = 499;
@@ -173,7 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             }
             Err(Lost::Body(bad)) => {
                 let refusal = match bad {
-                    BadBody::Framing => Refusal { status: 400, why: "the body is not framed as HTTP/1.1 says" },
+                    BadBody::Framing => Refusal { status: 400, why: "the chunks of the body are not valid" },
                     BadBody::TooLarge => Refusal { status: 413, why: "the request is larger than is allowed here" },
                 };
                 Attempt::Over(self.refuse(refusal).await)
@@ -182,8 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         };
         self.to_app = std::mem::take(&mut app.output);
         app.input.release(&self.worker.buffers);
-        let reusable = matches!(attempt, Attempt::Over(Next::Request | Next::Close))
-            && self.response.status != 101
+        let reusable = whole
             && self.response.keep_alive
             && self.response_framing() != Framing::Close
             && upload.flow.is_done()
@@ -289,16 +293,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         }
     }
 
-    /// Brings the answer to the client, while the rest of the request may still be coming.
-    async fn download(&mut self, app: &mut Side<TcpStream>, upload: &mut Upload, head_len: usize) -> Next {
+    /// Brings the answer to the client, while the rest of the request may still be coming. Also says
+    /// whether all of it was brought.
+    async fn download(&mut self, app: &mut Side<TcpStream>, upload: &mut Upload, head_len: usize) -> (bool, Next) {
         let framing = self.response_framing();
         let bare = framing == Framing::Chunked && !self.request.http_1_1;
         let mut body = Body::new(framing, u64::MAX);
         if bare {
             body = body.bare();
         }
+        // An app that answers while the body is still coming reads on, as a rule. One that was asked
+        // first has just said that it will not, and the client may or may not send the body.
+        let reads_on = upload.flow.is_done() || !(upload.abandoned || self.request.expects_continue);
         let may_stay = self.request.keep_alive
-            && upload.flow.is_done()
+            && reads_on
             && framing != Framing::Close
             && !bare
             && !self.worker.stopping.get();
@@ -339,24 +347,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             Poll::Pending
         });
         let result = result.await;
+        let nothing_said = !self.side.output.has_begun();
         self.side.output.clear();
         self.entry.bytes_in = upload.flow.moved;
         self.entry.bytes_out = flow.moved;
-        self.entry.end = match result {
-            Ok(Ok(())) => "ok",
+        let end = match result {
+            Ok(Ok(())) if !upload.flow.is_done() => return (false, Next::Linger),
+            Ok(Ok(())) if may_stay => return (true, Next::Request),
+            Ok(Ok(())) => return (true, Next::Close),
             Ok(Err(Fault::From)) => "app_cut",
             Ok(Err(Fault::Body(_))) => "app_garbage",
             Ok(Err(Fault::To)) => "client_gone",
             Err(Expired) if flow.is_held_up() => "client_timeout",
             Err(Expired) => "app_timeout",
         };
-        match result {
-            Ok(Ok(())) if may_stay => Next::Request,
-            Ok(Ok(())) if upload.flow.is_done() => Next::Close,
-            Ok(Ok(())) => Next::Linger,
+        let next = if nothing_said && end.starts_with("app_") {
+            self.answer(502, "The app's answer broke off.").await
+        } else {
             // The client must be able to tell that this is not all.
-            _ => Next::Abort,
-        }
+            Next::Abort
+        };
+        self.entry.end = end;
+        (false, next)
     }
 
     /// Lets both sides talk in a protocol that is not ours, until both have closed.

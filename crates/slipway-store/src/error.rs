@@ -112,6 +112,13 @@ pub enum Error {
         /// Ours.
         known: u64,
     },
+    /// After a failure of the disk, the file holds less than it did: somebody has put an older one in
+    /// its place. Nothing is written to it; a restart would take it as it is.
+    #[error("{path} was replaced by an older file while the store was open")]
+    WentBack {
+        /// The store's file.
+        path: PathBuf,
+    },
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,

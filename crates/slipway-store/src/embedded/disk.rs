@@ -56,7 +56,7 @@ impl Disk {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(prepare(dir))?;
         let lock = lock(&dir.join("lock"), prepare)?;
         let mut disk = Self { path: dir.join("records.redb"), database: None, _lock: lock };
-        let database = disk.open_database()?;
+        let database = disk.open_database(true)?;
         let content = disk.load(&database)?;
         disk.database = Some(database);
         // Else a power cut could take back the name of a new file whose content is safe.
@@ -66,24 +66,24 @@ impl Disk {
         Ok((disk, content))
     }
 
-    /// Opens the database again if it failed. `Some` is what is on it, when that is not what was
+    /// Opens the database again if it failed. `Some` is what is on it, when that is more than was
     /// `known` to be: a transaction of uncertain fate has been carried out after all.
     pub(super) fn ready(&mut self, known: u64) -> Result<Option<Content>, Error> {
         if self.database.is_some() {
             return Ok(None);
         }
-        let database = self.open_database()?;
-        let found = read_meta(&database, "sequence").map_err(|error| self.opening(error))?;
+        let (database, found) = self.reopen(known)?;
         let content = if found == known { None } else { Some(self.load(&database)?) };
         tracing::info!(path = %self.path.display(), "the store can be written again");
         self.database = Some(database);
         Ok(content)
     }
 
-    /// Writes one group of changes with one fsync.
+    /// Writes one group of changes, which leads from one sequence number to another, with one fsync.
     pub(super) fn write(
         &mut self,
         changes: &BTreeMap<Arc<str>, Option<Stored>>,
+        known: u64,
         sequence: u64,
         epoch: u64,
     ) -> Result<(), Error> {
@@ -101,10 +101,7 @@ impl Disk {
         drop(database);
         let full = is_full(&error);
         let (path, source) = (self.path.clone(), Arc::new(error));
-        let reopened = self.open_database().and_then(|database| {
-            let found = read_meta(&database, "sequence").map_err(|error| self.opening(error))?;
-            Ok((database, found))
-        });
+        let reopened = self.reopen(known);
         tracing::error!(
             path = %path.display(), error = %source, readable = reopened.is_ok(),
             "failed to write the store"
@@ -120,11 +117,22 @@ impl Disk {
         }
     }
 
-    fn open_database(&self) -> Result<Database, Error> {
+    /// Opens the database after a failure, with the sequence number that is on it.
+    fn reopen(&self, known: u64) -> Result<(Database, u64), Error> {
+        // Never creates: a file that is missing now must not become an empty store.
+        let database = self.open_database(false)?;
+        let found = read_meta(&database, "sequence").map_err(|error| self.opening(error))?;
+        if found < known {
+            return Err(Error::WentBack { path: self.path.clone() });
+        }
+        Ok((database, found))
+    }
+
+    fn open_database(&self, create: bool) -> Result<Database, Error> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
-            .create(true)
+            .create(create)
             .truncate(false)
             .mode(0o600)
             .open(&self.path)
@@ -136,7 +144,7 @@ impl Disk {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
         let database = builder.create_with_backend(backend).map_err(|error| {
-            if length == 0 {
+            if length == 0 && create {
                 // Not even an empty database was made; what is left of it must not stand in the way.
                 let _ = std::fs::remove_file(&self.path);
             }

@@ -174,11 +174,12 @@ impl Group {
     }
 
     fn finish(self, memory: &Memory, disk: &mut Disk) {
-        let unchanged = self.sequence == memory.look(|content| content.sequence);
+        let known = memory.look(|content| content.sequence);
+        let unchanged = self.sequence == known;
         let outcome = match self.broken {
             Some(error) => Err(error),
             None if unchanged => Ok(()),
-            None => disk.write(&self.changes, self.sequence, self.epoch),
+            None => disk.write(&self.changes, known, self.sequence, self.epoch),
         };
         if outcome.is_ok() && !unchanged {
             memory.apply(self.changes, self.sequence, self.epoch);

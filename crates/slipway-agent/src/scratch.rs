@@ -75,7 +75,64 @@ impl Agent {
     }
 }
 
+impl Agent {
+    /// A disk whose content stays: `image` is its file, made when there is none or when it cannot be
+    /// mounted any more. For caches, which may be lost at any time.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub async fn kept_disk(&self, image: PathBuf, bytes: Bytes) -> Result<Scratch, Error> {
+        let directory = self.shared.paths.scratch();
+        tokio::task::spawn_blocking(move || keep(&directory, &image, bytes))
+            .await
+            .map_err(|error| Error::Scratch { bytes: bytes.0, why: error.to_string() })?
+    }
+}
+
 static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+fn keep(directory: &Path, image: &Path, bytes: Bytes) -> Result<Scratch, Error> {
+    let failed = |why: String| Error::Scratch { bytes: bytes.0, why };
+    let folder = image.parent().unwrap_or(directory);
+    fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
+    let mount_point = mount_point_in(directory).map_err(|error| failed(error.to_string()))?;
+    let mounted = open_image(image, bytes).and_then(|file| attach_and_mount(&file, &mount_point));
+    let mounted = mounted.or_else(|_unusable| {
+        // Absent, of another size, or damaged: a cache is made anew.
+        let _ = fs::remove_file(image);
+        format(image, bytes).and_then(|file| attach_and_mount(&file, &mount_point))
+    });
+    if let Err(why) = mounted {
+        remove(&mount_point);
+        return Err(failed(why));
+    }
+    let scratch = Scratch { data: mount_point.join("data"), mount_point, bytes };
+    prepare(&scratch).map_err(|error| failed(error.to_string()))?;
+    Ok(scratch)
+}
+
+fn open_image(image: &Path, bytes: Bytes) -> Result<File, String> {
+    let file = fs::OpenOptions::new().read(true).write(true).open(image).map_err(|error| error.to_string())?;
+    let length = file.metadata().map_err(|error| error.to_string())?.len();
+    if length == bytes.0 { Ok(file) } else { Err("of another size".into()) }
+}
+
+fn mount_point_in(directory: &Path) -> std::io::Result<PathBuf> {
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let mount_point = directory.join(format!("{}-{number}", std::process::id()));
+    fs::DirBuilder::new().mode(0o711).create(&mount_point)?;
+    Ok(mount_point)
+}
+
+/// Makes the two directories on a disk, unless it has them.
+fn prepare(scratch: &Scratch) -> std::io::Result<()> {
+    if scratch.data.exists() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().mode(0o755).create(&scratch.data)?;
+    chown(&scratch.data, Some(APP_UID), Some(APP_UID))?;
+    fs::DirBuilder::new().mode(0o711).create(scratch.system())
+}
 
 fn make(directory: &Path, images: &Path, bytes: Bytes) -> Result<Scratch, Error> {
     let failed = |why: String| Error::Scratch { bytes: bytes.0, why };
@@ -84,14 +141,10 @@ fn make(directory: &Path, images: &Path, bytes: Bytes) -> Result<Scratch, Error>
     if free < bytes.0 + HOST_RESERVE {
         return Err(failed(format!("the node's disk has only {} MiB free", free >> 20)));
     }
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = format!("{}-{number}", std::process::id());
+    let mount_point = mount_point_in(directory).map_err(|error| failed(error.to_string()))?;
+    let name = mount_point.file_name().unwrap_or_default().to_string_lossy();
     let image = images.join(format!("scratch-{name}.img"));
-    let mount_point = directory.join(name);
-    let made = format(&image, bytes).and_then(|file| {
-        fs::DirBuilder::new().mode(0o711).create(&mount_point).map_err(|error| error.to_string())?;
-        attach_and_mount(&file, &mount_point)
-    });
+    let made = format(&image, bytes).and_then(|file| attach_and_mount(&file, &mount_point));
     let _ = fs::remove_file(&image);
     if let Err(why) = made {
         remove(&mount_point);
@@ -99,12 +152,7 @@ fn make(directory: &Path, images: &Path, bytes: Bytes) -> Result<Scratch, Error>
     }
     // From here on dropping it cleans up.
     let scratch = Scratch { data: mount_point.join("data"), mount_point, bytes };
-    let prepared = fs::DirBuilder::new()
-        .mode(0o755)
-        .create(&scratch.data)
-        .and_then(|()| chown(&scratch.data, Some(APP_UID), Some(APP_UID)))
-        .and_then(|()| fs::DirBuilder::new().mode(0o711).create(scratch.system()));
-    prepared.map_err(|error| failed(error.to_string()))?;
+    prepare(&scratch).map_err(|error| failed(error.to_string()))?;
     Ok(scratch)
 }
 

@@ -1,1 +1,53 @@
-fn main() {}
+//! The server: every role of Slipway in one binary.
+//!
+//! This crate decides nothing. It reads the command line and the environment, starts the components
+//! in the right order ([`up`]), connects those that may not know each other ([`glue`]), and ends them
+//! again. Git starts the same binary as its hooks; then the name it is called by says what to do.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod args;
+
+mod places;
+
+mod up;
+
+mod glue;
+
+mod router;
+
+mod doctor;
+
+mod stack;
+
+mod upload_key;
+
+mod wipe;
+
+fn main() -> ExitCode {
+    let called_as = std::env::args_os().next().unwrap_or_default();
+    let called_as = Path::new(&called_as).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if slipway_git::hook::NAMES.contains(&called_as.as_str()) {
+        return slipway_git::hook::main(&called_as);
+    }
+    let args = args::Args::parse();
+    let result = match args.command {
+        args::Command::Up(options) => up::up(options),
+        args::Command::Router(options) => router::run(options),
+        args::Command::Doctor(options) => return doctor::doctor(&options),
+        args::Command::Stack(verb) => stack::stack(verb),
+        args::Command::UploadKey { user, places } => upload_key::upload_key(user, &places),
+        args::Command::Wipe { places, yes } => wipe::wipe(&places, yes),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Causes follow the sentence: "failed to bind" alone helps nobody.
+            eprintln!("slipwayd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

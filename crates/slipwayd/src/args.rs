@@ -1,0 +1,185 @@
+//! What was typed. `slipwayd --help` is the reference of all settings.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use slipway_model::name::{NodeName, UserName};
+use slipway_model::unit::{Bytes, Cpus};
+
+/// The Slipway server.
+#[derive(Debug, Parser)]
+#[command(name = "slipwayd", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything on this machine
+    Up(Up),
+    /// Run the router alone; `up` starts one by itself and leaves it running
+    Router(Router),
+    /// Check whether this machine can run Slipway, and say what to do
+    Doctor(Doctor),
+    /// The images that programs are built in and run on
+    #[command(subcommand)]
+    Stack(Stack),
+    /// Give a user a key: cat key.pub | ssh HOST slipwayd upload-key USER
+    UploadKey {
+        /// Whose key it is; made if there is no such user
+        user: UserName,
+        #[command(flatten)]
+        places: Places,
+    },
+    /// Stop everything that runs of a data directory and delete it
+    Wipe {
+        #[command(flatten)]
+        places: Places,
+        /// Yes, delete it
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Where things are kept.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Places {
+    /// All that must survive
+    #[arg(long, default_value = "/var/lib/slipway", env = "SLIPWAY_DATA_DIR")]
+    pub data_dir: PathBuf,
+    /// Sockets, mounts and what else a reboot may wipe
+    #[arg(long, default_value = "/run/slipway", env = "SLIPWAY_RUN_DIR")]
+    pub run_dir: PathBuf,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Up {
+    #[command(flatten)]
+    pub places: Places,
+    /// The key that seals secrets at rest; made if absent; back it up apart from the data
+    #[arg(long, default_value = "/etc/slipway/master.key")]
+    pub master_key: PathBuf,
+    /// This node's name [default: the host's]
+    #[arg(long)]
+    pub node: Option<NodeName>,
+    /// Domain below which every program gets a host name
+    #[arg(long, default_value = "localhost")]
+    pub base_domain: String,
+    /// Where programs answer
+    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
+    pub router: SocketAddr,
+    /// Where programs answer over TLS; needs --tls-cert and --tls-key
+    #[arg(long, value_name = "ADDRESS:PORT", requires_all = ["tls_cert", "tls_key"])]
+    pub router_tls: Option<SocketAddr>,
+    /// Certificate chain for --router-tls, best a wildcard for the base domain
+    #[arg(long, value_name = "PEM")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "PEM")]
+    pub tls_key: Option<PathBuf>,
+    /// Where the API answers; put TLS before it when it is reached from other machines
+    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDRESS:PORT")]
+    pub api: SocketAddr,
+    /// Where the registry answers
+    #[arg(long, default_value = "127.0.0.1:7071", value_name = "ADDRESS:PORT")]
+    pub registry: SocketAddr,
+    /// Where git answers over SSH
+    #[arg(long, default_value = "0.0.0.0:2222", value_name = "ADDRESS:PORT")]
+    pub ssh: SocketAddr,
+    /// What users type to reach this machine, when it is not the base domain
+    #[arg(long, value_name = "HOST")]
+    pub public_host: Option<String>,
+    /// Addresses for instances, a private network that nothing else here uses [default: a /16 of
+    /// 10.64.0.0/10 chosen by the data directory]
+    #[arg(long, value_name = "CIDR")]
+    pub subnet: Option<String>,
+    /// Name servers for programs [default: the host's]
+    #[arg(long, value_name = "ADDRESS")]
+    pub dns: Vec<Ipv4Addr>,
+    /// Private networks that programs may reach all the same
+    #[arg(long, value_name = "CIDR")]
+    pub allow_egress: Vec<String>,
+    /// Certificates that builds trust
+    #[arg(long, default_value = "/etc/ssl/certs/ca-certificates.crt", value_name = "PEM")]
+    pub ca_bundle: PathBuf,
+    /// Stack for projects that name none
+    #[arg(long, default_value = "debian-12")]
+    pub stack: String,
+    /// Builds at the same time
+    #[arg(long, default_value_t = 2)]
+    pub builds: usize,
+    /// Processors to give away to instances [default: 16 for each that there is; limits are hard]
+    #[arg(long)]
+    pub cpus: Option<Cpus>,
+    /// Memory to give away to instances, such as 12G [default: all but 768M]
+    #[arg(long)]
+    pub mem: Option<Bytes>,
+    /// Log as JSON
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Router {
+    #[command(flatten)]
+    pub places: Places,
+    /// Where programs answer
+    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+    /// Where programs answer over TLS
+    #[arg(long, value_name = "ADDRESS:PORT", requires_all = ["tls_cert", "tls_key"])]
+    pub listen_tls: Option<SocketAddr>,
+    /// Certificate chain
+    #[arg(long, value_name = "PEM")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "PEM")]
+    pub tls_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Doctor {
+    #[command(flatten)]
+    pub places: Places,
+    /// Print findings as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Stack {
+    /// Make a stack from Debian packages and put it into the registry; nothing happens if it is there
+    Create {
+        /// Which: debian-12
+        name: String,
+        #[command(flatten)]
+        places: Places,
+        /// Certificates that the package clients trust
+        #[arg(long, default_value = "/etc/ssl/certs/ca-certificates.crt", value_name = "PEM")]
+        ca_bundle: PathBuf,
+    },
+    /// Put an image into the registry as a stack
+    Import {
+        /// What to call it
+        name: String,
+        /// An OCI layout or a docker-archive that programs run on
+        path: PathBuf,
+        /// One that they are built in; the same when absent
+        #[arg(long)]
+        build: Option<PathBuf>,
+        #[command(flatten)]
+        places: Places,
+    },
+    /// Make a stack and write it as an OCI layout, for other machines
+    Export {
+        /// Which: debian-12
+        name: String,
+        /// The directory to make
+        to: PathBuf,
+        /// Certificates that the package clients trust
+        #[arg(long, default_value = "/etc/ssl/certs/ca-certificates.crt", value_name = "PEM")]
+        ca_bundle: PathBuf,
+    },
+}

@@ -1,0 +1,115 @@
+//! The API reads logs from, and attaches to, the agent of this machine.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use slipway_agent::attach::{AttachInput, AttachOutput};
+use slipway_agent::{Agent, logs};
+use slipway_api::client::Frame;
+use slipway_api::wire::LogLine;
+use slipway_control::api::{Instances, LogQuery};
+use slipway_model::id::InstanceId;
+use slipway_model::instance::ExitReason;
+use tokio::sync::mpsc;
+
+/// A run that was asked for is placed within this time, or there is no room for it.
+const PLACED_WITHIN: Duration = Duration::from_secs(60);
+const LOOK_INTERVAL: Duration = Duration::from_millis(30);
+
+/// The agent in this process.
+pub struct LocalInstances(pub Agent);
+
+impl Instances for LocalInstances {
+    fn logs(&self, query: LogQuery) -> BoxStream<'static, LogLine> {
+        let LogQuery { environment, service, instance, lines, follow } = query;
+        let receiver = self.0.logs(logs::LogQuery { environment, service, instance, lines, follow });
+        Box::pin(stream::unfold(receiver, |mut receiver| async move {
+            let line = receiver.recv().await?;
+            Some((wire_line(line), receiver))
+        }))
+    }
+
+    fn attach(
+        &self,
+        instance: InstanceId,
+        from_client: mpsc::Receiver<Frame>,
+        to_client: mpsc::Sender<Frame>,
+    ) -> BoxFuture<'static, Result<(), String>> {
+        Box::pin(carry(self.0.clone(), instance, from_client, to_client))
+    }
+}
+
+fn wire_line(line: logs::LogLine) -> LogLine {
+    // Sources have one word on the wire.
+    let source = match line.role.as_str() {
+        "release.command" => "release".to_owned(),
+        "run.once" => "run".to_owned(),
+        _ => line.role,
+    };
+    LogLine {
+        at: line.at,
+        instance: line.instance,
+        source,
+        stream: if line.is_error { "err" } else { "out" }.to_owned(),
+        text: line.text,
+    }
+}
+
+async fn carry(
+    agent: Agent,
+    instance: InstanceId,
+    mut from_client: mpsc::Receiver<Frame>,
+    to_client: mpsc::Sender<Frame>,
+) -> Result<(), String> {
+    let since = Instant::now();
+    let mut attachment = loop {
+        match agent.attach(&instance) {
+            Ok(attachment) => break attachment,
+            Err(slipway_agent::Error::UnknownInstance(_)) if since.elapsed() < PLACED_WITHIN => {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+            Err(slipway_agent::Error::UnknownInstance(_)) => {
+                return Err("could not be placed on any node; `slipway nodes` shows how much room there is".into());
+            }
+            Err(error) => return Err(format!("cannot be attached to: {error}")),
+        }
+    };
+    let input = attachment.input;
+    let relay = tokio::spawn(async move {
+        while let Some(frame) = from_client.recv().await {
+            let given = match frame {
+                Frame::Data(data) => AttachInput::Stdin(data),
+                Frame::Eof => AttachInput::StdinEnd,
+                Frame::Resize { columns, rows } => AttachInput::Resize { columns, rows },
+                Frame::ErrorData(_) | Frame::Exit { .. } => continue,
+            };
+            if input.send(given).await.is_err() {
+                return;
+            }
+        }
+        // A client that has gone does not end the run; it only types no more.
+    });
+    while let Some(output) = attachment.output.recv().await {
+        let frame = match output {
+            AttachOutput::Stdout(data) => Frame::Data(data),
+            AttachOutput::Stderr(data) => Frame::ErrorData(data),
+            AttachOutput::Exit(reason) => exit_frame(&reason),
+        };
+        if to_client.send(frame).await.is_err() {
+            break;
+        }
+    }
+    relay.abort();
+    Ok(())
+}
+
+/// A status as a shell would give it.
+fn exit_frame(reason: &ExitReason) -> Frame {
+    let (status, told) = match reason {
+        ExitReason::Status { code } => (u8::try_from(*code).unwrap_or(255), String::new()),
+        ExitReason::Signal { signal } => (128 + (*signal as u8 & 0x7f), reason.to_string()),
+        _ => (255, reason.to_string()),
+    };
+    Frame::Exit { status, reason: told }
+}

@@ -1,0 +1,113 @@
+//! Where things are, and the names that are derived from it.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+use slipway_agent::network::{Cidr, Tag};
+
+use crate::args;
+
+/// The directories of one Slipway, as absolute paths.
+#[derive(Debug, Clone)]
+pub struct Places {
+    pub data: PathBuf,
+    pub run: PathBuf,
+}
+
+impl Places {
+    /// Makes the directories. Others may pass through them (git's own user and the runtime of a
+    /// tenant must), but not look.
+    pub fn make(places: &args::Places) -> anyhow::Result<Self> {
+        let make = |path: &Path| {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(path);
+            made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o711)))
+                .and_then(|()| path.canonicalize())
+                .with_context(|| format!("cannot make the directory {}", path.display()))
+        };
+        Ok(Self { data: make(&places.data_dir)?, run: make(&places.run_dir)? })
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.data.join("store")
+    }
+
+    pub fn registry(&self) -> PathBuf {
+        self.data.join("registry")
+    }
+
+    pub fn repositories(&self) -> PathBuf {
+        self.data.join("git")
+    }
+
+    pub fn builds(&self) -> PathBuf {
+        self.data.join("builds")
+    }
+
+    pub fn cache(&self) -> PathBuf {
+        self.data.join("cache")
+    }
+
+    pub fn agent(&self) -> PathBuf {
+        self.data.join("agent")
+    }
+
+    pub fn ssh_host_key(&self) -> PathBuf {
+        self.data.join("ssh_host_ed25519_key")
+    }
+
+    /// The router's last good table and access log.
+    pub fn router(&self) -> PathBuf {
+        self.data.join("router")
+    }
+
+    /// Only root reaches what is in here: the API without a token, and the claim.
+    pub fn api_socket(&self) -> PathBuf {
+        self.run.join("api.sock")
+    }
+
+    pub fn claim_token(&self) -> PathBuf {
+        self.run.join("claim-token")
+    }
+
+    /// The leader's end of the route feed.
+    pub fn router_socket(&self) -> PathBuf {
+        self.run.join("router.sock")
+    }
+
+    /// Held by the router as long as it lives.
+    pub fn router_lock(&self) -> PathBuf {
+        self.run.join("router.lock")
+    }
+
+    /// Six digits that tell this Slipway's interfaces, tables and cgroups from another's on the same
+    /// machine.
+    pub fn tag(&self) -> anyhow::Result<Tag> {
+        let text: String = self.hash().iter().take(3).map(|byte| format!("{byte:02x}")).collect();
+        text.parse().map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
+    pub fn cgroup_parent(&self) -> anyhow::Result<String> {
+        Ok(format!("slipway-{}", self.tag()?))
+    }
+
+    /// One of the 64 /16 networks in 10.64.0.0/10.
+    pub fn subnet_default(&self) -> anyhow::Result<Cidr> {
+        let text = format!("10.{}.0.0/16", 64 + self.hash()[3] % 64);
+        text.parse().map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
+    fn hash(&self) -> [u8; 32] {
+        Sha256::digest(self.data.as_os_str().as_encoded_bytes()).into()
+    }
+}
+
+/// A program of ours that is installed beside this one.
+pub fn beside(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot tell where slipwayd itself is")?;
+    let path = own.with_file_name(name);
+    anyhow::ensure!(path.exists(), "{} is missing; install it beside slipwayd", path.display());
+    Ok(path)
+}

@@ -1,0 +1,122 @@
+//! `slipwayd router`: the process that serves requests, whatever happens to all others.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use nix::fcntl::{Flock, FlockArg};
+use slipway_router::access_log::AccessLogOptions;
+use slipway_router::limits::Limits;
+use slipway_router::tls::TlsOptions;
+use slipway_router::{Listen, Options, Router};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args;
+use crate::places::Places;
+
+/// One of two access log files.
+const ACCESS_LOG_BYTES_MAX: u64 = 64 << 20;
+/// Requests under way at a stop get this long.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Serves until TERM.
+pub fn run(options: args::Router) -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let places = Places::make(&options.places)?;
+    let Some(_lock) = lock(&places)? else {
+        bail!("another router serves {} already", places.run.display());
+    };
+    fs::create_dir_all(places.router()).context("cannot make the router's directory")?;
+    let tls = options.tls_cert.zip(options.tls_key).map(|(certificate, key)| TlsOptions { certificate, key });
+    let router = Router::start(Options {
+        listen: vec![Listen::Address(options.listen)],
+        listen_tls: options.listen_tls.map(Listen::Address).into_iter().collect(),
+        tls,
+        https_only: false,
+        limits: Limits::default(),
+        access_log: Some(AccessLogOptions {
+            path: places.router().join("access.log"),
+            bytes_max: ACCESS_LOG_BYTES_MAX,
+        }),
+        table_file: Some(places.router().join("routes.json")),
+        feed: Some(places.router_socket()),
+        ..Options::default()
+    })?;
+    tracing::info!(addresses = ?router.addresses(), "the router serves");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        // The terminal that started the server may close; the router stays.
+        let mut hangup = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return anyhow::Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = hangup.recv() => {}
+            }
+        }
+    })?;
+    router.stop(STOP_GRACE);
+    Ok(())
+}
+
+/// The router's lock; `None` when a router has it.
+pub fn lock(places: &Places) -> anyhow::Result<Option<Flock<fs::File>>> {
+    let path = places.router_lock();
+    let file = fs::File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+/// Starts a router process that outlives this one.
+pub fn spawn(up: &args::Up, places: &Places) -> anyhow::Result<()> {
+    fs::create_dir_all(places.router()).context("cannot make the router's directory")?;
+    let log_path = places.router().join("router.log");
+    let log = open_log(&log_path)?;
+    let mut command = Command::new(std::env::current_exe().context("cannot tell where slipwayd itself is")?);
+    command.arg("router").arg("--data-dir").arg(&places.data).arg("--run-dir").arg(&places.run);
+    command.args(["--listen", &up.router.to_string()]);
+    if let (Some(listen), Some(certificate), Some(key)) = (up.router_tls, &up.tls_cert, &up.tls_key) {
+        command.args(["--listen-tls", &listen.to_string()]);
+        command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
+    }
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    // A group of its own: Ctrl-C in the server's terminal is not meant for it.
+    let mut child = command.process_group(0).spawn().context("cannot start the router")?;
+    // It has started when it holds its lock and answers; it has failed when it ends before.
+    for _ in 0..100 {
+        if let Some(status) = child.try_wait()? {
+            let said = fs::read_to_string(&log_path).unwrap_or_default();
+            let last = said.lines().last().unwrap_or_default().trim_start_matches("slipwayd: ");
+            bail!("the router ended with {status}: {last}");
+        }
+        if lock(places)?.is_none() && std::net::TcpStream::connect(reachable(up.router)).is_ok() {
+            // Waiting for it is nobody's business but init's, once this process is gone; until then
+            // a thread reaps it.
+            std::thread::spawn(move || child.wait());
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bail!("the router does not answer on {}; see {}", up.router, log_path.display())
+}
+
+fn open_log(path: &Path) -> anyhow::Result<fs::File> {
+    let file = fs::OpenOptions::new().create(true).append(true).open(path);
+    file.with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// An address that listens everywhere is reached on loopback.
+fn reachable(mut address: std::net::SocketAddr) -> std::net::SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    address
+}

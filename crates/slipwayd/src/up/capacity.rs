@@ -1,0 +1,51 @@
+//! What this machine has for instances.
+
+use std::collections::BTreeMap;
+
+use slipway_model::instance::Node;
+use slipway_model::name::NodeName;
+use slipway_model::unit::{Bytes, Cpus, Timestamp};
+
+use crate::args;
+use crate::places::Places;
+
+/// Limits are hard, and most programs idle: each processor is given away so many times.
+const CPU_SHARE: u32 = 16;
+/// Kept for the platform itself and for the host.
+const MEM_RESERVE: Bytes = Bytes::mebi(768);
+
+/// The node as it tells the leader.
+pub fn node(options: &args::Up, name: &NodeName, places: &Places) -> anyhow::Result<Node> {
+    let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    let cpus = options.cpus.unwrap_or(Cpus(processors * 1000 * CPU_SHARE));
+    let mem = match options.mem {
+        Some(mem) => mem,
+        None => Bytes(memory_total()?.0.saturating_sub(MEM_RESERVE.0)),
+    };
+    let stat = nix::sys::statvfs::statvfs(&places.data)?;
+    let disk = Bytes(stat.blocks_available() * stat.fragment_size());
+    let joined_at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Ok(Node {
+        name: name.clone(),
+        cpus,
+        mem,
+        disk,
+        attributes: BTreeMap::new(),
+        joined_at: Timestamp(joined_at.as_millis() as u64),
+    })
+}
+
+fn memory_total() -> anyhow::Result<Bytes> {
+    let text = std::fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    Ok(Bytes(kibibytes.unwrap_or(0) << 10))
+}
+
+/// The host's name as far as it can be a node's; `node` when it cannot.
+pub fn host_name() -> NodeName {
+    let uname = nix::sys::utsname::uname();
+    let name = uname.map(|uname| uname.nodename().to_string_lossy().to_lowercase()).unwrap_or_default();
+    let first = name.split('.').next().unwrap_or_default();
+    first.parse().or_else(|_| "node".parse()).unwrap_or_else(|_| unreachable!("\"node\" is a name"))
+}

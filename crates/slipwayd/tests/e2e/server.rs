@@ -1,0 +1,170 @@
+//! A real `slipwayd up` with directories and ports of its own.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::person::{PASSWORD, Person};
+
+/// Where `cargo xtask test` keeps the stack.
+const STACK: &str = "/var/cache/slipway-stack/debian-12";
+
+/// Waits for a condition; panics with the words when it does not come.
+pub fn wait_for<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(since.elapsed() < limit, "waited {limit:?} in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
+/// A program that cargo has built beside the server.
+pub fn built(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_slipwayd")).with_file_name(name)
+}
+
+pub struct Server {
+    pub folder: PathBuf,
+    pub ports: Ports,
+    subnet: String,
+    process: Mutex<Option<Child>>,
+}
+
+pub struct Ports {
+    pub router: u16,
+    pub api: u16,
+    pub registry: u16,
+    pub ssh: u16,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+impl Server {
+    /// Starts the server that the tests share, with the stack imported and claimed by `root-ada`.
+    pub fn start() -> Self {
+        let server = Self::prepare("e2e");
+        server.import_stack();
+        server.run();
+        let claim = fs::read_to_string(server.folder.join("run/claim-token")).unwrap();
+        let operator = Person::new(&server, "operator");
+        operator.slipway_with_input(&["claim", claim.trim(), "--user", "operator"], &format!("{PASSWORD}\n")).ok();
+        server
+    }
+
+    /// Directories and ports, nothing running.
+    pub fn prepare(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("slipway-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let ports = Ports { router: free_port(), api: free_port(), registry: free_port(), ssh: free_port() };
+        let subnet = format!("10.{}.0.0/16", 66 + (std::process::id() + u32::from(ports.api)) % 120);
+        Self { folder, ports, subnet, process: Mutex::new(None) }
+    }
+
+    pub fn import_stack(&self) {
+        assert!(Path::new(STACK).exists(), "no stack in {STACK}; `cargo xtask test` makes it");
+        let status = Command::new(built("slipwayd"))
+            .args(["stack", "import", "debian-12", STACK, "--data-dir"])
+            .arg(self.folder.join("data"))
+            .stdin(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success(), "stack import failed");
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(built("slipwayd"));
+        command
+            .args(["up", "--base-domain", "localhost", "--node", "one", "--subnet", &self.subnet])
+            .args(["--router", &format!("127.0.0.1:{}", self.ports.router)])
+            .args(["--api", &format!("127.0.0.1:{}", self.ports.api)])
+            .args(["--registry", &format!("127.0.0.1:{}", self.ports.registry)])
+            .args(["--ssh", &format!("127.0.0.1:{}", self.ports.ssh)])
+            .arg("--data-dir")
+            .arg(self.folder.join("data"))
+            .arg("--run-dir")
+            .arg(self.folder.join("run"))
+            .arg("--master-key")
+            .arg(self.folder.join("master.key"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the process and waits until the API answers.
+    pub fn run(&self) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        let child = self.command().stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        *self.process.lock().unwrap() = Some(child);
+        wait_for("the API to answer", Duration::from_secs(30), || {
+            if let Some(status) = self.process.lock().unwrap().as_mut().unwrap().try_wait().unwrap() {
+                panic!("slipwayd ended with {status}:\n{}", self.log());
+            }
+            let answer = crate::http::get(self.ports.api, "localhost", "/v1/health").ok()?;
+            (answer.status == 200).then_some(())
+        });
+    }
+
+    /// SIGKILL, as a power cut would look to it.
+    pub fn kill(&self) {
+        if let Some(mut child) = self.process.lock().unwrap().take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM, and wait.
+    pub fn stop(&self) {
+        if let Some(mut child) = self.process.lock().unwrap().take() {
+            let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+            wait_for("slipwayd to end after TERM", Duration::from_secs(20), || child.try_wait().unwrap());
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.lock().unwrap().as_ref().unwrap().id()
+    }
+
+    pub fn log_path(&self) -> PathBuf {
+        self.folder.join("slipwayd.log")
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Stops everything of this server on the machine and deletes its data.
+    pub fn wipe(&self) {
+        self.stop();
+        let status = Command::new(built("slipwayd"))
+            .args(["wipe", "--yes", "--data-dir"])
+            .arg(self.folder.join("data"))
+            .arg("--run-dir")
+            .arg(self.folder.join("run"))
+            .stdin(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success(), "slipwayd wipe failed");
+    }
+
+    /// Deletes what the tests themselves made.
+    pub fn remove(&self) {
+        let _ignored = fs::remove_dir_all(&self.folder);
+    }
+
+    /// Asks for a page through the router.
+    pub fn get(&self, label: &str) -> Result<crate::http::Answer, String> {
+        self.get_path(label, "/")
+    }
+
+    pub fn get_path(&self, label: &str, path: &str) -> Result<crate::http::Answer, String> {
+        crate::http::get(self.ports.router, &format!("{label}.localhost:{}", self.ports.router), path)
+    }
+}

@@ -88,7 +88,8 @@ impl Access {
 
     /// What the caller may do now; fails when the proof does not count any more.
     pub(crate) async fn standing(&self, caller: &Caller) -> Result<Standing, Error> {
-        let unlimited = |operator| Standing { operator, tenant: None, role_max: Role::Owner, unlimited: true };
+        let unlimited =
+            |operator| Standing { operator, tenant: None, role_max: Role::Owner, unlimited: true };
         if caller.proof == Proof::Local {
             return Ok(unlimited(true));
         }

@@ -3,7 +3,8 @@
 use slipway_model::account::{Member, Role, SshKey, Tenant, TenantIndexes, Token, TokenScope, User};
 use slipway_model::id::{KeyFingerprint, TokenId};
 use slipway_model::limit::{
-    KEYS_PER_USER_MAX, TENANT_INDEX_MAX, TENANTS_PER_USER_MAX, TOKEN_LIFE_DEFAULT, TOKEN_LIFE_MAX, TOKENS_PER_USER_MAX,
+    KEYS_PER_USER_MAX, TENANT_INDEX_MAX, TENANTS_PER_USER_MAX, TOKEN_LIFE_DEFAULT, TOKEN_LIFE_MAX,
+    TOKENS_PER_USER_MAX,
 };
 use slipway_model::name::{TenantName, UserName};
 use slipway_model::unit::Span;
@@ -91,8 +92,13 @@ impl Access {
 
     async fn delete_token(&self, user: &UserName, id: &TokenId) -> Result<(), Error> {
         let not_found = || Error::NotFound { what: format!("token {id}") };
-        let token = self.get::<Token>(id).await?.filter(|token| token.record.user == *user).ok_or_else(not_found)?;
-        if self.commit(Batch::new().delete::<Token>(id, token.version)).await? { Ok(()) } else { Err(not_found()) }
+        let token =
+            self.get::<Token>(id).await?.filter(|token| token.record.user == *user).ok_or_else(not_found)?;
+        if self.commit(Batch::new().delete::<Token>(id, token.version)).await? {
+            Ok(())
+        } else {
+            Err(not_found())
+        }
     }
 }
 
@@ -179,7 +185,8 @@ impl Account {
             self.access.tenant(&self.caller, tenant, slipway_model::account::Right::View).await?;
         }
         let (now, user) = (self.access.now(), self.caller.user());
-        let mine = self.access.list::<Token>("").await?.into_iter().filter(|token| token.record.user == *user);
+        let mine =
+            self.access.list::<Token>("").await?.into_iter().filter(|token| token.record.user == *user);
         let (live, over): (Vec<_>, Vec<_>) = mine.partition(|token| token.record.expires_at > now);
         if live.len() >= TOKENS_PER_USER_MAX {
             return Err(Error::Limit { what: "tokens for one user; revoke some", max: TOKENS_PER_USER_MAX });
@@ -237,7 +244,10 @@ impl Account {
             let indexes = self.access.get::<TenantIndexes>(&()).await?;
             let index = indexes.as_ref().map_or(0, |indexes| indexes.record.next);
             if index > TENANT_INDEX_MAX {
-                return Err(Error::Limit { what: "tenants over the life of a server", max: TENANT_INDEX_MAX as usize });
+                return Err(Error::Limit {
+                    what: "tenants over the life of a server",
+                    max: TENANT_INDEX_MAX as usize,
+                });
             }
             let next = TenantIndexes { next: index + 1 };
             let batch = match indexes {
@@ -264,7 +274,9 @@ impl Account {
 /// Refuses a name that stands for something else than a user.
 pub(crate) fn refuse_reserved(name: &UserName) -> Result<(), Error> {
     if name.as_str() == LOCAL_USER {
-        return Err(Error::invalid(format!("the user name {LOCAL_USER} stands for the operator on the machine itself")));
+        return Err(Error::invalid(format!(
+            "the user name {LOCAL_USER} stands for the operator on the machine itself"
+        )));
     }
     Ok(())
 }

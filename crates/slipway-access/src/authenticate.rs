@@ -26,8 +26,9 @@ impl Access {
     /// [`Error::NotAuthenticated`] after the same time for a wrong password, an unknown user and a
     /// disabled one; [`Error::Throttled`]; [`Error::Store`].
     pub async fn password(&self, user: &UserName, password: &str, source: IpAddr) -> Result<Caller, Error> {
-        self.attempt(|throttle, now| throttle.take(user, source, now))
-            .map_err(|wait| Error::Throttled { wait: Span::from_millis(wait.as_millis().try_into().unwrap_or(u64::MAX)) })?;
+        self.attempt(|throttle, now| throttle.take(user, source, now)).map_err(|wait| Error::Throttled {
+            wait: Span::from_millis(wait.as_millis().try_into().unwrap_or(u64::MAX)),
+        })?;
         if password.len() > PASSWORD_BYTES_MAX {
             return Err(Error::NotAuthenticated);
         }

@@ -31,7 +31,8 @@ pub(crate) fn parse(text: &str, base: &str) -> Result<String, Error> {
     if !host.contains('.') {
         return invalid("it has only one label");
     }
-    let last_label_is_number = host.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+    let last_label_is_number =
+        host.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
     if last_label_is_number || host.parse::<Ipv4Addr>().is_ok() {
         return invalid("it is an address");
     }

@@ -41,7 +41,11 @@ impl Access {
     /// # Errors
     /// As for [`Access::accept_invitation`]; [`Error::Taken`] when there is a user of that name, who
     /// has to log in to accept; [`Error::Invalid`] for the password.
-    pub async fn accept_invitation_as_new(&self, text: &str, password: &str) -> Result<(TenantName, Caller), Error> {
+    pub async fn accept_invitation_as_new(
+        &self,
+        text: &str,
+        password: &str,
+    ) -> Result<(TenantName, Caller), Error> {
         let (invitation, tenant) = self.valid_invitation(text).await?;
         let name = &invitation.record.invitee;
         refuse_reserved(name)?;
@@ -78,14 +82,19 @@ impl Access {
             .update(&tenant.record, tenant.version);
         if !self.commit(batch).await? {
             // Used by another request at the same moment, or the tenant has just changed.
-            return Err(Error::Busy { what: "the invitation is being used, or its tenant changed".to_owned() });
+            return Err(Error::Busy {
+                what: "the invitation is being used, or its tenant changed".to_owned(),
+            });
         }
         Ok(name.clone())
     }
 
     /// The invitation and its tenant, if the text proves it, it has not expired, and whoever made it
     /// could make it now.
-    async fn valid_invitation(&self, text: &str) -> Result<(Versioned<Invitation>, Versioned<Tenant>), Error> {
+    async fn valid_invitation(
+        &self,
+        text: &str,
+    ) -> Result<(Versioned<Invitation>, Versioned<Tenant>), Error> {
         let parts = secret::public_parts(Purpose::Invitation, text).ok_or_else(not_valid)?;
         let [tenant, id] = parts[..] else { return Err(not_valid()) };
         let key = (tenant.parse().map_err(|_| not_valid())?, id.parse().map_err(|_| not_valid())?);

@@ -55,7 +55,8 @@ impl MasterKey {
         file.take(1024).read_to_string(&mut text).map_err(failed)?;
         let key = text.trim_end().strip_prefix(LABEL).and_then(|key| STANDARD.decode(key).ok());
         let key = key.and_then(|key| key.try_into().ok());
-        key.map(Self).ok_or_else(|| refused("does not hold a key; restore it from where it was kept".to_owned()))
+        key.map(Self)
+            .ok_or_else(|| refused("does not hold a key; restore it from where it was kept".to_owned()))
     }
 
     fn create(path: &Path) -> Result<Self, Error> {

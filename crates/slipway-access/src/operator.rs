@@ -72,13 +72,24 @@ impl Operator {
     ///
     /// # Errors
     /// [`Error::Taken`], [`Error::Invalid`], [`Error::Store`].
-    pub async fn create_user(&self, name: &UserName, password: Option<&str>, operator: bool) -> Result<User, Error> {
+    pub async fn create_user(
+        &self,
+        name: &UserName,
+        password: Option<&str>,
+        operator: bool,
+    ) -> Result<User, Error> {
         refuse_reserved(name)?;
         let password_hash = match password {
             Some(password) => Some(self.access.passwords.hash(name, password).await?),
             None => None,
         };
-        let user = User { name: name.clone(), password_hash, operator, disabled: false, created_at: self.access.now() };
+        let user = User {
+            name: name.clone(),
+            password_hash,
+            operator,
+            disabled: false,
+            created_at: self.access.now(),
+        };
         if !self.access.commit(Batch::new().create(&user)).await? {
             return Err(Error::Taken { what: format!("the user {name}") });
         }
@@ -93,14 +104,17 @@ impl Operator {
     pub async fn disable_user(&self, name: &UserName) -> Result<(), Error> {
         for _ in 0..TRIES {
             let found = self.access.user(name).await?;
-            let mut batch = Batch::new().update(&User { disabled: true, ..found.record.clone() }, found.version);
+            let mut batch =
+                Batch::new().update(&User { disabled: true, ..found.record.clone() }, found.version);
             if found.record.operator && !found.record.disabled {
                 let users = self.access.list::<User>("").await?;
-                let other = users.iter().find(|user| {
-                    user.record.operator && !user.record.disabled && user.record.name != *name
-                });
+                let other = users
+                    .iter()
+                    .find(|user| user.record.operator && !user.record.disabled && user.record.name != *name);
                 let Some(other) = other else {
-                    return Err(Error::rule(format!("{name} is the last operator; make another user operator first")));
+                    return Err(Error::rule(format!(
+                        "{name} is the last operator; make another user operator first"
+                    )));
                 };
                 // Two operators who switch each other off at once: one of them is refused.
                 batch = batch.expect::<User>(&other.record.name, other.version);

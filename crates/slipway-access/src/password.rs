@@ -25,12 +25,48 @@ const WAITING_MAX: usize = 100;
 
 /// Passwords of ten characters and more that lead every published list of stolen ones.
 const COMMON: &[&str] = &[
-    "1234567890", "12345678910", "123456789a", "0123456789", "0987654321", "9876543210", "1q2w3e4r5t", "1qaz2wsx3edc",
-    "qwertyuiop", "qwerty12345", "qwerty123456", "asdfghjkl1", "password12", "password123", "password1234", "passw0rd123",
-    "p@ssw0rd123", "administrator", "admin12345", "welcome123", "changeme123", "iloveyou123", "letmein123", "princess123",
-    "football123", "baseball123", "sunshine123", "superman123", "michael123", "abcdefghij", "abcd123456", "abc1234567",
-    "a123456789", "aa12345678", "zaq12wsxcde3", "qazwsxedcr", "q1w2e3r4t5", "q1w2e3r4t5y6", "unknown123", "testtest123",
-    "slipway123", "correcthorsebatterystaple",
+    "1234567890",
+    "12345678910",
+    "123456789a",
+    "0123456789",
+    "0987654321",
+    "9876543210",
+    "1q2w3e4r5t",
+    "1qaz2wsx3edc",
+    "qwertyuiop",
+    "qwerty12345",
+    "qwerty123456",
+    "asdfghjkl1",
+    "password12",
+    "password123",
+    "password1234",
+    "passw0rd123",
+    "p@ssw0rd123",
+    "administrator",
+    "admin12345",
+    "welcome123",
+    "changeme123",
+    "iloveyou123",
+    "letmein123",
+    "princess123",
+    "football123",
+    "baseball123",
+    "sunshine123",
+    "superman123",
+    "michael123",
+    "abcdefghij",
+    "abcd123456",
+    "abc1234567",
+    "a123456789",
+    "aa12345678",
+    "zaq12wsxcde3",
+    "qazwsxedcr",
+    "q1w2e3r4t5",
+    "q1w2e3r4t5y6",
+    "unknown123",
+    "testtest123",
+    "slipway123",
+    "correcthorsebatterystaple",
 ];
 
 /// Computes hashes, a few at a time.
@@ -42,14 +78,19 @@ pub(crate) struct Passwords {
 
 impl Passwords {
     pub(crate) fn new() -> Self {
-        Self { hashing: Arc::new(Semaphore::new(HASHING_MAX)), waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
+        Self {
+            hashing: Arc::new(Semaphore::new(HASHING_MAX)),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+        }
     }
 
     /// The hash to store of a new password.
     pub(crate) async fn hash(&self, user: &UserName, password: &str) -> Result<String, Error> {
         check(user, password)?;
         let password = password.to_owned();
-        let hashed = self.compute(move || hasher().hash_password(password.as_bytes()).map(|hash| hash.to_string())).await?;
+        let hashed = self
+            .compute(move || hasher().hash_password(password.as_bytes()).map(|hash| hash.to_string()))
+            .await?;
         hashed.map_err(|error| Error::invalid(format!("the password cannot be hashed: {error}")))
     }
 
@@ -74,7 +115,10 @@ impl Passwords {
         .await
     }
 
-    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
         let overloaded = || Error::Throttled { wait: Span::from_secs(2) };
         let _waiting = self.waiting.try_acquire().map_err(|_| overloaded())?;
         let hashing = self.hashing.clone().acquire_owned().await.map_err(|_| overloaded())?;
@@ -88,7 +132,8 @@ impl Passwords {
 }
 
 fn hasher() -> Argon2<'static> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(32)).expect("the parameters are constants in range");
+    let params =
+        Params::new(MEMORY_KIB, PASSES, LANES, Some(32)).expect("the parameters are constants in range");
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
 }
 
@@ -98,7 +143,9 @@ fn check(user: &UserName, password: &str) -> Result<(), Error> {
         return Err(Error::invalid(format!("the password is longer than {PASSWORD_BYTES_MAX} bytes")));
     }
     if password.chars().count() < PASSWORD_CHARS_MIN {
-        return Err(Error::invalid(format!("the password must have at least {PASSWORD_CHARS_MIN} characters")));
+        return Err(Error::invalid(format!(
+            "the password must have at least {PASSWORD_CHARS_MIN} characters"
+        )));
     }
     let lower = password.to_lowercase();
     let mut chars = lower.chars().collect::<Vec<_>>();

@@ -8,9 +8,9 @@
 use std::ops::Deref;
 
 use slipway_model::account::{Member, Right, Role, Tenant};
+use slipway_model::deployment::Deployment;
 use slipway_model::id::{BuildNumber, DeploymentNumber, InstanceId, ReleaseNumber};
 use slipway_model::instance::RunRequest;
-use slipway_model::deployment::Deployment;
 use slipway_model::name::{EnvironmentPath, ProjectPath, TenantName};
 use slipway_model::project::{Environment, Project};
 use slipway_model::push::{Build, BuildCancellation, Push};
@@ -57,7 +57,12 @@ impl Access {
     /// # Errors
     /// [`Error::NotFound`] when it does not exist or the caller has no right at all in it;
     /// [`Error::Forbidden`] when the role is too low; [`Error::NotAuthenticated`]; [`Error::Store`].
-    pub async fn tenant(&self, caller: &Caller, name: &TenantName, right: Right) -> Result<Scoped<Tenant>, Error> {
+    pub async fn tenant(
+        &self,
+        caller: &Caller,
+        name: &TenantName,
+        right: Right,
+    ) -> Result<Scoped<Tenant>, Error> {
         let (tenant, role) = self.role_in(caller, name).await?;
         self.scoped(caller, name.to_string(), role, right, tenant.clone(), tenant).await
     }
@@ -66,7 +71,12 @@ impl Access {
     ///
     /// # Errors
     /// As for [`Access::tenant`].
-    pub async fn project(&self, caller: &Caller, path: &ProjectPath, right: Right) -> Result<Scoped<Project>, Error> {
+    pub async fn project(
+        &self,
+        caller: &Caller,
+        path: &ProjectPath,
+        right: Right,
+    ) -> Result<Scoped<Project>, Error> {
         let (tenant, role) = self.role_in(caller, &path.tenant).await?;
         let found = self.get::<Project>(path).await?;
         self.scoped(caller, path.to_string(), role, right, tenant, found).await

@@ -70,7 +70,13 @@ impl Keyring {
         config.iter().map(open).collect()
     }
 
-    pub(crate) fn seal(&self, tenant: &Tenant, environment: &EnvironmentPath, key: &ConfigKey, value: &str) -> Sealed {
+    pub(crate) fn seal(
+        &self,
+        tenant: &Tenant,
+        environment: &EnvironmentPath,
+        key: &ConfigKey,
+        value: &str,
+    ) -> Sealed {
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let place = place(environment, key);
         let payload = Payload { msg: value.as_bytes(), aad: place.as_bytes() };
@@ -102,7 +108,9 @@ impl Keyring {
     }
 
     fn cipher(&self, tenant: &Tenant) -> XChaCha20Poly1305 {
-        let key = self.master.derive("tenant data", &[tenant.name.as_str().as_bytes(), &tenant.index.to_le_bytes()]);
+        let key = self
+            .master
+            .derive("tenant data", &[tenant.name.as_str().as_bytes(), &tenant.index.to_le_bytes()]);
         XChaCha20Poly1305::new(&key.into())
     }
 }

@@ -47,7 +47,9 @@ impl PublicKey {
         }
         let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
         let (Some(algorithm), Some(encoded)) = (words.next(), words.next()) else {
-            return Err(Error::invalid("an SSH public key is one line: the algorithm, a space, and the key in base64"));
+            return Err(Error::invalid(
+                "an SSH public key is one line: the algorithm, a space, and the key in base64",
+            ));
         };
         let label: String = words.collect::<Vec<_>>().join(" ");
         let label = label.chars().filter(|c| !c.is_control()).take(LABEL_CHARS_MAX).collect();
@@ -63,9 +65,13 @@ impl PublicKey {
         );
         if !accepted {
             let shown: String = algorithm.chars().filter(|c| c.is_ascii_graphic()).take(60).collect();
-            return Err(Error::invalid(format!("{shown:?} is not a kind of SSH key that is accepted; use {ACCEPTED}")));
+            return Err(Error::invalid(format!(
+                "{shown:?} is not a kind of SSH key that is accepted; use {ACCEPTED}"
+            )));
         }
-        let blob = STANDARD.decode(encoded).map_err(|_| Error::invalid("the key is not whole: its base64 is broken"))?;
+        let blob = STANDARD
+            .decode(encoded)
+            .map_err(|_| Error::invalid("the key is not whole: its base64 is broken"))?;
         check_blob(algorithm, &blob).map_err(|why| Error::invalid(format!("the {algorithm} key {why}")))?;
         let fingerprint = format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(&blob))).parse()?;
         Ok(Self { fingerprint, text: format!("{algorithm} {encoded}"), label })
@@ -117,12 +123,15 @@ fn check_blob(algorithm: &str, blob: &[u8]) -> Result<(), &'static str> {
 fn check_rsa(fields: &mut Fields<'_>) -> Result<(), &'static str> {
     let exponent = fields.number().ok_or("has no exponent")?;
     let modulus = fields.number().ok_or("has no modulus")?;
-    let bits = |number: &[u8]| number.len() * 8 - number.first().map_or(0, |byte| byte.leading_zeros() as usize);
+    let bits =
+        |number: &[u8]| number.len() * 8 - number.first().map_or(0, |byte| byte.leading_zeros() as usize);
     if exponent.last().is_none_or(|last| last % 2 == 0) || !(2..=64).contains(&bits(exponent)) {
         return Err("has an exponent that no sound key has");
     }
     match bits(modulus) {
-        short if short < RSA_BITS_MIN => Err("is too short: it needs 2048 bits; an ssh-ed25519 key is better still"),
+        short if short < RSA_BITS_MIN => {
+            Err("is too short: it needs 2048 bits; an ssh-ed25519 key is better still")
+        }
         long if long > RSA_BITS_MAX => Err("is longer than 16384 bits"),
         _ if modulus.last().is_none_or(|last| last % 2 == 0) => Err("has an even modulus"),
         _ => Ok(()),

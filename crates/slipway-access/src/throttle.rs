@@ -41,7 +41,12 @@ impl Throttle {
     /// Takes one attempt, or says how long to wait for the next.
     pub(crate) fn take(&mut self, account: &UserName, source: IpAddr, now: Instant) -> Result<(), Duration> {
         let source = network_of(source);
-        let wait = wait(&mut self.accounts, account, &ACCOUNT, now).max(wait(&mut self.sources, &source, &SOURCE, now));
+        let wait = wait(&mut self.accounts, account, &ACCOUNT, now).max(wait(
+            &mut self.sources,
+            &source,
+            &SOURCE,
+            now,
+        ));
         if wait > Duration::ZERO {
             return Err(wait);
         }
@@ -57,7 +62,12 @@ impl Throttle {
     }
 }
 
-fn wait<K: std::hash::Hash + Eq>(buckets: &mut HashMap<K, Bucket>, key: &K, rate: &Rate, now: Instant) -> Duration {
+fn wait<K: std::hash::Hash + Eq>(
+    buckets: &mut HashMap<K, Bucket>,
+    key: &K,
+    rate: &Rate,
+    now: Instant,
+) -> Duration {
     let attempts = buckets.get(key).map_or(rate.attempts_max, |bucket| filled(bucket, rate, now));
     rate.refill.mul_f64((1.0 - attempts).clamp(0.0, 1.0))
 }

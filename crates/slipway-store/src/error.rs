@@ -147,6 +147,9 @@ impl Error {
 
     /// True when the same request may succeed later without anything else being changed.
     pub fn is_worth_a_retry(&self) -> bool {
-        matches!(self, Error::Full { .. } | Error::Write { .. } | Error::Uncertain { .. } | Error::Open { .. })
+        matches!(
+            self,
+            Error::Full { .. } | Error::Write { .. } | Error::Uncertain { .. } | Error::Open { .. }
+        )
     }
 }

@@ -117,7 +117,12 @@ impl Journal {
     /// # Errors
     /// [`Error::BadPath`].
     pub fn follow(&self, path: &Path, from_offset: u64) -> Result<Follower, Error> {
-        Ok(Follower { path: self.file(path)?, file: None, offset: from_offset, appended: self.appended.clone() })
+        Ok(Follower {
+            path: self.file(path)?,
+            file: None,
+            offset: from_offset,
+            appended: self.appended.clone(),
+        })
     }
 
     /// Deletes a journal, or all below a directory. Nothing happens when there is none.
@@ -211,7 +216,11 @@ fn look(path: &Path, file: Option<Arc<File>>, offset: u64) -> io::Result<(Option
     };
     // Asked before reading: whatever was appended before it was finished is then in the file.
     let metadata = file.metadata()?;
-    let mut bytes = vec![0; usize::try_from(metadata.len().saturating_sub(offset)).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX)];
+    let mut bytes =
+        vec![
+            0;
+            usize::try_from(metadata.len().saturating_sub(offset)).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX)
+        ];
     let count = file.read_at(&mut bytes, offset)?;
     bytes.truncate(count);
     let seen = match count {

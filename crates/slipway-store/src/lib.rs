@@ -5,9 +5,9 @@
 //! at most 256 KiB, each with a version; a batch is a `multi`; a watch tells *that* a record changed
 //! and hands over its newest content, so quick changes to one record may be seen as one; election
 //! yields an epoch, and a leader's writes carry it and are refused once there is a newer one (S2).
-//! One machine needs no ZooKeeper: [`embedded`] keeps the same promises over one file.
+//! One machine needs no ZooKeeper: the embedded backend keeps the same promises over one file.
 //!
-//! Read in this order: [`Store`], [`Batch`], [`Watch`], [`Error`], then [`embedded`] for how it is
+//! Read in this order: [`Store`], [`Batch`], [`Watch`], [`Error`], then `embedded` for how it is
 //! done. [`journal`] stands beside: append-only text that is too big for a record, such as the
 //! output of a build.
 
@@ -21,7 +21,7 @@ mod election;
 
 mod error;
 
-pub mod embedded;
+mod embedded;
 
 pub mod journal;
 

@@ -6,10 +6,25 @@ fn refused(password: &str) -> bool {
 
 #[test]
 fn what_anybody_would_guess_is_refused_and_phrases_are_not() {
-    for bad in ["", "short", "Password123", "qwertyuiop", "aaaaaaaaaaaa", "margaret12", "Margaret2026", &"x".repeat(1 << 20)] {
+    for bad in [
+        "",
+        "short",
+        "Password123",
+        "qwertyuiop",
+        "aaaaaaaaaaaa",
+        "margaret12",
+        "Margaret2026",
+        &"x".repeat(1 << 20),
+    ] {
         assert!(refused(bad), "{bad:.40}");
     }
-    for good in ["blue tram no 7", "šest koní běží", "correct horse battery", "margaret likes long phrases", &"ab1!".repeat(256)] {
+    for good in [
+        "blue tram no 7",
+        "šest koní běží",
+        "correct horse battery",
+        "margaret likes long phrases",
+        &"ab1!".repeat(256),
+    ] {
         assert!(!refused(good), "{good:.40}");
     }
 }

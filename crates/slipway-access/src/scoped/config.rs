@@ -81,7 +81,8 @@ impl Scoped<Environment> {
         if config.len() > CONFIG_VARS_MAX {
             return Err(Error::Limit { what: "config variables in one environment", max: CONFIG_VARS_MAX });
         }
-        let bytes: usize = config.iter().map(|(key, entry)| key.as_str().len() + plaintext_bytes(&entry.value)).sum();
+        let bytes: usize =
+            config.iter().map(|(key, entry)| key.as_str().len() + plaintext_bytes(&entry.value)).sum();
         if bytes > CONFIG_BYTES_MAX {
             return Err(Error::Limit { what: "bytes of config in one environment", max: CONFIG_BYTES_MAX });
         }
@@ -95,14 +96,17 @@ impl Scoped<Environment> {
 }
 
 fn check(wanted: &ConfigChange) -> Result<(), Error> {
-    let mut keys: Vec<&ConfigKey> = wanted.set.keys().chain(wanted.set_secret.keys()).chain(&wanted.unset).collect();
+    let mut keys: Vec<&ConfigKey> =
+        wanted.set.keys().chain(wanted.set_secret.keys()).chain(&wanted.unset).collect();
     keys.sort_unstable();
     if let Some(twice) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(Error::invalid(format!("the config variable {} is named twice", twice[0])));
     }
     for (key, value) in wanted.set.iter().chain(&wanted.set_secret) {
         if value.contains('\0') {
-            return Err(Error::invalid(format!("the value of {key} contains a NUL, which no program could be given")));
+            return Err(Error::invalid(format!(
+                "the value of {key} contains a NUL, which no program could be given"
+            )));
         }
     }
     Ok(())

@@ -31,7 +31,12 @@ impl Scoped<Environment> {
     /// # Errors
     /// [`Error::Taken`] when somebody else has the name, [`Error::Invalid`], [`Error::Limit`],
     /// [`Error::Forbidden`], [`Error::Store`].
-    pub async fn claim_domain(&self, host: &str, service: &ServiceName, base: &str) -> Result<HostClaim, Error> {
+    pub async fn claim_domain(
+        &self,
+        host: &str,
+        service: &ServiceName,
+        base: &str,
+    ) -> Result<HostClaim, Error> {
         let host = domain_name::parse(host, base)?;
         for _ in 0..TRIES {
             let environment = self.again(Right::Administer).await?;
@@ -117,7 +122,9 @@ impl Scoped<Environment> {
     async fn own_domain(&self, host: &str) -> Result<Versioned<HostClaim>, Error> {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let own = self.access.claims_of(&self.path).await?;
-        let found = own.into_iter().find(|claim| claim.record.host == host && claim.record.state != HostState::Platform);
+        let found = own
+            .into_iter()
+            .find(|claim| claim.record.host == host && claim.record.state != HostState::Platform);
         found.ok_or_else(|| Error::NotFound { what: format!("domain {host} of {}", self.path) })
     }
 }
@@ -134,7 +141,11 @@ impl Access {
 
     /// Adds to a batch that the environment's own domains are given up. Names that the platform gave
     /// are the leader's to clear.
-    pub(super) async fn give_up_domains(&self, batch: Batch, environment: &EnvironmentPath) -> Result<Batch, Error> {
+    pub(super) async fn give_up_domains(
+        &self,
+        batch: Batch,
+        environment: &EnvironmentPath,
+    ) -> Result<Batch, Error> {
         let claims = self.claims_of(environment).await?;
         Ok(claims.into_iter().filter(|claim| claim.record.state != HostState::Platform).fold(batch, give_up))
     }

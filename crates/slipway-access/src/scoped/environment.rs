@@ -55,12 +55,17 @@ impl Scoped<Environment> {
         if let Some(release) = self.live_release().await?
             && let Some(unknown) = wanted.keys().find(|name| !release.services.contains_key(name))
         {
-            return Err(Error::NotFound { what: format!("service {unknown} of {} {}", self.path, release.number) });
+            return Err(Error::NotFound {
+                what: format!("service {unknown} of {} {}", self.path, release.number),
+            });
         }
         self.change(Right::Deploy, |environment| {
             environment.scale.extend(wanted.iter().map(|(name, count)| (name.clone(), *count)));
             if environment.scale.len() > SCALED_SERVICES_MAX {
-                return Err(Error::Limit { what: "services with a scale of their own", max: SCALED_SERVICES_MAX });
+                return Err(Error::Limit {
+                    what: "services with a scale of their own",
+                    max: SCALED_SERVICES_MAX,
+                });
             }
             Ok(())
         })

@@ -78,7 +78,11 @@ impl Scoped<Tenant> {
         self.require(Right::Administer)?;
         let now = self.access.now();
         let all = self.access.list::<Invitation>(self.name.as_str()).await?;
-        Ok(all.into_iter().map(|found| found.record).filter(|invitation| invitation.expires_at > now).collect())
+        Ok(all
+            .into_iter()
+            .map(|found| found.record)
+            .filter(|invitation| invitation.expires_at > now)
+            .collect())
     }
 
     /// Invites one named person, who may not be a user yet. Needs [`Right::Administer`], and
@@ -99,8 +103,9 @@ impl Scoped<Tenant> {
             return Err(Error::rule(format!("{invitee} is a member of {} already", self.name)));
         }
         // A new invitation takes the place of one to the same person, and expired ones are cleared.
-        let (over, waiting): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|one| one.record.expires_at <= now || one.record.invitee == *invitee);
+        let (over, waiting): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|one| one.record.expires_at <= now || one.record.invitee == *invitee);
         if members.len() + waiting.len() >= MEMBERS_MAX {
             return Err(Error::Limit { what: "members and invitations in one tenant", max: MEMBERS_MAX });
         }
@@ -148,13 +153,23 @@ impl Scoped<Tenant> {
 
     /// Adds to the batch that an owner other than `user` stays one. Two owners who leave at once
     /// each count on the other, and one of them is refused.
-    fn expect_other_owner(&self, batch: Batch, members: &[Versioned<Member>], user: &UserName) -> Result<Batch, Error> {
+    fn expect_other_owner(
+        &self,
+        batch: Batch,
+        members: &[Versioned<Member>],
+        user: &UserName,
+    ) -> Result<Batch, Error> {
         let mut owners = members.iter().filter(|member| member.record.role == Role::Owner);
         match owners.clone().find(|owner| owner.record.user != *user) {
-            Some(other) => Ok(batch.expect::<Member>(&(self.name.clone(), other.record.user.clone()), other.version)),
+            Some(other) => {
+                Ok(batch.expect::<Member>(&(self.name.clone(), other.record.user.clone()), other.version))
+            }
             // A tenant whose owners are all gone, by an operator's hand, does not get worse.
             None if !owners.any(|owner| owner.record.user == *user) => Ok(batch),
-            None => Err(Error::rule(format!("{user} is the last owner of {}; make somebody else owner first", self.name))),
+            None => Err(Error::rule(format!(
+                "{user} is the last owner of {}; make somebody else owner first",
+                self.name
+            ))),
         }
     }
 }

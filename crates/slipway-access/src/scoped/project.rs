@@ -26,7 +26,11 @@ impl Scoped<Project> {
     ///
     /// # Errors
     /// As for [`crate::Access::environment`].
-    pub async fn environment(&self, name: &EnvironmentName, right: Right) -> Result<Scoped<Environment>, Error> {
+    pub async fn environment(
+        &self,
+        name: &EnvironmentName,
+        right: Right,
+    ) -> Result<Scoped<Environment>, Error> {
         self.access.environment(&self.caller, &self.path.environment(name.clone()), right).await
     }
 
@@ -43,7 +47,8 @@ impl Scoped<Project> {
         let credential = secret::make(Purpose::Credential, &[]);
         for _ in 0..TRIES {
             let project = self.again(Right::Administer).await?;
-            let renewed = Project { credential_hash: secret::hash(&credential), ..project.found.record.clone() };
+            let renewed =
+                Project { credential_hash: secret::hash(&credential), ..project.found.record.clone() };
             if self.access.commit(Batch::new().update(&renewed, project.version())).await? {
                 return Ok(credential);
             }

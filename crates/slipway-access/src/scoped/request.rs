@@ -34,8 +34,11 @@ impl Scoped<Environment> {
             None => {
                 let live = self.status().await?.and_then(|status| status.live);
                 let releases = self.list::<Release>().await?;
-                let earlier = releases.iter().rev().map(|release| release.record.number).find(|one| Some(*one) < live);
-                earlier.ok_or_else(|| Error::rule(format!("{} has no earlier release to go back to", self.path)))?
+                let earlier =
+                    releases.iter().rev().map(|release| release.record.number).find(|one| Some(*one) < live);
+                earlier.ok_or_else(|| {
+                    Error::rule(format!("{} has no earlier release to go back to", self.path))
+                })?
             }
         };
         self.get::<Release>(to).await?;
@@ -60,7 +63,10 @@ impl Scoped<Environment> {
         let from = self.access.environment(&self.caller, &path, Right::View).await?;
         let release = match release {
             Some(number) => from.get::<Release>(number).await?.record,
-            None => from.live_release().await?.ok_or_else(|| Error::rule(format!("nothing runs in {path} yet")))?,
+            None => from
+                .live_release()
+                .await?
+                .ok_or_else(|| Error::rule(format!("nothing runs in {path} yet")))?,
         };
         self.request(WantedRelease::Promotion { environment: path, release: release.number }).await
     }
@@ -76,7 +82,8 @@ impl Scoped<Environment> {
         services: BTreeMap<ServiceName, ServiceSpec>,
     ) -> Result<String, Error> {
         self.require(Right::Deploy)?;
-        let own = image.repository.split_once('/').is_some_and(|(tenant, _)| tenant == self.path.tenant.as_str());
+        let own =
+            image.repository.split_once('/').is_some_and(|(tenant, _)| tenant == self.path.tenant.as_str());
         if !own {
             return Err(Error::NotFound { what: format!("image {}", image.repository) });
         }
@@ -95,7 +102,10 @@ impl Scoped<Environment> {
             return Err(Error::invalid(format!("a command has 1 to {COMMAND_BYTES_MAX} bytes and no NUL")));
         }
         if self.live_release().await?.is_none() {
-            return Err(Error::rule(format!("nothing runs in {} yet, so there is nothing to run a command in", self.path)));
+            return Err(Error::rule(format!(
+                "nothing runs in {} yet, so there is nothing to run a command in",
+                self.path
+            )));
         }
         self.refuse_if_many(self.list::<RunRequest>().await?.len())?;
         let request = RunRequest {

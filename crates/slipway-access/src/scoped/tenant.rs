@@ -107,7 +107,8 @@ impl Scoped<Tenant> {
                 batch = batch.delete::<Member>(&(self.name.clone(), member.record.user), member.version);
             }
             for invitation in self.access.list::<Invitation>(self.name.as_str()).await? {
-                batch = batch.delete::<Invitation>(&(self.name.clone(), invitation.record.id), invitation.version);
+                batch = batch
+                    .delete::<Invitation>(&(self.name.clone(), invitation.record.id), invitation.version);
             }
             if self.access.commit(batch).await? {
                 return Ok(());
@@ -145,7 +146,9 @@ impl Access {
         let status = self.get::<EnvironmentStatus>(path).await?;
         let assignments = self.get::<Assignments>(path).await?;
         if status.is_some() || assignments.is_some() {
-            return Err(Error::Busy { what: format!("the {path} that was deleted is still being cleared away") });
+            return Err(Error::Busy {
+                what: format!("the {path} that was deleted is still being cleared away"),
+            });
         }
         Ok(())
     }

@@ -4,7 +4,12 @@ use slipway_model::unit::Timestamp;
 use super::*;
 
 fn tenant(name: &str, index: u32) -> Tenant {
-    Tenant { name: name.parse().unwrap(), index, created_at: Timestamp(0), created_by: "ann".parse().unwrap() }
+    Tenant {
+        name: name.parse().unwrap(),
+        index,
+        created_at: Timestamp(0),
+        created_by: "ann".parse().unwrap(),
+    }
 }
 
 fn keyring() -> (tempfile::TempDir, Keyring) {
@@ -24,8 +29,12 @@ fn a_value_opens_only_where_it_was_sealed() {
     assert!(keys.open(&acme, &dev, &key, &sealed).unwrap().expose() == "hunter2");
 
     let refused = |keys: &Keyring, tenant: &Tenant, environment: &str, key: &str, sealed: &Sealed| {
-        let error = keys.open(tenant, &environment.parse().unwrap(), &key.parse().unwrap(), sealed).err().unwrap();
-        assert!(matches!(error, Error::Unsealable { .. }) && !error.to_string().contains("hunter2"), "{error}");
+        let error =
+            keys.open(tenant, &environment.parse().unwrap(), &key.parse().unwrap(), sealed).err().unwrap();
+        assert!(
+            matches!(error, Error::Unsealable { .. }) && !error.to_string().contains("hunter2"),
+            "{error}"
+        );
     };
     refused(&keys, &acme, "acme/shop/prod", "PASSWORD", &sealed);
     refused(&keys, &acme, "acme/shop/dev", "PASSWORD2", &sealed);

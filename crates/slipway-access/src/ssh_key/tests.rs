@@ -13,7 +13,11 @@ fn made_by_openssh(arguments: &[&str]) -> (String, String) {
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    run(Command::new("ssh-keygen").args(["-q", "-N", "", "-C", "ann@laptop"]).args(arguments).arg("-f").arg(&path));
+    run(Command::new("ssh-keygen")
+        .args(["-q", "-N", "", "-C", "ann@laptop"])
+        .args(arguments)
+        .arg("-f")
+        .arg(&path));
     let public = path.with_extension("pub");
     let printed = run(Command::new("ssh-keygen").arg("-lf").arg(&public));
     (std::fs::read_to_string(public).unwrap(), printed.split(' ').nth(1).unwrap().to_owned())
@@ -71,7 +75,12 @@ fn security_keys_are_read() {
 #[test]
 fn what_is_not_wholly_understood_is_refused() {
     let ed = "ssh-ed25519";
-    assert_eq!(PublicKey::parse(&format!("  {}\tann\u{1b}[31m at\u{7} work \n", line(ed, &[&[1; 32]]))).unwrap().label, "ann[31m at work");
+    assert_eq!(
+        PublicKey::parse(&format!("  {}\tann\u{1b}[31m at\u{7} work \n", line(ed, &[&[1; 32]])))
+            .unwrap()
+            .label,
+        "ann[31m at work"
+    );
     refused("", "one line");
     refused("ssh-ed25519", "one line");
     refused("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA", "private key");

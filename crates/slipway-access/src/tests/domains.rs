@@ -72,12 +72,18 @@ async fn deleting_gives_own_domains_up_and_leaves_the_platforms_to_the_leader() 
     let made = claim(&dev, HOST).await.unwrap();
     dev.prove_domain(HOST, &[challenge(&made)]).await.unwrap();
     claim(&dev, "unproven.example.com").await.unwrap();
-    let platform = HostClaim { host: "shop-dev-acme.apps.example.net".to_owned(), state: HostState::Platform, ..made };
+    let platform =
+        HostClaim { host: "shop-dev-acme.apps.example.net".to_owned(), state: HostState::Platform, ..made };
     world.put(&platform).await;
     refused(dev.remove_domain(&platform.host).await, Kind::NotFound, &platform.host);
     assert_eq!(dev.hosts().await.unwrap().len(), 3);
     world.shop(&ann()).await.delete().await.unwrap();
-    let left: Vec<(String, HostState)> = world.access.list::<HostClaim>("").await.unwrap().into_iter()
+    let left: Vec<(String, HostState)> = world
+        .access
+        .list::<HostClaim>("")
+        .await
+        .unwrap()
+        .into_iter()
         .map(|claim| (claim.record.host, claim.record.state))
         .collect();
     assert_eq!(left, [(platform.host, HostState::Platform), (HOST.to_owned(), HostState::Tombstone)]);

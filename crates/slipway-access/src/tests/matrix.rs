@@ -41,9 +41,19 @@ const RIGHTS: [Right; 4] = [Right::View, Right::Deploy, Right::Administer, Right
 
 /// What is there: acme/shop/dev and evil/shop/dev.
 const TARGETS: [&str; 13] = [
-    "acme", "acme/shop", "acme/shop/dev", "acme/nix", "acme/shop/nix", "acme/nix/dev",
-    "evil", "evil/shop", "evil/shop/dev", "evil/nix", "evil/shop/nix",
-    "nix", "nix/shop",
+    "acme",
+    "acme/shop",
+    "acme/shop/dev",
+    "acme/nix",
+    "acme/shop/nix",
+    "acme/nix/dev",
+    "evil",
+    "evil/shop",
+    "evil/shop/dev",
+    "evil/nix",
+    "evil/shop/nix",
+    "nix",
+    "nix/shop",
 ];
 
 fn askers() -> Vec<Asker> {
@@ -83,7 +93,8 @@ fn expected(asker: &Asker, target: &str, right: Right) -> Verdict {
     if asker.state != State::Good {
         return Verdict::NotAuthenticated;
     }
-    let exists = matches!(target, "acme" | "acme/shop" | "acme/shop/dev" | "evil" | "evil/shop" | "evil/shop/dev");
+    let exists =
+        matches!(target, "acme" | "acme/shop" | "acme/shop/dev" | "evil" | "evil/shop" | "evil/shop/dev");
     let tenant = target.split('/').next().unwrap();
     let (only, role_max, as_operator) = match asker.proof {
         Asked::Password | Asked::Key => (None, Role::Owner, asker.operator),
@@ -189,7 +200,11 @@ async fn every_loader_says_the_same_to_everybody_as_the_rules_do() {
         for target in TARGETS {
             for right in RIGHTS {
                 let verdict = ask(&world.access, &caller, target, right).await;
-                assert_eq!(verdict, expected(asker, target, right), "{asker:?} asks for {right:?} on {target}");
+                assert_eq!(
+                    verdict,
+                    expected(asker, target, right),
+                    "{asker:?} asks for {right:?} on {target}"
+                );
                 asked += 1;
             }
         }

@@ -19,7 +19,10 @@ async fn releases(world: &World, path: &str, newest: u64, live: u64) {
         let release = Release {
             environment: path.clone(),
             number: ReleaseNumber(number),
-            image: ImageRef { repository: "acme/shop".to_owned(), digest: name(&format!("sha256:{}", "0".repeat(64))) },
+            image: ImageRef {
+                repository: "acme/shop".to_owned(),
+                digest: name(&format!("sha256:{}", "0".repeat(64))),
+            },
             commit: None,
             services: BTreeMap::from([(name("web"), ServiceSpec::default())]),
             release_command: None,
@@ -47,7 +50,11 @@ async fn a_rollback_goes_to_the_release_before_the_live_one() {
     let world = World::with_shop().await;
     let dev = world.dev(&ann()).await;
     refused(dev.request_rollback(None).await, Kind::Conflict, "no earlier release");
-    refused(dev.request_rollback(Some(ReleaseNumber(9))).await, Kind::NotFound, "release v9 of acme/shop/dev");
+    refused(
+        dev.request_rollback(Some(ReleaseNumber(9))).await,
+        Kind::NotFound,
+        "release v9 of acme/shop/dev",
+    );
     releases(&world, "acme/shop/dev", 5, 3).await;
     let id = dev.request_rollback(None).await.unwrap();
     let request = dev.get::<ReleaseRequest>(id).await.unwrap().record;
@@ -62,11 +69,18 @@ async fn a_promotion_takes_the_live_release_of_the_other_environment() {
     let prod = world.access.environment(&ann(), &name("acme/shop/prod"), Right::Deploy).await.unwrap();
     let id = prod.request_promotion(&name("dev"), None).await.unwrap();
     let wanted = prod.get::<ReleaseRequest>(id).await.unwrap().record.wanted;
-    assert_eq!(wanted, WantedRelease::Promotion { environment: name("acme/shop/dev"), release: ReleaseNumber(4) });
+    assert_eq!(
+        wanted,
+        WantedRelease::Promotion { environment: name("acme/shop/dev"), release: ReleaseNumber(4) }
+    );
     refused(prod.request_promotion(&name("prod"), None).await, Kind::Conflict, "itself");
     refused(prod.request_promotion(&name("nix"), None).await, Kind::NotFound, "acme/shop/nix");
     refused(prod.request_promotion(&name("dev"), Some(ReleaseNumber(9))).await, Kind::NotFound, "v9");
-    refused(world.dev(&ann()).await.request_promotion(&name("prod"), None).await, Kind::Conflict, "nothing runs");
+    refused(
+        world.dev(&ann()).await.request_promotion(&name("prod"), None).await,
+        Kind::Conflict,
+        "nothing runs",
+    );
 }
 
 #[tokio::test]
@@ -84,7 +98,11 @@ async fn runs_need_something_that_runs_and_wait_in_bounded_number() {
         dev.request_run("ls", false).await.unwrap();
     }
     refused(dev.request_run("ls", false).await, Kind::Conflict, "100 requests");
-    refused(dev.scale(&BTreeMap::from([(name("worker"), 1)])).await, Kind::NotFound, "service worker of acme/shop/dev v1");
+    refused(
+        dev.scale(&BTreeMap::from([(name("worker"), 1)])).await,
+        Kind::NotFound,
+        "service worker of acme/shop/dev v1",
+    );
     dev.scale(&BTreeMap::from([(name("web"), 3)])).await.unwrap();
 }
 

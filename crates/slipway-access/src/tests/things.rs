@@ -42,7 +42,8 @@ async fn a_tenant_with_projects_stays_also_when_one_is_made_at_that_moment() {
         world.tenant_of(&ann, "acme").await;
         let acme = world.acme(&ann, Right::Own).await;
         let (one, two) = (acme.clone(), acme.clone());
-        let create = tokio::spawn(async move { one.create_project(&name("shop"), &[name("dev")]).await.is_ok() });
+        let create =
+            tokio::spawn(async move { one.create_project(&name("shop"), &[name("dev")]).await.is_ok() });
         if round % 2 == 0 {
             tokio::task::yield_now().await;
         }
@@ -53,7 +54,11 @@ async fn a_tenant_with_projects_stays_also_when_one_is_made_at_that_moment() {
         assert_eq!(world.access.list::<Member>("").await.unwrap().len(), usize::from(created));
     }
     let world = World::with_shop().await;
-    refused(world.acme(&ann(), Right::Own).await.delete().await, Kind::Conflict, "such as shop; delete them first");
+    refused(
+        world.acme(&ann(), Right::Own).await.delete().await,
+        Kind::Conflict,
+        "such as shop; delete them first",
+    );
 }
 
 #[tokio::test]
@@ -83,7 +88,8 @@ async fn projects_and_environments_are_made_once_and_deleted_whole() {
     let shop = world.shop(&ann()).await;
     refused(shop.create_environment(&name("dev")).await, Kind::Conflict, "acme/shop/dev exists already");
     shop.create_environment(&name("test")).await.unwrap();
-    let names: Vec<String> = shop.environments().await.unwrap().iter().map(|one| one.path.to_string()).collect();
+    let names: Vec<String> =
+        shop.environments().await.unwrap().iter().map(|one| one.path.to_string()).collect();
     assert_eq!(names, ["acme/shop/dev", "acme/shop/prod", "acme/shop/test"]);
 
     // What the leader has not cleared away yet stands in the way of a new one of the same name.
@@ -100,7 +106,11 @@ async fn projects_and_environments_are_made_once_and_deleted_whole() {
     world.dev(&ann()).await.delete().await.unwrap();
     refused(shop.create_environment(&name("dev")).await, Kind::Conflict, "still being cleared away");
     shop.delete().await.unwrap();
-    refused(acme.create_project(&name("shop"), &[name("dev")]).await, Kind::Conflict, "still being cleared away");
+    refused(
+        acme.create_project(&name("shop"), &[name("dev")]).await,
+        Kind::Conflict,
+        "still being cleared away",
+    );
     assert_eq!(world.access.list::<Environment>("").await.unwrap(), []);
     assert_eq!(acme.projects().await.unwrap(), []);
     refused(shop.again(Right::View).await, Kind::NotFound, "acme/shop");
@@ -146,7 +156,11 @@ async fn config_is_sealed_counted_and_secrets_are_not_shown() {
 
     assert_eq!(dev.change_config(&unset(&["A", "PASSWORD"])).await.unwrap(), 3);
     refused(dev.change_config(&unset(&["A"])).await, Kind::NotFound, "config variable A");
-    refused(dev.change_config(&ConfigChange { unset: vec![name("A")], ..set(&[("A", "")]) }).await, Kind::Invalid, "twice");
+    refused(
+        dev.change_config(&ConfigChange { unset: vec![name("A")], ..set(&[("A", "")]) }).await,
+        Kind::Invalid,
+        "twice",
+    );
     refused(dev.change_config(&set(&[("A", "a\0b")])).await, Kind::Invalid, "NUL");
     let half = "x".repeat(CONFIG_BYTES_MAX / 2);
     assert_eq!(dev.change_config(&set(&[("X", &half)])).await.unwrap(), 4);
@@ -203,6 +217,9 @@ async fn many_changes_at_once_are_all_made() {
         change.await.unwrap();
     }
     let dev = world.dev(&ann()).await;
-    assert_eq!((dev.restart_generation, dev.scale.len(), dev.config_generation, dev.config.len()), (8, 8, 8, 8));
+    assert_eq!(
+        (dev.restart_generation, dev.scale.len(), dev.config_generation, dev.config.len()),
+        (8, 8, 8, 8)
+    );
     refused(dev.scale(&BTreeMap::from([(name("web"), 1001)])).await, Kind::Invalid, "at most 1000");
 }

@@ -24,7 +24,8 @@ fn an_account_is_throttled_and_others_are_not() {
 fn a_source_is_throttled_and_others_are_not() {
     let (mut throttle, now) = (Throttle::default(), Instant::now());
     let names: Vec<String> = (0..1000).map(|number| format!("user{number}")).collect();
-    let mut count = |source: &str| names.iter().filter(|name| through(&mut throttle, name, source, 1, now) == 1).count();
+    let mut count =
+        |source: &str| names.iter().filter(|name| through(&mut throttle, name, source, 1, now) == 1).count();
     assert_eq!(count("10.0.0.1"), 50);
     assert_eq!(count("2001:db8::1"), 50);
     assert_eq!(count("2001:db8::2"), 0, "a /64 is one source");

@@ -257,12 +257,14 @@ fn decode(key: &str, value: &[u8]) -> Stored {
     let Some((version, found, json)) = whole else {
         return Stored { version: Version(0), json: Err("it is too short") };
     };
-    let json = if check(key, &version, json) == found { Ok(json.into()) } else { Err("its checksum is wrong") };
+    let json =
+        if check(key, &version, json) == found { Ok(json.into()) } else { Err("its checksum is wrong") };
     Stored { version: Version(u64::from_le_bytes(version)), json }
 }
 
 fn check(key: &str, version: &[u8; VERSION_BYTES], json: &[u8]) -> [u8; CHECK_BYTES] {
-    let digest = Sha256::new().chain_update(key).chain_update([0]).chain_update(version).chain_update(json).finalize();
+    let digest =
+        Sha256::new().chain_update(key).chain_update([0]).chain_update(version).chain_update(json).finalize();
     let mut short = [0; CHECK_BYTES];
     short.copy_from_slice(&digest[..CHECK_BYTES]);
     short

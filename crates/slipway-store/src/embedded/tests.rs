@@ -113,7 +113,10 @@ async fn a_damaged_record_is_reported_by_its_key_and_can_be_replaced() {
     let store = Store::open(dir.path()).unwrap();
     for name in ["ann", "eve"] {
         let error = store.get::<User>(&name.parse().unwrap()).await.unwrap_err();
-        assert!(matches!(&error, Error::Unreadable { key, .. } if *key == format!("/users/{name}")), "{error}");
+        assert!(
+            matches!(&error, Error::Unreadable { key, .. } if *key == format!("/users/{name}")),
+            "{error}"
+        );
     }
     assert!(store.list::<User>("").await.is_err());
     assert!(store.get::<User>(&"bob".parse().unwrap()).await.unwrap().is_some());
@@ -156,7 +159,10 @@ async fn figures() {
                     let mut slowest = Duration::ZERO;
                     for number in 0..each {
                         let begun = Instant::now();
-                        store.commit(Batch::new().put(&made(&format!("u{writer}-{number}"), 1000))).await.unwrap();
+                        store
+                            .commit(Batch::new().put(&made(&format!("u{writer}-{number}"), 1000)))
+                            .await
+                            .unwrap();
                         slowest = slowest.max(begun.elapsed());
                     }
                     slowest

@@ -41,7 +41,9 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn spawn(disk: Disk, memory: Arc<Memory>) -> std::io::Result<Self> {
         let (commands, queue) = mpsc::channel(QUEUE_MAX);
-        let thread = thread::Builder::new().name("store-writer".to_owned()).spawn(move || run(disk, &memory, queue))?;
+        let thread = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || run(disk, &memory, queue))?;
         Ok(Self { commands: Some(commands), thread: Some(thread) })
     }
 

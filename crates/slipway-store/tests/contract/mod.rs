@@ -98,7 +98,10 @@ async fn conditions(store: &Store) {
 
     // All or nothing: bob is not made, because ann is there.
     conflict_on(store.commit(Batch::new().put(&made("bob", 9)).absent::<User>(&ann)).await, "ann");
-    conflict_on(store.commit(Batch::new().put(&made("bob", 9)).expect::<User>(&ann, Version(u64::MAX))).await, "ann");
+    conflict_on(
+        store.commit(Batch::new().put(&made("bob", 9)).expect::<User>(&ann, Version(u64::MAX))).await,
+        "ann",
+    );
     assert_eq!(user(store, "bob").await, None);
     store.commit(Batch::new().put(&made("bob", 9)).expect::<User>(&ann, first)).await.unwrap();
     assert_eq!(user(store, "ann").await.unwrap().1, first, "expecting a record does not change it");
@@ -134,7 +137,9 @@ fn claim(host: &str) -> HostClaim {
 }
 
 async fn prefixes_are_whole_segments(store: &Store) {
-    let batch = ["a", "a/x", "a/y/z", "ab/x", "b"].iter().fold(Batch::new(), |batch, host| batch.create(&claim(host)));
+    let batch = ["a", "a/x", "a/y/z", "ab/x", "b"]
+        .iter()
+        .fold(Batch::new(), |batch, host| batch.create(&claim(host)));
     store.commit(batch.put(&made("ann", 1))).await.unwrap();
     for (prefix, wanted) in [
         ("", &["a", "a/x", "a/y/z", "ab/x", "b"][..]),
@@ -153,14 +158,19 @@ async fn what_is_too_large_or_odd_is_refused(store: &Store) {
     let sized = |name: &str, bytes: usize| User { password_hash: Some("x".repeat(bytes)), ..made(name, 1) };
     let overhead = serde_json::to_vec(&sized("ann", 0)).unwrap().len();
     store.commit(Batch::new().put(&sized("ann", RECORD_BYTES_MAX - overhead))).await.unwrap();
-    let error = store.commit(Batch::new().put(&sized("ann", RECORD_BYTES_MAX - overhead + 1))).await.unwrap_err();
+    let error =
+        store.commit(Batch::new().put(&sized("ann", RECORD_BYTES_MAX - overhead + 1))).await.unwrap_err();
     assert!(matches!(&error, Error::TooLarge { what, .. } if what.contains("/users/ann")), "{error}");
-    let batch = ["ann", "bob", "eve", "joe"].iter().fold(Batch::new(), |batch, name| batch.put(&sized(name, 250_000)));
+    let batch = ["ann", "bob", "eve", "joe"]
+        .iter()
+        .fold(Batch::new(), |batch, name| batch.put(&sized(name, 250_000)));
     let error = store.commit(batch).await.unwrap_err();
     assert!(matches!(&error, Error::TooLarge { what, .. } if what == "batch"), "{error}");
     assert_eq!(user(store, "bob").await, None);
 
-    for host in ["", "a//b", "../users/ann", "a/..", "a/./b", "a b", "a\0b", "ü", "a\nb", "/", &"x".repeat(2000)] {
+    for host in
+        ["", "a//b", "../users/ann", "a/..", "a/./b", "a b", "a\0b", "ü", "a\nb", "/", &"x".repeat(2000)]
+    {
         let error = store.commit(Batch::new().put(&claim(host))).await.unwrap_err();
         assert!(matches!(error, Error::BadKey { .. }), "{host:?}: {error}");
     }

@@ -128,7 +128,9 @@ async fn commit(store: &Store, model: &mut Model, changes: &[Change]) {
 
 async fn stored(store: &Store) -> Model {
     let all = store.list::<User>("").await.unwrap();
-    all.into_iter().map(|user| (user.record.name.to_string(), (user.record.created_at.0, user.version))).collect()
+    all.into_iter()
+        .map(|user| (user.record.name.to_string(), (user.record.created_at.0, user.version)))
+        .collect()
 }
 
 async fn take(watch: &mut Watch<User>, seen: &mut Model) {

@@ -288,7 +288,6 @@ fn configuration(hooks: &Path, push_bytes_max: Bytes) -> String {
          \tmaxInputSize = {bytes}\n\
          \tadvertisePushOptions = true\n\
          \tprocReceiveRefs = refs/heads\n\
-         \tshallowUpdate = true\n\
          \tdenyCurrentBranch = ignore\n\
          \tdenyDeleteCurrent = ignore\n\
          \tautogc = false\n\
@@ -298,6 +297,8 @@ fn configuration(hooks: &Path, push_bytes_max: Bytes) -> String {
          \tzeroPaddedFilemode = ignore\n\
          \tmissingSpaceBeforeDate = ignore\n\
          \tbadTimezone = ignore\n\
+         # What git itself cannot read is there to fool something else.\n\
+         \tgitmodulesParse = error\n\
          [pack]\n\
          \tthreads = 2\n\
          \twindowMemory = 64m\n\

@@ -24,6 +24,8 @@ mod pkt_line;
 
 mod push_request;
 
+mod shallow;
+
 mod git;
 
 mod repository;

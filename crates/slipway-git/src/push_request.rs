@@ -1,9 +1,11 @@
 //! What a client asks for at the head of a push, read in passing before git sees it.
 //!
-//! git puts no bound on how many refs and options a push may name, nor tells its hooks which commits
-//! of a shallow clone have no parents here. Both stand at the head of the stream (gitprotocol-pack,
-//! "Reference Update Request"), so it is read here, byte for byte what git gets; after the last
-//! flush nothing is looked at any more.
+//! git puts no bound on how many refs and options a push may name, so they are counted here. And git
+//! cannot take a push from a shallow clone whose refs `proc-receive` moves: it wants to check and note
+//! the boundary while it moves the ref itself, and gives up with "BUG: connectivity check skipped". So
+//! the `shallow` lines are taken out of the stream, and git is given them in a file instead, as if
+//! they had always been known (see [`crate::shallow`]). All of it stands at the head of the stream
+//! (gitprotocol-pack, "Reference Update Request"); what follows is not looked at.
 
 use std::fmt;
 
@@ -50,28 +52,38 @@ enum Section {
 }
 
 impl PushRequest {
-    /// Looks at the next bytes of the stream.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), Refused> {
-        if self.section == Section::Pack {
-            return Ok(());
-        }
+    /// True when the head has been read; nothing after it needs to be fed.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.section == Section::Pack
+    }
+
+    /// Reads the next bytes of the stream, and returns those that are meant for git.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Refused> {
         let mut buffer = std::mem::take(&mut self.rest);
         buffer.extend_from_slice(bytes);
+        let mut for_git = Vec::with_capacity(buffer.len());
         let mut used = 0;
-        while self.section != Section::Pack {
+        while !self.is_complete() {
             let taken = pkt_line::take(&buffer[used..])
                 .map_err(|error| Refused(format!("the push is not understood: {error}")))?;
             let Some((line, length)) = taken else {
                 self.rest = buffer.split_off(used);
-                break;
+                return Ok(for_git);
             };
-            match line {
-                PktLine::Flush => self.end_section(),
+            let is_for_git = match line {
+                PktLine::Flush => {
+                    self.end_section();
+                    true
+                }
                 PktLine::Data(payload) => self.line(payload)?,
+            };
+            if is_for_git {
+                for_git.extend_from_slice(&buffer[used..used + length]);
             }
             used += length;
         }
-        Ok(())
+        for_git.extend_from_slice(&buffer[used..]);
+        Ok(for_git)
     }
 
     /// Takes out the commits whose parents the client does not have, and so does not send.
@@ -86,7 +98,8 @@ impl PushRequest {
         };
     }
 
-    fn line(&mut self, payload: &[u8]) -> Result<(), Refused> {
+    /// Counts a line. False when git shall not see it.
+    fn line(&mut self, payload: &[u8]) -> Result<bool, Refused> {
         if self.section == Section::Options {
             self.options += 1;
             if self.options > PUSH_OPTIONS_MAX {
@@ -95,7 +108,7 @@ impl PushRequest {
             if payload.len() > PUSH_OPTION_BYTES_MAX {
                 return Err(Refused(format!("a push option (git push -o) has at most {PUSH_OPTION_BYTES_MAX} bytes")));
             }
-            return Ok(());
+            return Ok(true);
         }
         if let Some(commit) = payload.strip_prefix(b"shallow ") {
             let commit = std::str::from_utf8(commit).ok().and_then(|text| text.parse().ok());
@@ -103,7 +116,7 @@ impl PushRequest {
             if self.shallow.len() > SHALLOW_MAX {
                 return Err(Refused(format!("a shallow clone with more than {SHALLOW_MAX} boundary commits is refused")));
             }
-            return Ok(());
+            return Ok(false);
         }
         self.refs += 1;
         if self.refs > REFS_MAX {
@@ -118,7 +131,7 @@ impl PushRequest {
             return Err(Refused(format!("the name of a branch or tag has at most {REF_BYTES_MAX} bytes")));
         }
         self.with_options |= capabilities.split(|byte| *byte == b' ').any(|word| word == b"push-options");
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -145,17 +158,20 @@ mod tests {
     }
 
     /// Reads a stream in pieces of every small size, since the network cuts where it likes.
-    fn read(bytes: &[u8]) -> Result<PushRequest, Refused> {
-        let mut results = (1..20).map(|piece| {
-            let mut request = PushRequest::default();
+    fn read(bytes: &[u8]) -> Result<(PushRequest, Vec<u8>), Refused> {
+        let mut results = [1, 2, 3, 5, 7, 16, 64, 4096, 1 << 20].into_iter().map(|piece| {
+            let (mut request, mut for_git) = (PushRequest::default(), Vec::new());
             for chunk in bytes.chunks(piece) {
-                request.feed(chunk)?;
+                for_git.extend(if request.is_complete() { chunk.to_vec() } else { request.feed(chunk)? });
             }
-            Ok(request)
+            Ok((request, for_git))
         });
-        let first: Result<PushRequest, Refused> = results.next().unwrap();
+        let first = results.next().unwrap();
         for other in results {
-            assert_eq!(first.as_ref().map(|r| (r.refs, r.shallow.clone())), other.as_ref().map(|r| (r.refs, r.shallow.clone())));
+            let seen = |read: &Result<(PushRequest, Vec<u8>), Refused>| {
+                read.as_ref().map(|(request, for_git)| (request.shallow.clone(), for_git.clone())).map_err(Refused::clone)
+            };
+            assert_eq!(seen(&first), seen(&other));
         }
         first
     }
@@ -163,11 +179,12 @@ mod tests {
     #[test]
     fn the_head_of_a_push_is_read_however_it_is_cut() {
         let update = format!("{ID} {ID} refs/heads/main\0 report-status push-options agent=git/2");
-        let mut request = read(&stream(&[&format!("shallow {ID}"), &update], Some(&["detach"]))).unwrap();
+        let (mut request, for_git) = read(&stream(&[&format!("shallow {ID}"), &update], Some(&["detach"]))).unwrap();
+        assert_eq!(for_git, stream(&[&update], Some(&["detach"])), "all but the shallow line");
         assert_eq!((request.refs, request.options, request.section), (1, 1, Section::Pack));
         assert_eq!(request.take_shallow(), [ID.parse().unwrap()]);
         let plain = format!("{ID} {ID} refs/heads/main\0 report-status");
-        assert_eq!(read(&stream(&[&plain], None)).unwrap().section, Section::Pack);
+        assert_eq!(read(&stream(&[&plain], None)).unwrap().0.section, Section::Pack);
     }
 
     #[test]

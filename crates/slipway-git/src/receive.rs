@@ -26,7 +26,6 @@ use crate::error::Error;
 use crate::follow::{self, Verdict};
 use crate::git::see_quarantine;
 use crate::hook_server::Streams;
-use crate::push_request::PushRequest;
 use crate::pusher::Pusher;
 use crate::repository::Repository;
 use crate::server::Shared;
@@ -108,8 +107,8 @@ impl Incoming {
     }
 
     /// Remembers what the head of the push says about a shallow clone.
-    pub(crate) fn note_shallow(&self, request: &mut PushRequest) {
-        self.progress().shallow.append(&mut request.take_shallow());
+    pub(crate) fn note_shallow(&self, mut commits: Vec<CommitId>) {
+        self.progress().shallow.append(&mut commits);
     }
 
     fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
@@ -281,6 +280,7 @@ async fn contains(push: &Incoming, update: &RefUpdate, quarantine: Option<&Path>
 /// The hook `proc-receive`. True when it answered git as git expects, whatever the answer.
 pub(crate) async fn proc_receive(shared: &Shared, push: &Incoming, mut streams: Streams) -> Result<bool, Error> {
     let updates = streams.read_proc_receive(UPDATES_BYTES_MAX).await?;
+    keep_shallow(push).await?;
     let candidate = push.progress().candidate.take();
     let mut answers = Vec::new();
     let mut pusher = Pusher::new(streams.stderr)?;
@@ -357,7 +357,6 @@ async fn record(shared: &Shared, push: &Incoming, candidate: &Candidate) -> Resu
     let number = newest_number(shared, push, &pushes).await?.next();
     // The ref first: a record without it could lose its commit, a ref without a record is
     // overwritten by the next push.
-    keep_shallow(push).await?;
     push.repository.write_ref(&push.repository.build_ref(number), Some(&candidate.update.new)).await?;
     let record = Push {
         environment: environment.clone(),
@@ -410,9 +409,9 @@ fn queue_full(push: &Incoming) -> Stop {
     ))
 }
 
-/// A push from a shallow clone ends at commits whose parents are not here. git notes that only when
-/// it moves the ref itself.
-async fn keep_shallow(push: &Incoming) -> Result<(), Error> {
+/// A push from a shallow clone ends at commits whose parents are not here; the repository has to know
+/// them before a ref leads to them. Does nothing the second time.
+pub(crate) async fn keep_shallow(push: &Incoming) -> Result<(), Error> {
     let named = std::mem::take(&mut push.progress().shallow);
     if named.is_empty() {
         return Ok(());

@@ -21,6 +21,7 @@ use crate::keeper::Keeper;
 use crate::receive::Incoming;
 use crate::records::Records;
 use crate::repository::Repositories;
+use crate::shallow::ShallowFile;
 use crate::ssh;
 use crate::turns::Turns;
 
@@ -84,6 +85,8 @@ pub(crate) struct Shared {
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) transfers: Arc<Semaphore>,
     pub(crate) hook_socket: PathBuf,
+    /// See [`ShallowFile`].
+    pub(crate) shallow_files: PathBuf,
     /// Becomes true when the server shall end.
     pub(crate) stop: watch::Receiver<bool>,
     incoming: Mutex<HashMap<String, Arc<Incoming>>>,
@@ -144,6 +147,7 @@ impl GitServer {
             keeper: keeper.clone(),
             transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)),
             hook_socket,
+            shallow_files: ShallowFile::prepare(&run_dir)?,
             stop: stopped,
             incoming: Mutex::default(),
         });

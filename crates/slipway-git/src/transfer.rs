@@ -22,9 +22,10 @@ use crate::error::Error;
 use crate::git;
 use crate::hook;
 use crate::push_request::{PushRequest, Refused};
-use crate::receive::Incoming;
+use crate::receive::{self, Incoming};
 use crate::repository::Repository;
 use crate::server::{Shared, raised};
+use crate::shallow::{self, ShallowFile};
 use crate::ssh::command::Service;
 
 /// Bytes read from git at once: one SSH packet.
@@ -65,9 +66,11 @@ pub(crate) async fn serve(
     let mut command = repository.git.command(service.git_command(), &repository.path);
     command.arg(&repository.path).env("GIT_NAMESPACE", environment.path.environment.as_str()).stdin(Stdio::piped());
     let push = Arc::new(Incoming { repository: repository.clone(), environment, project, by, gone, progress: Default::default() });
+    let shallow = ShallowFile::begin(&shared.shallow_files, &repository).await?;
     let announced = is_push.then(|| shared.announce(push.clone()));
     if let Some(announced) = &announced {
         command.env(hook::SOCKET_VARIABLE, &shared.hook_socket).env(hook::TOKEN_VARIABLE, &announced.token);
+        command.env(shallow::VARIABLE, shallow.path());
     }
     git::limit(&mut command);
     let mut git = command.spawn().map_err(failed)?;
@@ -75,7 +78,7 @@ pub(crate) async fn serve(
         return Err(failed(std::io::Error::other("no pipes")));
     };
 
-    let mut input = tokio::spawn(receive_input(reader, stdin, is_push.then(PushRequest::default), push.clone()));
+    let mut input = tokio::spawn(receive_input(reader, stdin, is_push.then_some((PushRequest::default(), shallow)), push.clone()));
     let mut output = std::pin::pin!(async {
         tokio::join!(
             send_output(stdout, writer, None, push.gone.clone()),
@@ -104,6 +107,9 @@ pub(crate) async fn serve(
         return Ok(1);
     };
     let status = status.map_err(failed)?;
+    if is_push {
+        receive::keep_shallow(&push).await?;
+    }
     if is_push && !status.success() && !push.was_received() && has_no_room(&shared.root) {
         say(writer, "slipway: the server's disk is full; nothing was changed\n").await;
     }
@@ -120,7 +126,7 @@ enum InputEnd {
 
 /// Brings the client's bytes to git until the channel is closed.
 async fn receive_input(
-    mut reader: ChannelReadHalf, stdin: ChildStdin, mut request: Option<PushRequest>, push: Arc<Incoming>,
+    mut reader: ChannelReadHalf, stdin: ChildStdin, mut head: Option<(PushRequest, ShallowFile)>, push: Arc<Incoming>,
 ) -> InputEnd {
     let mut stdin = Some(stdin);
     loop {
@@ -131,16 +137,18 @@ async fn receive_input(
         };
         match message {
             Some(ChannelMsg::Data { data }) => {
-                if let Some(head) = &mut request {
-                    if let Err(refused) = head.feed(&data) {
-                        return InputEnd::Refused(refused);
+                let written = match (&mut head, &mut stdin) {
+                    (_, None) => Ok(()),
+                    (Some((request, shallow)), Some(pipe)) if !request.is_complete() => {
+                        match read_head(request, shallow, &push, &data).await {
+                            Ok(for_git) => pipe.write_all(&for_git).await,
+                            Err(refused) => return InputEnd::Refused(refused),
+                        }
                     }
-                    push.note_shallow(head);
-                }
-                // A git that has ended its input says why on its output.
-                if let Some(pipe) = &mut stdin
-                    && pipe.write_all(&data).await.is_err()
-                {
+                    (_, Some(pipe)) => pipe.write_all(&data).await,
+                };
+                if written.is_err() {
+                    // A git that has closed its input says why on its output.
                     stdin = None;
                 }
             }
@@ -149,6 +157,23 @@ async fn receive_input(
             Some(_) => {}
         }
     }
+}
+
+/// Reads the next bytes of a push's head, and returns what is for git.
+async fn read_head(
+    request: &mut PushRequest, shallow: &ShallowFile, push: &Incoming, bytes: &[u8],
+) -> Result<Vec<u8>, Refused> {
+    let for_git = request.feed(bytes)?;
+    let commits = request.take_shallow();
+    if !commits.is_empty() {
+        // git reads the file when it has all commands, and those come after these lines.
+        shallow.add(&commits).await.map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "a shallow push could not be taken");
+            Refused("the server could not take a push from a shallow clone; nothing was changed".into())
+        })?;
+        push.note_shallow(commits);
+    }
+    Ok(for_git)
 }
 
 /// Brings git's bytes to the client; once the client is gone, to nobody, so that git can finish.

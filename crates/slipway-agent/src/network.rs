@@ -54,8 +54,8 @@ mod rules;
 mod sandbox;
 
 pub use cidr::{Cidr, CidrError};
-pub use netlink::NetlinkError;
 pub(crate) use host::routes;
+pub use netlink::NetlinkError;
 pub use resolver::{host_resolvers, nameservers};
 
 use addresses::{Addresses, Moment};
@@ -186,7 +186,8 @@ struct Live {
 }
 
 impl Network {
-    /// Sets the network up, or finds it as an earlier life left it. The thread that calls this must
+    /// Sets the network up, or finds it as an earlier life left it; if that had another subnet, it is
+    /// removed with everything in it. The thread that calls this must
     /// be in the host's network namespace. Switches forwarding on for the whole host when it is off;
     /// nothing switches it off again, because somebody else may have come to rely on it.
     pub fn start(options: NetworkOptions) -> Result<Self> {
@@ -198,17 +199,23 @@ impl Network {
             .map_err(|source| Error::Host { part: "a netlink socket", source })?;
         let mtu = options.mtu.map_or_else(|| host::mtu(&mut host_links), Ok)?;
         let layout = Layout::new(&options.tag, subnet, &options.run_dir, mtu);
-        for directory in [&options.state_dir, &layout.directory] {
-            fs::create_dir_all(directory)
-                .map_err(|source| Error::Addresses { directory: directory.clone(), source })?;
-        }
+        fs::create_dir_all(&options.state_dir)
+            .map_err(|source| Error::Addresses { directory: options.state_dir.clone(), source })?;
+        fs::create_dir_all(&layout.directory).map_err(|source| Error::Namespace {
+            step: "make the directory",
+            path: layout.directory.clone(),
+            source,
+        })?;
         let resolver = options.dns.first().copied().or_else(|| host_resolvers().first().copied());
         if resolver.is_none() {
             tracing::warn!("no resolver that instances could use: they will find no names");
         }
 
-        let host = namespace::current()
-            .map_err(|source| Error::Namespace { step: "open", path: "/proc/thread-self/ns/net".into(), source })?;
+        let host = namespace::current().map_err(|source| Error::Namespace {
+            step: "open",
+            path: "/proc/thread-self/ns/net".into(),
+            source,
+        })?;
         let switch = host::ensure_switch(&layout)?;
         let mut switch_links = sandbox::socket_in(&switch, &layout)?;
         host::ensure_uplink(&layout, &mut host_links, &mut switch_links, &host)?;
@@ -220,8 +227,14 @@ impl Network {
         let addresses = Addresses::open(&options.state_dir, subnet, &alive, &now)
             .map_err(|source| Error::Addresses { directory: options.state_dir.clone(), source })?;
         let tenants = found.live.values().map(|live| live.group).filter(|group| group.is_tenant()).collect();
-        let state =
-            State { addresses, pool: found.pool.into(), live: found.live, released: vec![], tenants, ending: false };
+        let state = State {
+            addresses,
+            pool: found.pool.into(),
+            live: found.live,
+            released: vec![],
+            tenants,
+            ending: false,
+        };
 
         let inner = Arc::new(Inner {
             layout,
@@ -274,7 +287,8 @@ impl Network {
         self.inner.load_switch_rules(&rules::host_addresses(&addresses))?;
         let is_new = |live: &Live| live.taken_at.is_some_and(|at| at.elapsed() < SWEEP_SPARES);
         let state = self.inner.state();
-        let unknown = state.live.iter().filter(|(instance, live)| !known.contains(*instance) && !is_new(live));
+        let unknown =
+            state.live.iter().filter(|(instance, live)| !known.contains(*instance) && !is_new(live));
         let unknown: Vec<_> = unknown.map(|(instance, _)| instance.clone()).collect();
         drop(state);
         for instance in &unknown {
@@ -333,7 +347,7 @@ impl Inner {
         });
         if let Err(error) = taken {
             // Whatever half of it was done goes with the link.
-            self.cut_off(address)?;
+            self.abandon(address);
             return Err(error);
         }
         self.state().live.insert(instance.clone(), Live { address, group, taken_at: Some(Instant::now()) });
@@ -366,11 +380,10 @@ impl Inner {
             in_use: full.in_use,
             resting: full.resting,
         })?;
-        let prepared = sandbox::prepare(&self.layout, address, &self.switch).and_then(|()| {
-            Ok(self.switch_links().run(sandbox::connect(&self.layout, address))?)
-        });
+        let prepared = sandbox::prepare(&self.layout, address, &self.switch)
+            .and_then(|()| Ok(self.switch_links().run(sandbox::connect(&self.layout, address))?));
         if let Err(error) = prepared {
-            self.cut_off(address)?;
+            self.abandon(address);
             return Err(error);
         }
         Ok(address)
@@ -386,6 +399,15 @@ impl Inner {
         self.state().released.push(address);
         self.work.notify_all();
         Ok(())
+    }
+
+    /// Cuts off what failed for another reason. If that fails too, the address stays out of use until
+    /// the next start, which removes what is not whole.
+    fn abandon(&self, address: Ipv4Addr) {
+        if let Err(error) = self.cut_off(address) {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(%address, error, "what is left of a failed sandbox could not be removed");
+        }
     }
 
     /// Deletes the links of all that was released, and lets their addresses rest. If a link stays,
@@ -514,8 +536,13 @@ impl Inner {
         absent_is_done(self.switch_links().run(vec![link::delete(sandbox::SWITCH_UPLINK_INDEX)]))?;
         let path = self.layout.switch_path();
         namespace::remove(&path).map_err(|source| Error::Namespace { step: "remove", path, source })?;
-        let path = self.layout.directory.clone();
-        fs::remove_dir(&path).map_err(|source| Error::Namespace { step: "remove", path, source })
+        match fs::remove_dir(&self.layout.directory) {
+            // Another tag may keep its namespaces there too.
+            Err(source) if source.kind() != io::ErrorKind::DirectoryNotEmpty => {
+                Err(Error::Namespace { step: "remove", path: self.layout.directory.clone(), source })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -542,7 +569,16 @@ pub(crate) fn try_rules() -> io::Result<()> {
     let (gateway, host, resolver) = (subnet.at(1), subnet.at(2), Some(subnet.at(3)));
     let (uplink, tag) = ("uplink", Tag("trial".into()));
     let tenants = [Group::of(0, Egress::Internet)];
-    let switch = rules::SwitchRules { uplink, host, host_addresses: &[host], gateway, resolver, egress_allow: &[subnet], tenants: &tenants, subnet };
+    let switch = rules::SwitchRules {
+        uplink,
+        host,
+        host_addresses: &[host],
+        gateway,
+        resolver,
+        egress_allow: &[subnet],
+        tenants: &tenants,
+        subnet,
+    };
     let host = rules::HostRules { tag: &tag, uplink, subnet, resolver };
     namespace::without_file(|| {
         program::nft(&rules::switch(&switch))?;

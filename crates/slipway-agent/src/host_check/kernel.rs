@@ -68,7 +68,11 @@ fn loop_devices() -> Finding {
         Ok(_) => Finding::ok("loop devices", "there"),
         Err(error) => {
             let what = format!("/dev/loop-control cannot be opened: {error}");
-            Finding::fail("loop devices", what, "run `modprobe loop`, and write `loop` to /etc/modules-load.d/loop.conf")
+            Finding::fail(
+                "loop devices",
+                what,
+                "run `modprobe loop`, and write `loop` to /etc/modules-load.d/loop.conf",
+            )
         }
     }
 }
@@ -115,7 +119,8 @@ fn try_overlay(place: &Path) -> Result<(), (Step, io::Error)> {
     let overlay = |error| (Step::Overlay, error);
     let none: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS).map_err(|error| idmapped(error.into()))?;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(|error| idmapped(error.into()))?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .map_err(|error| idmapped(error.into()))?;
     let trial = Trial::new(place).map_err(idmapped)?;
     let [lower, shown, upper, work, merged] = &trial.directories;
 
@@ -124,7 +129,8 @@ fn try_overlay(place: &Path) -> Result<(), (Step, io::Error)> {
     show_mapped(lower, shown, &namespace).map_err(idmapped)?;
     owned_by_mapped(&shown.join("file")).map_err(idmapped)?;
 
-    let options = format!("lowerdir={},upperdir={},workdir={}", shown.display(), upper.display(), work.display());
+    let options =
+        format!("lowerdir={},upperdir={},workdir={}", shown.display(), upper.display(), work.display());
     mount(Some("overlay"), merged, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
         .map_err(|error| overlay(error.into()))?;
     owned_by_mapped(&merged.join("file")).map_err(overlay)?;
@@ -141,7 +147,8 @@ fn owned_by_mapped(file: &Path) -> io::Result<()> {
 
 /// Mounts a copy of `from` at `to`, with its owners as they look from inside the namespace.
 fn show_mapped(from: &Path, to: &Path, namespace: &Mapped) -> io::Result<()> {
-    let tree = open_tree(rustix::fs::CWD, from, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+    let tree =
+        open_tree(rustix::fs::CWD, from, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
         attr_clr: 0,

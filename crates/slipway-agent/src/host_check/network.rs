@@ -67,8 +67,9 @@ fn default_route(table: &str) -> Finding {
 pub(super) fn overlap(table: &str, subnet: Cidr) -> Finding {
     let name = "instance subnet";
     // Our own uplinks: a Slipway that is running already.
-    let other = routes(table)
-        .find(|route| route.to != Cidr::EVERYTHING && route.to.overlaps(subnet) && !route.link.starts_with("slw-"));
+    let other = routes(table).find(|route| {
+        route.to != Cidr::EVERYTHING && route.to.overlaps(subnet) && !route.link.starts_with("slw-")
+    });
     match other {
         None => Finding::ok(name, format!("{subnet} is used by nobody else")),
         Some(route) => Finding::fail(
@@ -91,11 +92,18 @@ pub(super) fn forwarding(is_on: bool) -> Finding {
 }
 
 fn foreign_filters() -> Finding {
-    let output =
-        Command::new("/usr/sbin/nft").args(["-j", "list", "chains"]).env_clear().stdin(Stdio::null()).output();
+    let output = Command::new("/usr/sbin/nft")
+        .args(["-j", "list", "chains"])
+        .env_clear()
+        .stdin(Stdio::null())
+        .output();
     match output {
         Ok(output) if output.status.success() => forward_policy(&output.stdout),
-        _ => Finding::warn("packet filter", "`nft -j list chains` fails", "run this as root, with nftables installed"),
+        _ => Finding::warn(
+            "packet filter",
+            "`nft -j list chains` fails",
+            "run this as root, with nftables installed",
+        ),
     }
 }
 
@@ -119,7 +127,11 @@ pub(super) fn forward_policy(chains: &[u8]) -> Finding {
     }
     let name = "packet filter";
     let Ok(listing) = serde_json::from_slice::<Listing>(chains) else {
-        return Finding::warn(name, "`nft -j list chains` prints what we do not understand", "report this as a bug");
+        return Finding::warn(
+            name,
+            "`nft -j list chains` prints what we do not understand",
+            "report this as a bug",
+        );
     };
     let chains: Vec<Chain> = listing.nftables.into_iter().filter_map(|entry| entry.chain).collect();
     let drops = |chain: &&Chain| {

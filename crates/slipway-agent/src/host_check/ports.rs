@@ -42,9 +42,12 @@ fn holder(port: u16) -> Option<String> {
     let inode = tables.iter().find_map(|table| listening_inode(table, port))?;
     let wanted = format!("socket:[{inode}]");
     for process in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(id) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(id) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
-        let holds = |file: fs::DirEntry| fs::read_link(file.path()).is_ok_and(|link| link == Path::new(&wanted));
+        let holds =
+            |file: fs::DirEntry| fs::read_link(file.path()).is_ok_and(|link| link == Path::new(&wanted));
         if files.flatten().any(holds) {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             return Some(format!("{} (process {id})", name.trim()));

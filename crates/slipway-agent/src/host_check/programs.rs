@@ -79,7 +79,9 @@ pub(super) fn runtime(cgroups: &Layout, crun: Option<Found>, runc: Option<Found>
             format!("{}, which refuses hybrid cgroups", crun.first_line),
             "run `apt-get install runc`, or boot with systemd.unified_cgroup_hierarchy=1",
         ),
-        (None, None) => Finding::fail(name, "neither crun nor runc is installed", "run `apt-get install crun runc`"),
+        (None, None) => {
+            Finding::fail(name, "neither crun nor runc is installed", "run `apt-get install crun runc`")
+        }
     }
 }
 
@@ -105,7 +107,9 @@ fn version_of(program: &str) -> Option<Found> {
     let text = match output {
         Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
-        Err(error) => return Some(Found { first_line: format!("{program} does not start: {error}"), version: None }),
+        Err(error) => {
+            return Some(Found { first_line: format!("{program} does not start: {error}"), version: None });
+        }
     };
     let first_line = text.lines().next().unwrap_or("it prints no version").to_owned();
     Some(Found { version: Version::find(&first_line), first_line })

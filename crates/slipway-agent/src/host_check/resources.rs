@@ -15,7 +15,9 @@ pub(super) fn all(data_dir: &Path) -> Vec<Finding> {
     findings.push(memory(&meminfo));
     findings.push(match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((_, hard)) => open_files(hard),
-        Err(error) => Finding::warn("open files", format!("the limit cannot be read: {error}"), "run this as root"),
+        Err(error) => {
+            Finding::warn("open files", format!("the limit cannot be read: {error}"), "run this as root")
+        }
     });
     findings
 }
@@ -79,9 +81,11 @@ pub(super) fn memory(meminfo: &str) -> Finding {
     // A build may use 2 GiB.
     match available {
         available if available >= Bytes::gibi(2) => Finding::ok("memory", what),
-        available if available >= Bytes::mebi(512) => {
-            Finding::warn("memory", what, "have 2 GiB available for builds, or they may be killed for want of memory")
-        }
+        available if available >= Bytes::mebi(512) => Finding::warn(
+            "memory",
+            what,
+            "have 2 GiB available for builds, or they may be killed for want of memory",
+        ),
         _ => Finding::fail("memory", what, "have at least 512 MiB available, and 2 GiB for builds"),
     }
 }
@@ -93,5 +97,9 @@ pub(super) fn open_files(hard: u64) -> Finding {
         return Finding::ok("open files", hard);
     }
     let advice = "set LimitNOFILE=1048576 in the systemd unit, or raise `ulimit -Hn`";
-    Finding::warn("open files", format!("up to {hard}, so the router holds {} connections at most", hard / 2), advice)
+    Finding::warn(
+        "open files",
+        format!("up to {hard}, so the router holds {} connections at most", hard / 2),
+        advice,
+    )
 }

@@ -98,7 +98,9 @@ fn resources_are_weighed() {
     assert_eq!(resources::space(dir, Bytes::gibi(1)).status, Status::Fail);
     assert_eq!(resources::inodes(dir, 0, 0).status, Status::Ok);
     assert_eq!(resources::inodes(dir, 1_000_000, 100).status, Status::Fail);
-    let meminfo = |available: &str| format!("MemTotal:       8000000 kB\nMemFree: 1 kB\nMemAvailable:   {available} kB\n");
+    let meminfo = |available: &str| {
+        format!("MemTotal:       8000000 kB\nMemFree: 1 kB\nMemAvailable:   {available} kB\n")
+    };
     assert_eq!(resources::memory(&meminfo("4000000")).status, Status::Ok);
     assert_eq!(resources::memory(&meminfo("1000000")).status, Status::Warn);
     assert_eq!(resources::memory(&meminfo("1000")).status, Status::Fail);
@@ -159,14 +161,19 @@ fn forwarding_is_explained() {
 fn this_host_is_checked() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("not/yet");
-    let options =
-        HostOptions { data_dir, listens: vec![("router", "127.0.0.1:0".parse().unwrap())], subnet: "10.111.0.0/16".parse().unwrap(), dns: vec![] };
+    let options = HostOptions {
+        data_dir,
+        listens: vec![("router", "127.0.0.1:0".parse().unwrap())],
+        subnet: "10.111.0.0/16".parse().unwrap(),
+        dns: vec![],
+    };
     let findings = run(&options);
     for finding in &findings {
         println!("{:?} {}: {} {}", finding.status, finding.name, finding.what, finding.advice);
         assert_eq!(finding.advice.is_empty(), finding.status == Status::Ok, "{finding:?}");
     }
-    let tried = ["user", "seccomp", "user namespaces", "idmapped mounts", "overlay mounts", "nftables", "git"];
+    let tried =
+        ["user", "seccomp", "user namespaces", "idmapped mounts", "overlay mounts", "nftables", "git"];
     for name in tried {
         let finding = findings.iter().find(|finding| finding.name == name).expect(name);
         assert_eq!(finding.status, Status::Ok, "{finding:?}");

@@ -71,7 +71,12 @@ impl Moment {
 impl Addresses {
     /// Reads the journal in `directory`. `alive` are the addresses that the kernel still has; all
     /// others that had been given are taken to be released now.
-    pub(super) fn open(directory: &Path, subnet: Cidr, alive: &BTreeSet<Ipv4Addr>, now: &Moment) -> io::Result<Self> {
+    pub(super) fn open(
+        directory: &Path,
+        subnet: Cidr,
+        alive: &BTreeSet<Ipv4Addr>,
+        now: &Moment,
+    ) -> io::Result<Self> {
         let path = directory.join("addresses");
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),

@@ -13,7 +13,9 @@ pub struct Cidr {
 
 /// Why a text is not a [`Cidr`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a block of IPv4 addresses: write an address, '/' and 0 to 32, such as 10.111.0.0/16")]
+#[error(
+    "{text:?} is not a block of IPv4 addresses: write an address, '/' and 0 to 32, such as 10.111.0.0/16"
+)]
 pub struct CidrError {
     /// The refused text, shortened to 64 characters.
     pub text: String,

@@ -25,8 +25,7 @@ const VERSION: u8 = 1;
 /// Forgets, in the network namespace of the calling thread, the connections that the address began
 /// and those that were begun towards it.
 pub(super) fn forget(address: Ipv4Addr) -> io::Result<()> {
-    let messages =
-        vec![delete(address, IP_V4_SOURCE, 1), delete(address, IP_V4_DESTINATION, 2)];
+    let messages = vec![delete(address, IP_V4_SOURCE, 1), delete(address, IP_V4_DESTINATION, 2)];
     Socket::open(SockProtocol::NetlinkNetFilter)?.run(messages).map_err(|error| error.source)
 }
 
@@ -35,7 +34,9 @@ fn delete(address: Ipv4Addr, field: u16, compared: u32) -> Message {
     let kind = SUBSYSTEM_CONNTRACK << 8 | DELETE;
     let head = [libc::AF_INET as u8, VERSION, 0, 0];
     Message::new(format!("forget the connections of {address}"), kind, 0, &head)
-        .nest(NESTED | TUPLE_ORIGINAL, |tuple| tuple.nest(NESTED | TUPLE_IP, |ip| ip.attr(field, &address.octets())))
+        .nest(NESTED | TUPLE_ORIGINAL, |tuple| {
+            tuple.nest(NESTED | TUPLE_IP, |ip| ip.attr(field, &address.octets()))
+        })
         .nest(NESTED | FILTER, |filter| {
             filter
                 .attr(FILTER_ORIGINAL_FLAGS, &compared.to_ne_bytes())

@@ -8,8 +8,8 @@ use std::os::fd::AsFd;
 use super::cidr::Cidr;
 use super::netlink::Socket;
 use super::rules::Group;
-use super::sandbox::{Layout, SWITCH_UPLINK, SWITCH_UPLINK_INDEX, mac};
-use super::{Error, Result, link, namespace, program};
+use super::sandbox::{LOOPBACK_INDEX, Layout, SWITCH_UPLINK, SWITCH_UPLINK_INDEX, mac};
+use super::{Error, Result, link, namespace, program, sandbox};
 
 /// The switch namespace, made if it is not there.
 pub(super) fn ensure_switch(layout: &Layout) -> Result<File> {
@@ -19,7 +19,11 @@ pub(super) fn ensure_switch(layout: &Layout) -> Result<File> {
         move |source| Error::Namespace { step, path, source }
     };
     if let Some(switch) = namespace::open(&path).map_err(failed("open"))? {
-        return Ok(switch);
+        if is_of_this_subnet(layout, &switch)? {
+            return Ok(switch);
+        }
+        tracing::warn!(subnet = %layout.subnet, "the subnet is another than before: all instances lose their network");
+        sandbox::remove_switch(layout, &switch)?;
     }
     namespace::create(&path, || {
         for (name, value) in [
@@ -46,6 +50,13 @@ pub(super) fn ensure_switch(layout: &Layout) -> Result<File> {
     opened.ok_or_else(|| failed("keep the switch namespace at")(io::ErrorKind::NotFound.into()))
 }
 
+/// False when an earlier life had another subnet. Then no address means what its link's name says.
+fn is_of_this_subnet(layout: &Layout, switch: &File) -> Result<bool> {
+    let addresses = link::addresses(&mut sandbox::socket_in(switch, layout)?)?;
+    let mut own = addresses.into_iter().filter(|address| !address.is_loopback()).peekable();
+    Ok(own.peek().is_none() || own.any(|address| address == layout.gateway()))
+}
+
 /// The link between host and switch, made if either end is missing, with its addresses and routes.
 pub(super) fn ensure_uplink(
     layout: &Layout,
@@ -55,7 +66,8 @@ pub(super) fn ensure_uplink(
 ) -> Result<()> {
     let name = layout.host_uplink();
     let (gateway, host) = (layout.gateway(), layout.host_address());
-    let on_host = |links: &mut Socket| Ok::<_, Error>(link::list(links)?.into_iter().find(|link| link.name == name));
+    let on_host =
+        |links: &mut Socket| Ok::<_, Error>(link::list(links)?.into_iter().find(|link| link.name == name));
     let in_switch = link::list(switch_links)?.iter().any(|link| link.index == SWITCH_UPLINK_INDEX);
     let mut own = on_host(host_links)?;
     if !in_switch || own.is_none() {
@@ -71,9 +83,10 @@ pub(super) fn ensure_uplink(
         part: "the uplink",
         source: io::Error::new(io::ErrorKind::NotFound, format!("{name} vanished after it was made")),
     })?;
-    for (parameter, value) in [("ipv6", "disable_ipv6=1"), ("ipv4", "rp_filter=1"), ("ipv4", "accept_redirects=0")] {
-        let (key, value) = value.split_once('=').expect("the list above has it");
-        namespace::set_parameter(&format!("{parameter}/conf/{name}/{key}"), value)
+    for (family, key, value) in
+        [("ipv6", "disable_ipv6", "1"), ("ipv4", "rp_filter", "1"), ("ipv4", "accept_redirects", "0")]
+    {
+        namespace::set_parameter(&format!("{family}/conf/{name}/{key}"), value)
             .map_err(|source| Error::Host { part: "the uplink", source })?;
     }
     host_links.run(vec![
@@ -83,7 +96,7 @@ pub(super) fn ensure_uplink(
         link::add_route(layout.subnet, Some(gateway), index, Some(host)),
     ])?;
     switch_links.run(vec![
-        link::up(1),
+        link::up(LOOPBACK_INDEX),
         link::set_group(SWITCH_UPLINK_INDEX, Group::UPLINK.0),
         link::add_address(SWITCH_UPLINK_INDEX, gateway),
         link::up_without_arp(SWITCH_UPLINK_INDEX),
@@ -117,7 +130,10 @@ pub(super) fn mtu(host_links: &mut Socket) -> Result<u32> {
 
 /// The link of the best default route in the text of `/proc/net/route`.
 pub(super) fn default_link(table: &str) -> Option<&str> {
-    routes(table).filter(|route| route.to == Cidr::EVERYTHING).min_by_key(|route| route.metric).map(|r| r.link)
+    routes(table)
+        .filter(|route| route.to == Cidr::EVERYTHING)
+        .min_by_key(|route| route.metric)
+        .map(|r| r.link)
 }
 
 /// One line of `/proc/net/route`.

@@ -148,10 +148,12 @@ pub(super) fn list(socket: &mut Socket) -> Result<Vec<Link>, NetlinkError> {
 
 /// All IPv4 addresses of the socket's namespace.
 pub(super) fn addresses(socket: &mut Socket) -> Result<Vec<Ipv4Addr>, NetlinkError> {
-    let bodies = socket.dump(Message::new("list the addresses", libc::RTM_GETADDR, 0, &[0; ADDRESS_HEAD_BYTES]))?;
+    let bodies =
+        socket.dump(Message::new("list the addresses", libc::RTM_GETADDR, 0, &[0; ADDRESS_HEAD_BYTES]))?;
     let ipv4 = bodies.iter().filter(|body| body.first() == Some(&(libc::AF_INET as u8)));
     let local = ipv4.filter_map(|body| {
-        let (_, value) = attributes(body, ADDRESS_HEAD_BYTES).into_iter().find(|(kind, _)| *kind == libc::IFA_LOCAL)?;
+        let (_, value) =
+            attributes(body, ADDRESS_HEAD_BYTES).into_iter().find(|(kind, _)| *kind == libc::IFA_LOCAL)?;
         Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
     });
     Ok(local.collect())

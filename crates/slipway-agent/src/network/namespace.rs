@@ -54,7 +54,8 @@ pub(super) fn open(path: &Path) -> io::Result<Option<File>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
-    let is_namespace = nix::sys::statfs::fstatfs(file.as_fd())?.filesystem_type() == nix::sys::statfs::NSFS_MAGIC;
+    let is_namespace =
+        nix::sys::statfs::fstatfs(file.as_fd())?.filesystem_type() == nix::sys::statfs::NSFS_MAGIC;
     Ok(is_namespace.then_some(file))
 }
 

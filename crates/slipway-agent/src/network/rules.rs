@@ -77,7 +77,8 @@ pub(super) struct SwitchRules<'a> {
 
 /// Replaces the whole table in one transaction.
 pub(super) fn switch(rules: &SwitchRules<'_>) -> String {
-    let SwitchRules { uplink, host, host_addresses, gateway, resolver, egress_allow, tenants, subnet } = rules;
+    let SwitchRules { uplink, host, host_addresses, gateway, resolver, egress_allow, tenants, subnet } =
+        rules;
     let (uplink_group, isolated, tenant) = (Group::UPLINK.0, Group::ISOLATED.0, Group::FIRST_TENANT);
     let sources = subnet.size();
     let same_tenant = elements(tenants.iter().map(|group| format!("{0} . {0}", group.0)));

@@ -16,6 +16,8 @@ use super::netlink::{Message, Socket};
 use super::rules::Group;
 use super::{Error, Live, Result, Sandbox, Tag, absent_is_done, link, namespace};
 
+/// `lo`, in every namespace.
+pub(super) const LOOPBACK_INDEX: u32 = 1;
 /// The switch's link to the host, as it is named inside the switch.
 pub(super) const SWITCH_UPLINK: &str = "uplink";
 /// Its index there. A new namespace has a few links of the kernel's own below.
@@ -65,8 +67,17 @@ impl Layout {
         format!("slw-{}-{:04x}", self.tag, self.offset(address))
     }
 
+    /// Whether a link or file has a name as those of this tag's instances have.
+    fn is_ours(&self, name: &str) -> bool {
+        self.digits_of(name).is_some()
+    }
+
+    fn digits_of<'a>(&self, name: &'a str) -> Option<&'a str> {
+        name.strip_prefix(&self.host_uplink())?.strip_prefix('-')
+    }
+
     fn address_of_link(&self, name: &str) -> Option<Ipv4Addr> {
-        let digits = name.strip_prefix(&self.host_uplink())?.strip_prefix('-')?;
+        let digits = self.digits_of(name)?;
         let offset = u32::from_str_radix(digits, 16).ok()?;
         (u64::from(offset) < self.subnet.size()).then(|| self.subnet.at(offset))
     }
@@ -121,7 +132,7 @@ pub(super) fn prepare(layout: &Layout, address: Ipv4Addr, switch: &File) -> Resu
         let outside = link::End { name: &name, index: layout.index(address), mac: switch_mac(address) };
         let gateway = layout.gateway();
         let messages = vec![
-            link::up(1),
+            link::up(LOOPBACK_INDEX),
             link::create_veth(&inside, &outside, switch.as_fd(), layout.mtu),
             link::add_address(INSIDE_INDEX, address),
             link::up_without_arp(INSIDE_INDEX),
@@ -163,27 +174,39 @@ pub(super) struct Found {
 pub(super) fn recover(layout: &Layout, switch_links: &mut Socket) -> Result<Found> {
     let mut found = Found { pool: Vec::new(), live: BTreeMap::new() };
     let mut files = files_in(layout)?;
-    for link in link::list(switch_links)? {
-        let Some(address) = layout.address_of_link(&link.name) else { continue };
-        let path = layout.netns_path(address);
-        let is_whole = files.contains(&path) && is_namespace(&path)?;
+    for link in link::list(switch_links)?.into_iter().filter(|link| layout.is_ours(&link.name)) {
         let owner = link.alias.as_deref().and_then(|note| note.split(' ').next()?.parse::<InstanceId>().ok());
-        match (Group(link.group), owner) {
-            (Group::POOL, _) if is_whole => found.pool.push(address),
-            (group, Some(owner)) if is_whole && group.is_instance() => {
+        let group = Group(link.group);
+        let whole = layout.address_of_link(&link.name).map(|address| (address, layout.netns_path(address)));
+        let whole = whole.filter(|(_, path)| files.contains(path));
+        match (whole, owner) {
+            (Some((address, path)), _) if group == Group::POOL && is_namespace(&path)? => {
+                found.pool.push(address);
+                files.retain(|file| *file != path);
+            }
+            (Some((address, path)), Some(owner)) if group.is_instance() && is_namespace(&path)? => {
                 found.live.insert(owner, Live { address, group, taken_at: None });
+                files.retain(|file| *file != path);
             }
-            _ => {
-                absent_is_done(switch_links.run(vec![link::delete(link.index)]))?;
-                continue;
-            }
+            _ => absent_is_done(switch_links.run(vec![link::delete(link.index)]))?,
         }
-        files.retain(|file| *file != path);
     }
     for path in files {
         namespace::remove(&path).map_err(|source| Error::Namespace { step: "remove", path, source })?;
     }
     Ok(found)
+}
+
+/// Removes the switch with everything in it.
+pub(super) fn remove_switch(layout: &Layout, switch: &File) -> Result<()> {
+    let mut links = socket_in(switch, layout)?;
+    for link in link::list(&mut links)?.into_iter().filter(|link| link.index != LOOPBACK_INDEX) {
+        absent_is_done(links.run(vec![link::delete(link.index)]))?;
+    }
+    for path in files_in(layout)?.into_iter().chain([layout.switch_path()]) {
+        namespace::remove(&path).map_err(|source| Error::Namespace { step: "remove", path, source })?;
+    }
+    Ok(())
 }
 
 /// The namespace files of this tag's instances.
@@ -193,7 +216,7 @@ fn files_in(layout: &Layout) -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(&layout.directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if layout.address_of_link(name).is_some() {
+        if layout.is_ours(name) {
             files.push(path);
         }
     }

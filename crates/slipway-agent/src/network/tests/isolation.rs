@@ -20,7 +20,9 @@ fn scene_with(change: impl FnOnce(&mut NetworkOptions)) -> Scene {
     let mut options = world.options("t1", "10.111.0.0/24");
     change(&mut options);
     let network = world.start(&options);
-    let take = |number, name: &str, index, egress| network.take(&instance(number), &tenant(name), index, egress).unwrap();
+    let take = |number, name: &str, index, egress| {
+        network.take(&instance(number), &tenant(name), index, egress).unwrap()
+    };
     let a1 = take(1, "acme", 0, Egress::Internet);
     let a2 = take(2, "acme", 0, Egress::Internet);
     let b = take(3, "evil", 1, Egress::Internet);

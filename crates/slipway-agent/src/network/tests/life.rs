@@ -32,7 +32,9 @@ fn a_release_takes_link_route_namespace_and_connections() {
         resolver.recv(&mut [0; 16]).unwrap();
     }
     let connections = |namespace: &File| {
-        world.inside(namespace, || fs::read_to_string("/proc/thread-self/net/nf_conntrack").or(Ok(String::new())))
+        world.inside(namespace, || {
+            fs::read_to_string("/proc/thread-self/net/nf_conntrack").or(Ok(String::new()))
+        })
     };
     let tracked = !connections(switch).is_empty();
     network.release(&instance(1)).unwrap();
@@ -109,6 +111,25 @@ fn after_a_reboot_it_starts_from_nothing_and_spares_the_old_addresses() {
 }
 
 #[test]
+fn another_subnet_begins_anew() {
+    let world = World::new();
+    let before = world.traces();
+    let options = NetworkOptions { pool: 1, ..world.options("tb", "10.112.20.0/24") };
+    let network = world.start(&options);
+    network.take(&instance(1), &tenant("acme"), 0, Egress::Internet).unwrap();
+    drop(network);
+    let network = world.start(&NetworkOptions { subnet: "10.112.21.0/24".parse().unwrap(), ..options });
+    assert_eq!(network.adopt(&instance(1)), None);
+    assert!(!world.traces().contains("10.112.20."));
+    let new = network.take(&instance(1), &tenant("acme"), 0, Egress::Internet).unwrap();
+    assert!(new.address.to_string().starts_with("10.112.21."), "{}", new.address);
+    let _listener = world.listen(&open(&new), new.address, 8080);
+    assert_eq!(world.connect(&world.host, (new.address, 8080), &Outcome::Connected), Outcome::Connected);
+    network.stop().unwrap();
+    assert_eq!(world.traces(), before);
+}
+
+#[test]
 fn two_of_them_live_side_by_side() {
     let world = World::new();
     let before = world.traces();
@@ -162,7 +183,8 @@ fn many_at_once_get_addresses_of_their_own() {
             scope.spawn(move || {
                 for round in 0..15 {
                     let id = instance(worker * 15 + round);
-                    let sandbox = network.take(&id, &tenant("acme"), worker.into(), Egress::Internet).unwrap();
+                    let sandbox =
+                        network.take(&id, &tenant("acme"), worker.into(), Egress::Internet).unwrap();
                     assert!(all.lock().unwrap().insert(sandbox.address));
                     if round % 2 == 0 {
                         network.release(&id).unwrap();
@@ -179,7 +201,9 @@ fn many_at_once_get_addresses_of_their_own() {
 fn docker_is_told_and_told_off_again() {
     let world = World::new();
     world.inside(&world.host, || {
-        for rule in ["-P FORWARD DROP", "-N DOCKER-USER", "-A FORWARD -j DOCKER-USER", "-A DOCKER-USER -j RETURN"] {
+        for rule in
+            ["-P FORWARD DROP", "-N DOCKER-USER", "-A FORWARD -j DOCKER-USER", "-A DOCKER-USER -j RETURN"]
+        {
             assert!(program::iptables(&rule.split(' ').collect::<Vec<_>>())?, "{rule}");
         }
         Ok(())
@@ -198,7 +222,8 @@ fn docker_is_told_and_told_off_again() {
 
 #[test]
 fn names_fit_into_the_kernels_fifteen_bytes() {
-    let layout = Layout::new(&"abcdef".parse().unwrap(), "10.0.0.0/16".parse().unwrap(), "/run/x".as_ref(), 1500);
+    let layout =
+        Layout::new(&"abcdef".parse().unwrap(), "10.0.0.0/16".parse().unwrap(), "/run/x".as_ref(), 1500);
     let last = layout.sandbox("10.0.255.254".parse().unwrap());
     assert_eq!(last.ifname, "slw-abcdef-fffe");
     assert_eq!(last.ifname.len(), 15);
@@ -223,7 +248,11 @@ fn measure_network() {
         let take = |index| {
             number += 1;
             let tenant_index = tenant_index(index);
-            timed(|| drop(network.take(&instance(number), &tenant("acme"), tenant_index, Egress::Internet).unwrap()))
+            timed(|| {
+                drop(
+                    network.take(&instance(number), &tenant("acme"), tenant_index, Egress::Internet).unwrap(),
+                )
+            })
         };
         print_times(title, (0..count).map(take).collect());
     };

@@ -35,7 +35,9 @@ impl World {
         let near = link::End { name: "eth0", index: 50, mac: [2, 0, 0, 0, 0, 2] };
         world.inside(&world.host, || {
             let mut links = Socket::open(SockProtocol::NetlinkRoute)?;
-            links.run(vec![link::up(1), link::create_veth(&near, &far, world.internet.as_fd(), 1400)]).unwrap();
+            links
+                .run(vec![link::up(1), link::create_veth(&near, &far, world.internet.as_fd(), 1400)])
+                .unwrap();
             Ok(())
         });
         world.ip(&world.internet, "link set lo up");

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::Base;
 use crate::beneath::Dir;
-use crate::builder::{self, CONTENT_BYTES_MAX, CONTENTS_MAX, Files, Inputs, Plan, Recipe};
+use crate::builder::{self, CONTENT_BYTES_MAX, Files, Inputs, Plan, Recipe};
 use crate::buildpack::{self, Materials, PackSource};
 use crate::config_source::{ConfigSource, ConfigVar};
 use crate::error::Error;
@@ -107,11 +107,9 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
         }
         let tree = source.tree(manifest.build.root.as_deref())?;
         let mut contents = BTreeMap::new();
-        for (path, file) in &tree.files {
-            let Ok(path) = std::str::from_utf8(path) else { continue };
-            let small = file.size <= CONTENT_BYTES_MAX && tree.has(path);
-            if small && builder::wants_content(path) && contents.len() < CONTENTS_MAX {
-                contents.insert(path.to_owned(), source.read(path, file, CONTENT_BYTES_MAX as usize)?);
+        for path in builder::contents_wanted(&tree) {
+            if let Some(file) = tree.file(path) {
+                contents.insert(path.to_owned(), source.read(path, file, CONTENT_BYTES_MAX)?);
             }
         }
         let ignore = contents.get(".slugignore").map(|text| SlugIgnore::parse(text)).unwrap_or_default();
@@ -214,7 +212,7 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
         let wanted = |path: &[u8]| is_wanted(path, &plan.left_out, ignore);
         let environment = &self.push.environment;
         let memory = Memory::new(&self.cache.join(environment.to_string()));
-        let key = made::key(recipe, base, &files.tree, wanted);
+        let key = made::key(recipe, &base.build, &files.tree, wanted);
         let use_cache = !self.push.options.no_cache;
         if use_cache {
             let found = block_in_place(|| memory.find(&key, self.registry, &self.repository()))?;

@@ -17,7 +17,7 @@ mod static_files;
 /// older one are not used again.
 pub const RECIPES_VERSION: u32 = 1;
 
-/// A tree and the contents of those of its files that [`wants_content`] wants.
+/// A tree and the contents of those of its files that [`contents_wanted`] names.
 #[derive(Debug, Default)]
 pub struct Files {
     /// The list.
@@ -26,16 +26,19 @@ pub struct Files {
     pub contents: BTreeMap<String, Vec<u8>>,
 }
 
-/// Largest file whose content a builder may look at.
-pub const CONTENT_BYTES_MAX: u64 = 512 << 10;
-/// Most files that builders may look at.
-pub const CONTENTS_MAX: usize = 100;
+/// Largest file whose content a builder looks at.
+pub const CONTENT_BYTES_MAX: usize = 512 << 10;
+/// Lists of requirements that are looked at; one that is not is taken for part of the program.
+const LISTS_MAX: usize = 50;
 
-/// True for the paths whose content a decision may depend on.
-pub fn wants_content(path: &str) -> bool {
+/// The files whose content a decision may depend on.
+pub fn contents_wanted(tree: &Tree) -> Vec<&str> {
     const NAMES: &[&str] = &["Procfile", ".slugignore", ".buildpacks", "package.json", "pyproject.toml"];
-    let requirements = path.ends_with(".txt") && path.matches('/').count() <= 1;
-    NAMES.contains(&path) || requirements
+    let is_list = |path: &&str| path.ends_with(".txt") && path.matches('/').count() <= 1;
+    let paths = tree.files.keys().filter_map(|path| std::str::from_utf8(path).ok());
+    let lists = paths.filter(is_list).filter(|path| *path != "requirements.txt").take(LISTS_MAX);
+    let names = NAMES.iter().copied().chain(["requirements.txt"]).chain(lists);
+    names.filter(|path| tree.file(path).is_some_and(|file| file.size <= CONTENT_BYTES_MAX as u64)).collect()
 }
 
 impl Files {

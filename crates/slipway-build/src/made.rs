@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use slipway_model::id::Digest;
+use slipway_model::push::ImageRef;
 use slipway_registry::image::{Descriptor, Layer};
 use slipway_registry::{Registry, Repository};
 
-use crate::base::Base;
 use crate::builder::{Inputs, RECIPES_VERSION, Recipe};
 use crate::error::Error;
 use crate::source::Tree;
@@ -55,7 +55,7 @@ impl MadeLayer {
 
 /// The digest of all that decides what a recipe makes: its text and arguments, the image it runs in,
 /// and the paths, kinds and contents of the files it sees.
-pub fn key(recipe: &Recipe, base: &Base, tree: &Tree, wanted: impl Fn(&[u8]) -> bool) -> String {
+pub fn key(recipe: &Recipe, build: &ImageRef, tree: &Tree, wanted: impl Fn(&[u8]) -> bool) -> String {
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
         // With its length, so that no two lists read the same.
@@ -63,7 +63,7 @@ pub fn key(recipe: &Recipe, base: &Base, tree: &Tree, wanted: impl Fn(&[u8]) -> 
         hash.update(part);
     };
     add(&RECIPES_VERSION.to_le_bytes());
-    add(base.build.digest.as_str().as_bytes());
+    add(build.digest.as_str().as_bytes());
     add(recipe.script.as_bytes());
     recipe.arguments.iter().for_each(|argument| add(argument.as_bytes()));
     let sees = |path: &[u8]| match &recipe.inputs {
@@ -136,3 +136,6 @@ impl Memory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

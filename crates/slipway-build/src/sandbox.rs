@@ -41,7 +41,7 @@ pub trait Sandbox: Send + Sync + 'static {
         size: Bytes,
     ) -> impl Future<Output = Result<Scratch, String>> + Send;
 
-    /// Runs one program to its end. Ends it, with all its descendants, when `cancel` says so.
+    /// Runs one program to its end, and lets go of `output` before it returns. Ends it, with all its descendants, when `cancel` says so.
     fn run(
         &self,
         spec: SandboxSpec,

@@ -11,7 +11,10 @@ fn files(list: &[&str]) -> Files {
         let entry =
             TreeFile { kind: TreeFileKind::Regular, blob: content.to_owned(), size: content.len() as u64 };
         files.tree.files.insert(path.as_bytes().to_vec(), entry);
-        if wants_content(path) {
+    }
+    let wanted: Vec<String> = contents_wanted(&files.tree).into_iter().map(str::to_owned).collect();
+    for (path, content) in list.iter().filter_map(|file| file.split_once('=')) {
+        if wanted.iter().any(|wanted| wanted == path) {
             files.contents.insert(path.to_owned(), content.as_bytes().to_vec());
         }
     }

@@ -59,7 +59,7 @@ async fn buildpacks_of_the_repository_detect_compile_and_release_in_order() {
     assert!(!log.contains("hunter2") && !log.contains("config vars are in the environment"), "{log}");
     assert_eq!(image.builder, "buildpacks");
     assert_eq!(image.services[&"web".parse().unwrap()].command.as_deref(), Some("cat made.txt"));
-    let run = |line: &str| run_image(world.folder.path(), &world.registry, &image.image, line);
+    let run = |line: &str| run_image(&world.folder, &world.registry, &image.image, line);
     assert_eq!(
         run("cat made.txt second.txt; echo $FROM_PROFILE"),
         "hello from 1000\nsecond sees exported\nin profile\n"

@@ -153,3 +153,60 @@ async fn what_was_built_before_a_restart_is_not_built_again() {
     let after = world.store.get::<Build>(&(push.environment.clone(), push.number)).await.unwrap().unwrap();
     assert_eq!(before.version, after.version);
 }
+
+/// The environment variable that tells [`a_builder_to_kill`] where its world is.
+const WORLD: &str = "SLIPWAY_TEST_WORLD";
+
+/// The process that the next test kills, again and again.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "runs only as a child of the test below"]
+async fn a_builder_to_kill() {
+    let Some(folder) = std::env::var_os(WORLD) else { return };
+    let mut world = World::open(folder.as_ref(), Limits::default(), Config::default()).await;
+    world.start();
+    std::future::pending().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_moment_it_loses_no_push_and_no_image() {
+    let world = World::without_builder(Limits::default(), Config::default()).await;
+    let commit = world.commit(&QUICK);
+    let mut pushes = Vec::new();
+    for environment in ["acme/shop/dev", "acme/shop/prod", "acme/shop/test"] {
+        for _ in 0..4 {
+            pushes.push(world.push_commit(&commit, environment).await);
+        }
+    }
+    let temporary = world.close().await.unwrap();
+    for round in 0..12 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "life::a_builder_to_kill", "--ignored"])
+            .env(WORLD, temporary.path())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(30 + 13 * round)).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    let mut world = World::open(temporary.path(), Limits::default(), Config::default()).await;
+    world.start();
+    let mut images = std::collections::BTreeSet::new();
+    for push in &pushes {
+        match world.ended(push).await.state {
+            BuildState::Succeeded { image } => {
+                world.files(&image);
+                images.insert(image.image.digest);
+            }
+            BuildState::Failed { reason } => assert!(reason.starts_with("interrupted"), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+        let journal = world.journal.follow(&log_path(&push.environment, push.number), 0);
+        let mut log = journal.unwrap();
+        while log.next().await.unwrap().is_some() {}
+    }
+    assert_eq!(images.len(), 1, "the same commit is the same image, whoever was killed making it");
+    world.builder.take().unwrap().stop().await;
+}

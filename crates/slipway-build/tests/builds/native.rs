@@ -21,7 +21,7 @@ async fn a_python_program_gets_its_dependencies_once_and_a_warm_push_runs_nothin
     assert_eq!((cold.builder.as_str(), world.sandboxes.load(Ordering::Relaxed)), ("python", 1));
     assert_eq!(cold.services[&"worker".parse().unwrap()].command.as_deref(), Some("python worker.py"));
     assert_eq!(cold.release_command.as_deref(), Some("python migrate.py"));
-    let printed = run_image(world.folder.path(), &world.registry, &cold.image, "python app.py");
+    let printed = run_image(&world.folder, &world.registry, &cold.image, "python app.py");
     assert_eq!(printed, "one itsdangerous\n");
 
     let began = Instant::now();
@@ -30,7 +30,7 @@ async fn a_python_program_gets_its_dependencies_once_and_a_warm_push_runs_nothin
     println!("python warm: {:?}", began.elapsed());
     assert_eq!(world.sandboxes.load(Ordering::Relaxed), 1, "no dependency changed");
     assert_ne!(warm.image.digest, cold.image.digest);
-    assert_eq!(run_image(world.folder.path(), &world.registry, &warm.image, "python app.py"), "two\n");
+    assert_eq!(run_image(&world.folder, &world.registry, &warm.image, "python app.py"), "two\n");
     let log = world.log(&push).await;
     let anew = world.push_without_cache(push.commit.as_str()).await;
     assert_eq!(world.succeeded(&anew).await.image, warm.image, "made anew, it is the same");
@@ -86,7 +86,7 @@ async fn a_node_program_gets_its_dependencies_and_its_build() {
     let image = world.built(&files).await;
     println!("node cold: {:?}", began.elapsed());
     assert_eq!(image.services[&"web".parse().unwrap()].command.as_deref(), Some("node app.js"));
-    assert_eq!(run_image(world.folder.path(), &world.registry, &image.image, "node app.js"), "172800000\n");
+    assert_eq!(run_image(&world.folder, &world.registry, &image.image, "node app.js"), "172800000\n");
     let began = Instant::now();
     world.built(&[files[0], files[1], files[2], ("app.js", "1")]).await;
     println!("node warm: {:?}", began.elapsed());
@@ -105,10 +105,7 @@ async fn a_node_program_gets_its_dependencies_and_its_build() {
             && paths.contains(&"app/node_modules/ms/index.js".to_owned()),
         "{paths:?}"
     );
-    assert_eq!(
-        run_image(world.folder.path(), &world.registry, &image.image, "cat made.txt"),
-        "1000 production"
-    );
+    assert_eq!(run_image(&world.folder, &world.registry, &image.image, "cat made.txt"), "1000 production");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,10 +130,7 @@ async fn static_files_and_bare_programs_need_no_sandbox() {
         [MANIFEST, ("Procfile", "web: ./run\n"), ("run*", "#!/bin/sh\necho ran in $PWD with $HOME\n")];
     let image = world.built(&files).await;
     assert_eq!(image.builder, "procfile");
-    assert_eq!(
-        run_image(world.folder.path(), &world.registry, &image.image, "./run"),
-        "ran in /app with /app\n"
-    );
+    assert_eq!(run_image(&world.folder, &world.registry, &image.image, "./run"), "ran in /app with /app\n");
     assert_eq!(world.sandboxes.load(Ordering::Relaxed), 0);
 
     let manifest = "project: acme/shop\ncredential: slwp_1\nbuild: { root: backend }\nenvironments: { dev: { domains: [a.example.com] } }\n";

@@ -27,7 +27,7 @@ use crate::runc::{Limits, Mounted, Runc, mount_tmpfs};
 pub const MANIFEST: (&str, &str) = ("slipway.yaml", "project: acme/shop\ncredential: slwp_1\n");
 
 pub struct World {
-    pub folder: TempDir,
+    pub folder: PathBuf,
     pub store: Store,
     pub registry: Registry,
     pub journal: Journal,
@@ -37,7 +37,9 @@ pub struct World {
     pub sandboxes: Arc<AtomicU32>,
     limits: Limits,
     next: AtomicU32,
+    // Unmounted before its place is deleted.
     _registry_disk: Option<Mounted>,
+    _temporary: Option<TempDir>,
 }
 
 /// Config variables of every environment.
@@ -63,53 +65,62 @@ impl World {
 
     /// A world whose registry has a small disk of its own.
     pub async fn with_registry_of(size: Bytes) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let disk = mount_tmpfs(&folder.path().join("registry"), size);
-        let mut world = Self::prepare(folder, Limits::default(), Config::default()).await;
+        let temporary = tempfile::tempdir().unwrap();
+        let disk = mount_tmpfs(&temporary.path().join("registry"), size);
+        let mut world = Self::open(temporary.path(), Limits::default(), Config::default()).await;
         world._registry_disk = Some(disk);
+        world._temporary = Some(temporary);
         world.start();
         world
     }
 
     pub async fn without_builder(limits: Limits, config: Config) -> Self {
-        Self::prepare(tempfile::tempdir().unwrap(), limits, config).await
+        let temporary = tempfile::tempdir().unwrap();
+        let mut world = Self::open(temporary.path(), limits, config).await;
+        world._temporary = Some(temporary);
+        world
     }
 
-    async fn prepare(folder: TempDir, limits: Limits, config: Config) -> Self {
-        let at = |name: &str| folder.path().join(name);
+    /// A world in that directory, which may have been one before.
+    pub async fn open(folder: &Path, limits: Limits, config: Config) -> Self {
+        let at = |name: &str| folder.join(name);
         let store = Store::open(&at("store")).unwrap();
         // Other tests fill disks; how much room there is besides is none of these tests' matter.
         let options = slipway_registry::Options { reserve_bytes: 0, ..Default::default() };
         let registry = Registry::open(&at("registry"), options).unwrap();
-        make_stack(&registry);
-        let tenant = Tenant {
-            name: "acme".parse().unwrap(),
-            index: 7,
-            created_at: Timestamp(0),
-            created_by: "ada".parse().unwrap(),
-        };
-        store.commit(Batch::new().create(&tenant)).await.unwrap();
-        let journal = Journal::new(at("builds"));
+        if slipway_build::stack::find("debian-12", &registry).unwrap().is_none() {
+            make_stack(&registry);
+        }
+        let (name, created_by) = ("acme".parse().unwrap(), "ada".parse().unwrap());
+        let tenant = Tenant { name, index: 7, created_at: Timestamp(0), created_by };
+        store.commit(Batch::new().put(&tenant)).await.unwrap();
         Self {
-            folder,
+            journal: Journal::new(at("builds")),
+            folder: folder.to_owned(),
             store,
             registry,
-            journal,
             config,
             builder: None,
             sandboxes: Arc::default(),
             limits,
             next: AtomicU32::new(1),
             _registry_disk: None,
+            _temporary: None,
         }
     }
 
+    /// Lets go of the files, so that another process can open them.
+    pub async fn close(self) -> Option<TempDir> {
+        self.store.close().await;
+        self._temporary
+    }
+
     pub fn start(&mut self) {
-        let sandbox = Runc::new(self.folder.path().join("sandboxes"), self.limits);
+        let sandbox = Runc::new(self.folder.join("sandboxes"), self.limits);
         self.sandboxes = sandbox.uses.clone();
         let options = Options {
-            repositories: self.folder.path().join("git"),
-            cache: self.folder.path().join("cache"),
+            repositories: self.folder.join("git"),
+            cache: self.folder.join("cache"),
             journal: self.journal.clone(),
             stack_default: "debian-12".into(),
             ca_bundle: Some("/etc/ssl/certs/ca-certificates.crt".into()),
@@ -120,7 +131,7 @@ impl World {
     }
 
     pub fn repository(&self) -> PathBuf {
-        self.folder.path().join("git/acme/shop.git")
+        self.folder.join("git/acme/shop.git")
     }
 
     /// Records a push of these files to `acme/shop/dev`. A path that ends in `*` is executable, one

@@ -78,12 +78,12 @@ impl Access {
         Ok(tenants)
     }
 
-    /// Whether operator's rights are in force for a caller.
+    /// Whether a caller may do what only operators may.
     ///
     /// # Errors
     /// [`Error::NotAuthenticated`], [`Error::Store`].
     pub async fn is_operator(&self, caller: &Caller) -> Result<bool, Error> {
-        Ok(self.standing(caller).await?.operator)
+        Ok(self.standing(caller).await?.may_operate())
     }
 
     /// What the caller may do now; fails when the proof does not count any more.

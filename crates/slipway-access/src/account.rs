@@ -7,6 +7,7 @@ use slipway_model::limit::{
     TOKENS_PER_USER_MAX,
 };
 use slipway_model::name::{TenantName, UserName};
+use slipway_model::project::HostClaim;
 use slipway_model::unit::Span;
 use slipway_store::Batch;
 
@@ -111,9 +112,9 @@ impl Account {
         self.access.enabled_user(self.caller.user()).await
     }
 
-    /// Whether operator's rights are in force.
+    /// Whether the caller may do what only operators may.
     pub fn is_operator(&self) -> bool {
-        self.standing.operator
+        self.standing.may_operate()
     }
 
     /// Changes the password. Takes the old one, even from somebody who is logged in.
@@ -201,7 +202,7 @@ impl Account {
             scope: TokenScope {
                 tenant: wish.tenant.clone(),
                 role_max: wish.role_max.unwrap_or(Role::Owner),
-                operator: self.standing.operator && wish.tenant.is_none() && wish.role_max.is_none(),
+                operator: self.standing.operator,
             },
             created_at: now,
             expires_at: now.plus(life),
@@ -228,7 +229,8 @@ impl Account {
     /// Makes a tenant, which the user then owns.
     ///
     /// # Errors
-    /// [`Error::Taken`], [`Error::Limit`], [`Error::LimitedToken`], [`Error::Store`].
+    /// [`Error::Taken`], [`Error::Rule`] for the name of a tenant that had host names, [`Error::Limit`],
+    /// [`Error::LimitedToken`], [`Error::Store`].
     pub async fn create_tenant(&self, name: &TenantName) -> Result<Tenant, Error> {
         let user = self.caller.user();
         for _ in 0..TRIES {
@@ -236,6 +238,14 @@ impl Account {
             let tenants = self.access.list::<Tenant>("").await?;
             if tenants.iter().any(|tenant| tenant.record.name == *name) {
                 return Err(Error::Taken { what: format!("the tenant {name}") });
+            }
+            // The platform's host names of a deleted tenant are made of its name, and may still have
+            // visitors (Heroku 2023).
+            let hosts = self.access.list::<HostClaim>("").await?;
+            if hosts.iter().any(|claim| claim.record.service.tenant == *name) && !standing.operator {
+                return Err(Error::rule(format!(
+                    "the name {name} belonged to a tenant that had host names; only an operator can give it again"
+                )));
             }
             let made = tenants.iter().filter(|tenant| tenant.record.created_by == *user).count();
             if made >= TENANTS_PER_USER_MAX && !standing.operator {

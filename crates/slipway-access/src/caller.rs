@@ -47,7 +47,7 @@ impl Caller {
 /// What a caller may do at this moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Standing {
-    /// Whether operator's rights are in force.
+    /// Whether the caller is an operator, who counts as an owner in every tenant.
     pub(crate) operator: bool,
     /// The only tenant that exists for this caller, if there is one.
     pub(crate) tenant: Option<TenantName>,
@@ -58,6 +58,12 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
+    /// Whether the caller may do what only operators may. A limited token of an operator may not, even
+    /// if it sees every tenant.
+    pub(crate) fn may_operate(&self) -> bool {
+        self.operator && self.unlimited
+    }
+
     /// The role in a tenant, from the role of the member, if the user is one.
     pub(crate) fn role_in(&self, tenant: &TenantName, member: Option<Role>) -> Option<Role> {
         if self.tenant.as_ref().is_some_and(|only| only != tenant) {

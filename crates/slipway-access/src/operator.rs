@@ -23,7 +23,7 @@ impl Access {
     /// # Errors
     /// [`Error::OperatorOnly`], [`Error::NotAuthenticated`], [`Error::Store`].
     pub async fn operator(&self, caller: &Caller) -> Result<Operator, Error> {
-        if !self.standing(caller).await?.operator {
+        if !self.standing(caller).await?.may_operate() {
             return Err(Error::OperatorOnly);
         }
         Ok(Operator { access: self.clone(), caller: caller.clone() })

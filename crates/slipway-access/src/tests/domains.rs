@@ -88,3 +88,18 @@ async fn deleting_gives_own_domains_up_and_leaves_the_platforms_to_the_leader() 
         .collect();
     assert_eq!(left, [(platform.host, HostState::Platform), (HOST.to_owned(), HostState::Tombstone)]);
 }
+
+#[tokio::test]
+async fn the_name_of_a_tenant_that_had_host_names_is_not_given_to_strangers() {
+    let world = World::with_shop().await;
+    let dev = world.dev(&ann()).await;
+    let made = claim(&dev, HOST).await.unwrap();
+    dev.prove_domain(HOST, &[challenge(&made)]).await.unwrap();
+    world.shop(&ann()).await.delete().await.unwrap();
+    world.acme(&ann(), Right::Own).await.delete().await.unwrap();
+    let eve = world.user("eve").await;
+    let account = world.access.account(&eve).await.unwrap();
+    refused(account.create_tenant(&name("acme")).await, Kind::Conflict, "had host names");
+    let op = world.operator("op").await;
+    world.access.account(&op).await.unwrap().create_tenant(&name("acme")).await.unwrap();
+}

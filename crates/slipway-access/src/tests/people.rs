@@ -185,6 +185,8 @@ async fn a_limited_token_cannot_lift_its_limit() {
         let made = access.account(user).await.unwrap().create_token(&wish).await.unwrap();
         let caller = access.token(&made.text).await.unwrap();
         refused(access.operator(&caller).await, Kind::Forbidden, "operator");
+        assert!(made.token.scope.operator, "it acts in tenants that its user is no member of");
+        assert!(!access.is_operator(&caller).await.unwrap());
         let account = access.account(&caller).await.unwrap();
         refused(account.add_key(&key_line(1)).await, Kind::Forbidden, "limited token");
         refused(account.create_token(&TokenWish::default()).await, Kind::Forbidden, "limited token");

@@ -197,6 +197,40 @@ fn many_at_once_get_addresses_of_their_own() {
     network.stop().unwrap();
 }
 
+/// F29 on the real kernel. The agent is killed now and then, here by forgetting what it knows.
+#[test]
+#[ignore = "takes half a minute; the allocator alone does the same in every run"]
+fn five_thousand_come_and_go_in_the_kernel() {
+    let world = World::new();
+    let before = world.traces();
+    let options = NetworkOptions { pool: 4, ..world.options("tc", "10.113.0.0/16") };
+    let mut network = world.start(&options);
+    let mut alive: VecDeque<(InstanceId, Ipv4Addr)> = VecDeque::new();
+    let mut seen = BTreeSet::new();
+    for number in 0..5000u16 {
+        let [high, low] = number.to_be_bytes();
+        let id = InstanceId::from_random([high, low, 0, 0, 0, 0, 0, 0, 0, 2]);
+        let tenant_index = u32::from(number % 7);
+        let taken = network.take(&id, &tenant("acme"), tenant_index, Egress::Internet).unwrap();
+        assert!(seen.insert(taken.address), "{} twice within ten minutes", taken.address);
+        alive.push_back((id, taken.address));
+        if alive.len() > 20 {
+            network.release(&alive.pop_front().unwrap().0).unwrap();
+        }
+        if number % 1000 == 999 {
+            drop(network);
+            network = world.start(&options);
+            for (id, address) in &alive {
+                assert_eq!(network.adopt(id).unwrap().address, *address);
+            }
+        }
+    }
+    let links = world.ip(&network.inner.switch, "-o link show").lines().count();
+    assert!(links < 100, "{links} links");
+    network.stop().unwrap();
+    assert_eq!(world.traces(), before);
+}
+
 #[test]
 fn docker_is_told_and_told_off_again() {
     let world = World::new();

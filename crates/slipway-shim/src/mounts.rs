@@ -54,8 +54,11 @@ fn build_tree(rootfs: &Rootfs) -> Result<(), String> {
     for (index, tree) in layers.iter().enumerate() {
         attach(tree, &make_dir(&dir.join(index.to_string()), 0o755)?)?;
     }
-    for (index, tree) in binds.iter().enumerate() {
-        attach(tree, &make_dir(&dir.join(format!("b{index}")), 0o755)?)?;
+    for (index, (tree, source)) in binds.iter().zip(&rootfs.binds).enumerate() {
+        let point = dir.join(format!("b{index}"));
+        // A file can only be mounted on a file, such as a bundle of certificates.
+        let point = if source.is_dir() { make_dir(&point, 0o755)? } else { make_file(&point)? };
+        attach(tree, &point)?;
     }
     let (upper, work) = match &rootfs.upper {
         Upper::Memory { .. } => (dir.join("upper"), dir.join("work")),
@@ -89,6 +92,11 @@ fn make_dir(path: &Path, mode: u32) -> Result<PathBuf, String> {
     let made = std::fs::DirBuilder::new().mode(mode).create(path);
     made.and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)))
         .map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+    Ok(path.to_owned())
+}
+
+fn make_file(path: &Path) -> Result<PathBuf, String> {
+    std::fs::File::create_new(path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
     Ok(path.to_owned())
 }
 

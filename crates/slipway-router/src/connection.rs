@@ -4,10 +4,12 @@
 mod forward;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::access_log::Line;
 use crate::flow::{Output, Side};
@@ -31,11 +33,10 @@ pub(crate) struct Client {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(worker: &Rc<Worker>, io: S, client: Client) {
-    let registration = worker.lives.register();
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(worker: &Worker, life: &Life, io: S, client: Client) {
     let mut connection = Connection {
         worker,
-        life: Rc::clone(&registration.life),
+        life,
         via: Via::new(client.peer, client.port, client.tls.is_some()),
         peer: client.peer.ip().to_canonical().to_string(),
         side: Side::new(io, Output::default(), false),
@@ -51,7 +52,10 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(worker: &Rc<Worker>
         match connection.serve_one().await {
             Next::Request => {}
             Next::Linger => return connection.linger().await,
-            Next::Close => return drop(connection.side.io.shutdown().await),
+            Next::Close => {
+                connection.shut_down().await;
+                return;
+            }
             Next::Abort => return,
         }
     }
@@ -72,7 +76,7 @@ enum Next {
 
 struct Connection<'a, S> {
     worker: &'a Worker,
-    life: Rc<Life>,
+    life: &'a Life,
     client: Client,
     via: Via,
     peer: String,
@@ -162,11 +166,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 self.life.set_idle(false);
                 self.life.extend(self.worker.now_ms(), limits.head_time);
             }
-            if !begun && self.worker.stopping.get() {
-                break Ok(None);
-            }
-            let (side, pool) = (&mut self.side, &self.worker.buffers);
-            match self.life.until(|cx| side.poll_fill(cx, pool)).await {
+            let (side, worker) = (&mut self.side, self.worker);
+            let filled = self.life.until(|cx| match side.poll_fill(cx, &worker.buffers) {
+                // What has arrived before the router stops is still served.
+                Poll::Pending if !begun && worker.stopping.get() => Poll::Ready(Ok(0)),
+                filled => filled,
+            });
+            match filled.await {
                 Ok(Ok(0) | Err(_)) => break Ok(None),
                 Ok(Ok(_)) => {}
                 Err(_expired) if !begun => break Ok(None),
@@ -262,10 +268,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// Closes so that the client gets to see the answer: a socket that is closed with unread bytes
     /// sends a reset, which overtakes what was written.
     async fn linger(&mut self) {
-        if self.side.io.shutdown().await.is_err() {
+        if !self.shut_down().await {
             return;
         }
-        self.life.extend(self.worker.now_ms(), LINGER_TIME);
         let mut left = LINGER_BYTES_MAX;
         loop {
             self.side.input.consume(self.side.input.filled().len());
@@ -275,6 +280,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 _ => return,
             }
         }
+    }
+
+    /// Tells the client that nothing more will come, which over TLS may take a moment.
+    async fn shut_down(&mut self) -> bool {
+        self.life.extend(self.worker.now_ms(), LINGER_TIME);
+        let io = &mut self.side.io;
+        matches!(self.life.until(|cx| Pin::new(&mut *io).poll_shutdown(cx)).await, Ok(Ok(())))
     }
 
     /// Counts and logs the request that `entry` describes.

@@ -168,7 +168,8 @@ impl Numbers {
     /// All workers have adopted this number; true if that is news.
     fn adopt(&mut self, number: u64) -> bool {
         let before = self.obeyed;
-        while let Some(next) = self.under_way.pop_front_if(|next| next.0 <= number) {
+        while let Some(next) = self.under_way.front().copied().filter(|next| next.0 <= number) {
+            self.under_way.pop_front();
             self.obeyed = next;
         }
         self.obeyed != before

@@ -80,7 +80,8 @@ pub struct Limits {
     pub response_time: Duration,
     /// Bytes of a request body.
     pub body_bytes_max: u64,
-    /// Client connections per worker; further ones wait in the kernel's queue.
+    /// Client connections per worker; further ones wait in the kernel's queue. Each may need a second
+    /// file descriptor for its instance, so the process's limit must allow twice that.
     pub connections_max: usize,
 }
 

@@ -25,6 +25,9 @@ use crate::table::Change;
 /// Accept failed, for want of file descriptors most likely: wait for some to be closed.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
+/// Ticks that a worker without connections goes on keeping time: until its pools have been emptied.
+const IDLE_TICKS: u32 = 60;
+
 /// What a worker is started with.
 pub(crate) struct Setup {
     pub plain: Vec<StdListener>,
@@ -184,7 +187,7 @@ async fn follow(worker: Rc<Worker>, mut changes: mpsc::Receiver<(u64, Arc<Change
 async fn keep_time(worker: Rc<Worker>) {
     let mut ticks = 0_u32;
     loop {
-        if worker.lives.count() == 0 && ticks > 100 {
+        if worker.lives.count() == 0 && ticks > IDLE_TICKS {
             worker.moved.notified().await;
             ticks = 0;
         }
@@ -235,27 +238,32 @@ fn begin(worker: &Rc<Worker>, kind: &Kind, stream: TcpStream, peer: SocketAddr, 
     // Only fails on a connection that is gone already; reading from it will tell.
     let _ = stream.set_nodelay(true);
     if worker.lives.count() == 0 {
+        // Nobody has looked at the clock for a while.
         worker.now();
+        worker.moved.notify_waiters();
     }
     let worker = Rc::clone(worker);
     match kind {
         Kind::Plain | Kind::Redirect => {
             let client = Client { peer, port, tls: None, redirect: matches!(kind, Kind::Redirect) };
             tokio::task::spawn_local(async move {
-                connection::serve(&worker, stream, client).await;
+                let registration = worker.lives.register();
+                connection::serve(&worker, &registration.life, stream, client).await;
+                drop(registration);
                 worker.moved.notify_waiters();
             });
-            return;
         }
         Kind::Tls(acceptor) => {
             let handshake = tokio::time::timeout(worker.limits.head_time, acceptor.accept(stream));
             tokio::task::spawn_local(async move {
+                let registration = worker.lives.register();
                 // A failed handshake is between the client and its trust; nothing to answer with.
-                let Ok(Ok(stream)) = handshake.await else { return };
-                let name = stream.get_ref().1.server_name().map(str::to_owned);
-                let client = Client { peer, port, tls: Some(name), redirect: false };
-                // Boxed: rare enough, and the plain connection's task stays small.
-                Box::pin(connection::serve(&worker, stream, client)).await;
+                if let Ok(Ok(stream)) = handshake.await {
+                    let name = stream.get_ref().1.server_name().map(str::to_owned);
+                    let client = Client { peer, port, tls: Some(name), redirect: false };
+                    connection::serve(&worker, &registration.life, stream, client).await;
+                }
+                drop(registration);
                 worker.moved.notify_waiters();
             });
         }

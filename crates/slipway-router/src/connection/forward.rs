@@ -207,7 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let mut from = 0;
         self.extend(if upload.flow.is_empty() { limits.response_time } else { limits.idle_time });
         loop {
-            let (side, life, worker) = (&mut self.side, &self.life, self.worker);
+            let (side, life, worker) = (&mut self.side, self.life, self.worker);
             let event = life.until(|cx| {
                 if !upload.is_over() {
                     let moved = upload.flow.moved;
@@ -324,7 +324,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
         let mut flow = Flow::new(body);
         self.extend(self.worker.limits.idle_time);
-        let (side, life, worker) = (&mut self.side, &self.life, self.worker);
+        let (side, life, worker) = (&mut self.side, self.life, self.worker);
         let result = life.until(|cx| {
             let moved = upload.flow.moved + flow.moved;
             if !upload.is_over() {
@@ -384,7 +384,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let mut down = Flow::new(Body::new(Framing::Close, u64::MAX));
         let (mut up_closed, mut down_closed) = (false, false);
         self.extend(self.worker.limits.tunnel_idle_time);
-        let (side, life, worker) = (&mut self.side, &self.life, self.worker);
+        let (side, life, worker) = (&mut self.side, self.life, self.worker);
         let result = life.until(|cx| {
             let moved = up.moved + down.moved;
             if !up.is_done()

@@ -83,7 +83,8 @@ pub fn response(out: &mut Vec<u8>, bytes: &[u8], head: &Response, chunked: bool,
         Kind::EndToEnd | Kind::Ours => !is_named(bytes, field, &head.named),
         Kind::Host | Kind::Expect => true,
         Kind::ContentLength => may_have_length,
-        Kind::Upgrade => after == After::Tunnel,
+        // 426 must name what it wants (RFC 9110 section 15.5.22).
+        Kind::Upgrade => after == After::Tunnel || head.status == 426,
         Kind::TransferEncoding | Kind::Connection | Kind::Hop => false,
     });
     if chunked {

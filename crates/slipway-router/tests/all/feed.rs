@@ -12,7 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::bed::{App, Client, options, table, until};
+use crate::bed::{App, Client, options, route, table, until};
 
 /// A leader: publishes tables, hears reports.
 struct Leader {
@@ -84,6 +84,31 @@ async fn the_table_follows_the_leader_and_outlives_it() {
     assert_eq!(client.get("a.test", "/").await.body, first.instance.as_str());
     leader.publish(table(2, &[])).await;
     assert_eq!(client.get("a.test", "/").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_route_among_a_thousand_answers_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let app = App::well_behaved().await;
+    let mut leader = Leader::start(&directory.path().join("feed.sock"));
+    let router = router(directory.path());
+    let routes = (0..1000).map(|number| (format!("app{number}.test"), route(&[&app]))).collect();
+    let mut table = RouteTable { generation: 1, routes };
+    leader.publish(table.clone()).await;
+    let mut client = Client::connect(&router).await;
+    let mut times = Vec::new();
+    for number in 0..50 {
+        let host = format!("new{number}.test");
+        table.generation += 1;
+        table.routes.insert(host.clone(), route(&[&app]));
+        let next = Arc::new(table.clone());
+        let start = std::time::Instant::now();
+        leader.table.send_replace(next);
+        while client.get(&host, "/").await.status != 200 {}
+        times.push(start.elapsed());
+    }
+    times.sort();
+    println!("published to answered, 1,000 routes: p50 {:?}, worst {:?}", times[25], times[49]);
 }
 
 #[tokio::test]

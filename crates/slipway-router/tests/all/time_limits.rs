@@ -73,6 +73,18 @@ async fn each_wait_has_its_answer() {
 }
 
 #[tokio::test]
+async fn time_is_kept_after_a_quiet_while_too() {
+    let app = App::well_behaved().await;
+    let router = router_with(hasty(), &[&app]).await;
+    assert_eq!(Client::connect(&router).await.get("a.test", "/").await.status, 200);
+    // Long enough for the workers to stop looking at the clock, which cannot be seen from here.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let mut client = Client::connect(&router).await;
+    client.send("GET / HTTP/1.1\r\nHost:").await;
+    assert!(client.rest().await.starts_with("HTTP/1.1 408 "));
+}
+
+#[tokio::test]
 async fn an_app_that_does_not_answer_is_504() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let std::net::SocketAddr::V4(address) = listener.local_addr().unwrap() else { unreachable!() };

@@ -1,4 +1,4 @@
-//! Keeps the deploying branch equal to what runs.
+//! Keeps the deploying branch equal to what runs, and clears away what is left of deleted environments.
 //!
 //! git never moves that branch itself. It follows the stored records: forward when a push becomes
 //! live, back at a rollback, sideways at a promotion. Both the push that waits for its release and
@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use slipway_model::deployment::Deployment;
 use slipway_model::id::{BuildNumber, CommitId};
-use slipway_model::name::EnvironmentPath;
-use slipway_model::project::{Environment, EnvironmentStatus};
+use slipway_model::name::{EnvironmentPath, ProjectPath};
+use slipway_model::project::{Environment, EnvironmentStatus, Project};
 use slipway_model::push::{Build, BuildState, Push};
+use slipway_model::record::Record;
 use slipway_model::release::{Origin, Release};
-use slipway_store::WatchEvent;
+use slipway_store::{Batch, WatchEvent};
 
 use crate::error::Error;
 use crate::records::Records;
@@ -64,7 +65,10 @@ impl Keeper {
         let mut failed = false;
         loop {
             let changed = tokio::select! {
-                event = environments.next() => changed(event, |environment| &environment.path),
+                event = environments.next() => match event {
+                    WatchEvent::Removed(key) => deleted(&key),
+                    event => changed(event, |environment| &environment.path),
+                },
                 event = statuses.next() => changed(event, |status| &status.path),
                 event = builds.next() => changed(event, |build| &build.environment),
                 event = deployments.next() => changed(event, |deployment| &deployment.environment),
@@ -89,6 +93,17 @@ impl Keeper {
         for environment in all {
             result = self.settle(&environment.record.path).await.and(result);
         }
+        // What was deleted while nobody looked.
+        let pushes = self.records.0.list::<Push>("").await;
+        let pushes = pushes.map_err(|source| Error::Store { environment: "all environments".into(), source })?;
+        let mut pushed_to: Vec<_> = pushes.into_iter().map(|push| push.record.environment).collect();
+        pushed_to.dedup();
+        for environment in pushed_to {
+            result = self.settle(&environment).await.and(result);
+        }
+        for project in self.repositories.projects().await? {
+            result = self.discard_if_deleted(&project).await.and(result);
+        }
         result
     }
 
@@ -97,7 +112,7 @@ impl Keeper {
         let _turn = self.turns.take(environment).await;
         let Some(record) = self.records.get::<Environment>(environment, environment).await? else {
             self.settled().remove(environment);
-            return Ok(());
+            return self.clear(environment).await;
         };
         let Some(wanted) = self.wanted(environment).await? else { return Ok(()) };
         let state = (record.deploy_branch.clone(), wanted);
@@ -118,6 +133,31 @@ impl Keeper {
         }
         self.settled().insert(environment.clone(), state);
         Ok(())
+    }
+
+    /// Removes the records and refs of an environment that has been deleted. One of the same name
+    /// that is made in the same moment keeps what is its own: the records go only while there is none.
+    async fn clear(&self, environment: &EnvironmentPath) -> Result<(), Error> {
+        let pushes = self.records.list::<Push>(environment).await?;
+        let mut batch = Batch::new().absent::<Environment>(environment);
+        for push in &pushes {
+            batch = batch.delete::<Push>(&(environment.clone(), push.record.number), push.version);
+        }
+        match self.records.0.commit(batch).await {
+            Err(error) if error.is_conflict() => return Ok(()),
+            cleared => cleared.map_err(|source| Error::Store { environment: environment.to_string(), source })?,
+        }
+        if let Some(repository) = self.repositories.open(environment).await {
+            repository.forget_environment().await?;
+        }
+        self.discard_if_deleted(&environment.project()).await
+    }
+
+    async fn discard_if_deleted(&self, project: &ProjectPath) -> Result<(), Error> {
+        match self.records.get::<Project>(project, project).await? {
+            Some(_) => Ok(()),
+            None => self.repositories.discard(project).await,
+        }
     }
 
     /// What the branch shall be, or `None` when that cannot be said: the leader has not looked yet,
@@ -167,6 +207,12 @@ impl Keeper {
     fn settled(&self) -> std::sync::MutexGuard<'_, HashMap<EnvironmentPath, (String, Wanted)>> {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The environment whose record is gone.
+fn deleted(key: &str) -> Changed {
+    let path = key.strip_prefix(Environment::PREFIX).and_then(|path| path.parse().ok());
+    path.map_or(Changed::All, Changed::One)
 }
 
 fn changed<R>(event: WatchEvent<R>, of: impl Fn(&R) -> &EnvironmentPath) -> Changed {

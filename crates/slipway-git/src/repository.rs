@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use slipway_model::id::{BuildNumber, CommitId};
 use slipway_model::name::{EnvironmentName, EnvironmentPath, ProjectPath};
@@ -67,6 +67,32 @@ impl Repositories {
         Busy { project, busy: self.busy.clone() }
     }
 
+    /// Puts the repository of a deleted project aside, so that a new project of the same name does not
+    /// inherit it. It is removed a week later: by then nobody has noticed that it was a mistake.
+    pub(crate) async fn discard(&self, project: &ProjectPath) -> Result<(), Error> {
+        let tenant = self.git.root().join(project.tenant.as_str());
+        let path = tenant.join(format!("{}.git", project.project));
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let aside = tenant.join(format!("{DISCARDED}{since}-{:08x}", rand::random::<u32>()));
+        match fs::rename(&path, &aside).await {
+            Ok(()) => tracing::info!(%project, aside = %aside.display(), "put the repository of a deleted project aside"),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(Error::File { what: "put aside", path, source }),
+        }
+        Ok(())
+    }
+
+    /// The projects that have a repository.
+    pub(crate) async fn projects(&self) -> Result<Vec<ProjectPath>, Error> {
+        let mut projects = Vec::new();
+        for tenant in directories(self.git.root()).await? {
+            for path in directories(&tenant).await? {
+                projects.extend(project_of(&path));
+            }
+        }
+        Ok(projects)
+    }
+
     /// Removes what killed processes have left behind, and puts many packs into one. Skips what is
     /// in use. A repository that cannot be swept is logged and does not stop the others.
     pub(crate) async fn sweep(&self) -> Result<(), Error> {
@@ -77,10 +103,11 @@ impl Repositories {
                     remove_if_old(&path, SystemTime::now()).await;
                     continue;
                 }
-                let tenant = tenant.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-                let Some(Ok(project)) = name.strip_suffix(".git").map(|name| format!("{tenant}/{name}").parse()) else {
+                if let Some(since) = name.strip_prefix(DISCARDED).and_then(|name| name.split('-').next()?.parse().ok()) {
+                    remove_discarded(&path, UNIX_EPOCH + Duration::from_secs(since)).await;
                     continue;
-                };
+                }
+                let Some(project) = project_of(&path) else { continue };
                 if lock(&self.busy).contains_key(&project) {
                     continue;
                 }
@@ -161,6 +188,10 @@ impl Repositories {
 
 /// Prefix of a repository that is being made.
 const UNFINISHED: &str = ".new-";
+/// Prefix of one whose project has been deleted; what follows is when, in seconds.
+const DISCARDED: &str = ".old-";
+/// How long it is kept.
+const DISCARDED_KEPT: Duration = Duration::from_secs(7 * 86_400);
 
 impl Repository {
     /// The full name of a branch of this environment.
@@ -201,16 +232,28 @@ impl Repository {
     /// Forgets the kept commits of builds before `oldest`.
     pub(crate) async fn forget_builds_before(&self, oldest: BuildNumber) -> Result<(), Error> {
         let prefix = build_refs(&self.environment.environment);
-        let mut instructions = String::new();
-        for (name, _) in self.list_refs(&prefix).await? {
+        let mut names: Vec<_> = self.list_refs(&prefix).await?.into_iter().map(|(name, _)| name).collect();
+        names.retain(|name| {
             let number = name.strip_prefix(&prefix).and_then(|number| number.parse().ok()).map(BuildNumber);
-            if number.is_some_and(|number| number < oldest) {
-                instructions.push_str(&format!("delete {name}\0\0"));
-            }
-        }
-        if instructions.is_empty() {
+            number.is_some_and(|number| number < oldest)
+        });
+        self.delete_refs(&names).await
+    }
+
+    /// Forgets everything of the environment, which has been deleted.
+    pub(crate) async fn forget_environment(&self) -> Result<(), Error> {
+        let environment = &self.environment.environment;
+        let mut found = self.list_refs(&build_refs(environment)).await?;
+        found.extend(self.list_refs(&format!("{}/", namespace(environment))).await?);
+        let names: Vec<_> = found.into_iter().map(|(name, _)| name).collect();
+        self.delete_refs(&names).await
+    }
+
+    async fn delete_refs(&self, names: &[String]) -> Result<(), Error> {
+        if names.is_empty() {
             return Ok(());
         }
+        let instructions: String = names.iter().map(|name| format!("delete {name}\0\0")).collect();
         let mut update = self.git.command("update-ref", &self.path);
         update.args(["--no-deref", "-z", "--stdin"]);
         self.git.run(&self.path, "update-ref", &mut update, instructions.as_bytes()).await.map(drop)
@@ -307,6 +350,21 @@ async fn entries(path: &Path) -> Result<Vec<PathBuf>, Error> {
         found.push(entry.path());
     }
     Ok(found)
+}
+
+/// The project that a directory is the repository of.
+fn project_of(path: &Path) -> Option<ProjectPath> {
+    let tenant = path.parent()?.file_name()?.to_str()?;
+    let project = path.file_name()?.to_str()?.strip_suffix(".git")?;
+    format!("{tenant}/{project}").parse().ok()
+}
+
+async fn remove_discarded(path: &Path, since: SystemTime) {
+    if SystemTime::now().duration_since(since).is_ok_and(|age| age > DISCARDED_KEPT)
+        && let Err(error) = fs::remove_dir_all(path).await
+    {
+        tracing::warn!(path = %path.display(), %error, "could not remove the repository of a deleted project");
+    }
 }
 
 async fn remove_if_old(path: &Path, now: SystemTime) {

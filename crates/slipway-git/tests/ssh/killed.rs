@@ -14,9 +14,9 @@ use tokio::process::{Child, Command};
 
 use crate::cases::cases;
 use crate::platform;
-use crate::world::{Wishes, World, journal, said, start};
+use crate::world::{Wishes, World, journal, said, start, until};
 
-cases!(kill_at_any_moment, a_large_push_needs_no_memory);
+cases!(kill_at_any_moment, leftovers_are_swept, a_large_push_needs_no_memory);
 
 /// The server process: prints its address and host key, and serves until it is killed.
 pub async fn serve(dir: &Path) -> ExitCode {
@@ -91,6 +91,30 @@ async fn kill_at_any_moment() {
     said(fsck.output().await.unwrap()).succeeds(&[]);
     let left: Vec<_> = world.stored_objects().into_iter().filter(|name| name.contains("tmp_")).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+async fn leftovers_are_swept() {
+    let (mut world, work) = ground().await;
+    let mut server = started(&mut world, &work).await;
+    world.push(&work, &["dev", "main"]).await.succeeds(&[]);
+    server.kill().await.unwrap();
+    let repository = world.repository();
+    let files = ["objects/pack/tmp_pack_x", "refs/namespaces/dev/refs/heads/main.lock", "packed-refs.lock", "shallow.lock"];
+    let quarantine = repository.join("objects/tmp_objdir-incoming-x");
+    let old = std::time::SystemTime::now() - Duration::from_secs(120);
+    for file in files {
+        std::fs::File::create(repository.join(file)).unwrap().set_modified(old).unwrap();
+    }
+    std::fs::create_dir(&quarantine).unwrap();
+    std::fs::write(quarantine.join("tmp_pack_y"), "x").unwrap();
+    std::fs::File::open(&quarantine).unwrap().set_modified(old).unwrap();
+    let _server = started(&mut world, &work).await;
+    until("the leftovers are gone", || async {
+        !quarantine.exists() && files.iter().all(|file| !repository.join(file).exists())
+    })
+    .await;
+    world.commit(&work, "Next").await;
+    world.push(&work, &["dev", "main"]).await.succeeds(&["runs v2"]);
 }
 
 async fn a_large_push_needs_no_memory() {

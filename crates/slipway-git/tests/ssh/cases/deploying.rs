@@ -4,13 +4,15 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use slipway_model::id::BuildNumber;
-use slipway_model::name::EnvironmentPath;
+use slipway_model::name::{EnvironmentPath, ProjectPath};
+use slipway_model::project::{Environment, Project};
 use slipway_model::push::{Build, Push};
 use slipway_model::release::Origin;
+use slipway_store::Batch;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::platform;
-use crate::world::{Wishes, World, said, until};
+use crate::world::{Wishes, World, environment_record, said, until};
 
 super::cases!(
     a_push_becomes_live,
@@ -27,6 +29,7 @@ super::cases!(
     a_long_build_is_never_silent,
     stopping_the_server_tells_the_pusher,
     a_stale_push_is_told_to_fetch,
+    what_is_deleted_leaves_nothing_to_inherit,
 );
 
 fn dev() -> EnvironmentPath {
@@ -244,4 +247,32 @@ async fn a_stale_push_is_told_to_fetch() {
     let (one, two) = (world.checkout("one").await, world.checkout("two").await);
     world.push(&one, &["dev", "main"]).await.succeeds(&[]);
     world.push(&two, &["dev", "main"]).await.fails(&["rejected", "fetch first"]);
+}
+
+async fn what_is_deleted_leaves_nothing_to_inherit() {
+    let world = World::new().await;
+    let work = world.checkout("shop").await;
+    world.push(&work, &["dev", "main", "main:other"]).await.succeeds(&["runs v1"]);
+    world.push(&work, &["prod", "main"]).await.succeeds(&["runs v1"]);
+    let delete = async |environment: &str| {
+        let environment: EnvironmentPath = environment.parse().unwrap();
+        let version = world.store.get::<Environment>(&environment).await.unwrap().unwrap().version;
+        world.store.commit(Batch::new().delete::<Environment>(&environment, version)).await.unwrap();
+    };
+    delete("acme/shop/dev").await;
+    until("the refs are gone", || async { world.main_of("dev").await.is_none() }).await;
+    assert!(world.store.list::<Push>("acme/shop/dev").await.unwrap().is_empty());
+    assert!(world.stored_ref("refs/namespaces/dev/refs/heads/other").await.is_none());
+    assert!(world.main_of("prod").await.is_some(), "the neighbour keeps its own");
+    // The project goes with its last environment.
+    let project: ProjectPath = "acme/shop".parse().unwrap();
+    let found = world.store.get::<Project>(&project).await.unwrap().unwrap();
+    world.store.commit(Batch::new().delete::<Project>(&project, found.version)).await.unwrap();
+    delete("acme/shop/prod").await;
+    until("the repository is gone", || async { !world.repository().exists() }).await;
+    let batch = Batch::new().create(&found.record).create(&environment_record("acme/shop/next"));
+    world.store.commit(batch).await.unwrap();
+    let new = world.url("acme/shop/next");
+    assert_eq!(world.git("ada", &work, &["ls-remote", &new]).await.text, "");
+    world.git("ada", &work, &["push", &new, "main"]).await.succeeds(&["Build 1 of acme/shop/next", "runs v1"]);
 }

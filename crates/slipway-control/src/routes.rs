@@ -12,7 +12,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use slipway_model::id::{Epoch, InstanceId};
-use slipway_model::instance::{Goal, InstanceRole, InstanceState, PORT};
+use slipway_model::instance::{Goal, InstanceRole, PORT};
 use slipway_model::name::{EnvironmentPath, ServiceName};
 use slipway_model::project::{HostClaim, HostState};
 use slipway_model::route::{Endpoint, Route, RouteTable, RouterReport};
@@ -45,11 +45,12 @@ fn endpoints_of(view: &EnvironmentView, service: &ServiceName) -> Vec<Endpoint> 
             let release = view.releases.get(&assignment.release);
             release.and_then(|release| release.services.get(service)).is_some_and(|spec| spec.listens)
         };
-        if !is_its || assignment.goal != Goal::Run || view.retiring.contains(&assignment.instance) || !listens() {
+        let instance = &assignment.instance;
+        if !is_its || assignment.goal != Goal::Run || view.retiring.contains(instance) || !listens() {
             continue;
         }
-        let Some(report) = view.reports.get(&assignment.instance) else { continue };
-        if let (InstanceState::Healthy, Some(address)) = (&report.state, report.address) {
+        let address = view.reports.get(instance).and_then(|report| report.address);
+        if let Some(address) = address.filter(|_| view.is_healthy(instance)) {
             let address = SocketAddrV4::new(address, PORT);
             endpoints.push(Endpoint { instance: assignment.instance.clone(), address });
         }

@@ -110,6 +110,7 @@ impl Action {
                     cluster.release(&gone.node, amount);
                 }
                 view.reports.remove(instance);
+                view.presumed.remove(instance);
                 view.retiring.remove(instance);
             }
             Action::Launches { service, release, launches } => {

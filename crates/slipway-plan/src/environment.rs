@@ -130,6 +130,7 @@ struct Instance<'a> {
     observed: Observed<'a>,
     traffic: Option<Traffic>,
     goal: Goal,
+    is_healthy: bool,
     is_retiring: bool,
     is_lost: bool,
 }
@@ -139,20 +140,14 @@ impl Instance<'_> {
         self.goal == Goal::Run
     }
 
-    fn is_healthy(&self) -> bool {
-        matches!(self.observed, Observed::As(InstanceState::Healthy))
-    }
-
     fn condition(&self, cluster: &Cluster) -> Condition {
         match self.observed {
             _ if cluster.contact(&self.assignment.node) != Contact::Reachable => Condition::Unreachable,
+            _ if self.is_healthy => Condition::Healthy,
             Observed::Unknown => Condition::Unreachable,
             Observed::Absent | Observed::As(InstanceState::Preparing) => Condition::Staging,
             Observed::As(InstanceState::Starting) => Condition::Starting,
-            Observed::As(InstanceState::Healthy) => Condition::Healthy,
-            Observed::As(
-                InstanceState::Unhealthy { .. } | InstanceState::Stopping | InstanceState::Ended { .. },
-            ) => Condition::Unhealthy,
+            Observed::As(_) => Condition::Unhealthy,
         }
     }
 
@@ -176,6 +171,7 @@ impl<'a> Planner<'a> {
             observed: view.observed(assignment, cluster),
             traffic: view.traffic.get(&assignment.instance).copied(),
             goal: assignment.goal,
+            is_healthy: view.is_healthy(&assignment.instance),
             is_retiring: false,
             is_lost: cluster.is_lost(&assignment.node, policy, now),
         };

@@ -73,6 +73,8 @@ struct Process {
     /// When it takes its next step by itself.
     acts_at: Timestamp,
     started_at: Timestamp,
+    /// It answers, whatever its agent knows of that.
+    answers: bool,
 }
 
 #[derive(Default)]
@@ -110,6 +112,7 @@ struct Faults {
     leader_crash: u64,
     node_disconnects: u64,
     node_reboots: u64,
+    agent_restarts: u64,
 }
 
 struct World {
@@ -217,6 +220,17 @@ impl World {
                 leader.cluster.set_contact(&name, Contact::Unreachable { since: self.now });
             }
             self.tell(|| format!("{name} disconnects"));
+        } else if self.dice.percent(self.faults.agent_restarts) {
+            // It adopts what runs, and checks it anew.
+            for process in node.processes.values_mut().filter(|p| p.state == InstanceState::Healthy) {
+                process.state = InstanceState::Starting;
+                process.acts_at = self.now.plus(Span::from_millis(self.dice.below(500)));
+            }
+            node.is_connected = false;
+            if let Some(leader) = &mut self.leader {
+                leader.cluster.set_contact(&name, Contact::Unreachable { since: self.now });
+            }
+            self.tell(|| format!("the agent of {name} restarts"));
         } else if self.dice.percent(self.faults.node_reboots) {
             for id in std::mem::take(&mut node.processes).into_keys() {
                 node.ended.insert(id, Exit { reason: ExitReason::Lost, tail: Vec::new() });
@@ -240,6 +254,7 @@ impl World {
         if self.leader.is_none() {
             let mut view = self.disk.clone();
             view.reports.clear();
+            view.presumed.clear();
             view.launches.clear();
             view.retiring.clear();
             let mut cluster = Cluster::default();
@@ -356,9 +371,7 @@ impl World {
     fn publish(&mut self, leader: &mut Leader) -> bool {
         let view = &leader.view;
         let is_routed = |assignment: &&Assignment| {
-            let report = view.reports.get(&assignment.instance);
-            let is_healthy = report.is_some_and(|report| report.state == InstanceState::Healthy);
-            is_healthy
+            view.is_healthy(&assignment.instance)
                 && assignment.goal == Goal::Run
                 && assignment.role == InstanceRole::Service { service: web() }
                 && !view.retiring.contains(&assignment.instance)
@@ -416,12 +429,9 @@ impl World {
         }
         sim.is_connected = true;
         leader.cluster.put(node.clone(), Contact::Reachable);
-        let told: BTreeSet<_> = sim.processes.keys().chain(sim.ended.keys()).cloned().collect();
-        let on_it = leader.view.assignments.iter().filter(|a| a.node == name && !told.contains(&a.instance));
-        on_it.for_each(|assignment| drop(leader.view.reports.remove(&assignment.instance)));
-        for id in told {
-            hear(leader, sim, &id, self.now);
-        }
+        let told = sim.processes.keys().chain(sim.ended.keys());
+        let reports: Vec<_> = told.filter_map(|id| report_of(sim, id, self.now)).collect();
+        leader.view.hear_all(&name, &reports, leader.started_at);
     }
 
     /// A node converges to its list, its processes go on, and it reports.
@@ -439,7 +449,7 @@ impl World {
                     let acts_at = self.now.plus(Span::from_millis(self.dice.below(1500)));
                     let assignment = assignment.clone();
                     let (state, started_at) = (InstanceState::Preparing, self.now);
-                    sim.processes.insert(id.clone(), Process { assignment, state, acts_at, started_at });
+                    sim.processes.insert(id.clone(), Process { assignment, state, acts_at, started_at, answers: false });
                 }
                 Goal::Stop if !knows => {
                     sim.ended.insert(id.clone(), Exit { reason: ExitReason::Stopped, tail: Vec::new() });
@@ -449,6 +459,7 @@ impl World {
                         && process.state != InstanceState::Stopping
                     {
                         process.state = InstanceState::Stopping;
+                        process.answers = false;
                         process.acts_at = self.now.plus(Span::from_millis(self.dice.below(3000)));
                     }
                 }
@@ -477,8 +488,10 @@ impl World {
         // What was lost is told again some time: agents resend.
         let all: Vec<_> = sim.processes.keys().chain(sim.ended.keys()).cloned().collect();
         for id in changed.into_iter().chain(all) {
-            if !self.dice.percent(self.faults.lost_message) {
-                hear(leader, sim, &id, self.now);
+            let report = report_of(sim, &id, self.now);
+            let is_assigned = leader.view.assignments.iter().any(|a| a.instance == id);
+            if let Some(report) = report.filter(|_| is_assigned && !self.dice.percent(self.faults.lost_message)) {
+                leader.view.hear(report);
             }
             if self.dice.percent(self.faults.repeated_report) {
                 let late = InstanceReport { instance: id, state: InstanceState::Starting, address: None, at: self.now };
@@ -558,7 +571,7 @@ impl World {
             .nodes
             .values()
             .flat_map(|(_, sim)| &sim.processes)
-            .filter(|(_, process)| process.state == InstanceState::Healthy)
+            .filter(|(_, process)| process.answers)
             .map(|(id, _)| id)
             .collect();
         let count = |table: &Table| table.endpoints.iter().filter(|id| healthy.contains(id)).count();
@@ -569,7 +582,7 @@ impl World {
     fn dead_ends(&self) -> usize {
         let is_healthy = |id: &InstanceId| {
             let mut processes = self.nodes.values().filter_map(|(_, sim)| sim.processes.get(id));
-            processes.any(|process| process.state == InstanceState::Healthy)
+            processes.any(|process| process.answers)
         };
         self.routers.iter().flat_map(|table| &table.endpoints).filter(|id| !is_healthy(id)).count()
     }
@@ -592,6 +605,7 @@ fn go_on(process: &mut Process, program: Program, now: Timestamp, dice: &mut Dic
             }
             match program {
                 Program::Good => process.state = InstanceState::Healthy,
+                Program::Flaky if process.answers => process.state = InstanceState::Healthy,
                 Program::Flaky if dice.percent(50) => return exit(ExitReason::Signal { signal: 11 }),
                 Program::Flaky => process.state = InstanceState::Healthy,
                 Program::CrashesAtStart => return exit(ExitReason::Status { code: 1 }),
@@ -600,21 +614,20 @@ fn go_on(process: &mut Process, program: Program, now: Timestamp, dice: &mut Dic
                     return exit(ExitReason::NotHealthyInTime { last_check: "connection refused".into() });
                 }
             }
+            process.answers = process.state == InstanceState::Healthy;
             None
         }
         InstanceState::Healthy | InstanceState::Unhealthy { .. } | InstanceState::Ended { .. } => None,
     }
 }
 
-fn hear(leader: &mut Leader, sim: &SimNode, id: &InstanceId, now: Timestamp) {
+fn report_of(sim: &SimNode, id: &InstanceId, at: Timestamp) -> Option<InstanceReport> {
     let state = match (sim.processes.get(id), sim.ended.get(id)) {
         (Some(process), _) => process.state.clone(),
         (None, Some(exit)) => InstanceState::Ended { exit: exit.clone() },
-        (None, None) => return,
+        (None, None) => return None,
     };
-    if leader.view.assignments.iter().any(|a| a.instance == *id) {
-        leader.view.hear(InstanceReport { instance: id.clone(), state, address: None, at: now });
-    }
+    Some(InstanceReport { instance: id.clone(), state, address: None, at })
 }
 
 fn web() -> ServiceName {

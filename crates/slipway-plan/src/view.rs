@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use slipway_model::deployment::Deployment;
 use slipway_model::id::{BuildNumber, DeploymentNumber, InstanceId, ReleaseNumber};
 use slipway_model::instance::{Assignment, InstanceReport, InstanceState, RunRequest};
-use slipway_model::name::{EnvironmentPath, ServiceName};
+use slipway_model::name::{EnvironmentPath, NodeName, ServiceName};
 use slipway_model::project::{Environment, EnvironmentStatus};
 use slipway_model::push::{Build, Push};
 use slipway_model::release::{Release, ReleaseRequest};
@@ -43,6 +43,9 @@ pub struct EnvironmentView {
 
     /// The last report of each instance, as far as there is one.
     pub reports: BTreeMap<InstanceId, InstanceReport>,
+    /// Instances that start, by their last report, and yet most likely serve: their agent was restarted
+    /// and has not checked them again. They stay in the routes until it has (F32).
+    pub presumed: BTreeSet<InstanceId>,
     /// What routers do with instances; one that is not here gets no requests from any router.
     pub traffic: BTreeMap<InstanceId, Traffic>,
     /// Failures and back-off.
@@ -102,6 +105,7 @@ impl EnvironmentView {
             deployments: BTreeMap::new(),
             assignments: Vec::new(),
             reports: BTreeMap::new(),
+            presumed: BTreeSet::new(),
             traffic: BTreeMap::new(),
             launches: BTreeMap::new(),
             retiring: BTreeSet::new(),
@@ -156,7 +160,47 @@ impl EnvironmentView {
         if has_ended || before == Some(&report) {
             return false;
         }
+        if report.state != InstanceState::Starting {
+            self.presumed.remove(&report.instance);
+        } else if before.is_some_and(|before| before.state == InstanceState::Healthy) {
+            // Nothing that was healthy starts again under its id: its agent did, or the report is late.
+            self.presumed.insert(report.instance.clone());
+        }
         self.reports.insert(report.instance.clone(), report);
         true
+    }
+
+    /// Takes in all that a node has: what it does not name, it does not have. `since` is when this
+    /// leader began.
+    pub fn hear_all(&mut self, node: &NodeName, reports: &[InstanceReport], since: Timestamp) {
+        for assignment in self.assignments.iter().filter(|assignment| assignment.node == *node) {
+            let instance = &assignment.instance;
+            let Some(report) = reports.iter().find(|report| report.instance == *instance) else {
+                self.reports.remove(instance);
+                self.presumed.remove(instance);
+                continue;
+            };
+            // What was live under the leader before was healthy then; what a restart was bringing in need
+            // not have been.
+            let settled_before = self.deployment().map_or(since, |deployment| deployment.created_at.min(since));
+            let is_inherited = assignment.created_at < settled_before && Some(assignment.release) == self.live();
+            let is_news = !self.reports.contains_key(instance);
+            if report.state == InstanceState::Starting && is_inherited && is_news {
+                self.presumed.insert(instance.clone());
+            }
+        }
+        let is_here = |report: &&InstanceReport| {
+            self.assignments.iter().any(|a| a.instance == report.instance && a.node == *node)
+        };
+        let reports: Vec<_> = reports.iter().filter(is_here).cloned().collect();
+        for report in reports {
+            self.hear(report);
+        }
+    }
+
+    /// True when the instance runs and passes its check, or did when that was last known.
+    pub fn is_healthy(&self, instance: &InstanceId) -> bool {
+        let is_healthy = |report: &InstanceReport| report.state == InstanceState::Healthy;
+        self.reports.get(instance).is_some_and(is_healthy) || self.presumed.contains(instance)
     }
 }

@@ -122,7 +122,7 @@ impl Planner<'_> {
             }
             let is_any_healthy = self.instances.iter().any(|instance| {
                 let is_its = matches!(&instance.assignment.role, InstanceRole::Service { service: s } if s == service);
-                is_its && instance.assignment.release == to && instance.is_healthy()
+                is_its && instance.assignment.release == to && instance.is_healthy
             });
             let most = self.policy.failures_per_copy.saturating_mul(if is_any_healthy { asked } else { 1 });
             let Some(last) = &launches.last else { continue };

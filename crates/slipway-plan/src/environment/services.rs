@@ -111,7 +111,7 @@ impl Planner<'_> {
                 } else {
                     counts.new_unfit += 1;
                 }
-            } else if instance.is_healthy() {
+            } else if instance.is_healthy {
                 counts.old_serving += 1;
             } else {
                 counts.old_unfit += 1;
@@ -126,8 +126,8 @@ impl Planner<'_> {
         };
 
         self.retire(service, aim, step.retire_new, |i| is_new(i, aim));
-        self.retire(service, aim, step.retire_unfit, |i| !is_new(i, aim) && !i.is_healthy());
-        self.retire(service, aim, step.retire_serving, |i| !is_new(i, aim) && i.is_healthy());
+        self.retire(service, aim, step.retire_unfit, |i| !is_new(i, aim) && !i.is_healthy);
+        self.retire(service, aim, step.retire_serving, |i| !is_new(i, aim) && i.is_healthy);
         if course == Course::Steady {
             self.keep_retiring(service, aim);
         }
@@ -248,8 +248,8 @@ fn is_serving(
     now: slipway_model::unit::Timestamp,
     next: &mut Option<slipway_model::unit::Timestamp>,
 ) -> bool {
-    if !instance.is_healthy() || !listens {
-        return instance.is_healthy();
+    if !instance.is_healthy || !listens {
+        return instance.is_healthy;
     }
     match instance.traffic {
         Some(Traffic::In) => true,

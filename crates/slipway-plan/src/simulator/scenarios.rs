@@ -3,7 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use slipway_model::deployment::DeploymentState;
-use slipway_model::unit::Span;
+use slipway_model::service::UpgradeStrategy;
+use slipway_model::unit::{Bytes, Span};
 
 use super::{Faults, Program, World, is_failed};
 
@@ -28,11 +29,20 @@ fn option_env_seed() -> Option<u64> {
     std::env::var("SLIPWAY_SEED").ok()?.parse().ok()
 }
 
+const NONE: Faults = Faults {
+    lost_message: 0,
+    repeated_report: 0,
+    leader_crash: 0,
+    node_disconnects: 0,
+    node_reboots: 0,
+    agent_restarts: 0,
+};
+
 const MESSAGES: Faults =
-    Faults { lost_message: 20, repeated_report: 10, leader_crash: 3, node_disconnects: 0, node_reboots: 0 };
+    Faults { lost_message: 20, repeated_report: 10, leader_crash: 3, agent_restarts: 5, ..NONE };
 
 const EVERYTHING: Faults =
-    Faults { lost_message: 20, repeated_report: 10, leader_crash: 3, node_disconnects: 10, node_reboots: 4 };
+    Faults { node_disconnects: 10, node_reboots: 4, ..MESSAGES };
 
 fn some_program(world: &mut World) -> Program {
     match world.dice.below(6) {
@@ -43,15 +53,23 @@ fn some_program(world: &mut World) -> Program {
     }
 }
 
+/// One of MA-51's worked cases.
+fn some_strategy(world: &mut World) -> UpgradeStrategy {
+    let cases = [(1000, 1000), (500, 200), (1000, 0), (0, 0)];
+    let (minimum_health_permille, maximum_over_permille) = cases[world.dice.below(4) as usize];
+    UpgradeStrategy { minimum_health_permille, maximum_over_permille }
+}
+
 #[test]
 fn s3_s6_s11_l1_l2_hold_through_chaos() {
     check(1500, 3, EVERYTHING, |world| {
-        for _ in 0..300 {
-            match world.dice.below(60) {
+        for _ in 0..600 {
+            match world.dice.below(200) {
                 0 | 1 => {
                     let program = some_program(world);
                     let (instances, command) = (1 + world.dice.below(5) as u32, world.dice.percent(30));
-                    world.push(program, instances, command);
+                    let upgrade = some_strategy(world);
+                    world.push_with(program, instances, command, upgrade);
                 }
                 2 => {
                     let instances = world.dice.below(7) as u32;
@@ -66,6 +84,29 @@ fn s3_s6_s11_l1_l2_hold_through_chaos() {
         }
         // A release that only sometimes starts need not come to rest.
         world.push(Program::Good, 3, true);
+        world.heal();
+    });
+}
+
+#[test]
+fn s11_l1_l2_hold_where_memory_is_scarce() {
+    check(600, 2, EVERYTHING, |world| {
+        // Two nodes with room for three instances each.
+        world.nodes.values_mut().for_each(|(node, _)| node.mem = Bytes::mebi(800));
+        for _ in 0..600 {
+            match world.dice.below(200) {
+                0 | 1 => {
+                    let (program, upgrade) = (some_program(world), some_strategy(world));
+                    let instances = 1 + world.dice.below(7) as u32;
+                    world.push_with(program, instances, false, upgrade);
+                }
+                2 => world.restart(),
+                3 => world.run(),
+                _ => {}
+            }
+            world.step();
+        }
+        world.push(Program::Good, 3, false);
         world.heal();
     });
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use slipway_model::instance::RunRequest;
 use slipway_model::project::Environment;
 use slipway_model::push::{Build, BuildState, BuiltImage, ImageRef, Push, PushOptions};
-use slipway_model::service::ServiceSpec;
+use slipway_model::service::{ServiceSpec, UpgradeStrategy};
 use slipway_model::unit::Bytes;
 
 use super::{Program, World, last_build, web};
@@ -26,10 +26,21 @@ impl World {
     }
 
     pub(super) fn push(&mut self, program: Program, instances: u32, release_command: bool) {
+        self.push_with(program, instances, release_command, UpgradeStrategy::default());
+    }
+
+    pub(super) fn push_with(
+        &mut self,
+        program: Program,
+        instances: u32,
+        release_command: bool,
+        upgrade: UpgradeStrategy,
+    ) {
         self.next_program = program;
         let newest = self.disk.builds.keys().next_back().copied().unwrap_or(last_build(self));
         let number = newest.next();
-        let spec = ServiceSpec { instances, listens: true, mem: Bytes::mebi(256), ..ServiceSpec::default() };
+        let mem = Bytes::mebi(256);
+        let spec = ServiceSpec { instances, listens: true, mem, upgrade, ..ServiceSpec::default() };
         let digest = format!("sha256:{}", "ab".repeat(32)).parse().expect("a digest");
         let image = BuiltImage {
             image: ImageRef { repository: "acme/shop".into(), digest },

@@ -163,14 +163,7 @@ impl Owner {
         tracing::info!(node.name = %name, instances = instances.len(), "a node has joined");
         self.cluster.put(node, Contact::Reachable);
         for held in self.environments.values_mut() {
-            for assignment in held.view.assignments.iter().filter(|a| a.node == name) {
-                if !instances.iter().any(|report| report.instance == assignment.instance) {
-                    held.view.reports.remove(&assignment.instance);
-                }
-            }
-        }
-        for report in instances {
-            self.take_report(&name, report);
+            held.view.hear_all(&name, &instances, self.started_at);
         }
         self.mark_those_on(&name);
         self.mark_waiting();

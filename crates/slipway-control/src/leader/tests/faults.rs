@@ -86,6 +86,45 @@ async fn f1_f32_a_change_of_leader_restarts_nothing() {
 }
 
 #[tokio::test]
+async fn f32_adopted_instances_stay_routed_until_they_are_checked_again() {
+    let mut rig = Rig::started().await;
+    rig.push(&shop(), 1, image("good", 3)).await;
+    rig.live(&shop(), 1).await;
+    rig.stop().await;
+    rig.agent.freeze(true);
+    rig.agent.forget_health();
+    let mut table = rig.table.subscribe();
+    table.mark_unchanged();
+    rig.start(Faults::default()).await;
+    table.changed().await.expect("a table");
+    assert_eq!(rig.endpoints(HOST), Some(3), "the first table of the new leader");
+    rig.agent.freeze(false);
+    let queries = rig.leader.as_ref().expect("a leader").queries();
+    eventually("they are checked", async || {
+        let snapshot = queries.snapshot(&shop()).await.expect("a snapshot");
+        snapshot.instances.iter().all(|i| i.state == Some(slipway_model::instance::InstanceState::Healthy))
+    })
+    .await;
+    assert_eq!(rig.endpoints(HOST), Some(3));
+    rig.stop().await;
+}
+
+/// Not a promise, a figure: how long the leader's part of a push takes, with an agent and a router that
+/// answer within a millisecond or two.
+#[tokio::test]
+#[ignore = "prints a figure"]
+async fn time_from_build_to_live() {
+    let mut rig = Rig::started().await;
+    for number in 1..=10 {
+        let began = Instant::now();
+        rig.push(&shop(), number, image("good", 2)).await;
+        rig.live(&shop(), number).await;
+        println!("build {number} to live: {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn s2_a_newer_leader_ends_the_older() {
     let mut rig = Rig::started().await;
     rig.push(&shop(), 1, image("good", 1)).await;

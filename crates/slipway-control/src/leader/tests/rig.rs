@@ -352,7 +352,7 @@ impl Agent {
         let mut inner = self.inner();
         let is_there = matches!(
             inner.processes.get(instance),
-            Some((_, InstanceState::Healthy | InstanceState::Unhealthy { .. }, a)) if *a == address
+            Some((_, InstanceState::Healthy | InstanceState::Starting, a)) if *a == address
         );
         if !is_there {
             inner.dead_ends.insert(format!("{host} {instance}"));
@@ -362,6 +362,13 @@ impl Agent {
     /// Nothing is done on the node while it is frozen.
     pub(super) fn freeze(&self, is_frozen: bool) {
         self.inner().is_frozen = is_frozen;
+    }
+
+    /// What a new agent says of the instances that it has adopted: it has not checked them yet.
+    pub(super) fn forget_health(&self) {
+        for (_, state, _) in self.inner().processes.values_mut().filter(|p| p.1 == InstanceState::Healthy) {
+            *state = InstanceState::Starting;
+        }
     }
 
     /// Every instance that was ever started, in order. Twice the same is the agent's own panic.

@@ -4,7 +4,7 @@ use slipway_model::account::{Invitation, Member, Right, Role, Tenant, User};
 use slipway_model::name::{TenantName, UserName};
 use slipway_store::{Batch, Versioned};
 
-use crate::access::Access;
+use crate::access::{Access, TRIES, too_busy};
 use crate::account::refuse_reserved;
 use crate::caller::{Caller, Proof};
 use crate::error::Error;
@@ -29,11 +29,16 @@ impl Access {
         if !self.standing(caller).await?.unlimited {
             return Err(Error::LimitedToken);
         }
-        let (invitation, tenant) = self.valid_invitation(text).await?;
-        if invitation.record.invitee != *caller.user() {
-            return Err(not_valid());
+        for _ in 0..TRIES {
+            let (invitation, tenant) = self.valid_invitation(text).await?;
+            if invitation.record.invitee != *caller.user() {
+                return Err(not_valid());
+            }
+            if self.join(&invitation, &tenant, Batch::new()).await? {
+                return Ok(tenant.record.name);
+            }
         }
-        self.join(&invitation, &tenant, Batch::new()).await
+        Err(too_busy())
     }
 
     /// Joins a tenant as a new user, who takes the invited name with a password.
@@ -46,29 +51,36 @@ impl Access {
         text: &str,
         password: &str,
     ) -> Result<(TenantName, Caller), Error> {
-        let (invitation, tenant) = self.valid_invitation(text).await?;
-        let name = &invitation.record.invitee;
-        refuse_reserved(name)?;
-        if self.get::<User>(name).await?.is_some() {
-            return Err(Error::Taken { what: format!("the user {name}; log in to accept, for {name}") });
-        }
+        let name = self.valid_invitation(text).await?.0.record.invitee;
+        refuse_reserved(&name)?;
         let user = User {
-            name: name.clone(),
-            password_hash: Some(self.passwords.hash(name, password).await?),
+            password_hash: Some(self.passwords.hash(&name, password).await?),
+            name,
             operator: false,
             disabled: false,
             created_at: self.now(),
         };
-        let joined = self.join(&invitation, &tenant, Batch::new().create(&user)).await?;
-        Ok((joined, Caller::new(name.clone(), Proof::Password)))
+        for _ in 0..TRIES {
+            let (invitation, tenant) = self.valid_invitation(text).await?;
+            if self.get::<User>(&user.name).await?.is_some() {
+                return Err(Error::Taken {
+                    what: format!("the user {}; log in to accept, for {}", user.name, user.name),
+                });
+            }
+            if self.join(&invitation, &tenant, Batch::new().create(&user)).await? {
+                return Ok((tenant.record.name, Caller::new(user.name, Proof::Password)));
+            }
+        }
+        Err(too_busy())
     }
 
+    /// `false` when somebody else changed the invitation, the tenant or the user.
     async fn join(
         &self,
         invitation: &Versioned<Invitation>,
         tenant: &Versioned<Tenant>,
         batch: Batch,
-    ) -> Result<TenantName, Error> {
+    ) -> Result<bool, Error> {
         let Invitation { id, tenant: name, role, invitee, .. } = &invitation.record;
         let key = (name.clone(), invitee.clone());
         if self.get::<Member>(&key).await?.is_some() {
@@ -80,13 +92,7 @@ impl Access {
             .delete::<Invitation>(&(name.clone(), id.clone()), invitation.version)
             // Written as it is, so that the deletion of the tenant does not overlook the member.
             .update(&tenant.record, tenant.version);
-        if !self.commit(batch).await? {
-            // Used by another request at the same moment, or the tenant has just changed.
-            return Err(Error::Busy {
-                what: "the invitation is being used, or its tenant changed".to_owned(),
-            });
-        }
-        Ok(name.clone())
+        self.commit(batch).await
     }
 
     /// The invitation and its tenant, if the text proves it, it has not expired, and whoever made it

@@ -7,11 +7,12 @@ use slipway_model::instance::Assignments;
 use slipway_model::limit::{INSTANCES_MAX, SCALED_SERVICES_MAX};
 use slipway_model::name::ServiceName;
 use slipway_model::project::{Environment, EnvironmentStatus};
+use slipway_model::push::BuildCancellation;
 use slipway_model::release::Release;
-use slipway_store::Batch;
+use slipway_store::{Batch, Versioned};
 
 use super::Scoped;
-use crate::access::{TRIES, too_busy};
+use crate::access::{Access, TRIES, too_busy};
 use crate::error::Error;
 
 impl Scoped<Environment> {
@@ -96,8 +97,7 @@ impl Scoped<Environment> {
     pub async fn delete(&self) -> Result<(), Error> {
         for _ in 0..TRIES {
             let environment = self.again(Right::Administer).await?;
-            let batch = Batch::new().delete::<Environment>(&self.path, environment.version());
-            let batch = self.access.give_up_domains(batch, &self.path).await?;
+            let batch = self.access.delete_environment(Batch::new(), &environment.found).await?;
             if self.access.commit(batch).await? {
                 return Ok(());
             }
@@ -123,5 +123,23 @@ impl Scoped<Environment> {
             }
         }
         Err(too_busy())
+    }
+}
+
+impl Access {
+    /// Adds to a batch that an environment is deleted with what only the API writes of it. The rest is
+    /// cleared away by those who wrote it.
+    pub(super) async fn delete_environment(
+        &self,
+        batch: Batch,
+        environment: &Versioned<Environment>,
+    ) -> Result<Batch, Error> {
+        let path = &environment.record.path;
+        let mut batch = batch.delete::<Environment>(path, environment.version);
+        // Builds of a new environment of that name have the same numbers.
+        for found in self.list::<BuildCancellation>(&path.to_string()).await? {
+            batch = batch.delete::<BuildCancellation>(&(path.clone(), found.record.number), found.version);
+        }
+        self.give_up_domains(batch, path).await
     }
 }

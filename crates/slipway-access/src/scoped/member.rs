@@ -91,44 +91,44 @@ impl Scoped<Tenant> {
     /// # Errors
     /// [`Error::Rule`] for a member, [`Error::Limit`], [`Error::Forbidden`], [`Error::Store`].
     pub async fn invite(&self, invitee: &UserName, role: Role) -> Result<NewInvitation, Error> {
-        let tenant = self.again(Right::Administer).await?;
-        if role == Role::Owner {
-            tenant.require(Right::Own)?;
-        }
         crate::account::refuse_reserved(invitee)?;
-        let now = self.access.now();
-        let waiting = self.access.list::<Invitation>(self.name.as_str()).await?;
-        let members = tenant.versioned_members().await?;
-        if members.iter().any(|member| member.record.user == *invitee) {
-            return Err(Error::rule(format!("{invitee} is a member of {} already", self.name)));
-        }
-        // A new invitation takes the place of one to the same person, and expired ones are cleared.
-        let (over, waiting): (Vec<_>, Vec<_>) = waiting
-            .into_iter()
-            .partition(|one| one.record.expires_at <= now || one.record.invitee == *invitee);
-        if members.len() + waiting.len() >= MEMBERS_MAX {
-            return Err(Error::Limit { what: "members and invitations in one tenant", max: MEMBERS_MAX });
-        }
         let id = InvitationId::from_random(rand::random());
         let text = secret::make(Purpose::Invitation, &[self.name.as_str(), id.as_str()]);
-        let invitation = Invitation {
-            id,
-            tenant: self.name.clone(),
-            role,
-            invitee: invitee.clone(),
-            secret_hash: secret::hash(&text),
-            created_by: self.caller.user().clone(),
-            created_at: now,
-            expires_at: now.plus(INVITATION_LIFE),
-        };
-        let mut batch = Batch::new().create(&invitation).expect::<Tenant>(&self.name, tenant.version());
-        for one in over {
-            batch = batch.delete::<Invitation>(&(self.name.clone(), one.record.id), one.version);
+        for _ in 0..TRIES {
+            let tenant = self.again(if role == Role::Owner { Right::Own } else { Right::Administer }).await?;
+            let members = tenant.versioned_members().await?;
+            if members.iter().any(|member| member.record.user == *invitee) {
+                return Err(Error::rule(format!("{invitee} is a member of {} already", self.name)));
+            }
+            let now = self.access.now();
+            let invitation = Invitation {
+                id: id.clone(),
+                tenant: self.name.clone(),
+                role,
+                invitee: invitee.clone(),
+                secret_hash: secret::hash(&text),
+                created_by: self.caller.user().clone(),
+                created_at: now,
+                expires_at: now.plus(INVITATION_LIFE),
+            };
+            // A new invitation takes the place of one to the same person, and expired ones are cleared.
+            let all = self.access.list::<Invitation>(self.name.as_str()).await?;
+            let (over, waiting): (Vec<_>, Vec<_>) = all
+                .into_iter()
+                .partition(|one| one.record.expires_at <= now || one.record.invitee == *invitee);
+            if members.len() + waiting.len() >= MEMBERS_MAX {
+                return Err(Error::Limit { what: "members and invitations in one tenant", max: MEMBERS_MAX });
+            }
+            // The tenant is written as it is, so that its deletion does not overlook the invitation.
+            let mut batch = Batch::new().update(&tenant.found.record, tenant.version()).create(&invitation);
+            for one in over {
+                batch = batch.delete::<Invitation>(&(self.name.clone(), one.record.id), one.version);
+            }
+            if self.access.commit(batch).await? {
+                return Ok(NewInvitation { invitation, text });
+            }
         }
-        if !self.access.commit(batch).await? {
-            return Err(too_busy());
-        }
-        Ok(NewInvitation { invitation, text })
+        Err(too_busy())
     }
 
     /// Takes an invitation back. Needs [`Right::Administer`].

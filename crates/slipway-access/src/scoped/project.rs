@@ -93,8 +93,7 @@ impl Scoped<Project> {
             let project = self.again(Right::Administer).await?;
             let mut batch = Batch::new().delete::<Project>(&self.path, project.version());
             for environment in self.access.list::<Environment>(&self.path.to_string()).await? {
-                batch = batch.delete::<Environment>(&environment.record.path, environment.version);
-                batch = self.access.give_up_domains(batch, &environment.record.path).await?;
+                batch = self.access.delete_environment(batch, &environment).await?;
             }
             if self.access.commit(batch).await? {
                 return Ok(());

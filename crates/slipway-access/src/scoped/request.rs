@@ -128,13 +128,26 @@ impl Scoped<Environment> {
     pub async fn cancel_build(&self, number: BuildNumber) -> Result<(), Error> {
         self.require(Right::Deploy)?;
         self.get::<Push>(number).await?;
-        let build = self.access.get::<Build>(&(self.path.clone(), number)).await?;
-        if build.is_some_and(|build| build.record.state.is_final()) {
+        if self.build_is_over(number).await? {
             return Err(Error::rule(format!("build {number} of {} has ended already", self.path)));
+        }
+        for earlier in self.list::<BuildCancellation>().await? {
+            if self.build_is_over(earlier.record.number).await? {
+                // It has done its work. If somebody else clears it at the same moment, that is as good.
+                let key = (self.path.clone(), earlier.record.number);
+                self.access.commit(Batch::new().delete::<BuildCancellation>(&key, earlier.version)).await?;
+            }
         }
         let by = self.caller.user().clone();
         let cancellation = BuildCancellation { environment: self.path.clone(), number, by };
         self.record(|batch| batch.put(&cancellation)).await
+    }
+
+    async fn build_is_over(&self, number: BuildNumber) -> Result<bool, Error> {
+        let key = (self.path.clone(), number);
+        let pushed = self.access.get::<Push>(&key).await?.is_some();
+        let build = self.access.get::<Build>(&key).await?;
+        Ok(!pushed || build.is_some_and(|build| build.record.state.is_final()))
     }
 
     async fn request(&self, wanted: WantedRelease) -> Result<String, Error> {

@@ -6,7 +6,7 @@ use slipway_model::id::{BuildNumber, DeploymentNumber, ReleaseNumber};
 use slipway_model::instance::RunRequest;
 use slipway_model::name::EnvironmentPath;
 use slipway_model::project::EnvironmentStatus;
-use slipway_model::push::{BuildCancellation, ImageRef, Push, PushOptions};
+use slipway_model::push::{Build, BuildCancellation, BuildState, ImageRef, Push, PushOptions};
 use slipway_model::release::{Origin, Release, ReleaseRequest, WantedRelease};
 use slipway_model::service::ServiceSpec;
 
@@ -125,5 +125,28 @@ async fn only_a_build_that_there_is_can_be_cancelled() {
     world.put(&push).await;
     dev.cancel_build(BuildNumber(1)).await.unwrap();
     dev.cancel_build(BuildNumber(1)).await.unwrap();
-    assert_eq!(dev.list::<BuildCancellation>().await.unwrap().len(), 1);
+    let cancelled = async || -> Vec<u64> {
+        let all = world.access.list::<BuildCancellation>("").await.unwrap();
+        all.into_iter().map(|one| one.record.number.0).collect()
+    };
+    assert_eq!(cancelled().await, [1]);
+    let build = Build {
+        environment: push.environment.clone(),
+        number: BuildNumber(1),
+        state: BuildState::Cancelled { by: name("ann") },
+        started_at: Timestamp(0),
+        ended_at: None,
+        attempt: 1,
+    };
+    world.put(&build).await;
+    refused(dev.cancel_build(BuildNumber(1)).await, Kind::Conflict, "ended already");
+    world.put(&Push { number: BuildNumber(2), ..push }).await;
+    dev.cancel_build(BuildNumber(2)).await.unwrap();
+    assert_eq!(cancelled().await, [2], "what has done its work is cleared");
+    dev.delete().await.unwrap();
+    assert_eq!(
+        cancelled().await,
+        [0u64; 0],
+        "the builds of the next environment of that name are not stopped"
+    );
 }

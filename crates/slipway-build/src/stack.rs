@@ -49,6 +49,12 @@ pub enum Error {
         /// What was asked for.
         name: String,
     },
+    /// Another creation is at work in the same directory.
+    #[error("a stack is being made already; {path} is locked")]
+    Busy {
+        /// The lock.
+        path: PathBuf,
+    },
     /// A program that is needed is not there or cannot be started.
     #[error("failed to start {program}; is it installed?")]
     Start {

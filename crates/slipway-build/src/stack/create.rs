@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use slipway_model::instance::APP_UID;
 use slipway_registry::image::{Compression, ImageBuilder, Layer};
 use slipway_registry::{Reference, Registry, Repository};
 
@@ -25,9 +26,11 @@ use super::{Error, RECIPE_ANNOTATION, Stack, build_tag, run_tag};
 
 /// Fast, and small enough: unpacking is what must not wait.
 const COMPRESSION: Compression = Compression::Zstd(3);
-/// Where the user's home is.
+/// What the directories that the work is done in are called.
+const PREFIX: &str = "stack-";
+/// The user, and its group.
 const APP: &str = "app";
-const APP_ID: u32 = 1000;
+const APP_ID: u32 = APP_UID;
 /// Where the operator's certificates are seen while packages are installed; `/run` is a mount of
 /// its own then, so nothing of it reaches a layer.
 const CA_INSIDE: &str = "/run/ca-certificates.crt";
@@ -58,7 +61,9 @@ pub(super) fn create(
     ca_bundle: Option<&Path>,
 ) -> Result<Stack, Error> {
     enter_mount_namespace()?;
-    let work = tempfile::Builder::new().prefix("stack-").tempdir_in(work_dir).map_err(Error::io("create a directory in", work_dir))?;
+    let _lock = lock(work_dir)?;
+    sweep(work_dir)?;
+    let work = tempfile::Builder::new().prefix(PREFIX).tempdir_in(work_dir).map_err(Error::io("create a directory in", work_dir))?;
     // File systems keep time in coarser steps than the clock.
     let started = SystemTime::now() - Duration::from_secs(1);
     let trees = Trees::new(work.path())?;
@@ -79,9 +84,34 @@ pub(super) fn create(
     progress("writing the images");
     sort_fetched(&trees)?;
     trim(&trees.upper)?;
-    let node = store_layer(registry, repository, &Tree { root: &trees.node, lower: None, newest: started })?;
-    let tools = store_layer(registry, repository, &Tree { root: &trees.upper, lower: Some(&trees.run), newest: started })?;
-    write_images(recipe, repository, registry, base, node, tools)
+    let (node, tools) = std::thread::scope(|scope| {
+        let node = scope.spawn(|| store_layer(registry, repository, &Tree { root: &trees.node, lower: None, newest: started }));
+        let tools = store_layer(registry, repository, &Tree { root: &trees.upper, lower: Some(&trees.run), newest: started });
+        (node.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), tools)
+    });
+    write_images(recipe, repository, registry, [base, node?, tools?])
+}
+
+/// One creation at a time; the lock goes with the process.
+fn lock(work_dir: &Path) -> Result<fs::File, Error> {
+    let path = work_dir.join("stack.lock");
+    let file = fs::File::create(&path).map_err(Error::io("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(Error::Busy { path }),
+        Err(fs::TryLockError::Error(source)) => Err(Error::io("lock", &path)(source)),
+    }
+}
+
+/// Removes what a killed creation has left.
+fn sweep(work_dir: &Path) -> Result<(), Error> {
+    let entries = fs::read_dir(work_dir).map_err(Error::io("list", work_dir))?;
+    for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// The directories that the work is done in.
@@ -250,12 +280,11 @@ fn sort_fetched(trees: &Trees) -> Result<(), Error> {
             remove(&entry.path())?;
         }
     }
-    // Add-ons compile against these headers instead of fetching others; npm itself stays silent.
-    put(&local.join("etc/npmrc"), b"nodedir=/usr/local\nupdate-notifier=false\nfund=false\naudit=false\n", 0o644)?;
+    put(&local.join("etc/npmrc"), b"update-notifier=false\nfund=false\naudit=false\n", 0o644)?;
     remove(&fetched)
 }
 
-fn write_images(recipe: &Recipe, repository: &Repository, registry: &Registry, base: Layer, node: Layer, tools: Layer) -> Result<Stack, Error> {
+fn write_images(recipe: &Recipe, repository: &Repository, registry: &Registry, [base, node, tools]: [Layer; 3]) -> Result<Stack, Error> {
     let mark = recipe.digest();
     let mut run = ImageBuilder::new(registry, repository);
     run.push(base, &format!("Debian {} with {}", recipe.suite, recipe.run_packages.join(" ")));
@@ -271,6 +300,8 @@ fn write_images(recipe: &Recipe, repository: &Repository, registry: &Registry, b
     let base = registry.image(repository, &Reference::Digest(run.clone()))?;
     let mut build = ImageBuilder::over(registry, repository, repository, &base)?;
     build.push(tools, &format!("{} and {}", recipe.build_packages.join(" "), recipe.python_packages.join(" ")));
+    // Add-ons are compiled against the headers that are here, instead of fetching others.
+    build.env("npm_package_config_node_gyp_nodedir", "/usr/local");
     build.annotate(RECIPE_ANNOTATION, mark.as_str());
     let build = build.finish(Some(&build_tag()))?;
     Ok(Stack { repository: repository.clone(), run, build })

@@ -88,6 +88,16 @@ fn a_name_without_a_recipe_is_refused_by_name() {
     assert_eq!(find("debian-12", &registry).unwrap(), None);
 }
 
+#[test]
+fn only_one_creation_runs_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(&dir.path().join("registry"), Options { reserve_bytes: 0, ..Options::default() }).unwrap();
+    let lock = fs::File::create(dir.path().join("stack.lock")).unwrap();
+    lock.lock().unwrap();
+    let error = create("debian-12", &registry, dir.path(), &mut |_| (), None).unwrap_err();
+    assert!(matches!(error, Error::Busy { .. }), "{error}");
+}
+
 /// The launcher itself, with a real bash, on directories of this test by way of a private root.
 #[test]
 fn the_launcher_reads_profiles_in_order_and_becomes_the_command() {

@@ -3,6 +3,8 @@
 
 mod forward;
 
+mod tunnel;
+
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;

@@ -6,9 +6,11 @@
 //! It is also the one part whose cost per request is measured against nginx: two reads and two writes
 //! are all the system calls that a request makes here.
 //!
-//! [`head`] reads, [`rewrite`] writes, [`body`] finds the end, [`page`] is what we say ourselves.
+//! [`head`] reads, line by line with [`field`], [`rewrite`] writes, [`body`] finds the end, [`page`] is what we say ourselves.
 
 pub mod head;
+
+pub mod field;
 
 pub mod rewrite;
 

@@ -4,7 +4,6 @@
 //! Both directions move at the same time: an app may answer while the request's body is still coming
 //! (an echo, a refusal), so each step of the task first moves the body up, then the answer down.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -371,67 +370,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         (false, next)
     }
 
-    /// Lets both sides talk in a protocol that is not ours, until both have closed.
-    async fn tunnel(&mut self, app: &mut Side<TcpStream>, head_len: usize) -> Next {
-        self.clear_written();
-        let bytes = &app.input.filled()[..head_len];
-        rewrite::response(&mut self.side.output.bytes, bytes, &self.response, false, After::Tunnel);
-        app.input.consume(head_len);
-        app.output.clear();
-        self.entry.status = 101;
-
-        let mut up = Flow::new(Body::new(Framing::Close, u64::MAX));
-        let mut down = Flow::new(Body::new(Framing::Close, u64::MAX));
-        let (mut up_closed, mut down_closed) = (false, false);
-        self.extend(self.worker.limits.tunnel_idle_time);
-        let (side, life, worker) = (&mut self.side, self.life, self.worker);
-        let result = life.until(|cx| {
-            let moved = up.moved + down.moved;
-            if !up.is_done()
-                && let Poll::Ready(Err(fault)) = up.poll(cx, side, app, &worker.buffers)
-            {
-                return Poll::Ready(Err(fault));
-            }
-            if !down.is_done()
-                && let Poll::Ready(Err(fault)) = down.poll(cx, app, side, &worker.buffers)
-            {
-                return Poll::Ready(Err(fault));
-            }
-            up_closed |= up.is_done() && Pin::new(&mut app.io).poll_shutdown(cx).is_ready();
-            down_closed |= down.is_done() && Pin::new(&mut side.io).poll_shutdown(cx).is_ready();
-            if up_closed && down_closed {
-                return Poll::Ready(Ok(()));
-            }
-            if up.moved + down.moved > moved {
-                life.extend(worker.now_ms(), worker.limits.tunnel_idle_time);
-            }
-            Poll::Pending
-        });
-        let result = result.await;
-        self.side.output.clear();
-        self.entry.bytes_in = up.moved;
-        self.entry.bytes_out = down.moved;
-        self.entry.end = match result {
-            Ok(Ok(())) => "ok",
-            Ok(Err(_)) => "cut",
-            Err(Expired) => "idle",
-        };
-        Next::Abort
-    }
-
     /// How the body of this answer ends, given the request.
     fn response_framing(&self) -> Framing {
         if self.request.method == Method::Head { Framing::Empty } else { self.response.framing }
     }
 
     /// Begins a new piece of output, behind what of an interim answer is still to be written.
-    fn clear_written(&mut self) {
+    pub(super) fn clear_written(&mut self) {
         if self.side.output.is_empty() {
             self.side.output.clear();
         }
     }
 
-    fn extend(&mut self, span: Duration) {
+    pub(super) fn extend(&mut self, span: Duration) {
         self.progress = Progress::default();
         self.life.extend(self.worker.now_ms(), span);
     }

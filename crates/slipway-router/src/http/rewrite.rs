@@ -5,7 +5,8 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use super::head::{Field, Framing, Kind, Request, Response};
+use super::field::{Field, Kind};
+use super::head::{Framing, Request, Response};
 
 /// What apps are told about one client connection, prepared once.
 #[derive(Debug)]

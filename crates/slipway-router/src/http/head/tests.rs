@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits::FIELDS_MAX;
 
 fn parse(text: &[u8]) -> Result<Request, u16> {
     let end = match find_end(text, 0) {

@@ -10,12 +10,12 @@
 //!   off, so that no broadcast, forged hardware address or forged source gets from one instance to
 //!   another. Being a namespace of its own, it is out of reach of whatever else filters packets on
 //!   the host, Docker above all.
-//! - The rules ([`rules`]) look at interface groups and routes, never at single instances. To give a
+//! - The rules (`rules`) look at interface groups and routes, never at single instances. To give a
 //!   sandbox to an instance is therefore one netlink message, and to take a sandbox away is to delete
 //!   its link: routes, rules and counters cannot be left over.
 //! - The kernel is the record. Which sandboxes exist, whose they are and which address they have is
 //!   read back from the links of the switch after a restart; only the order in which addresses are
-//!   used is kept in a file ([`addresses`]).
+//!   used is kept in a file (`addresses`).
 //! - Names and numbers (interface, index, hardware address, file) are all computed from the address.
 //! - A few sandboxes are prepared ahead by one thread, because a new network namespace costs the
 //!   kernel milliseconds; and links are deleted by another, many together, because a deletion costs
@@ -25,17 +25,16 @@
 //! empty or the tenant new on this node), `start`, `sweep` and `stop` for tens of milliseconds. In
 //! async code call them through `spawn_blocking`.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::socket::SockProtocol;
 use slipway_model::id::InstanceId;
@@ -45,6 +44,7 @@ mod addresses;
 mod cidr;
 mod conntrack;
 mod host;
+mod keeper;
 mod link;
 mod namespace;
 mod netlink;
@@ -58,7 +58,8 @@ pub(crate) use host::routes;
 pub use netlink::NetlinkError;
 pub use resolver::{host_resolvers, nameservers};
 
-use addresses::{Addresses, Moment};
+use addresses::Addresses;
+use keeper::{Keeper, Live, State, now};
 use netlink::Socket;
 use rules::Group;
 use sandbox::Layout;
@@ -149,47 +150,15 @@ const SWEEP_SPARES: Duration = Duration::from_secs(60);
 /// The network of this node. Dropping it changes nothing in the kernel, so that instances go on
 /// when the agent ends; [`Network::stop`] removes it.
 pub struct Network {
-    inner: Arc<Inner>,
+    keeper: Arc<Keeper>,
     threads: Vec<JoinHandle<()>>,
-}
-
-struct Inner {
-    options: NetworkOptions,
-    layout: Layout,
-    resolver: Option<Ipv4Addr>,
-    host: File,
-    switch: File,
-    /// In the switch namespace.
-    switch_links: Mutex<Socket>,
-    state: Mutex<State>,
-    /// Told when the pool shrinks, when something is released, and when the threads shall end.
-    work: Condvar,
-}
-
-struct State {
-    addresses: Addresses,
-    pool: VecDeque<Ipv4Addr>,
-    live: BTreeMap<InstanceId, Live>,
-    /// Released, with a link that is not deleted yet; their addresses are not free.
-    released: Vec<Ipv4Addr>,
-    /// Tenants that the rules know.
-    tenants: BTreeSet<Group>,
-    ending: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Live {
-    address: Ipv4Addr,
-    group: Group,
-    /// `None` when it was found at the start.
-    taken_at: Option<Instant>,
 }
 
 impl Network {
     /// Sets the network up, or finds it as an earlier life left it; if that had another subnet, it is
-    /// removed with everything in it. The thread that calls this must
-    /// be in the host's network namespace. Switches forwarding on for the whole host when it is off;
-    /// nothing switches it off again, because somebody else may have come to rely on it.
+    /// removed with everything in it. The thread that calls this must be in the host's network
+    /// namespace. Switches forwarding on for the whole host when it is off; nothing switches it off
+    /// again, because somebody else may have come to rely on it.
     pub fn start(options: NetworkOptions) -> Result<Self> {
         let subnet = options.subnet;
         if !(16..=26).contains(&subnet.prefix()) {
@@ -236,7 +205,7 @@ impl Network {
             ending: false,
         };
 
-        let inner = Arc::new(Inner {
+        let keeper = Arc::new(Keeper {
             layout,
             resolver,
             host,
@@ -246,10 +215,10 @@ impl Network {
             work: Condvar::new(),
             options,
         });
-        inner.load_rules()?;
-        let mut network = Self { inner, threads: Vec::new() };
-        network.spawn("slipway-prepare", Inner::keep_pool_full)?;
-        network.spawn("slipway-reap", Inner::keep_deleting)?;
+        keeper.load_rules()?;
+        let mut network = Self { keeper, threads: Vec::new() };
+        network.spawn("slipway-prepare", Keeper::keep_pool_full)?;
+        network.spawn("slipway-reap", Keeper::keep_deleting)?;
         Ok(network)
     }
 
@@ -262,19 +231,19 @@ impl Network {
         tenant_index: u32,
         egress: Egress,
     ) -> Result<Sandbox> {
-        self.inner.take(instance, tenant, Group::of(tenant_index, egress))
+        self.keeper.take(instance, tenant, Group::of(tenant_index, egress))
     }
 
     /// What an instance has from before a restart of the agent; `None` if nothing, as after a reboot.
     pub fn adopt(&self, instance: &InstanceId) -> Option<Sandbox> {
-        let live = self.inner.state().live.get(instance).copied()?;
-        Some(self.inner.layout.sandbox(live.address))
+        let live = self.keeper.state().live.get(instance).copied()?;
+        Some(self.keeper.layout.sandbox(live.address))
     }
 
     /// Takes an instance's network away. Its address rests before another gets it. Nothing there
     /// counts as done; after an error the instance keeps its address, and this can be tried again.
     pub fn release(&self, instance: &InstanceId) -> Result<()> {
-        self.inner.release(instance)
+        self.keeper.release(instance)
     }
 
     /// Releases what belongs to none of the `known` instances and returns what that was; what was
@@ -282,17 +251,17 @@ impl Network {
     /// rules, which a restart of somebody else's firewall may have removed, and learns the host's
     /// present addresses.
     pub fn sweep(&self, known: &BTreeSet<InstanceId>) -> Result<Vec<InstanceId>> {
-        self.inner.load_host_rules()?;
-        let addresses = self.inner.host_addresses()?;
-        self.inner.load_switch_rules(&rules::host_addresses(&addresses))?;
+        self.keeper.load_host_rules()?;
+        let addresses = self.keeper.host_addresses()?;
+        self.keeper.load_switch_rules(&rules::host_addresses(&addresses))?;
         let is_new = |live: &Live| live.taken_at.is_some_and(|at| at.elapsed() < SWEEP_SPARES);
-        let state = self.inner.state();
+        let state = self.keeper.state();
         let unknown =
             state.live.iter().filter(|(instance, live)| !known.contains(*instance) && !is_new(live));
         let unknown: Vec<_> = unknown.map(|(instance, _)| instance.clone()).collect();
         drop(state);
         for instance in &unknown {
-            self.inner.release(instance)?;
+            self.keeper.release(instance)?;
         }
         Ok(unknown)
     }
@@ -300,19 +269,19 @@ impl Network {
     /// Removes everything of this tag from the kernel. Only the record of addresses stays.
     pub fn stop(mut self) -> Result<()> {
         self.end_threads();
-        self.inner.remove_all()
+        self.keeper.remove_all()
     }
 
-    fn spawn(&mut self, name: &str, work: fn(&Inner)) -> Result<()> {
-        let inner = Arc::clone(&self.inner);
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || work(&inner));
+    fn spawn(&mut self, name: &str, work: fn(&Keeper)) -> Result<()> {
+        let keeper = Arc::clone(&self.keeper);
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || work(&keeper));
         self.threads.push(thread.map_err(|source| Error::Thread { source })?);
         Ok(())
     }
 
     fn end_threads(&mut self) {
-        self.inner.state().ending = true;
-        self.inner.work.notify_all();
+        self.keeper.state().ending = true;
+        self.keeper.work.notify_all();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the network had panicked");
@@ -324,241 +293,6 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         self.end_threads();
-    }
-}
-
-impl Inner {
-    fn take(&self, instance: &InstanceId, tenant: &TenantName, group: Group) -> Result<Sandbox> {
-        let mut state = self.state();
-        if let Some(live) = state.live.get(instance) {
-            if live.group != group {
-                return Err(Error::OtherOwner { instance: instance.clone() });
-            }
-            return Ok(self.layout.sandbox(live.address));
-        }
-        let ready = state.pool.pop_front();
-        drop(state);
-        self.work.notify_all();
-        let address = ready.map_or_else(|| self.prepare(), Ok)?;
-
-        let taken = self.admit(group).and_then(|()| {
-            let messages = sandbox::assign(&self.layout, address, group, &format!("{instance} {tenant}"));
-            Ok(self.switch_links().run(messages)?)
-        });
-        if let Err(error) = taken {
-            // Whatever half of it was done goes with the link.
-            self.abandon(address);
-            return Err(error);
-        }
-        self.state().live.insert(instance.clone(), Live { address, group, taken_at: Some(Instant::now()) });
-        Ok(self.layout.sandbox(address))
-    }
-
-    /// Tells the rules about a tenant that is new on this node.
-    fn admit(&self, group: Group) -> Result<()> {
-        if !group.is_tenant() || self.state().tenants.contains(&group) {
-            return Ok(());
-        }
-        self.load_switch_rules(&rules::admit_tenant(group))?;
-        self.state().tenants.insert(group);
-        Ok(())
-    }
-
-    fn release(&self, instance: &InstanceId) -> Result<()> {
-        let Some(live) = self.state().live.get(instance).copied() else { return Ok(()) };
-        self.cut_off(live.address)?;
-        self.state().live.remove(instance);
-        Ok(())
-    }
-
-    /// A new sandbox that belongs to nobody yet.
-    fn prepare(&self) -> Result<Ipv4Addr> {
-        let now = now(&self.options)?.seconds;
-        let given = self.state().addresses.give(now).map_err(|source| self.addresses_failed(source))?;
-        let address = given.map_err(|full| Error::Exhausted {
-            subnet: self.options.subnet,
-            in_use: full.in_use,
-            resting: full.resting,
-        })?;
-        let prepared = sandbox::prepare(&self.layout, address, &self.switch)
-            .and_then(|()| Ok(self.switch_links().run(sandbox::connect(&self.layout, address))?));
-        if let Err(error) = prepared {
-            self.abandon(address);
-            return Err(error);
-        }
-        Ok(address)
-    }
-
-    /// Lets nothing more in or out of a sandbox, lets go of its namespace, and leaves its link to be
-    /// deleted.
-    fn cut_off(&self, address: Ipv4Addr) -> Result<()> {
-        let message = link::set_group(self.layout.index(address), Group::RELEASED.0);
-        absent_is_done(self.switch_links().run(vec![message]))?;
-        let path = self.layout.netns_path(address);
-        namespace::remove(&path).map_err(|source| Error::Namespace { step: "remove", path, source })?;
-        self.state().released.push(address);
-        self.work.notify_all();
-        Ok(())
-    }
-
-    /// Cuts off what failed for another reason. If that fails too, the address stays out of use until
-    /// the next start, which removes what is not whole.
-    fn abandon(&self, address: Ipv4Addr) {
-        if let Err(error) = self.cut_off(address) {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(%address, error, "what is left of a failed sandbox could not be removed");
-        }
-    }
-
-    /// Deletes the links of all that was released, and lets their addresses rest. If a link stays,
-    /// so does its address.
-    fn delete_released(&self, links: &mut Socket) -> Result<()> {
-        let released = self.state().released.clone();
-        absent_is_done(links.run(vec![link::delete_group(Group::RELEASED.0)]))?;
-        for address in &released {
-            self.forget_connections(*address);
-        }
-        let now = now(&self.options)?.seconds;
-        let mut state = self.state();
-        for address in &released {
-            state.addresses.take_back(*address, now).map_err(|source| self.addresses_failed(source))?;
-        }
-        state.released.retain(|address| !released.contains(address));
-        Ok(())
-    }
-
-    /// No rule depends on this; it frees the entries early. So a kernel that cannot do it is no error.
-    fn forget_connections(&self, address: Ipv4Addr) {
-        for namespace in [&self.switch, &self.host] {
-            if let Err(error) = namespace::within(namespace.as_fd(), || conntrack::forget(address)) {
-                tracing::debug!(%address, %error, "connections of a released address were not forgotten");
-            }
-        }
-    }
-
-    fn keep_pool_full(&self) {
-        while self.wait_for(|state| state.pool.len() < self.options.pool) {
-            match self.prepare() {
-                Ok(address) => self.state().pool.push_back(address),
-                // `take` meets the same error and reports it.
-                Err(error) => self.pause(&error, "a sandbox could not be prepared ahead"),
-            }
-        }
-    }
-
-    fn keep_deleting(&self) {
-        // Not the socket that `take` uses, which would have to wait.
-        let mut links = None;
-        while self.wait_for(|state| !state.released.is_empty()) {
-            let deleted = match &mut links {
-                None => self.switch_socket().map(|socket| links = Some(socket)),
-                Some(links) => self.delete_released(links),
-            };
-            if let Err(error) = deleted {
-                self.pause(&error, "links of released sandboxes could not be deleted");
-            }
-        }
-    }
-
-    /// Waits until there is something to do; false when the thread shall end instead.
-    fn wait_for(&self, something: impl Fn(&State) -> bool) -> bool {
-        let idle = |state: &mut State| !something(state) && !state.ending;
-        let state = self.work.wait_while(self.state(), idle).expect("nobody panics with the lock held");
-        !state.ending
-    }
-
-    fn pause(&self, error: &Error, what: &str) {
-        tracing::warn!(error = error as &dyn std::error::Error, "{what}; trying again in 5 s");
-        let pause = Duration::from_secs(5);
-        drop(self.work.wait_timeout_while(self.state(), pause, |state| !state.ending));
-    }
-
-    fn load_rules(&self) -> Result<()> {
-        let tenants: Vec<_> = self.state().tenants.iter().copied().collect();
-        let host_addresses = self.host_addresses()?;
-        let text = rules::switch(&rules::SwitchRules {
-            uplink: sandbox::SWITCH_UPLINK,
-            host: self.layout.host_address(),
-            host_addresses: &host_addresses,
-            gateway: self.layout.gateway(),
-            resolver: self.resolver,
-            egress_allow: &self.options.egress_allow,
-            tenants: &tenants,
-            subnet: self.options.subnet,
-        });
-        self.load_switch_rules(&text)?;
-        self.load_host_rules()
-    }
-
-    fn load_switch_rules(&self, text: &str) -> Result<()> {
-        namespace::within(self.switch.as_fd(), || program::nft(text))
-            .map_err(|source| Error::Rules { place: "switch", source })
-    }
-
-    fn host_addresses(&self) -> Result<Vec<Ipv4Addr>> {
-        let socket = namespace::within(self.host.as_fd(), || Socket::open(SockProtocol::NetlinkRoute));
-        let mut socket = socket.map_err(|source| Error::Host { part: "a netlink socket", source })?;
-        Ok(link::addresses(&mut socket)?)
-    }
-
-    fn load_host_rules(&self) -> Result<()> {
-        let uplink = self.layout.host_uplink();
-        let text = rules::host(&rules::HostRules {
-            tag: &self.options.tag,
-            uplink: &uplink,
-            subnet: self.options.subnet,
-            resolver: self.resolver,
-        });
-        namespace::within(self.host.as_fd(), || {
-            program::nft(&text)?;
-            host::pass_through_docker(&uplink)
-        })
-        .map_err(|source| Error::Rules { place: "host", source })
-    }
-
-    fn remove_all(&self) -> Result<()> {
-        let instances: Vec<_> = self.state().live.keys().cloned().collect();
-        for instance in &instances {
-            self.release(instance)?;
-        }
-        let pool = std::mem::take(&mut self.state().pool);
-        for address in pool {
-            self.cut_off(address)?;
-        }
-        self.delete_released(&mut self.switch_links())?;
-        let uplink = self.layout.host_uplink();
-        namespace::within(self.host.as_fd(), || {
-            host::remove_from_docker(&uplink)?;
-            program::nft(&rules::no_host(&self.options.tag))
-        })
-        .map_err(|source| Error::Rules { place: "host", source })?;
-        // Its peer on the host goes with it.
-        absent_is_done(self.switch_links().run(vec![link::delete(sandbox::SWITCH_UPLINK_INDEX)]))?;
-        let path = self.layout.switch_path();
-        namespace::remove(&path).map_err(|source| Error::Namespace { step: "remove", path, source })?;
-        match fs::remove_dir(&self.layout.directory) {
-            // Another tag may keep its namespaces there too.
-            Err(source) if source.kind() != io::ErrorKind::DirectoryNotEmpty => {
-                Err(Error::Namespace { step: "remove", path: self.layout.directory.clone(), source })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics with the lock held")
-    }
-
-    fn switch_links(&self) -> MutexGuard<'_, Socket> {
-        self.switch_links.lock().expect("nobody panics with the lock held")
-    }
-
-    fn switch_socket(&self) -> Result<Socket> {
-        sandbox::socket_in(&self.switch, &self.layout)
-    }
-
-    fn addresses_failed(&self, source: io::Error) -> Error {
-        Error::Addresses { directory: self.options.state_dir.clone(), source }
     }
 }
 
@@ -592,10 +326,6 @@ fn absent_is_done(result: std::result::Result<(), NetlinkError>) -> std::result:
         Err(error) if error.is_absent() => Ok(()),
         other => other,
     }
-}
-
-fn now(options: &NetworkOptions) -> Result<Moment> {
-    Moment::now().map_err(|source| Error::Addresses { directory: options.state_dir.clone(), source })
 }
 
 impl FromStr for Tag {

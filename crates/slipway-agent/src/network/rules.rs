@@ -122,6 +122,9 @@ table inet slipway {{
   chain forward {{
     type filter hook forward priority filter; policy drop;
     ct state invalid drop
+    # Nobody's: not through a connection that is open either.
+    iifgroup != {uplink_group} iifgroup < {isolated} drop
+    oifgroup != {uplink_group} oifgroup < {isolated} drop
     iifgroup >= {tenant} ct state new jump limits
 
     # From instance to instance, without regard to the state of a connection: one that outlived an
@@ -130,7 +133,7 @@ table inet slipway {{
     iifgroup != {uplink_group} oifgroup != {uplink_group} drop
 
     # From the host, and answers from outside.
-    iifgroup {uplink_group} ip saddr {host} oifgroup >= {isolated} accept
+    iifgroup {uplink_group} ip saddr {host} accept
     iifgroup {uplink_group} ct state established,related accept
     iifgroup {uplink_group} drop
 

@@ -12,9 +12,10 @@ use nix::sys::socket::SockProtocol;
 use slipway_model::id::InstanceId;
 
 use super::cidr::Cidr;
+use super::keeper::Live;
 use super::netlink::{Message, Socket};
 use super::rules::Group;
-use super::{Error, Live, Result, Sandbox, Tag, absent_is_done, link, namespace};
+use super::{Error, Result, Sandbox, Tag, absent_is_done, link, namespace};
 
 /// `lo`, in every namespace.
 pub(super) const LOOPBACK_INDEX: u32 = 1;

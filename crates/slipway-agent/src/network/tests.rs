@@ -1,8 +1,11 @@
 //! Real namespaces, real packets. Each test builds a small world of its own: a namespace that plays
 //! the host, and one that plays the internet, so that the machine's own network is left alone.
 
+use std::collections::VecDeque;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::Instant;
 

@@ -68,10 +68,32 @@ fn a_connection_that_outlives_an_owner_does_not_reach_the_next() {
     let mut sender = scene.world.inside(&a1, || TcpStream::connect((scene.a2.address, 8080)));
     let (mut receiver, _) = listener.accept().unwrap();
     // Were the address somebody else's now, only the group of its link would tell.
-    let layout = &scene.network.inner.layout;
+    let layout = &scene.network.keeper.layout;
     let group = Group::of(1, Egress::Internet);
-    scene.network.inner.switch_links().run(sandbox::assign(layout, scene.a2.address, group, "evil")).unwrap();
+    scene
+        .network
+        .keeper
+        .switch_links()
+        .run(sandbox::assign(layout, scene.a2.address, group, "evil"))
+        .unwrap();
     io::Write::write_all(&mut sender, b"still there?").unwrap();
+    receiver.set_read_timeout(Some(SILENCE)).unwrap();
+    assert!(io::Read::read(&mut receiver, &mut [0; 16]).is_err());
+    scene.network.stop().unwrap();
+}
+
+#[test]
+fn a_release_cuts_open_connections_at_once() {
+    let scene = scene();
+    let (a1, world) = (open(&scene.a1), &scene.world);
+    let server = world.listen(&world.internet, World::PUBLIC, 443);
+    let sender = world.inside(&a1, || TcpStream::connect((World::PUBLIC, 443)));
+    let (mut receiver, _) = server.accept().unwrap();
+    // As `release` does first, but the link stays.
+    let keeper = &scene.network.keeper;
+    let message = link::set_group(keeper.layout.index(scene.a1.address), Group::RELEASED.0);
+    keeper.switch_links().run(vec![message]).unwrap();
+    io::Write::write_all(&mut &sender, b"one more thing").unwrap();
     receiver.set_read_timeout(Some(SILENCE)).unwrap();
     assert!(io::Read::read(&mut receiver, &mut [0; 16]).is_err());
     scene.network.stop().unwrap();
@@ -82,7 +104,7 @@ fn nothing_of_the_host_is_reached_by_any_of_its_addresses() {
     let scene = scene();
     let world = &scene.world;
     let _everywhere = world.listen(&world.host, Ipv4Addr::UNSPECIFIED, 7000);
-    let uplink = scene.network.inner.layout.host_address();
+    let uplink = scene.network.keeper.layout.host_address();
     for from in [&scene.a1, &scene.closed] {
         let from = open(from);
         for address in [World::HOST, uplink, scene.a1.gateway] {
@@ -105,7 +127,7 @@ fn a_restarted_firewall_of_the_hosts_opens_nothing_and_is_repaired() {
     world.ip(&world.host, "addr add 198.51.100.3/32 dev eth0");
     scene.network.sweep(&BTreeSet::new()).unwrap();
     world.nft(&world.host, "flush ruleset");
-    for address in [World::HOST, Ipv4Addr::new(198, 51, 100, 3), scene.network.inner.layout.host_address()] {
+    for address in [World::HOST, Ipv4Addr::new(198, 51, 100, 3), scene.network.keeper.layout.host_address()] {
         scene.check(&open(&scene.a1), (address, 7000), Outcome::Nothing);
     }
     assert_eq!(scene.network.sweep(&BTreeSet::new()).unwrap(), [], "what is new is spared");
@@ -121,7 +143,7 @@ fn the_host_reaches_every_instance_and_strangers_do_not() {
         let listener = world.listen(&open(sandbox), sandbox.address, 8080);
         scene.check(&world.host, (sandbox.address, 8080), Outcome::Connected);
         let (_, from) = listener.accept().unwrap();
-        assert_eq!(from.ip(), scene.network.inner.layout.host_address());
+        assert_eq!(from.ip(), scene.network.keeper.layout.host_address());
     }
     // Somebody in the host's neighbourhood who has guessed the route.
     world.ip(&world.internet, "route add 10.111.0.0/24 via 198.51.100.2");
@@ -200,7 +222,7 @@ fn a_forged_source_is_dropped_even_with_all_rights_in_the_sandbox() {
     };
     say(scene.a1.address);
     assert_eq!(hear(PATIENCE), Some(scene.a1.address.into()));
-    let host = scene.network.inner.layout.host_address();
+    let host = scene.network.keeper.layout.host_address();
     for forged in [scene.b.address, scene.a2.gateway, host, World::PUBLIC, Ipv4Addr::new(10, 111, 0, 77)] {
         world.ip(&a1, &format!("addr add {forged}/32 dev eth0"));
         say(forged);
@@ -222,7 +244,7 @@ fn there_is_no_ipv6_and_no_arp() {
     let link = scene.world.ip(&a1, "link show eth0");
     assert!(link.contains("NOARP") && link.contains("mtu 1400"), "{link}");
     assert!(scene.world.ip(&a1, "neigh show").contains("PERMANENT"));
-    assert_eq!(scene.world.ip(&scene.network.inner.switch, "-6 addr show"), "");
+    assert_eq!(scene.world.ip(&scene.network.keeper.switch, "-6 addr show"), "");
     scene.network.stop().unwrap();
 }
 

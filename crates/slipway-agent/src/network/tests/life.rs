@@ -21,7 +21,7 @@ fn nothing_is_left_after_stop() {
 fn a_release_takes_link_route_namespace_and_connections() {
     let world = World::new();
     let network = world.start(&world.options("t3", "10.112.1.0/24"));
-    let switch = &network.inner.switch;
+    let switch = &network.keeper.switch;
     let empty = (world.ip(switch, "-o link show"), world.ip(switch, "route show"));
     let a = network.take(&instance(1), &tenant("acme"), 0, Egress::Internet).unwrap();
     let b = network.take(&instance(2), &tenant("acme"), 0, Egress::Internet).unwrap();
@@ -38,7 +38,7 @@ fn a_release_takes_link_route_namespace_and_connections() {
     };
     let tracked = !connections(switch).is_empty();
     network.release(&instance(1)).unwrap();
-    eventually(|| network.inner.state().released.is_empty());
+    eventually(|| network.keeper.state().released.is_empty());
     if tracked {
         for namespace in [switch, &world.host] {
             let left = connections(namespace);
@@ -166,7 +166,7 @@ fn a_full_subnet_is_said_and_does_no_harm() {
     assert_eq!(taken.len(), 60);
     assert!(error.to_string().contains("60 are in use"), "{error}");
     network.release(&instance(0)).unwrap();
-    eventually(|| network.inner.state().released.is_empty());
+    eventually(|| network.keeper.state().released.is_empty());
     let error = network.take(&instance(200), &tenant("evil"), 1, Egress::Internet).unwrap_err();
     assert!(error.to_string().contains("59 are in use and 1 rest"), "{error}");
     network.stop().unwrap();
@@ -225,7 +225,7 @@ fn five_thousand_come_and_go_in_the_kernel() {
             }
         }
     }
-    let links = world.ip(&network.inner.switch, "-o link show").lines().count();
+    let links = world.ip(&network.keeper.switch, "-o link show").lines().count();
     assert!(links < 100, "{links} links");
     network.stop().unwrap();
     assert_eq!(world.traces(), before);
@@ -274,7 +274,7 @@ fn measure_network() {
     let since = Instant::now();
     let network = world.start(&NetworkOptions { pool: 20, ..world.options("t9", "10.112.32.0/20") });
     println!("start {:?}", since.elapsed());
-    while network.inner.state().pool.len() < 20 {
+    while network.keeper.state().pool.len() < 20 {
         std::thread::sleep(Duration::from_millis(5));
     }
     let mut number = 0;

@@ -85,8 +85,8 @@ pub enum BuildEnd {
 
 impl Agent {
     /// Runs a build to its end. Its output comes as it is written; a reader that does not keep up
-    /// holds the build up. What it writes outside its binds goes to the scratch disk and is out of
-    /// reach afterwards. It is cancelled by `true` in `cancel`, and when the returned future is
+    /// holds the build up. What it writes outside its binds, `/tmp` included, goes to the scratch disk
+    /// and is out of reach afterwards. It is cancelled by `true` in `cancel`, and when the returned future is
     /// dropped.
     ///
     /// # Errors
@@ -153,6 +153,10 @@ fn prepare(
         cwd: sandbox.cwd.clone(),
         tty: false,
     };
+    let tmp = system.join("tmp");
+    instance::make_dir(&tmp, 0o1777)?;
+    let mut binds = sandbox.binds.clone();
+    binds.push((tmp, "/tmp".to_owned(), false));
     let layers = image.layers.clone();
     let wanted = Wanted {
         id: sandbox.id.as_str(),
@@ -165,7 +169,7 @@ fn prepare(
         mem: sandbox.mem,
         cpus: sandbox.cpus,
         pids: sandbox.pids,
-        binds: sandbox.binds.clone(),
+        binds,
         output: Output::Inherit,
         attach: None,
         is_build: true,

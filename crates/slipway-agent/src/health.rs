@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use slipway_model::instance::{InstanceRole, InstanceSpec};
 use slipway_model::service::{HealthCheck, Probe};
+use slipway_shim::exec::ExecSpec;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::agent::Shared;
 use crate::bundle;
@@ -79,19 +80,17 @@ pub(crate) async fn watch(shared: Arc<Shared>, target: Target, verdicts: mpsc::S
         let _ = verdicts.send(Verdict::Healthy).await;
         return;
     };
-    let deadline = Instant::now() + target.start_timeout;
-    loop {
-        // No check is waited for beyond the deadline.
-        let left = deadline.saturating_duration_since(Instant::now());
-        let failure = match ask(&shared, &target, &check, check.timeout.duration().min(left)).await {
-            Ok(()) => break,
-            Err(failure) => failure,
-        };
-        if Instant::now() >= deadline {
-            let _ = verdicts.send(Verdict::TooLate(explain(failure, &target))).await;
-            return;
+    let mut failure = "it did not answer at all".to_owned();
+    // No check is waited for beyond the deadline; one that it cuts short saw nothing worth telling.
+    let in_time = timeout(target.start_timeout, async {
+        while let Err(seen) = ask(&shared, &target, &check).await {
+            failure = seen;
+            sleep(FIRST_INTERVAL).await;
         }
-        sleep(FIRST_INTERVAL.min(deadline.saturating_duration_since(Instant::now()))).await;
+    });
+    if in_time.await.is_err() {
+        let _ = verdicts.send(Verdict::TooLate(explain(failure, &target))).await;
+        return;
     }
     if verdicts.send(Verdict::Healthy).await.is_err() {
         return;
@@ -99,7 +98,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, target: Target, verdicts: mpsc::S
     let mut failures = 0;
     loop {
         sleep(check.interval.duration().max(FIRST_INTERVAL)).await;
-        match ask(&shared, &target, &check, check.timeout.duration()).await {
+        match ask(&shared, &target, &check).await {
             Ok(()) => failures = 0,
             Err(failure) => {
                 failures += 1;
@@ -113,19 +112,25 @@ pub(crate) async fn watch(shared: Arc<Shared>, target: Target, verdicts: mpsc::S
     }
 }
 
-async fn ask(shared: &Shared, target: &Target, check: &HealthCheck, limit: Duration) -> Result<(), String> {
+async fn ask(shared: &Shared, target: &Target, check: &HealthCheck) -> Result<(), String> {
     // A semaphore that is never closed.
     let _permit = shared.checks.acquire().await;
+    let limit = check.timeout;
     let asked = async {
         match &check.probe {
             Probe::Tcp => connect(target).await.map(drop),
             Probe::Http(path) => http(target, path).await,
-            Probe::Command(line) => return command(shared, target, line, limit).await,
+            Probe::Command(line) => return command(shared, target, line, limit.duration()).await,
         }
     };
-    match timeout(limit, asked).await {
+    // A command is ended by whoever runs it, inside; this is for when that does not come back.
+    let patience = match check.probe {
+        Probe::Command(_) => limit.duration() + Duration::from_secs(1),
+        _ => limit.duration(),
+    };
+    match timeout(patience, asked).await {
         Ok(answer) => answer,
-        Err(_) => Err(format!("no answer within {}", slipway_model::unit::Span::from_millis(limit.as_millis() as u64))),
+        Err(_) => Err(format!("no answer within {limit}")),
     }
 }
 
@@ -175,72 +180,52 @@ fn status_of(answer: &[u8]) -> Option<u16> {
 
 /// Runs a command inside the sandbox, as the program's user, with its environment and its limits.
 async fn command(shared: &Shared, target: &Target, line: &str, limit: Duration) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("its check cannot be run: {error}");
     let number = CHECK_NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let process_file = target.bundle.join(format!("check-{number}.json"));
-    let pid_file = target.bundle.join(format!("check-{number}.pid"));
-    let _cleanup = RemoveFiles([process_file.clone(), pid_file.clone()]);
-    write_process(&target.bundle, &process_file, line)
-        .map_err(|error| format!("its check cannot be prepared: {error}"))?;
-    let mut child = Command::new(&shared.runtime)
+    let spec = ExecSpec {
+        bundle: target.bundle.clone(),
+        init_pid: target.init_pid,
+        cgroups: shared.cgroups.directories_of(&target.instance),
+        argv: words_of(&target.bundle, line).map_err(failed)?,
+        time_max_ms: limit.as_millis() as u64,
+    };
+    let file = SpecFile(target.bundle.join(format!("check-{number}.json")));
+    slipway_shim::spec::write_whole(&file.0, &spec).map_err(failed)?;
+    let mut child = Command::new(&shared.options.shim)
+        .arg0(slipway_shim::ARGV0)
+        .arg("exec")
+        .arg(&file.0)
         .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .arg("--root")
-        .arg(shared.paths.runtime_root())
-        .args(["exec", "--process"])
-        .arg(&process_file)
-        .arg("--pid-file")
-        .arg(&pid_file)
-        .arg(&target.instance)
+        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| format!("its check cannot be run: {error}"))?;
-    match crate::instance::within(limit, child.wait()).await {
-        Some(Ok(status)) if status.success() => Ok(()),
-        Some(Ok(status)) => Err(match status.code() {
-            Some(code) => format!("{line:?} ended with status {code}"),
-            None => format!("{line:?} was killed"),
-        }),
-        Some(Err(error)) => Err(format!("{line:?} was lost: {error}")),
-        None => {
-            // The runtime's process first would leave the command running inside.
-            kill_inside(&pid_file, &shared.cgroups.processes(&target.instance));
-            let _ = child.kill().await;
-            Err(format!("{line:?} did not end within {limit:?}"))
-        }
+        .map_err(failed)?;
+    let status = child.wait().await.map_err(failed)?;
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(code) => Err(format!("{line:?} ended with status {code}")),
+        None => Err(format!("{line:?} was killed")),
     }
 }
 
 static CHECK_NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
-/// The program's own process, with other words.
-fn write_process(bundle: &Path, process_file: &Path, line: &str) -> std::io::Result<()> {
-    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(bundle.join("config.json"))?)?;
-    let mut process = config["process"].take();
-    let launcher = process["args"][0] == bundle::LAUNCHER;
-    let entrypoint = launcher.then(|| vec![bundle::LAUNCHER.to_owned()]);
-    let image = crate::image::Config { entrypoint, ..Default::default() };
-    process["args"] = serde_json::json!(bundle::command_line(line, &image));
-    process["terminal"] = serde_json::json!(false);
-    slipway_shim::spec::write_whole(process_file, &process)
+/// Through the launcher, if the program was started so.
+fn words_of(bundle: &Path, line: &str) -> std::io::Result<Vec<String>> {
+    let config: serde_json::Value = serde_json::from_slice(&std::fs::read(bundle.join("config.json"))?)?;
+    let launched = config["process"]["args"][0] == bundle::LAUNCHER;
+    let entrypoint = launched.then(|| vec![bundle::LAUNCHER.to_owned()]);
+    Ok(bundle::command_line(line, &crate::image::Config { entrypoint, ..Default::default() }))
 }
 
-fn kill_inside(pid_file: &Path, of_instance: &std::collections::BTreeSet<i32>) {
-    let pid = std::fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse::<i32>().ok());
-    if let Some(pid) = pid.filter(|pid| of_instance.contains(pid)) {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-    }
-}
+struct SpecFile(PathBuf);
 
-struct RemoveFiles([PathBuf; 2]);
-
-impl Drop for RemoveFiles {
+impl Drop for SpecFile {
     fn drop(&mut self) {
-        for path in &self.0 {
-            let _ = std::fs::remove_file(path);
-        }
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 

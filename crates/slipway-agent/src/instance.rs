@@ -13,7 +13,7 @@ use slipway_model::limit;
 use slipway_model::unit::{Bytes, Cpus, Timestamp};
 use slipway_shim::spec::{Ended, ExitRecord, Output, ROOT_NAME, Rootfs, ShimSpec, Upper};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::agent::{LayersInUse, Shared};
 use crate::bundle;
@@ -476,7 +476,7 @@ fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
+pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
     match fs::DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
         // Whatever the process's umask says.
@@ -489,9 +489,4 @@ fn write_file(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
     use std::io::Write;
     let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path);
     file.and_then(|mut file| file.write_all(content)).map_err(Error::file("write", path))
-}
-
-/// Runs something against an instance with a bound; for health commands.
-pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-    timeout(limit, work).await.ok()
 }

@@ -31,6 +31,8 @@ pub mod mounts;
 
 pub mod pump;
 
+pub mod exec;
+
 mod evidence;
 
 use std::path::Path;
@@ -41,6 +43,20 @@ use crate::spec::{Ended, ExitRecord, ShimProcess, ShimSpec};
 /// The name a program must be started under (its `argv[0]`) to behave as the shim. The shim's own
 /// binary does so always; a larger program may contain it and ask this first.
 pub const ARGV0: &str = "slipway-shim";
+
+/// The shim as a program: `slipway-shim <spec file>`, or `slipway-shim exec <spec file>` for one more
+/// process in a sandbox that runs ([`exec`]).
+pub fn main() -> ExitCode {
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    match words.as_slice() {
+        [_, spec] => run(Path::new(spec)),
+        [_, mode, spec] if mode == "exec" => exec::run(Path::new(spec)),
+        _ => {
+            eprintln!("slipway-shim is started by slipwayd, with a spec file");
+            ExitCode::from(2)
+        }
+    }
+}
 
 /// Runs the shim as described in the file. Returns when the program has ended and everything of it
 /// but its log and its exit record is gone.

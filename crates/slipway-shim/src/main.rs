@@ -1,14 +1,7 @@
-//! The shim as a program of its own: `slipway-shim <spec file>`.
+//! The shim as a program of its own.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match std::env::args_os().nth(1) {
-        Some(spec) if std::env::args_os().len() == 2 => slipway_shim::run(Path::new(&spec)),
-        _ => {
-            eprintln!("slipway-shim is started by slipwayd; it takes one argument, a spec file");
-            ExitCode::from(2)
-        }
-    }
+    slipway_shim::main()
 }

@@ -68,7 +68,7 @@ async fn result(world: World) {
     sandbox.binds.push((cache.clone(), "/cache".into(), true));
     let (end, output) = run(&world, sandbox, &scratch).await;
     assert_eq!(end, BuildEnd::Status(0), "{output}");
-    for text in ["uid=1000 gid=1000", "print(1)", "from before", "debian-12"] {
+    for text in ["uid=1000(app) gid=1000", "print(1)", "from before", "debian-12", "tmp\n"] {
         assert!(output.contains(text), "{text:?} is not in {output}");
     }
     let data = fs::symlink_metadata(scratch.path().join("result")).unwrap();
@@ -83,7 +83,7 @@ async fn result(world: World) {
 async fn limits(world: World) {
     for (line, expected) in [
         ("exit 7", BuildEnd::Status(7)),
-        ("kill -9 $$", BuildEnd::Status(137)),
+        ("sh -c 'kill -9 $$'; exit $?", BuildEnd::Status(137)),
         ("tail /dev/zero", BuildEnd::OutOfMemory),
         ("dd if=/dev/zero of=/app/big bs=1M count=100", BuildEnd::DiskFull),
         ("dd if=/dev/zero of=/tmp/big bs=1M count=100", BuildEnd::DiskFull),

@@ -14,7 +14,6 @@ mod life;
 mod probe;
 mod world;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
@@ -22,7 +21,7 @@ use libtest_mimic::{Arguments, Trial};
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
     if words[0] == slipway_shim::ARGV0 {
-        return slipway_shim::run(Path::new(&words[1]));
+        return slipway_shim::main();
     }
     match words.get(1).map(String::as_str) {
         Some("agent") => return adoption::agent_process(&words[2..]),

@@ -98,9 +98,15 @@ impl World {
 
     /// Adds it to the list.
     pub fn run(&mut self, spec: InstanceSpec) -> InstanceId {
+        let id = self.wish(spec);
+        self.apply();
+        id
+    }
+
+    /// Puts it on the list that is applied next.
+    pub fn wish(&mut self, spec: InstanceSpec) -> InstanceId {
         let id = spec.id.clone();
         self.wishes.insert(id.clone(), DesiredInstance { spec, goal: Goal::Run });
-        self.apply();
         id
     }
 
@@ -120,7 +126,7 @@ impl World {
         Desired { epoch: Epoch(1), generation: self.generation, instances }
     }
 
-    fn apply(&mut self) {
+    pub fn apply(&mut self) {
         let desired = self.desired();
         self.agent().apply(desired).unwrap();
     }
@@ -186,6 +192,33 @@ impl World {
         if let Some(agent) = self.agent.take() {
             agent.remove_all().await.expect("everything can be removed");
         }
+    }
+}
+
+/// A test that failed half-way cleans up all the same, so that the comparison at the end tells of
+/// leaks and not of failures.
+impl Drop for World {
+    fn drop(&mut self) {
+        let agent = self.agent.take();
+        if agent.is_some() || std::thread::panicking() {
+            clean_up(agent, self.directory.path().to_owned(), self.number);
+        }
+    }
+}
+
+fn clean_up(agent: Option<Agent>, directory: PathBuf, number: u32) {
+    let cleaner = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let agent = match agent {
+                Some(agent) => agent,
+                None => Agent::start(options(&directory, number)).await?,
+            };
+            agent.remove_all().await
+        })
+    });
+    if let Ok(Err(error)) = cleaner.join() {
+        eprintln!("clean-up after a failed test: {error}");
     }
 }
 

@@ -122,12 +122,14 @@ fn indentation(line: &str) -> &'static str {
     if drawn { "" } else { "       " }
 }
 
-/// Programs say "error" where the cause is, and often print pages behind it.
+/// Our own scripts and Heroku's buildpacks mark the cause with an exclamation mark; other programs say
+/// "error" where it is, and often print pages behind it.
 fn cause_among(tail: &VecDeque<String>) -> Option<String> {
-    const MARKS: [&str; 5] = ["because ", "error:", "error ", " !  ", "err!"];
-    let marked = |mark: &&str| tail.iter().find(|line| line.to_lowercase().contains(*mark));
-    let line =
-        MARKS.iter().find_map(marked).or_else(|| tail.iter().rev().find(|line| !line.trim().is_empty()))?;
+    const MARKS: [&str; 5] = [" !     ", "because ", "error:", "error ", "err!"];
+    let says_something = |line: &&String| line.contains(char::is_alphanumeric);
+    let marked =
+        |mark: &&str| tail.iter().filter(says_something).find(|line| line.to_lowercase().contains(*mark));
+    let line = MARKS.iter().find_map(marked).or_else(|| tail.iter().rev().find(says_something))?;
     // Without the drawing around it.
     let text = line.trim_matches(|c: char| !c.is_alphanumeric() && !"\"'()[]{}<>.".contains(c));
     Some(text.trim_start_matches("error: ").chars().take(300).collect())

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 if ! command -v npm >/dev/null; then
-    echo "error: this stack has no npm, which the node builder needs" >&2
+    echo " !     this stack has no npm, which the node builder needs" >&2
     exit 69
 fi
 echo "Using Node $(node --version) and npm $(npm --version)"

@@ -9,12 +9,12 @@ if [[ -f .python-version ]]; then
     want=${want#cpython-}
     want=${want#python-}
     if [[ "$have." != "$want."* ]]; then
-        echo "error: .python-version asks for Python $want, but this stack has Python $have" >&2
+        echo " !     .python-version asks for Python $want, but this stack has Python $have" >&2
         exit 65
     fi
 fi
 if ! command -v uv >/dev/null; then
-    echo "error: this stack has no uv, which the python builder needs" >&2
+    echo " !     this stack has no uv, which the python builder needs" >&2
     exit 69
 fi
 echo "Using Python $have and $(uv --version | cut -d' ' -f1,2)"

@@ -7,7 +7,7 @@ for pack in /packs/*; do
     "$pack/bin/compile" /build /cache/buildpack /env
     status=$?
     if ((status != 0)); then
-        echo " !     buildpack $name failed with status $status"
+        echo "buildpack $name failed with status $status"
         exit "$status"
     fi
     # What this pack wants the next ones to find in their environment.
@@ -20,7 +20,7 @@ done
 # The last one says what the app would start.
 if [[ -f $pack/bin/release ]]; then
     if ! "$pack/bin/release" /build >/out/release.yml; then
-        echo "error: bin/release of $name failed" >&2
+        echo " !     bin/release of $name failed" >&2
         exit 70
     fi
 fi

@@ -4,12 +4,12 @@ for pack in /packs/*; do
     name=$1
     shift
     if [[ ! -f $pack/bin/detect || ! -f $pack/bin/compile ]]; then
-        echo "error: $name is no buildpack: it has no bin/detect and bin/compile" >&2
+        echo " !     $name is no buildpack: it has no bin/detect and bin/compile" >&2
         exit 65
     fi
     chmod +x "$pack"/bin/* 2>/dev/null
     if ! detected=$("$pack/bin/detect" /build); then
-        echo "error: buildpack $name does not fit this app${detected:+: ${detected%%$'\n'*}}" >&2
+        echo " !     buildpack $name does not fit this app${detected:+: ${detected%%$'\n'*}}" >&2
         exit 65
     fi
     echo "-----> ${detected%%$'\n'*} app detected"

@@ -9,7 +9,7 @@ while (($# >= 4)); do
         mkdir "$number"
         if ! curl --fail --silent --show-error --location --proto '=https' --max-time 120 --max-filesize 209715200 \
             --output /tmp/pack -- "$url"; then
-            echo "error: $url cannot be fetched" >&2
+            echo " !     $url cannot be fetched" >&2
             exit 66
         fi
         tar --extract --file /tmp/pack --directory "$number" --no-same-owner
@@ -25,7 +25,7 @@ while (($# >= 4)); do
         export GIT_TERMINAL_PROMPT=0 GIT_CONFIG_NOSYSTEM=1 GIT_ALLOW_PROTOCOL=https
         git init --quiet "$number"
         if ! git -C "$number" fetch --quiet --depth 1 -- "$url" "${reference:-HEAD}"; then
-            echo "error: ${reference:-the default branch} of $url cannot be fetched" >&2
+            echo " !     ${reference:-the default branch} of $url cannot be fetched" >&2
             exit 66
         fi
         git -C "$number" -c advice.detachedHead=false checkout --quiet FETCH_HEAD

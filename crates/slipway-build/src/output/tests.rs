@@ -80,5 +80,9 @@ fn the_cause_of_a_failure_is_found_among_the_last_lines() {
     );
     assert_eq!(cause(&["compiling", "error: expected ';'", "", "done"]), "expected ';'");
     assert_eq!(cause(&["compiling", "gave up", ""]), "gave up");
+    assert_eq!(
+        cause(&["error: RPC failed", " !", " !     v9 of https://h/p cannot be fetched"]),
+        "v9 of https://h/p cannot be fetched"
+    );
     assert_eq!(cause(&[]), "");
 }

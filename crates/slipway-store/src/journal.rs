@@ -11,7 +11,7 @@
 
 use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,8 +161,8 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// The next bytes, or `None` when the journal is finished and everything has been told. May be
-    /// cancelled at any time without losing bytes.
+    /// The next bytes, or `None` when the journal is finished, or was removed, and everything has been
+    /// told. May be cancelled at any time without losing bytes.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -224,7 +224,8 @@ fn look(path: &Path, file: Option<Arc<File>>, offset: u64) -> io::Result<(Option
     let count = file.read_at(&mut bytes, offset)?;
     bytes.truncate(count);
     let seen = match count {
-        0 if is_finished(&metadata.permissions()) => Seen::End,
+        // Nothing more comes either when the file has been removed.
+        0 if is_finished(&metadata.permissions()) || metadata.nlink() == 0 => Seen::End,
         0 => Seen::Nothing,
         _ => Seen::Bytes(bytes),
     };

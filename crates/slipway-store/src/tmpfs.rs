@@ -25,6 +25,7 @@ impl Tmpfs {
 
 impl Drop for Tmpfs {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.path()).status();
+        // Lazily, because a test that failed may still have files open.
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
     }
 }

@@ -54,14 +54,25 @@ fn child_writes_until_it_is_killed() {
     });
 }
 
-fn child(dir: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+/// Dies with the test, also with one that fails.
+struct Mortal(Child);
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn child(dir: &Path) -> Mortal {
+    let child = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "child_writes_until_it_is_killed", "--nocapture"])
         .env(DIR, dir)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap()
+        .unwrap();
+    Mortal(child)
 }
 
 #[test]
@@ -72,7 +83,7 @@ fn what_was_acknowledged_survives_kill_9() {
     let mut logged = 0u64;
     for round in 1..=12u64 {
         let mut child = child(dir.path());
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
         let mut seen = 0;
         let mut kill_at = u64::MAX;
         let mut this_round = acked;
@@ -93,10 +104,10 @@ fn what_was_acknowledged_survives_kill_9() {
             }
             seen += 1;
             if seen == kill_at {
-                child.kill().unwrap();
+                child.0.kill().unwrap();
             }
         }
-        child.wait().unwrap();
+        child.0.wait().unwrap();
         acked = this_round;
 
         let store = Store::open(dir.path()).unwrap();
@@ -124,13 +135,13 @@ fn what_was_acknowledged_survives_kill_9() {
 fn a_second_process_is_told_who_has_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let mut child = child(dir.path());
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
     while !lines.next().unwrap().unwrap().contains("elected") {}
     let error = Store::open(dir.path()).unwrap_err().to_string();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.0.kill().unwrap();
+    child.0.wait().unwrap();
     assert!(error.contains(dir.path().to_str().unwrap()), "{error}");
-    assert!(error.contains(&format!("pid {}", child.id())), "{error}");
+    assert!(error.contains(&format!("pid {}", child.0.id())), "{error}");
     let begun = Instant::now();
     Store::open(dir.path()).unwrap();
     assert!(begun.elapsed() < Duration::from_secs(20));

@@ -103,3 +103,20 @@ async fn what_is_taken_away_counts_for_what_is_loaded_already() {
     refused(dev.restart().await, Kind::NotFound, "acme/shop/dev");
     refused(dev.again(Right::View).await, Kind::NotFound, "acme/shop/dev");
 }
+
+/// Not a bound, a figure to look at: `cargo test -p slipway-access figures -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "prints figures"]
+async fn figures() {
+    let world = World::with_shop().await;
+    let made = world.access.account(&ann()).await.unwrap().create_token(&TokenWish::default()).await.unwrap();
+    let begun = std::time::Instant::now();
+    for _ in 0..1000 {
+        let caller = world.access.token(&made.text).await.unwrap();
+        world.access.environment(&caller, &name("acme/shop/dev"), Right::Deploy).await.unwrap();
+    }
+    println!("token and loader: {:?}", begun.elapsed() / 1000);
+    let begun = std::time::Instant::now();
+    world.access.passwords.verify("blue tram no 7", None).await.unwrap();
+    println!("password: {:?}", begun.elapsed());
+}

@@ -83,8 +83,11 @@ async fn a_path_stays_inside_and_a_tree_can_be_removed() {
         assert!(matches!(journal.follow(Path::new(bad), 0), Err(Error::BadPath(_))), "{bad}");
     }
     journal.writer(Path::new(LOG)).unwrap().line("x").unwrap();
+    let mut follower = journal.follow(Path::new(LOG), 0).unwrap();
+    assert_eq!(follower.next().await.unwrap().unwrap().bytes, b"x\n");
     journal.remove(Path::new("acme/shop")).await.unwrap();
     journal.remove(Path::new("acme/shop")).await.unwrap();
+    assert_eq!(follower.next().await.unwrap(), None, "whoever follows it is not left waiting");
     assert!(matches!(journal.read(Path::new(LOG)).await, Err(Error::Absent(_))));
 }
 

@@ -22,6 +22,8 @@ pub struct Queue {
     final_builds: HashSet<BuildKey>,
     cancelled: BTreeMap<BuildKey, UserName>,
     running: BTreeSet<BuildKey>,
+    /// Of those that run: the ones whose push is gone. The number may be given again.
+    withdrawn: HashSet<BuildKey>,
 }
 
 /// The order among the first pushes of all environments.
@@ -44,27 +46,32 @@ impl Queue {
     /// A build has reached its end.
     pub fn ended(&mut self, key: BuildKey) {
         self.running.remove(&key);
+        if self.withdrawn.remove(&key) {
+            return;
+        }
         self.cancelled.remove(&key);
+        self.remove_push(&key);
+        self.final_builds.insert(key);
+    }
+
+    fn remove_push(&mut self, key: &BuildKey) {
         if let Some(pushes) = self.pushes.get_mut(&key.0) {
             pushes.remove(&key.1);
             if pushes.is_empty() {
                 self.pushes.remove(&key.0);
             }
         }
-        self.final_builds.insert(key);
     }
 
-    /// A push is gone with its environment; it need not be built any more.
+    /// A push is gone with its environment; it need not be built any more. An environment that is
+    /// made again under the same name begins to count at 1 again, so nothing about it is kept.
     pub fn withdrawn(&mut self, key: &BuildKey) {
-        if !self.running.contains(key)
-            && let Some(pushes) = self.pushes.get_mut(&key.0)
-        {
-            pushes.remove(&key.1);
-            if pushes.is_empty() {
-                self.pushes.remove(&key.0);
-            }
-        }
+        self.remove_push(key);
         self.cancelled.remove(key);
+        self.final_builds.remove(key);
+        if self.running.contains(key) {
+            self.withdrawn.insert(key.clone());
+        }
     }
 
     /// The records of a build and its push are gone, with their environment or for their age.

@@ -362,7 +362,7 @@ impl<S: Sandbox, C: ConfigSource> One<'_, S, C> {
     }
 
     /// Writes the record, as often as it takes: a build whose end is not written would hold its
-    /// environment for ever.
+    /// environment for ever. Nothing is written once the push is gone with its environment.
     async fn write(
         &self,
         state: BuildState,
@@ -378,7 +378,7 @@ impl<S: Sandbox, C: ConfigSource> One<'_, S, C> {
             started_at,
             ended_at,
         };
-        while let Err(error) = self.shared.store.commit(Batch::new().put(&build)).await {
+        while let Err(error) = self.try_write(&build).await {
             if error.is_callers_fault() && matches!(build.state, BuildState::Succeeded { .. }) {
                 let reason =
                     "the services and their commands are too long to be recorded together".to_owned();
@@ -390,6 +390,20 @@ impl<S: Sandbox, C: ConfigSource> One<'_, S, C> {
             tokio::select! {
                 () = self.shared.stop.cancelled() => return,
                 () = tokio::time::sleep(WRITE_RETRY) => {}
+            }
+        }
+    }
+
+    async fn try_write(&self, build: &Build) -> Result<(), slipway_store::Error> {
+        let key = (build.environment.clone(), build.number);
+        let store = &self.shared.store;
+        loop {
+            let Some(push) = store.get::<Push>(&key).await? else { return Ok(()) };
+            let batch = Batch::new().expect::<Push>(&key, push.version).put(build);
+            match store.commit(batch).await {
+                // A push never changes, so it has been deleted this very moment.
+                Err(error) if error.is_conflict() => {}
+                other => return other,
             }
         }
     }

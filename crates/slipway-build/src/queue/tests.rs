@@ -42,6 +42,16 @@ fn an_environment_is_built_in_order_one_at_a_time() {
     queue.pushed(push("acme/shop/dev", 3, 30));
     queue.withdrawn(&key("acme/shop/dev", 3));
     assert_eq!(start(&mut queue, 9), [""; 0], "what is gone is not built");
+    queue.pushed(push("acme/shop/dev", 1, 40));
+    assert_eq!(start(&mut queue, 9), [""; 0], "the first one of that number is still there");
+    queue.withdrawn(&key("acme/shop/dev", 1));
+    queue.pushed(push("acme/shop/dev", 1, 50));
+    assert_eq!(start(&mut queue, 9), ["acme/shop/dev#1"], "an environment of the same name is another one");
+    queue.withdrawn(&key("acme/shop/dev", 1));
+    queue.pushed(push("acme/shop/dev", 1, 60));
+    assert_eq!(start(&mut queue, 9), [""; 0], "not while the old one is being stopped");
+    queue.ended(key("acme/shop/dev", 1));
+    assert_eq!(start(&mut queue, 9), ["acme/shop/dev#1"]);
 }
 
 #[test]

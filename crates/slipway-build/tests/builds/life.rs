@@ -123,19 +123,26 @@ async fn a_build_that_does_not_fit_its_record_fails_instead_of_holding_its_envir
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_push_that_is_gone_is_not_built() {
+async fn an_environment_that_is_gone_is_not_built_and_may_come_again() {
     let world = World::new().await;
     let running = world.push(&slow()).await;
     world.log_has(&running, "begun").await;
     let waiting = world.push(&QUICK).await;
+    let mut batch = Batch::new();
     for push in [&waiting, &running] {
         let key = (push.environment.clone(), push.number);
         let version = world.store.get::<Push>(&key).await.unwrap().unwrap().version;
-        world.store.commit(Batch::new().delete::<Push>(&key, version)).await.unwrap();
+        batch = batch.delete::<Push>(&key, version);
     }
-    assert!(matches!(world.ended(&running).await.state, BuildState::Cancelled { .. }));
-    let next = world.push(&QUICK).await;
-    world.succeeded(&next).await;
+    let key = (running.environment.clone(), running.number);
+    let version = world.store.get::<Build>(&key).await.unwrap().unwrap().version;
+    world.store.commit(batch.delete::<Build>(&key, version)).await.unwrap();
+
+    // The same numbers again, in a new environment of the same name.
+    let again = Push { commit: world.commit(&QUICK).parse().unwrap(), ..running.clone() };
+    world.store.commit(Batch::new().create(&again)).await.unwrap();
+    world.succeeded(&again).await;
+    assert!(!world.log(&again).await.contains("begun"), "its log is not that of the other");
     assert_eq!(world.log(&waiting).await, "");
 }
 

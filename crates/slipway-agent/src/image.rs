@@ -252,6 +252,3 @@ fn read_beneath(root: &Path, path: &str) -> Option<String> {
     file.take(1 << 20).read_to_end(&mut text).ok()?;
     Some(String::from_utf8_lossy(&text).into_owned())
 }
-
-#[cfg(test)]
-mod tests;

@@ -190,7 +190,12 @@ async fn check_by_command(mut world: World) {
     };
     let mut spec = world.spec("sleep 0.3; touch /app/ready; sleep 1; rm /app/ready; sleep 1000");
     spec.env.insert("COLOUR".into(), "blue".into());
-    spec.health = check("test -e /app/ready && test $COLOUR = blue");
+    // As confined as the program itself.
+    spec.health = check(
+        "test -e /app/ready && test $COLOUR = blue && grep -q 'Seccomp:.2' /proc/self/status && \
+         grep -q 'NoNewPrivs:.1' /proc/self/status && grep -q 'CapEff:.0000000000000000' /proc/self/status && \
+         grep -q 'CapBnd:.0000000000000000' /proc/self/status && ! unshare -n true",
+    );
     let id = world.run(spec);
     world.until_healthy(&id).await;
     let exit = world.until_ended(&id).await;

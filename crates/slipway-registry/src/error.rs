@@ -35,6 +35,14 @@ pub enum Error {
         /// Which blob.
         digest: Digest,
     },
+    /// A blob that has to be read whole, such as an image's config, is too long for that (N41).
+    #[error("blob {digest} is longer than the {bytes_max} bytes allowed here")]
+    BlobTooLong {
+        /// Which blob.
+        digest: Digest,
+        /// What is allowed.
+        bytes_max: u64,
+    },
     /// The repository has no such manifest.
     #[error("manifest {reference} is not known in {repository}")]
     ManifestUnknown {

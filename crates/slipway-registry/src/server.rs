@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -47,10 +48,14 @@ use token::{Access, Tokens};
 
 /// Connections at once; each costs a few kilobytes while idle.
 const CONNECTIONS_MAX: u32 = 2048;
-/// A request's header must be complete in this time (N58).
-const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
+/// A request's header must be complete in this time, counted from the end of the one before, so that
+/// it also ends idle connections (N58).
+const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
 /// After the stop signal, what runs may take this long.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long the rest of a refused body is read.
+const REFUSED_BODY_TIME_MAX: Duration = Duration::from_secs(5);
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 type Answer = std::result::Result<Response<Body>, Refusal>;
@@ -134,8 +139,18 @@ async fn connection<A: Authority>(stream: TcpStream, server: Arc<Server<A>>, mut
 
 impl<A: Authority> Server<A> {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let answer = self.handle(request).await.unwrap_or_else(Refusal::into_response);
+        let (head, mut body) = request.into_parts();
+        let answer = match self.handle(&head, &mut body).await {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                // A client that waits for "100 Continue" has not sent anything.
+                if !head.headers.contains_key(http::header::EXPECT) {
+                    drain(&mut body).await;
+                }
+                refusal.into_response()
+            }
+        };
+        let (method, path) = (&head.method, head.uri.path());
         let status = answer.status();
         if status.is_server_error() && status != StatusCode::INSUFFICIENT_STORAGE {
             tracing::warn!(%method, path, status = status.as_u16(), "registry request failed");
@@ -145,53 +160,53 @@ impl<A: Authority> Server<A> {
         answer
     }
 
-    async fn handle(&self, request: Request<Incoming>) -> Answer {
-        if request.uri().path() == "/token" {
-            return self.issue_token(&request).await;
+    async fn handle(&self, head: &Parts, body: &mut Incoming) -> Answer {
+        if head.uri.path() == "/token" {
+            return self.issue_token(head).await;
         }
-        let access = self.tokens.check(request.headers());
-        let operation = match route::parse(request.method(), request.uri()) {
+        let access = self.tokens.check(&head.headers);
+        let operation = match route::parse(&head.method, &head.uri) {
             Ok(operation) => operation,
             // Who has no token at all learns nothing about the shape of our paths either.
-            Err(_) if access.is_none() => return Err(self.challenge(&request, None)),
+            Err(_) if access.is_none() => return Err(self.challenge(head, None)),
             Err(refusal) => return Err(refusal),
         };
         let Some(access) = access else {
-            return Err(self.challenge(&request, operation.needs()));
+            return Err(self.challenge(head, operation.needs()));
         };
         if let Some((repository, action)) = operation.needs()
             && !access.allows(repository, action)
         {
-            return Err(self.challenge(&request, Some((repository, action))));
+            return Err(self.challenge(head, Some((repository, action))));
         }
-        self.perform(operation, access, request).await
+        self.perform(operation, &access, head, body).await
     }
 
-    async fn perform(&self, operation: Operation, access: Access, request: Request<Incoming>) -> Answer {
+    async fn perform(&self, operation: Operation, access: &Access, head: &Parts, body: &mut Incoming) -> Answer {
         let registry = &self.registry;
         match operation {
             Operation::Version => Ok(answer::json(StatusCode::OK, &serde_json::json!({}))),
             Operation::GetManifest { repository, reference } => {
-                manifests::get(registry, &repository, &reference, request.method() == Method::HEAD)
+                manifests::get(registry, &repository, &reference, head.method == Method::HEAD)
             }
             Operation::PutManifest { repository, reference, tags } => {
-                manifests::put(registry, repository, reference, tags, request).await
+                manifests::put(registry, repository, reference, tags, head, body).await
             }
             Operation::DeleteManifest { repository, reference } => manifests::delete(registry, repository, reference).await,
             Operation::ListTags { repository, last, count } => manifests::list_tags(registry, &repository, &last, count),
             Operation::ListReferrers { repository, subject, artifact_type } => {
                 manifests::list_referrers(registry, &repository, &subject, artifact_type.as_deref())
             }
-            Operation::GetBlob { repository, digest } => blobs::get(registry, &repository, &digest, &request),
+            Operation::GetBlob { repository, digest } => blobs::get(registry, &repository, &digest, head),
             Operation::DeleteBlob { repository, digest } => blobs::delete(registry, repository, digest).await,
             Operation::StartUpload { repository, start } => {
-                uploads::start(registry, repository, start, &access, request).await
+                uploads::start(registry, repository, start, access, body).await
             }
             Operation::ContinueUpload { repository, id } => {
-                uploads::patch(registry, repository, &id, &access.subject, request).await
+                uploads::patch(registry, repository, &id, &access.subject, head, body).await
             }
             Operation::FinishUpload { repository, id, digest } => {
-                uploads::finish(registry, repository, &id, digest, &access.subject, request).await
+                uploads::finish(registry, repository, &id, digest, &access.subject, head, body).await
             }
             Operation::GetUpload { repository, id } => uploads::status(registry, &repository, &id, &access.subject).await,
             Operation::CancelUpload { repository, id } => uploads::cancel(registry, &repository, &id, &access.subject).await,
@@ -199,11 +214,11 @@ impl<A: Authority> Server<A> {
     }
 
     /// 401, and where to get a token that would help.
-    fn challenge<T>(&self, request: &Request<T>, needs: Option<(&Repository, Action)>) -> Refusal {
+    fn challenge(&self, head: &Parts, needs: Option<(&Repository, Action)>) -> Refusal {
         let base = match &self.options.public_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => {
-                let host = request.headers().get(http::header::HOST).and_then(|host| host.to_str().ok());
+                let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
                 let is_host = |host: &&str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b));
                 format!("http://{}", host.filter(is_host).unwrap_or("localhost"))
             }
@@ -218,6 +233,13 @@ impl<A: Authority> Server<A> {
 
 fn body(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Reads on for a while after a refusal: a client that is still sending would otherwise see a reset
+/// connection instead of the reason.
+async fn drain(body: &mut Incoming) {
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = tokio::time::timeout(REFUSED_BODY_TIME_MAX, rest).await;
 }
 
 /// Runs what blocks on disk where it may block.

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::request::Parts;
+use http::{Method, StatusCode, header};
 use http_body_util::BodyExt;
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::{Frame, SizeHint};
 use rustix::io::ReadWriteFlags;
 use slipway_model::id::Digest;
 use tokio::task::JoinHandle;
@@ -24,10 +25,10 @@ use crate::{Registry, Repository};
 /// piece is still in the processor's cache when it is sent.
 const PIECE_BYTES: u64 = 256 << 10;
 
-pub(super) fn get(registry: &Registry, repository: &Repository, digest: &Digest, request: &Request<Incoming>) -> Answer {
+pub(super) fn get(registry: &Registry, repository: &Repository, digest: &Digest, head: &Parts) -> Answer {
     let unknown = || Error::BlobUnknown { repository: repository.clone(), digest: digest.clone() };
     let size = registry.blob_in(repository, digest)?.ok_or_else(unknown)?;
-    let range = request.headers().get(header::RANGE).and_then(|range| range.to_str().ok());
+    let range = head.headers.get(header::RANGE).and_then(|range| range.to_str().ok());
     let (status, start, end) = match range.map_or(Wanted::Everything, |range| parse_range(range, size)) {
         Wanted::Everything => (StatusCode::OK, 0, size),
         Wanted::Part { start, end } => (StatusCode::PARTIAL_CONTENT, start, end),
@@ -36,7 +37,7 @@ pub(super) fn get(registry: &Registry, repository: &Repository, digest: &Digest,
             return Err(refusal.with(header::CONTENT_RANGE, format!("bytes */{size}")));
         }
     };
-    let mut response = if request.method() == Method::HEAD {
+    let mut response = if head.method == Method::HEAD {
         answer::empty(status)
     } else {
         let file = Arc::new(registry.open_blob(digest)?);

@@ -1,7 +1,8 @@
 //! Manifests, tags and referrers over HTTP.
 
 use http::header::{self, HeaderName};
-use http::{Request, StatusCode};
+use http::StatusCode;
+use http::request::Parts;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use slipway_model::id::Digest;
@@ -34,11 +35,12 @@ pub(super) async fn put(
     repository: Repository,
     reference: Reference,
     mut tags: Vec<Tag>,
-    request: Request<Incoming>,
+    head: &Parts,
+    body: &mut Incoming,
 ) -> Answer {
-    let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let media_type = head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let media_type = media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_owned();
-    let bytes = match Limited::new(request.into_body(), MANIFEST_BYTES_MAX).collect().await {
+    let bytes = match Limited::new(body, MANIFEST_BYTES_MAX).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             let message = format!("a manifest has at most {MANIFEST_BYTES_MAX} bytes");

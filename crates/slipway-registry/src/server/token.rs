@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::request::Parts;
+use http::{HeaderMap, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
@@ -119,18 +120,18 @@ impl Tokens {
 impl<A: super::Authority> Server<A> {
     /// `GET /token?service=…&scope=repository:<name>:<actions>` with Basic credentials. What is not
     /// allowed is left out of the token, without a word (distribution, "Token authentication").
-    pub(super) async fn issue_token<T>(&self, request: &Request<T>) -> Result<Response<Body>, Refusal> {
-        if request.method() != http::Method::GET {
+    pub(super) async fn issue_token(&self, head: &Parts) -> Result<Response<Body>, Refusal> {
+        if head.method != http::Method::GET {
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "a token is asked for with GET"));
         }
         let wrong = || {
             Refusal::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "the user name or password is wrong")
                 .with(header::WWW_AUTHENTICATE, format!("Basic realm=\"{SERVICE}\""))
         };
-        let (user, password) = basic(request.headers()).ok_or_else(wrong)?;
+        let (user, password) = basic(&head.headers).ok_or_else(wrong)?;
         let subject = self.authority.authenticate(&user, &password).await.ok_or_else(wrong)?;
         let mut rights = Vec::new();
-        for (repository, actions) in scopes(request.uri().query()) {
+        for (repository, actions) in scopes(head.uri.query()) {
             let mut allowed = Vec::new();
             for action in actions {
                 if self.authority.allows(&subject, &repository, action).await {

@@ -1,11 +1,12 @@
 //! Uploads over HTTP: whole, in chunks, or by mounting what is already here.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use slipway_model::id::Digest;
@@ -23,8 +24,6 @@ use crate::{Registry, Repository, Result};
 const BATCH_BYTES: usize = 1 << 20;
 /// A client that sends nothing for this long is gone; what it sent stays until the lease ends.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
-/// How long the rest of a refused body is read, so that the client sees why instead of a reset.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
@@ -33,7 +32,7 @@ pub(super) async fn start(
     repository: Repository,
     start: Start,
     access: &Access,
-    request: Request<Incoming>,
+    body: &mut Incoming,
 ) -> Answer {
     match start {
         Start::Session { algorithm_of } => {
@@ -49,9 +48,9 @@ pub(super) async fn start(
             Ok(accepted(&repository, &session, 0))
         }
         Start::Whole { digest } => {
-            check_announced(registry, &request)?;
+            check_announced(registry, body)?;
             let session = open(registry, &repository, &access.subject, Some(digest.clone())).await?;
-            if let Err(refusal) = receive(registry, &session, 0, request.into_body()).await {
+            if let Err(refusal) = receive(registry, &session, 0, body).await {
                 // Nobody knows its address, so nobody could continue it.
                 registry.cancel_upload(&session);
                 return Err(refusal);
@@ -61,11 +60,11 @@ pub(super) async fn start(
     }
 }
 
-pub(super) async fn patch(registry: &Registry, repository: Repository, id: &str, owner: &Subject, request: Request<Incoming>) -> Answer {
+pub(super) async fn patch(registry: &Registry, repository: Repository, id: &str, owner: &Subject, head: &Parts, body: &mut Incoming) -> Answer {
     let session = find(registry, &repository, id, owner).await?;
-    let at = expected_start(registry, &repository, &session, request.headers())?;
-    check_announced(registry, &request)?;
-    let size = receive(registry, &session, at, request.into_body()).await?;
+    let at = expected_start(registry, &repository, &session, &head.headers)?;
+    check_announced(registry, body)?;
+    let size = receive(registry, &session, at, body).await?;
     Ok(accepted(&repository, &session, size))
 }
 
@@ -75,13 +74,14 @@ pub(super) async fn finish(
     id: &str,
     digest: Digest,
     owner: &Subject,
-    request: Request<Incoming>,
+    head: &Parts,
+    body: &mut Incoming,
 ) -> Answer {
     let session = find(registry, &repository, id, owner).await?;
-    let at = expected_start(registry, &repository, &session, request.headers())?;
-    check_announced(registry, &request)?;
+    let at = expected_start(registry, &repository, &session, &head.headers)?;
+    check_announced(registry, body)?;
     registry.expect_upload(&session, &digest);
-    receive(registry, &session, at, request.into_body()).await?;
+    receive(registry, &session, at, body).await?;
     commit(registry, repository, session, digest).await
 }
 
@@ -156,8 +156,8 @@ fn expected_start(registry: &Registry, repository: &Repository, session: &Sessio
 }
 
 /// Refuses what would not fit before a byte of it is read (F42).
-fn check_announced(registry: &Registry, request: &Request<Incoming>) -> Result<(), Refusal> {
-    let announced = request.body().size_hint().lower();
+fn check_announced(registry: &Registry, body: &Incoming) -> Result<(), Refusal> {
+    let announced = body.size_hint().lower();
     if announced > 0 {
         registry.check_space(announced)?;
     }
@@ -166,16 +166,12 @@ fn check_announced(registry: &Registry, request: &Request<Incoming>) -> Result<(
 
 /// Takes a body into the session, starting where the session has `at` bytes. While one batch is
 /// hashed and written on a blocking thread the next one is read. Returns the session's size.
-async fn receive(registry: &Registry, session: &Arc<Session>, at: u64, mut body: Incoming) -> Result<u64, Refusal> {
-    let mut at = at;
+async fn receive(registry: &Registry, session: &Arc<Session>, mut at: u64, body: &mut Incoming) -> Result<u64, Refusal> {
     let mut writing: Option<JoinHandle<Result<()>>> = None;
     loop {
-        let (batch, ended) = read_batch(&mut body).await;
-        if let Some(writing) = writing.take()
-            && let Err(error) = joined(writing.await)
-        {
-            drain(&mut body).await;
-            return Err(error.into());
+        let (batch, ended) = read_batch(body).await;
+        if let Some(writing) = writing.take() {
+            joined(writing.await)?;
         }
         let length: usize = batch.iter().map(Bytes::len).sum();
         if length > 0 {
@@ -223,16 +219,6 @@ async fn read_batch(body: &mut Incoming) -> (Vec<Bytes>, Option<Result<(), Refus
         }
     }
     (batch, None)
-}
-
-async fn drain(body: &mut Incoming) {
-    let deadline = Instant::now() + DRAIN_TIME_MAX;
-    while Instant::now() < deadline {
-        match tokio::time::timeout(DRAIN_TIME_MAX, body.frame()).await {
-            Ok(Some(Ok(_))) => {}
-            _ => return,
-        }
-    }
 }
 
 async fn commit(registry: &Registry, repository: Repository, session: Arc<Session>, digest: Digest) -> Answer {

@@ -251,12 +251,16 @@ impl Registry {
         File::open(&path).map_err(Error::io("open", &path))
     }
 
-    /// The whole of a small blob, checked against its digest; at most `bytes_max` long.
+    /// The whole of a small blob, checked against its digest. One that is longer than `bytes_max` is
+    /// refused unread (N41).
     pub fn read_blob(&self, digest: &Digest, bytes_max: u64) -> Result<Vec<u8>> {
         use std::io::Read;
+        if self.blob_size(digest)?.is_some_and(|size| size > bytes_max) {
+            return Err(Error::BlobTooLong { digest: digest.clone(), bytes_max });
+        }
         let path = self.blob_path(digest);
         let mut bytes = Vec::new();
-        self.open_blob(digest)?.take(bytes_max).read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
+        self.open_blob(digest)?.take(bytes_max + 1).read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
         let mut hasher = Hasher::like(digest);
         hasher.update(&bytes);
         if hasher.finish() != *digest {

@@ -97,3 +97,19 @@ async fn a_damaged_blob_is_set_aside_and_can_be_sent_again() {
     assert!(user.get(&format!("/v2/acme/shop/blobs/{}", image.layer)).await.expect(200).body == bytes);
     fixture.registry.verify(&image.layer).unwrap();
 }
+
+/// A hostile image whose config is a layer: refused, and the layer is none the worse for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_that_is_too_long_is_refused_and_left_alone() {
+    let fixture = crate::harness::Fixture::new().await;
+    let user = fixture.user("acme", &["acme/shop"]).await;
+    let long = user.push_blob("acme/shop", noise(41, 5 << 20)).await;
+    user.push_image("acme/shop", "good", "layer").await;
+    let mut manifest = user.get("/v2/acme/shop/manifests/good").await.json();
+    manifest["config"]["digest"] = long.as_str().into();
+    user.put_manifest("acme/shop", "evil", &manifest).await.expect(201);
+    let tag: slipway_registry::Tag = "evil".parse().unwrap();
+    let error = fixture.registry.image(&"acme/shop".parse().unwrap(), &tag.into()).unwrap_err();
+    assert!(matches!(error, slipway_registry::Error::BlobTooLong { .. }), "{error}");
+    fixture.registry.verify(&long).unwrap();
+}

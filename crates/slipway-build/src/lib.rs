@@ -19,6 +19,8 @@ pub mod queue;
 
 mod build;
 
+mod clear;
+
 pub mod source;
 
 pub mod builder;

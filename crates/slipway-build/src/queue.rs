@@ -26,6 +26,15 @@ pub struct Queue {
     withdrawn: HashSet<BuildKey>,
 }
 
+/// What the end of a build means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It is part of its environment's history.
+    Recorded,
+    /// Its push has gone meanwhile, and nothing of it shall stay.
+    Withdrawn,
+}
+
 /// The order among the first pushes of all environments.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Rank<'a> {
@@ -44,14 +53,15 @@ impl Queue {
     }
 
     /// A build has reached its end.
-    pub fn ended(&mut self, key: BuildKey) {
+    pub fn ended(&mut self, key: BuildKey) -> Ended {
         self.running.remove(&key);
         if self.withdrawn.remove(&key) {
-            return;
+            return Ended::Withdrawn;
         }
         self.cancelled.remove(&key);
         self.remove_push(&key);
         self.final_builds.insert(key);
+        Ended::Recorded
     }
 
     fn remove_push(&mut self, key: &BuildKey) {

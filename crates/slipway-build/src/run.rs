@@ -22,10 +22,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::build::Job;
+use crate::clear::Traces;
 use crate::config_source::ConfigSource;
 use crate::error::Error;
 use crate::output::Output;
-use crate::queue::{BuildKey, Queue};
+use crate::queue::{BuildKey, Ended, Queue};
 use crate::sandbox::Sandbox;
 
 /// How often a build is begun before it is given up as interrupted.
@@ -102,6 +103,13 @@ struct Shared<S, C> {
     stop: CancellationToken,
 }
 
+impl<S, C> Shared<S, C> {
+    fn traces(&self) -> Traces<'_, S> {
+        let Options { journal, cache, .. } = &self.options;
+        Traces { store: &self.store, journal, cache, sandbox: &self.sandbox }
+    }
+}
+
 struct Loop<S, C> {
     shared: Arc<Shared<S, C>>,
     queue: Queue,
@@ -138,10 +146,10 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
             tokio::select! {
                 () = stop.cancelled() => break,
                 event = builds.next() => self.builds_seen(event),
-                event = pushes.next() => self.pushes_seen(event),
+                event = pushes.next() => self.pushes_seen(event).await,
                 event = cancellations.next() => for wish in all_of(event) { self.cancel(wish) },
                 Some(ended) = self.builds.join_next_with_id() => match ended {
-                    Ok((id, key)) => self.ended(id, key),
+                    Ok((id, key)) => self.ended(id, key).await,
                     Err(error) => self.died(&error).await,
                 },
             }
@@ -170,22 +178,38 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
         }
     }
 
-    fn pushes_seen(&mut self, event: WatchEvent<Push>) {
-        if let WatchEvent::Removed(key) = &event
-            && let Some(key) = parse_key::<Push>(key)
-        {
+    async fn pushes_seen(&mut self, event: WatchEvent<Push>) {
+        let gone = match &event {
+            WatchEvent::Removed(key) => parse_key::<Push>(key).into_iter().collect(),
+            WatchEvent::Whole(_) => self.shared.traces().orphans().await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "builds without a push cannot be looked for");
+                Vec::new()
+            }),
+            _ => Vec::new(),
+        };
+        for key in gone {
             self.queue.withdrawn(&key);
-            if let Some(cancel) = self.cancels.get(&key) {
-                cancel.cancel();
+            match self.cancels.get(&key) {
+                Some(cancel) => cancel.cancel(),
+                None => self.clear(&key).await,
             }
         }
         all_of(event).into_iter().for_each(|push| self.queue.pushed(push));
     }
 
-    fn ended(&mut self, id: tokio::task::Id, key: BuildKey) {
+    async fn ended(&mut self, id: tokio::task::Id, key: BuildKey) {
         self.tasks.remove(&id);
         self.cancels.remove(&key);
-        self.queue.ended(key);
+        if self.queue.ended(key.clone()) == Ended::Withdrawn {
+            self.clear(&key).await;
+        }
+    }
+
+    /// Failing is no matter: the next start finds the same again.
+    async fn clear(&self, key: &BuildKey) {
+        if let Err(error) = self.shared.traces().clear(key).await {
+            tracing::warn!(environment = %key.0, build = %key.1, %error, "a build's traces cannot be cleared away");
+        }
     }
 
     /// A bug of ours must not hold an environment for ever.
@@ -195,7 +219,7 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
         let one =
             One { shared: &self.shared, push: &push, attempt: 1, cancel: self.shared.stop.child_token() };
         one.give_up("the builder failed; this is a fault of the platform, which has been logged").await;
-        self.ended(error.id(), (push.environment.clone(), push.number));
+        self.ended(error.id(), (push.environment.clone(), push.number)).await;
     }
 
     fn cancel(&mut self, wish: BuildCancellation) {

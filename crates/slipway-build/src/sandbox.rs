@@ -41,6 +41,14 @@ pub trait Sandbox: Send + Sync + 'static {
         size: Bytes,
     ) -> impl Future<Output = Result<Scratch, String>> + Send;
 
+    /// Deletes what [`Sandbox::cache`] has kept of an environment, which is gone. An implementation
+    /// whose caches are in the builder's own cache directory, below the environment's path, has nothing
+    /// to do: the builder deletes that directory.
+    fn forget_cache(&self, environment: &EnvironmentPath) -> impl Future<Output = Result<(), String>> + Send {
+        let _ = environment;
+        std::future::ready(Ok(()))
+    }
+
     /// Runs one program to its end, and lets go of `output` before it returns. Ends it, with all its descendants, when `cancel` says so.
     fn run(
         &self,

@@ -147,6 +147,38 @@ async fn an_environment_that_is_gone_is_not_built_and_may_come_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_builds_whose_push_is_gone() {
+    let mut world = World::new().await;
+    let node = [MANIFEST, ("package.json", r#"{"scripts":{"build":"true"}}"#), ("server.js", "")];
+    let first = world.push(&node).await;
+    world.succeeded(&first).await;
+    let second = world.push(&QUICK).await;
+    world.succeeded(&second).await;
+    let remove = async |world: &World, push: &Push| {
+        let key = (push.environment.clone(), push.number);
+        let version = world.store.get::<Push>(&key).await.unwrap().unwrap().version;
+        world.store.commit(Batch::new().delete::<Push>(&key, version)).await.unwrap();
+    };
+    let gone = async |world: &World, push: &Push| {
+        let key = (push.environment.clone(), push.number);
+        while world.store.get::<Build>(&key).await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(world.log(push).await, "");
+    };
+    assert!(world.folder.join("cache/acme/shop/dev/made.json").exists());
+    remove(&world, &first).await;
+    gone(&world, &first).await;
+    assert!(!world.folder.join("cache/acme/shop/dev").exists(), "there is no such environment in this store");
+
+    // While no builder looks.
+    world.builder.take().unwrap().stop().await;
+    remove(&world, &second).await;
+    world.start();
+    gone(&world, &second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_built_before_a_restart_is_not_built_again() {
     let mut world = World::new().await;
     let push = world.push(&QUICK).await;

@@ -159,9 +159,10 @@ impl Routers {
 
     /// Instances about which the next report of a router may say something new.
     pub fn undecided(&self, now: Timestamp) -> impl Iterator<Item = &InstanceId> {
-        let entering = self.entered.keys().filter(move |instance| {
-            matches!(self.traffic(instance, now), Some(Traffic::Entering { .. }))
-        });
+        let entering = self
+            .entered
+            .keys()
+            .filter(move |instance| matches!(self.traffic(instance, now), Some(Traffic::Entering { .. })));
         self.left.keys().chain(entering)
     }
 }

@@ -27,7 +27,8 @@ fn main() {
     let mut ids = || InstanceId::from_random([0; 10]);
 
     let began = Instant::now();
-    let actions: usize = views.iter().map(|view| plan(view, &cluster, &policy, now, &mut ids).actions.len()).sum();
+    let actions: usize =
+        views.iter().map(|view| plan(view, &cluster, &policy, now, &mut ids).actions.len()).sum();
     let took = began.elapsed();
     assert_eq!(actions, 0, "nothing has changed");
     println!("reconcile {ENVIRONMENTS} services, nothing changed: {:.1} ms", took.as_secs_f64() * 1e3);

@@ -179,13 +179,21 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Action::Assign(Assignment { instance, role, release, node, .. }) => match role {
-                InstanceRole::Service { service } => write!(f, "assign {instance} {service} {release} to {node}"),
-                InstanceRole::ReleaseCommand => write!(f, "assign {instance} release command {release} to {node}"),
+                InstanceRole::Service { service } => {
+                    write!(f, "assign {instance} {service} {release} to {node}")
+                }
+                InstanceRole::ReleaseCommand => {
+                    write!(f, "assign {instance} release command {release} to {node}")
+                }
                 InstanceRole::OneOff { .. } => write!(f, "assign {instance} one-off {release} to {node}"),
             },
             Action::Stop { instance, why } => write!(f, "stop {instance}: {why}"),
-            Action::Remove { instance, exit: Some(exit) } => write!(f, "remove {instance}: it {}", exit.reason),
-            Action::Remove { instance, exit: None } => write!(f, "remove {instance}: its node has none of it"),
+            Action::Remove { instance, exit: Some(exit) } => {
+                write!(f, "remove {instance}: it {}", exit.reason)
+            }
+            Action::Remove { instance, exit: None } => {
+                write!(f, "remove {instance}: its node has none of it")
+            }
             Action::Launches { service, release, launches: Some(launches) } => {
                 let Launches { failures, delay, .. } = launches;
                 write!(f, "hold {service} {release} for {delay} after {failures} failures")
@@ -202,7 +210,9 @@ impl fmt::Display for Action {
             },
             Action::Live(release) => write!(f, "{release} is live"),
             Action::CloseRun { instance, refused: None } => write!(f, "take up the run of {instance}"),
-            Action::CloseRun { instance, refused: Some(why) } => write!(f, "refuse the run of {instance}: {why}"),
+            Action::CloseRun { instance, refused: Some(why) } => {
+                write!(f, "refuse the run of {instance}: {why}")
+            }
             Action::CreateRelease(release) => write!(f, "create release {}", release.number),
             Action::CreateDeployment(deployment) => {
                 write!(f, "create deployment {} to {}", deployment.number, deployment.to)

@@ -56,7 +56,9 @@ impl Rule {
             (Operator::Is, Some(value)) => {
                 let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_/.-".contains(&b);
                 if !value.bytes().all(allowed) {
-                    return Err(format!("IS compares with letters, digits, '_', '/', '.' and '-', not {value:?}"));
+                    return Err(format!(
+                        "IS compares with letters, digits, '_', '/', '.' and '-', not {value:?}"
+                    ));
                 }
                 Kind::Is(formatted(value))
             }

@@ -71,7 +71,9 @@ impl std::fmt::Display for WaitReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             WaitReason::NoRoom(refusal) => refusal.fmt(f),
-            WaitReason::BackOff { until, failures } => write!(f, "held back until {until} after {failures} failures"),
+            WaitReason::BackOff { until, failures } => {
+                write!(f, "held back until {until} after {failures} failures")
+            }
         }
     }
 }
@@ -302,7 +304,12 @@ impl<'a> Planner<'a> {
     }
 
     /// Assigns an instance that runs once.
-    fn assign_once(&mut self, id: &InstanceId, role: InstanceRole, release: ReleaseNumber) -> Result<(), Refusal> {
+    fn assign_once(
+        &mut self,
+        id: &InstanceId,
+        role: InstanceRole,
+        release: ReleaseNumber,
+    ) -> Result<(), Refusal> {
         let need = needs(self.view.releases.get(&release), &role);
         let rules = Rules::default();
         let mut ask = Ask::new(self.cluster, need, &rules, 1, &[]);
@@ -340,7 +347,9 @@ impl<'a> Planner<'a> {
             let id = instance.assignment.instance.clone();
             if may_stop {
                 instance.goal = Goal::Stop;
-                self.plan.actions.push(Action::Stop { instance: id.clone(), why: "it is not needed any more" });
+                self.plan
+                    .actions
+                    .push(Action::Stop { instance: id.clone(), why: "it is not needed any more" });
             }
             self.plan.retiring.insert(id);
         }

@@ -47,7 +47,9 @@ pub fn next(
     let mut intake = Intake { view, wanted, surroundings, policy, now, ids, actions: Vec::new() };
     let status = view.status_or_new();
     let next_build = view.builds.range(status.last_build_seen.next()..).next();
-    if let Some((number, build)) = next_build.filter(|(_, build)| build.state.is_final()) {
+    // One of before the environment was made again may never end.
+    let is_ripe = |number, state: &BuildState| state.is_final() || intake.is_of_before(number);
+    if let Some((number, build)) = next_build.filter(|(number, build)| is_ripe(**number, &build.state)) {
         intake.take_build(*number, &build.state);
     } else if let Some(request) = view.requests.values().min_by_key(|r| (r.created_at, &r.id)) {
         intake.take_request(request);
@@ -90,8 +92,7 @@ impl Draft {
 
 impl Intake<'_> {
     fn take_build(&mut self, number: BuildNumber, state: &BuildState) {
-        // An environment that was deleted and made again has nothing to do with what it once was.
-        let push = self.view.pushes.get(&number).filter(|push| push.received_at >= self.wanted.created_at);
+        let push = self.view.pushes.get(&number).filter(|_| !self.is_of_before(number));
         if let (BuildState::Succeeded { image }, Some(push)) = (state, push) {
             let BuiltImage { image, services, release_command, .. } = image.clone();
             self.create(Draft {
@@ -108,6 +109,11 @@ impl Intake<'_> {
         } else {
             self.seen(Some(number), false, false);
         }
+    }
+
+    /// An environment that was deleted and made again has nothing to do with what it once was.
+    fn is_of_before(&self, number: BuildNumber) -> bool {
+        self.view.pushes.get(&number).is_some_and(|push| push.received_at < self.wanted.created_at)
     }
 
     fn take_request(&mut self, request: &ReleaseRequest) {
@@ -149,7 +155,10 @@ impl Intake<'_> {
     /// New config for what is coming in, else for what runs.
     fn take_config(&mut self) {
         let coming = self.view.deployment().filter(|deployment| {
-            matches!(deployment.state, DeploymentState::ReleaseCommand { .. } | DeploymentState::Rollout { .. })
+            matches!(
+                deployment.state,
+                DeploymentState::ReleaseCommand { .. } | DeploymentState::Rollout { .. }
+            )
         });
         let base = coming.map(|deployment| deployment.to).or(self.view.live());
         if let Some(base) = base.and_then(|base| self.view.releases.get(&base)) {
@@ -226,7 +235,10 @@ impl Intake<'_> {
             DeploymentState::ReleaseCommand { instance: (self.ids)(), deadline }
         } else {
             // The release itself is not in the view yet.
-            let mut with = EnvironmentView { wanted: Some(self.wanted.clone()), ..EnvironmentView::new(self.view.path.clone()) };
+            let mut with = EnvironmentView {
+                wanted: Some(self.wanted.clone()),
+                ..EnvironmentView::new(self.view.path.clone())
+            };
             with.releases.insert(to.number, to.clone());
             DeploymentState::Rollout { deadline: self.now.plus(rollout_time(&with, to.number, self.policy)) }
         };

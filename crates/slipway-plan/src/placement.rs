@@ -254,7 +254,8 @@ impl fmt::Display for Refusal {
         if self.nodes == 0 {
             return f.write_str("there is no node");
         }
-        let reasons: Vec<_> = self.by_reason.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        let reasons: Vec<_> =
+            self.by_reason.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         let plural = if self.nodes == 1 { "" } else { "s" };
         write!(f, "no room on {} node{plural}: {}", self.nodes, reasons.join(", "))
     }

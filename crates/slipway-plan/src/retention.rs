@@ -29,8 +29,13 @@ pub fn expired(view: &EnvironmentView) -> Vec<Action> {
 fn needed(view: &EnvironmentView) -> BTreeSet<ReleaseNumber> {
     let mut needed: BTreeSet<_> = view.live().into_iter().collect();
     needed.extend(view.assignments.iter().map(|assignment| assignment.release));
-    needed.extend(view.deployment().into_iter().flat_map(|deployment| deployment.from.into_iter().chain([deployment.to])));
-    let went_live = view.deployments.values().rev().filter(|d| matches!(d.state, DeploymentState::Live { .. }));
+    needed.extend(
+        view.deployment()
+            .into_iter()
+            .flat_map(|deployment| deployment.from.into_iter().chain([deployment.to])),
+    );
+    let went_live =
+        view.deployments.values().rev().filter(|d| matches!(d.state, DeploymentState::Live { .. }));
     let before_live = went_live.map(|deployment| deployment.to).find(|to| Some(*to) != view.live());
     needed.extend(before_live);
     // A request that has not been taken up yet finds what the API saw.

@@ -343,7 +343,10 @@ impl World {
                     action.apply(&mut self.disk, &mut Cluster::default());
                     match action {
                         Action::Assign(assignment) => {
-                            assert!(self.ever_stored.insert(assignment.instance.clone()), "an id is used twice");
+                            assert!(
+                                self.ever_stored.insert(assignment.instance.clone()),
+                                "an id is used twice"
+                            );
                         }
                         Action::CreateRelease(release) => {
                             self.programs.insert(release.number, self.next_program);
@@ -449,7 +452,10 @@ impl World {
                     let acts_at = self.now.plus(Span::from_millis(self.dice.below(1500)));
                     let assignment = assignment.clone();
                     let (state, started_at) = (InstanceState::Preparing, self.now);
-                    sim.processes.insert(id.clone(), Process { assignment, state, acts_at, started_at, answers: false });
+                    sim.processes.insert(
+                        id.clone(),
+                        Process { assignment, state, acts_at, started_at, answers: false },
+                    );
                 }
                 Goal::Stop if !knows => {
                     sim.ended.insert(id.clone(), Exit { reason: ExitReason::Stopped, tail: Vec::new() });
@@ -490,11 +496,18 @@ impl World {
         for id in changed.into_iter().chain(all) {
             let report = report_of(sim, &id, self.now);
             let is_assigned = leader.view.assignments.iter().any(|a| a.instance == id);
-            if let Some(report) = report.filter(|_| is_assigned && !self.dice.percent(self.faults.lost_message)) {
+            if let Some(report) =
+                report.filter(|_| is_assigned && !self.dice.percent(self.faults.lost_message))
+            {
                 leader.view.hear(report);
             }
             if self.dice.percent(self.faults.repeated_report) {
-                let late = InstanceReport { instance: id, state: InstanceState::Starting, address: None, at: self.now };
+                let late = InstanceReport {
+                    instance: id,
+                    state: InstanceState::Starting,
+                    address: None,
+                    at: self.now,
+                };
                 // An old report comes again after an end; the end must stand.
                 if leader.view.reports.get(&late.instance).is_some_and(|known| !known.state.is_alive()) {
                     assert!(!leader.view.hear(late));

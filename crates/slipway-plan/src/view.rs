@@ -182,8 +182,10 @@ impl EnvironmentView {
             };
             // What was live under the leader before was healthy then; what a restart was bringing in need
             // not have been.
-            let settled_before = self.deployment().map_or(since, |deployment| deployment.created_at.min(since));
-            let is_inherited = assignment.created_at < settled_before && Some(assignment.release) == self.live();
+            let settled_before =
+                self.deployment().map_or(since, |deployment| deployment.created_at.min(since));
+            let is_inherited =
+                assignment.created_at < settled_before && Some(assignment.release) == self.live();
             let is_news = !self.reports.contains_key(instance);
             if report.state == InstanceState::Starting && is_inherited && is_news {
                 self.presumed.insert(instance.clone());

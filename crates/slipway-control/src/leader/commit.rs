@@ -101,7 +101,11 @@ async fn forget(
 
 /// Deletes a wish, which must still be there: an old event of a watch may have brought it back to memory
 /// after it was taken up, and nobody gets two releases for one wish.
-async fn take_up<R: Record>(store: &Store, batch: Batch, key: &R::Key) -> Result<Batch, slipway_store::Error> {
+async fn take_up<R: Record>(
+    store: &Store,
+    batch: Batch,
+    key: &R::Key,
+) -> Result<Batch, slipway_store::Error> {
     match store.get::<R>(key).await? {
         Some(stored) => Ok(batch.delete::<R>(key, stored.version)),
         None => Err(slipway_store::Error::Conflict { key: R::key(key) }),

@@ -9,25 +9,20 @@ use slipway_model::release::Release;
 use slipway_model::service::{HealthCheck, ServiceSpec};
 use slipway_plan::placement::spec_of;
 
-use super::ConfigOpener;
-
-/// All that an agent needs to run one instance.
-///
-/// # Errors
-/// Why its config cannot be opened.
+/// All that an agent needs to run one instance. `config` is the release's, opened.
 pub(super) fn instance_spec(
     environment: &EnvironmentPath,
     tenant: &Tenant,
     release: &Release,
     assignment: &Assignment,
-    opener: &dyn ConfigOpener,
-) -> Result<InstanceSpec, String> {
+    config: BTreeMap<String, String>,
+) -> InstanceSpec {
     let spec = spec_of(release, &assignment.role);
     let is_service = matches!(assignment.role, InstanceRole::Service { .. });
     let port = (is_service && spec.listens).then_some(PORT);
-    let mut env = opener.open(tenant, environment, &release.config)?;
+    let mut env = config;
     env.extend(platform_variables(environment, release, assignment, &spec));
-    Ok(InstanceSpec {
+    InstanceSpec {
         id: assignment.instance.clone(),
         tenant: environment.tenant.clone(),
         tenant_index: tenant.index,
@@ -44,7 +39,7 @@ pub(super) fn instance_spec(
         health: if is_service { health(&spec) } else { None },
         start_timeout: spec.start_timeout,
         stop_grace: spec.stop_grace,
-    })
+    }
 }
 
 /// What the platform sets, over whatever the config says: a program that is told another port than the

@@ -8,8 +8,8 @@ use slipway_model::account::Tenant;
 use slipway_model::deployment::Deployment;
 use slipway_model::id::{BuildNumber, InstanceId, ReleaseNumber};
 use slipway_model::instance::{
-    Assignments, Desired, DesiredInstance, Exit, ExitReason, Goal, InstanceReport, InstanceSpec, InstanceState,
-    Node,
+    Assignments, Desired, DesiredInstance, Exit, ExitReason, Goal, InstanceReport, InstanceSpec,
+    InstanceState, Node,
 };
 use slipway_model::name::{EnvironmentPath, NodeName, TenantName};
 use slipway_model::project::{EnvironmentStatus, HostClaim};
@@ -30,8 +30,8 @@ use tokio::sync::{mpsc, watch};
 use super::desired::instance_spec;
 use super::records::{Changes, KINDS};
 use super::{
-    ENDS_KEPT, EndSnapshot, EnvironmentSnapshot, Error, InstanceSnapshot, NodeMessage, NodeSnapshot, Options, Ports,
-    Query, RouterMessage, WaitingSnapshot, commit,
+    ENDS_KEPT, EndSnapshot, EnvironmentSnapshot, Error, InstanceSnapshot, NodeMessage, NodeSnapshot, Options,
+    Ports, Query, RouterMessage, WaitingSnapshot, commit,
 };
 use crate::routes::{Claims, Routers, routes_of, urls_of};
 
@@ -140,7 +140,14 @@ impl Owner {
             owner.cluster.put(node.record, Contact::Unknown);
         }
         let mut paths = BTreeSet::new();
-        paths.extend(store.list::<EnvironmentStatus>("").await.map_err(Error::Load)?.into_iter().map(|s| s.record.path));
+        paths.extend(
+            store
+                .list::<EnvironmentStatus>("")
+                .await
+                .map_err(Error::Load)?
+                .into_iter()
+                .map(|s| s.record.path),
+        );
         // The first batch of an environment writes its status, so these are all.
         for path in paths {
             owner.reload(&path).await.map_err(Error::Load)?;
@@ -247,7 +254,12 @@ impl Owner {
         for name in &silent {
             self.cluster.set_contact(name, Contact::Unreachable { since: now });
         }
-        tracing::info!(nodes = all, silent = silent.len(), epoch = self.leadership.epoch.0, "the leader begins to decide");
+        tracing::info!(
+            nodes = all,
+            silent = silent.len(),
+            epoch = self.leadership.epoch.0,
+            "the leader begins to decide"
+        );
         let mut all_routes = BTreeMap::new();
         for (path, held) in &mut self.environments {
             held.routes = routes_of(&held.view, self.claims.of(path));
@@ -339,9 +351,22 @@ impl Owner {
 
     /// Stores the actions in one batch and then applies them. False when that has to be tried again
     /// later.
-    async fn store_actions(&mut self, path: &EnvironmentPath, actions: &[Action], now: Timestamp) -> Result<bool, Error> {
+    async fn store_actions(
+        &mut self,
+        path: &EnvironmentPath,
+        actions: &[Action],
+        now: Timestamp,
+    ) -> Result<bool, Error> {
         let Some(held) = self.environments.get(path) else { return Ok(false) };
-        let committed = match commit::batch(&self.store, self.leadership.epoch, &held.view, &self.claims, actions).await {
+        let committed = match commit::batch(
+            &self.store,
+            self.leadership.epoch,
+            &held.view,
+            &self.claims,
+            actions,
+        )
+        .await
+        {
             Ok(batch) if batch.is_empty() => Ok(()),
             Ok(batch) => self.commit(batch).await?,
             Err(error) => Err(error),
@@ -391,7 +416,9 @@ impl Owner {
             return Err(Error::Deposed);
         }
         match committed {
-            Err(error) if error.is_fenced() || matches!(error, slipway_store::Error::Closed) => Err(Error::Deposed),
+            Err(error) if error.is_fenced() || matches!(error, slipway_store::Error::Closed) => {
+                Err(Error::Deposed)
+            }
             committed => Ok(committed),
         }
     }
@@ -461,7 +488,8 @@ impl Owner {
 
     /// An environment that nobody wants and of which nothing is left is not kept in memory.
     fn drop_if_empty(&mut self, path: &EnvironmentPath) {
-        let is_empty = |held: &Held| held.view == EnvironmentView::new(path.clone()) && held.routes.is_empty();
+        let is_empty =
+            |held: &Held| held.view == EnvironmentView::new(path.clone()) && held.routes.is_empty();
         if self.environments.get(path).is_some_and(is_empty) {
             self.set_timer(path, None);
             self.environments.remove(path);
@@ -476,7 +504,8 @@ impl Owner {
             }
             self.desired_generation += 1;
             let instances = self.list_for(&name);
-            let desired = Desired { epoch: self.leadership.epoch, generation: self.desired_generation, instances };
+            let desired =
+                Desired { epoch: self.leadership.epoch, generation: self.desired_generation, instances };
             self.ports.nodes.send(&name, desired);
         }
     }
@@ -491,16 +520,28 @@ impl Owner {
                     list.push(DesiredInstance { spec: spec.clone(), goal: assignment.goal });
                     continue;
                 }
-                let made = match held.view.releases.get(&assignment.release) {
-                    Some(release) => instance_spec(path, tenant, release, assignment, &*self.ports.opener),
-                    None => Err(format!("release {} is not kept any more", assignment.release)),
+                let Some(release) = held.view.releases.get(&assignment.release) else {
+                    let error = format!("release {} is not kept any more", assignment.release);
+                    failures.push((assignment.instance.clone(), error));
+                    continue;
                 };
-                match made {
-                    Ok(spec) => {
+                let spec = |config| instance_spec(path, tenant, release, assignment, config);
+                match self.ports.opener.open(tenant, path, &release.config) {
+                    Ok(config) => {
+                        let spec = spec(config);
                         list.push(DesiredInstance { spec: spec.clone(), goal: assignment.goal });
                         held.specs.insert(assignment.instance.clone(), spec);
                     }
-                    Err(error) => failures.push((assignment.instance.clone(), error)),
+                    Err(error) => {
+                        let report = held.view.reports.get(&assignment.instance);
+                        if report.is_some_and(|report| report.state.is_alive()) {
+                            // It runs and has its config: nothing that runs is stopped for this (S4).
+                            tracing::error!(environment = %path, instance = %assignment.instance, error, "config of a running instance cannot be opened");
+                            list.push(DesiredInstance { spec: spec(BTreeMap::new()), goal: assignment.goal });
+                        } else {
+                            failures.push((assignment.instance.clone(), error));
+                        }
+                    }
                 }
             }
             // Said in the node's stead, which never hears of it.
@@ -530,8 +571,10 @@ impl Owner {
             self.places.remove(&gone.instance);
         }
         held.view.status = status;
-        held.view.releases = releases.into_iter().map(|stored| (stored.record.number, stored.record)).collect();
-        held.view.deployments = deployments.into_iter().map(|stored| (stored.record.number, stored.record)).collect();
+        held.view.releases =
+            releases.into_iter().map(|stored| (stored.record.number, stored.record)).collect();
+        held.view.deployments =
+            deployments.into_iter().map(|stored| (stored.record.number, stored.record)).collect();
         for assignment in &assignments {
             let amount = needs(held.view.releases.get(&assignment.release), &assignment.role);
             self.cluster.promise(&assignment.node, amount);
@@ -605,7 +648,8 @@ fn end_of(view: &EnvironmentView, action: &Action, at: Timestamp) -> Option<EndS
         }
         Action::CloseRun { instance, refused: Some(why) } => {
             let run = view.runs.get(instance)?;
-            let role = slipway_model::instance::InstanceRole::OneOff { command: run.command.clone(), tty: run.tty };
+            let role =
+                slipway_model::instance::InstanceRole::OneOff { command: run.command.clone(), tty: run.tty };
             let exit = Exit { reason: ExitReason::LaunchFailed { error: why.clone() }, tail: Vec::new() };
             Some(EndSnapshot { instance: instance.clone(), role, release: None, exit, at })
         }

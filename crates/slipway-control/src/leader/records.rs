@@ -58,9 +58,7 @@ fn follow<R: Record>(
 ) {
     let mut watch = store.watch::<R>("");
     let sender = sender.clone();
-    watches.spawn(async move {
-        while sender.send(wrap(watch.next().await)).await.is_ok() {}
-    });
+    watches.spawn(async move { while sender.send(wrap(watch.next().await)).await.is_ok() {} });
 }
 
 impl Change {

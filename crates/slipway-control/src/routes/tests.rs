@@ -19,7 +19,10 @@ fn routes(instances: &[u8]) -> BTreeMap<String, Route> {
 }
 
 fn report(generation: u64, draining: &[(u8, u32)]) -> RouterReport {
-    RouterReport { generation, draining: draining.iter().map(|(number, count)| (id(*number), *count)).collect() }
+    RouterReport {
+        generation,
+        draining: draining.iter().map(|(number, count)| (id(*number), *count)).collect(),
+    }
 }
 
 const T: Timestamp = Timestamp(1000);

@@ -19,7 +19,14 @@ fn constraint(field: &str, operator: Operator, value: Option<&str>) -> Constrain
 
 /// Racks of the placed instances, in order, and the rack in question.
 #[track_caller]
-fn check(operator: Operator, value: Option<&str>, placed: &[&str], rack: &str, instances: usize, expected: bool) {
+fn check(
+    operator: Operator,
+    value: Option<&str>,
+    placed: &[&str],
+    rack: &str,
+    instances: usize,
+    expected: bool,
+) {
     let rule = Rule::new(&constraint("rack", operator, value)).expect("a rule");
     let placed: Vec<_> = placed.iter().map(|rack| node("other", &[("rack", rack)])).collect();
     let candidate = if rack.is_empty() { node("here", &[]) } else { node("here", &[("rack", rack)]) };

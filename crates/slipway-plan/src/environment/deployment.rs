@@ -45,7 +45,10 @@ impl Planner<'_> {
                 Some(None) => self.fail("the release command was lost".into(), Vec::new()),
                 None if self.now >= deadline => {
                     let why = self.plan.waiting.first().map(|waiting| format!(": {}", waiting.why));
-                    self.fail(format!("the release command did not end in time{}", why.unwrap_or_default()), Vec::new());
+                    self.fail(
+                        format!("the release command did not end in time{}", why.unwrap_or_default()),
+                        Vec::new(),
+                    );
                 }
                 None => {
                     earlier(&mut self.plan.next, deadline);
@@ -80,7 +83,8 @@ impl Planner<'_> {
         let to = current.to;
         match current.state.clone() {
             DeploymentState::Rollout { .. } if self.is_reached => {
-                let services = self.view.releases.get(&to).into_iter().flat_map(|release| release.services.keys());
+                let services =
+                    self.view.releases.get(&to).into_iter().flat_map(|release| release.services.keys());
                 let urls: Vec<_> = services.filter_map(|name| self.view.urls.get(name)).flatten().collect();
                 let lines: Vec<_> = urls.iter().map(|url| format!("Live at {url}")).collect();
                 self.plan.actions.push(Action::Live(to));
@@ -98,7 +102,9 @@ impl Planner<'_> {
                 self.roll_back(format!("{to} was not healthy in time: {why}"), tail);
             }
             DeploymentState::Rollback { reason, tail, deadline } => {
-                if self.is_reached || self.now >= deadline {
+                // A live release that cannot run either is not waited for: it is kept under back-off.
+                let is_hopeless = self.view.live().is_some_and(|live| self.verdict(live).is_some());
+                if self.is_reached || is_hopeless || self.now >= deadline {
                     self.fail(reason, tail);
                 } else {
                     earlier(&mut self.plan.next, deadline);
@@ -112,7 +118,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether the new release has failed often enough to be given up: each copy so many times, or so
+    /// Whether a release has failed often enough to be given up: each copy so many times, or so
     /// many times with no copy healthy at all, or once after all of a start timeout.
     fn verdict(&self, to: ReleaseNumber) -> Option<(String, Vec<String>)> {
         for ((service, release), launches) in &self.launches {
@@ -121,13 +127,17 @@ impl Planner<'_> {
                 continue;
             }
             let is_any_healthy = self.instances.iter().any(|instance| {
-                let is_its = matches!(&instance.assignment.role, InstanceRole::Service { service: s } if s == service);
+                let is_its =
+                    matches!(&instance.assignment.role, InstanceRole::Service { service: s } if s == service);
                 is_its && instance.assignment.release == to && instance.is_healthy
             });
             let most = self.policy.failures_per_copy.saturating_mul(if is_any_healthy { asked } else { 1 });
             let Some(last) = &launches.last else { continue };
             if launches.decisive || launches.failures >= most {
-                return Some((times(&format!("{service} {}", last.reason), launches.failures), last.tail.clone()));
+                return Some((
+                    times(&format!("{service} {}", last.reason), launches.failures),
+                    last.tail.clone(),
+                ));
             }
         }
         None
@@ -140,7 +150,8 @@ impl Planner<'_> {
 
     fn roll_back(&mut self, reason: String, tail: Vec<String>) {
         let back_to = self.view.live();
-        let time = back_to.map_or(self.policy.rollout_slack, |live| rollout_time(self.view, live, self.policy));
+        let time =
+            back_to.map_or(self.policy.rollout_slack, |live| rollout_time(self.view, live, self.policy));
         if let Some(live) = back_to {
             self.tell(format!("Going back to {live}: {reason}"));
         }
@@ -152,7 +163,11 @@ impl Planner<'_> {
 
     fn fail(&mut self, reason: String, tail: Vec<String>) {
         let Some(current) = &self.deployment else { return };
-        let what = if current.from == Some(current.to) { format!("the restart of {}", current.to) } else { current.to.to_string() };
+        let what = if current.from == Some(current.to) {
+            format!("the restart of {}", current.to)
+        } else {
+            current.to.to_string()
+        };
         let still = match self.view.live() {
             Some(live) => format!("{live} is still running"),
             None => "nothing is running".into(),

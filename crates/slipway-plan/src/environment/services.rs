@@ -71,7 +71,8 @@ impl Planner<'_> {
                 let spec = view.releases.get(&release)?.services.get(name)?;
                 Some(Aim { release, spec, asked: view.asked(release, name), restart_generation })
             };
-            let new = release.and_then(|release| aim(release, restart_generation)).filter(|aim| aim.asked > 0);
+            let new =
+                release.and_then(|release| aim(release, restart_generation)).filter(|aim| aim.asked > 0);
             match new {
                 Some(new) => self.bring_near(course, name, &new),
                 // A service that the new release does not have stays until that release is live, so
@@ -160,20 +161,28 @@ impl Planner<'_> {
         if count == 0 {
             return;
         }
-        let group_by: Vec<_> =
-            aim.spec.constraints.iter().filter(|c| c.operator == Operator::GroupBy).map(|c| &c.field).collect();
+        let group_by: Vec<_> = aim
+            .spec
+            .constraints
+            .iter()
+            .filter(|c| c.operator == Operator::GroupBy)
+            .map(|c| &c.field)
+            .collect();
         let candidate = |instance: &Instance<'_>| Candidate {
             instance: instance.assignment.instance.clone(),
             chosen_before: self.view.retiring.contains(&instance.assignment.instance),
             stray: Some(instance.assignment.release) != self.view.live() && !is_new(instance, aim),
             groups: group_by
                 .iter()
-                .map(|field| self.cluster.node(&instance.assignment.node).and_then(|node| value_of(node, field)))
+                .map(|field| {
+                    self.cluster.node(&instance.assignment.node).and_then(|node| value_of(node, field))
+                })
                 .collect(),
             condition: instance.condition(self.cluster),
             created_at: instance.assignment.created_at,
         };
-        let is_candidate = |i: &&Instance<'_>| is_of(i, service) && i.should_run() && !i.is_retiring && which(i);
+        let is_candidate =
+            |i: &&Instance<'_>| is_of(i, service) && i.should_run() && !i.is_retiring && which(i);
         let candidates = self.instances.iter().filter(is_candidate).map(candidate).collect();
         let chosen: BTreeSet<InstanceId> = select(candidates, count as usize).into_iter().collect();
         for instance in &mut self.instances {
@@ -189,11 +198,19 @@ impl Planner<'_> {
     }
 
     /// Starts up to `count` instances and says how many.
-    fn start(&mut self, course: Course, service: &ServiceName, aim: &Aim<'_>, count: u32, placed: &[NodeName]) -> u32 {
+    fn start(
+        &mut self,
+        course: Course,
+        service: &ServiceName,
+        aim: &Aim<'_>,
+        count: u32,
+        placed: &[NodeName],
+    ) -> u32 {
         if count == 0 {
             return 0;
         }
-        let held = self.launches.get(&(service.clone(), aim.release)).filter(|held| held.not_before > self.now);
+        let held =
+            self.launches.get(&(service.clone(), aim.release)).filter(|held| held.not_before > self.now);
         if let Some(held) = held {
             earlier(&mut self.plan.next, held.not_before);
             let why = WaitReason::BackOff { until: held.not_before, failures: held.failures };
@@ -213,7 +230,11 @@ impl Planner<'_> {
                         self.retire(service, aim, 1, |i| !is_new(i, aim));
                     }
                     let why = WaitReason::NoRoom(refusal);
-                    self.plan.waiting.push(Waiting { service: Some(service.clone()), count: count - started, why });
+                    self.plan.waiting.push(Waiting {
+                        service: Some(service.clone()),
+                        count: count - started,
+                        why,
+                    });
                     return started;
                 }
             };

@@ -112,7 +112,9 @@ impl Stage {
             request: None,
             by: "ann".parse().expect("a name"),
             created_at: self.now,
-            state: DeploymentState::Rollout { deadline: self.now.plus(rollout_time(&self.view, to, &Policy::default())) },
+            state: DeploymentState::Rollout {
+                deadline: self.now.plus(rollout_time(&self.view, to, &Policy::default())),
+            },
             events: Vec::new(),
         };
         self.view.deployments.insert(deployment.number, deployment);
@@ -239,7 +241,10 @@ fn three_crashes_at_start_take_a_release_back() {
     }
     let deployment = stage.view.deployments.values().next().expect("a deployment");
     let DeploymentState::Failed { reason, tail, .. } = &deployment.state else { panic!("{deployment:#?}") };
-    assert_eq!((reason.as_str(), tail.as_slice()), ("web exited with status 1 (3 times)", &["boom".to_owned()][..]));
+    assert_eq!(
+        (reason.as_str(), tail.as_slice()),
+        ("web exited with status 1 (3 times)", &["boom".to_owned()][..])
+    );
     stage.check(&[]);
     assert_eq!(stage.view.assignments.len(), 1);
 }
@@ -272,7 +277,12 @@ fn with_room_for_one_more_a_rollout_goes_one_by_one() {
     stage.view.traffic.remove(&old);
     stage.step();
     let exit = Exit { reason: ExitReason::Stopped, tail: Vec::new() };
-    stage.view.hear(InstanceReport { instance: old, state: InstanceState::Ended { exit }, address: None, at: stage.now });
+    stage.view.hear(InstanceReport {
+        instance: old,
+        state: InstanceState::Ended { exit },
+        address: None,
+        at: stage.now,
+    });
     stage.step();
     assert!(stage.step().iter().any(|line| line.starts_with("assign #4 web v2")));
 }
@@ -299,7 +309,10 @@ fn a_rollback_without_room_takes_the_new_ones_away_first() {
     stage.ended(4, ExitReason::NotHealthyInTime { last_check: "refused".into() });
     stage.step();
     let story = stage.step();
-    assert!(matches!(stage.view.deployment().map(|d| &d.state), Some(DeploymentState::Rollback { .. })), "{story:?}");
+    assert!(
+        matches!(stage.view.deployment().map(|d| &d.state), Some(DeploymentState::Rollback { .. })),
+        "{story:?}"
+    );
     for _ in 0..20 {
         for assignment in stage.view.assignments.clone() {
             let number = (1..=stage.ids).find(|n| id(*n) == assignment.instance).expect("known");

@@ -1,7 +1,7 @@
 //! Mostly shown on a real store in `slipway-control`; here is what is hard to bring about there.
 
-use slipway_model::instance::{Assignment, Goal, InstanceRole};
 use slipway_model::id::DeploymentNumber;
+use slipway_model::instance::{Assignment, Goal, InstanceRole};
 use slipway_model::limit::RELEASES_KEPT;
 use slipway_model::unit::Timestamp;
 

@@ -41,8 +41,7 @@ const NONE: Faults = Faults {
 const MESSAGES: Faults =
     Faults { lost_message: 20, repeated_report: 10, leader_crash: 3, agent_restarts: 5, ..NONE };
 
-const EVERYTHING: Faults =
-    Faults { node_disconnects: 10, node_reboots: 4, ..MESSAGES };
+const EVERYTHING: Faults = Faults { node_disconnects: 10, node_reboots: 4, ..MESSAGES };
 
 fn some_program(world: &mut World) -> Program {
     match world.dice.below(6) {
@@ -140,7 +139,10 @@ fn a_good_release_never_drops_below_what_is_asked() {
             assert!(world.answering() >= 3, "only {} answer", world.answering());
             assert_eq!(world.dead_ends(), 0, "a router sends requests to a stopped instance");
         });
-        assert!(matches!(world.disk.deployments.values().next_back().map(|d| &d.state), Some(DeploymentState::Live { .. })));
+        assert!(matches!(
+            world.disk.deployments.values().next_back().map(|d| &d.state),
+            Some(DeploymentState::Live { .. })
+        ));
         world.heal();
     });
 }

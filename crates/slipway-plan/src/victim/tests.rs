@@ -44,7 +44,8 @@ fn ma_40_group_by_keeps_the_groups_even() {
 
 #[test]
 fn a_choice_is_kept() {
-    let mut candidates: Vec<_> = (1..=3).map(|n| candidate(n, Condition::Healthy, u64::from(n), None)).collect();
+    let mut candidates: Vec<_> =
+        (1..=3).map(|n| candidate(n, Condition::Healthy, u64::from(n), None)).collect();
     candidates[0].chosen_before = true;
     assert_eq!(select(candidates, 1), [id(1)]);
 }

@@ -46,7 +46,8 @@ async fn a_new_release_replaces_the_old_without_a_gap() {
     let watching = tokio::spawn(async move {
         let mut least = usize::MAX;
         while table.changed().await.is_ok() {
-            let endpoints = table.borrow_and_update().routes.get(HOST).map_or(0, |route| route.endpoints.len());
+            let endpoints =
+                table.borrow_and_update().routes.get(HOST).map_or(0, |route| route.endpoints.len());
             least = least.min(endpoints);
             if endpoints == 0 {
                 break;

@@ -45,7 +45,9 @@ async fn survives(batch: i64, after: bool) -> bool {
     }
     eventually("two instances of the new release serve", async || {
         let running = rig.agent.running();
-        running.len() == 2 && running.iter().all(|spec| spec.release == ReleaseNumber(2)) && rig.endpoints(HOST) == Some(2)
+        running.len() == 2
+            && running.iter().all(|spec| spec.release == ReleaseNumber(2))
+            && rig.endpoints(HOST) == Some(2)
     })
     .await;
     let releases = rig.store.list::<Release>("").await.expect("a list");
@@ -144,8 +146,12 @@ async fn a_killed_program_is_started_again() {
     rig.push(&shop(), 1, image("good", 2)).await;
     rig.live(&shop(), 1).await;
     rig.agent.kill_all();
-    eventually("new ones are started", async || rig.agent.started().len() == 4 && rig.endpoints(HOST) == Some(2)).await;
-    let snapshot = rig.leader.as_ref().expect("a leader").queries().snapshot(&shop()).await.expect("a snapshot");
+    eventually("new ones are started", async || {
+        rig.agent.started().len() == 4 && rig.endpoints(HOST) == Some(2)
+    })
+    .await;
+    let snapshot =
+        rig.leader.as_ref().expect("a leader").queries().snapshot(&shop()).await.expect("a snapshot");
     assert_eq!((snapshot.instances.len(), snapshot.ends.len()), (2, 2));
     rig.stop().await;
 }
@@ -181,7 +187,10 @@ async fn a_service_that_does_not_fit_says_why() {
     })
     .await;
     let events = rig.deployment(&shop(), 1).await.expect("a deployment").events;
-    assert!(events.iter().any(|event| event.text.starts_with("Waiting to start 1 web: no room")), "{events:?}");
+    assert!(
+        events.iter().any(|event| event.text.starts_with("Waiting to start 1 web: no room")),
+        "{events:?}"
+    );
     rig.stop().await;
 }
 

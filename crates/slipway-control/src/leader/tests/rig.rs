@@ -9,8 +9,8 @@ use slipway_model::account::Tenant;
 use slipway_model::deployment::{Deployment, DeploymentState};
 use slipway_model::id::{BuildNumber, DeploymentNumber, Epoch, InstanceId};
 use slipway_model::instance::{
-    Desired, DesiredInstance, Exit, ExitReason, Goal, InstanceReport, InstanceRole, InstanceSpec, InstanceState,
-    Node, Program,
+    Desired, DesiredInstance, Exit, ExitReason, Goal, InstanceReport, InstanceRole, InstanceSpec,
+    InstanceState, Node, Program,
 };
 use slipway_model::name::{ConfigKey, EnvironmentPath, NodeName};
 use slipway_model::project::{ConfigEntry, Environment};
@@ -396,7 +396,12 @@ impl Agent {
 impl Inner {
     fn reports(&self) -> Vec<InstanceReport> {
         let report = |(id, (_, state, address)): (&InstanceId, &(InstanceSpec, InstanceState, Ipv4Addr))| {
-            InstanceReport { instance: id.clone(), state: state.clone(), address: Some(*address), at: leader_now() }
+            InstanceReport {
+                instance: id.clone(),
+                state: state.clone(),
+                address: Some(*address),
+                at: leader_now(),
+            }
         };
         self.processes.iter().map(report).collect()
     }
@@ -414,7 +419,8 @@ impl Inner {
                     self.started.push(wanted.spec.clone());
                     self.addresses = self.addresses.wrapping_add(1);
                     let address = Ipv4Addr::new(10, 0, 0, self.addresses);
-                    self.processes.insert(id.clone(), (wanted.spec.clone(), InstanceState::Preparing, address));
+                    self.processes
+                        .insert(id.clone(), (wanted.spec.clone(), InstanceState::Preparing, address));
                 }
                 (Some((_, state, _)), Goal::Stop) if state.is_alive() => *state = InstanceState::Stopping,
                 _ => {}
@@ -434,7 +440,8 @@ fn next_state(spec: &InstanceSpec, state: InstanceState) -> InstanceState {
         Program::CommandLine { line } => line.as_str(),
         Program::Image | Program::Argv { .. } => "good",
     };
-    let ended = |reason| InstanceState::Ended { exit: Exit { reason, tail: vec![format!("{line}: last words")] } };
+    let ended =
+        |reason| InstanceState::Ended { exit: Exit { reason, tail: vec![format!("{line}: last words")] } };
     match state {
         InstanceState::Preparing => InstanceState::Starting,
         InstanceState::Starting if !matches!(spec.role, InstanceRole::Service { .. }) => {

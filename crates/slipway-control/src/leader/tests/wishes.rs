@@ -82,7 +82,8 @@ async fn changed_config_makes_a_release() {
     let deployment = rig.live(&shop(), 2).await;
     assert_eq!(deployment.by.as_str(), "bob");
     assert_eq!(release(&rig, &shop(), 2).await.origin, Origin::Config);
-    let is_blue = || rig.agent.running().iter().all(|spec| spec.env.get("COLOUR").is_some_and(|c| c == "blue"));
+    let is_blue =
+        || rig.agent.running().iter().all(|spec| spec.env.get("COLOUR").is_some_and(|c| c == "blue"));
     eventually("the new config runs", async || rig.agent.running().len() == 1 && is_blue()).await;
     rig.stop().await;
 }
@@ -113,7 +114,8 @@ async fn ma_33_scale_changes_the_count_and_nothing_else() {
     let before: Vec<_> = rig.agent.running().iter().map(|spec| spec.id.clone()).collect();
     for count in [4, 2] {
         rig.scale(&shop(), count).await;
-        let is_so = || rig.agent.running().len() == count as usize && rig.endpoints(HOST) == Some(count as usize);
+        let is_so =
+            || rig.agent.running().len() == count as usize && rig.endpoints(HOST) == Some(count as usize);
         eventually("the count is right", async || is_so()).await;
     }
     assert_eq!(rig.agent.running().iter().filter(|spec| before.contains(&spec.id)).count(), 2);
@@ -148,7 +150,10 @@ async fn a_one_off_run_ends_and_its_end_can_be_asked_for() {
     rig.live(&shop(), 1).await;
     let crash = run(2, "crash");
     rig.store.commit(Batch::new().create(&crash)).await.expect("a run");
-    eventually("its end is known", async || end_of(&crash.instance).await == Some(ExitReason::Status { code: 1 })).await;
+    eventually("its end is known", async || {
+        end_of(&crash.instance).await == Some(ExitReason::Status { code: 1 })
+    })
+    .await;
     assert!(rig.get::<RunRequest>(&(shop(), crash.instance.clone())).await.is_none());
     rig.stop().await;
 }
@@ -173,7 +178,12 @@ async fn a_deleted_environment_leaves_only_tombstones() {
 
     // The same environment again gets its name back, and nothing of what was pushed before.
     rig.environment_since(&shop(), Timestamp(2)).await;
-    request(&rig, &shop(), WantedRelease::Image { image: image("good", 1).image, services: image("good", 1).services }).await;
+    request(
+        &rig,
+        &shop(),
+        WantedRelease::Image { image: image("good", 1).image, services: image("good", 1).services },
+    )
+    .await;
     let deployment = rig.live(&shop(), 1).await;
     assert_eq!((deployment.from, deployment.request.as_deref()), (None, Some("r1")));
     assert_eq!(rig.get::<HostClaim>(HOST).await.map(|claim| claim.state), Some(HostState::Platform));

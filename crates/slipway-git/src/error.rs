@@ -91,7 +91,7 @@ pub enum Error {
         /// Its number.
         number: BuildNumber,
         /// What the store said.
-        source: slipway_store::Error,
+        source: Box<slipway_store::Error>,
     },
     /// The store could not be read.
     #[error("failed to read the records of {environment}")]

@@ -32,7 +32,10 @@ const LOG_END_WAIT: Duration = Duration::from_millis(500);
 
 /// Tells the pusher everything about the push until its fate is known.
 pub(crate) async fn follow(
-    shared: &Shared, push: &Incoming, number: BuildNumber, pusher: &mut Pusher,
+    shared: &Shared,
+    push: &Incoming,
+    number: BuildNumber,
+    pusher: &mut Pusher,
 ) -> Result<Verdict, Error> {
     let environment = &push.environment.path;
     let (mut gone, mut stop) = (push.gone.clone(), shared.stop.clone());
@@ -51,7 +54,7 @@ pub(crate) async fn follow(
     let mut snapshot = look(&shared.records, environment, number).await?;
     loop {
         if snapshot.build.as_ref().is_some_and(|build| build.state.is_final()) {
-            log.to_the_end(pusher).await;
+            log.finish(pusher).await;
         }
         let (lines, verdict) = story.tell(&snapshot);
         if !lines.is_empty() {
@@ -95,18 +98,27 @@ pub(crate) async fn follow(
 }
 
 /// Pushes of an environment whose builds have not ended, oldest first.
-pub(crate) async fn undecided_pushes(records: &Records, environment: &EnvironmentPath) -> Result<Vec<BuildNumber>, Error> {
+pub(crate) async fn undecided_pushes(
+    records: &Records,
+    environment: &EnvironmentPath,
+) -> Result<Vec<BuildNumber>, Error> {
     let builds = records.list::<Build>(environment).await?;
-    let is_over = |number| builds.iter().any(|build| build.record.number == number && build.record.state.is_final());
+    let is_over =
+        |number| builds.iter().any(|build| build.record.number == number && build.record.state.is_final());
     let pushes = records.list::<Push>(environment).await?;
     Ok(pushes.iter().map(|push| push.record.number).filter(|number| !is_over(*number)).collect())
 }
 
-async fn look(records: &Records, environment: &EnvironmentPath, number: BuildNumber) -> Result<Snapshot, Error> {
+async fn look(
+    records: &Records,
+    environment: &EnvironmentPath,
+    number: BuildNumber,
+) -> Result<Snapshot, Error> {
     // The status first: whatever the leader wrote together with it is then there to be seen.
     let status = records.get::<EnvironmentStatus>(environment, environment).await?;
     let build = records.get::<Build>(environment, &(environment.clone(), number)).await?;
-    let mut snapshot = Snapshot { live: status.as_ref().and_then(|status| status.live), ..Snapshot::default() };
+    let mut snapshot =
+        Snapshot { live: status.as_ref().and_then(|status| status.live), ..Snapshot::default() };
     match build.as_ref().map(|build| &build.state) {
         None => {
             let mut ahead = undecided_pushes(records, environment).await?;
@@ -116,14 +128,16 @@ async fn look(records: &Records, environment: &EnvironmentPath, number: BuildNum
         Some(BuildState::Succeeded { .. }) => {
             let releases = records.list::<Release>(environment).await?;
             let of_build = |release: &Release| release.origin == Origin::Build { number };
-            snapshot.release = releases.into_iter().map(|found| found.record).find(of_build).map(|release| release.number);
+            snapshot.release =
+                releases.into_iter().map(|found| found.record).find(of_build).map(|release| release.number);
             snapshot.passed_over = status.is_some_and(|status| status.last_build_seen >= number);
         }
         Some(_) => {}
     }
     if let Some(release) = snapshot.release {
         let deployments = records.list::<Deployment>(environment).await?;
-        let brings_it = |deployment: &Deployment| deployment.to == release && deployment.from != Some(release);
+        let brings_it =
+            |deployment: &Deployment| deployment.to == release && deployment.from != Some(release);
         snapshot.deployment = deployments.into_iter().map(|found| found.record).find(brings_it);
     }
     snapshot.build = build;
@@ -144,9 +158,16 @@ fn gone_away() -> Verdict {
     Verdict::NotLive("the client went away".into())
 }
 
-async fn goes_on(pusher: &mut Pusher, environment: &EnvironmentPath, number: BuildNumber, why: &str) -> Verdict {
+async fn goes_on(
+    pusher: &mut Pusher,
+    environment: &EnvironmentPath,
+    number: BuildNumber,
+    why: &str,
+) -> Verdict {
     pusher
-        .refuse(&[format!("{why}. Build {number} goes on without you: slipway builds logs -f {number} -e {environment}")])
+        .refuse(&[format!(
+            "{why}. Build {number} goes on without you: slipway builds logs -f {number} -e {environment}"
+        )])
         .await;
     Verdict::NotLive(format!("not known yet; build {number} goes on"))
 }
@@ -171,7 +192,10 @@ impl Log {
                 Ok(Some(chunk)) => self.rest.extend_from_slice(&chunk.bytes),
                 Ok(None) => self.follower = None,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the log of a build cannot be followed");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the log of a build cannot be followed"
+                    );
                     self.follower = None;
                 }
             }
@@ -180,7 +204,8 @@ impl Log {
             let is_long = self.rest.len() > LOG_LINE_BYTES_MAX;
             if whole > 0 || is_long || (self.follower.is_none() && !self.rest.is_empty()) {
                 let rest = if whole > 0 { self.rest.split_off(whole) } else { Vec::new() };
-                let mut lines = String::from_utf8_lossy(&std::mem::replace(&mut self.rest, rest)).into_owned();
+                let mut lines =
+                    String::from_utf8_lossy(&std::mem::replace(&mut self.rest, rest)).into_owned();
                 if whole == 0 {
                     lines.push('\n');
                 }
@@ -190,7 +215,7 @@ impl Log {
     }
 
     /// Shows what is left of a build that has ended.
-    async fn to_the_end(&mut self, pusher: &mut Pusher) {
+    async fn finish(&mut self, pusher: &mut Pusher) {
         while let Ok(Some(lines)) = tokio::time::timeout(LOG_END_WAIT, self.next()).await {
             pusher.lines(&lines).await;
         }

@@ -53,15 +53,23 @@ pub(crate) struct Git {
 impl Git {
     /// Prepares the directory that holds everything.
     pub(crate) fn prepare(
-        root: &Path, user: Option<GitUser>, hook_program: &Path, push_bytes_max: Bytes,
+        root: &Path,
+        user: Option<GitUser>,
+        hook_program: &Path,
+        push_bytes_max: Bytes,
     ) -> Result<Self, Error> {
         let git = Self { root: root.to_owned(), user };
         let hooks = git.hooks();
-        fs::create_dir_all(&hooks).map_err(|source| Error::File { what: "make", path: hooks.clone(), source })?;
+        fs::create_dir_all(&hooks).map_err(|source| Error::File {
+            what: "make",
+            path: hooks.clone(),
+            source,
+        })?;
         // Nothing in it is secret, and git's user has to get through to the repositories.
         for directory in [root, &hooks] {
-            fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
-                .map_err(|source| Error::File { what: "set the mode of", path: directory.to_owned(), source })?;
+            fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).map_err(|source| {
+                Error::File { what: "set the mode of", path: directory.to_owned(), source }
+            })?;
         }
         // The program gets a name here, because git's user may not reach the place it was started
         // from, and because an upgrade must not pull it away from under a push.
@@ -83,7 +91,11 @@ impl Git {
     pub(crate) fn check_reach(&self, directory: &Path) -> Result<(), Error> {
         let Some(GitUser { uid, gid }) = self.user else { return Ok(()) };
         for path in directory.ancestors() {
-            let found = fs::metadata(path).map_err(|source| Error::File { what: "examine", path: path.to_owned(), source })?;
+            let found = fs::metadata(path).map_err(|source| Error::File {
+                what: "examine",
+                path: path.to_owned(),
+                source,
+            })?;
             let wanted = match () {
                 () if found.uid() == uid => 0o100,
                 () if found.gid() == gid => 0o010,
@@ -136,7 +148,11 @@ impl Git {
 
     /// Runs a short command to its end, feeding it `input`, and returns what it printed.
     pub(crate) async fn run(
-        &self, repository: &Path, name: &'static str, command: &mut Command, input: &[u8],
+        &self,
+        repository: &Path,
+        name: &'static str,
+        command: &mut Command,
+        input: &[u8],
     ) -> Result<Vec<u8>, Error> {
         let (status, stdout, stderr) = self.finish(repository, name, command, input).await?;
         if !status.success() {
@@ -148,7 +164,10 @@ impl Git {
 
     /// Runs a short command that answers yes or no with its exit status, 0 or 1.
     pub(crate) async fn ask(
-        &self, repository: &Path, name: &'static str, command: &mut Command,
+        &self,
+        repository: &Path,
+        name: &'static str,
+        command: &mut Command,
     ) -> Result<bool, Error> {
         let (status, _, stderr) = self.finish(repository, name, command, b"").await?;
         match status.code() {
@@ -162,7 +181,11 @@ impl Git {
     }
 
     async fn finish(
-        &self, repository: &Path, name: &'static str, command: &mut Command, input: &[u8],
+        &self,
+        repository: &Path,
+        name: &'static str,
+        command: &mut Command,
+        input: &[u8],
     ) -> Result<(std::process::ExitStatus, Vec<u8>, Vec<u8>), Error> {
         let failed = |source| Error::RunGit { command: name, repository: repository.to_owned(), source };
         command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
@@ -170,10 +193,9 @@ impl Git {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let feed = async {
-            match stdin {
+            if let Some(mut stdin) = stdin {
                 // A git that has heard enough closes its end; what it answers tells.
-                Some(mut stdin) => drop(stdin.write_all(input).await),
-                None => {}
+                let _ = stdin.write_all(input).await;
             }
         };
         let work = async {

@@ -54,7 +54,8 @@ pub fn main(name: &str) -> ExitCode {
 
 fn ask(name: &str) -> io::Result<u8> {
     let variable = |name| std::env::var(name).map_err(|_| io::Error::other(format!("{name} is not set")));
-    let options: usize = variable("GIT_PUSH_OPTION_COUNT").ok().and_then(|count| count.parse().ok()).unwrap_or(0);
+    let options: usize =
+        variable("GIT_PUSH_OPTION_COUNT").ok().and_then(|count| count.parse().ok()).unwrap_or(0);
     let hello = Hello {
         hook: name.to_owned(),
         token: variable(TOKEN_VARIABLE)?,

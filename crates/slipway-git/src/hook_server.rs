@@ -63,7 +63,10 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: UnixListener) {
                 let shared = shared.clone();
                 tokio::spawn(async move {
                     if let Err(error) = serve(&shared, hook).await {
-                        tracing::error!(error = &error as &dyn std::error::Error, "a hook could not be served");
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "a hook could not be served"
+                        );
                     }
                 });
             }
@@ -111,7 +114,8 @@ async fn receive_hello(hook: &mut UnixStream) -> Result<(Hello, Streams), Error>
             received => break received.map_err(Error::HookGone)?,
         }
     };
-    let [stdin, stdout, stderr] = streams.try_into().map_err(|_| Error::Hook("it did not hand over three streams"))?;
+    let [stdin, stdout, stderr] =
+        streams.try_into().map_err(|_| Error::Hook("it did not hand over three streams"))?;
     let mut wanted = 4;
     loop {
         if filled >= 4 {
@@ -128,15 +132,20 @@ async fn receive_hello(hook: &mut UnixStream) -> Result<(Hello, Streams), Error>
             count => filled += count,
         }
     }
-    let hello = serde_json::from_slice(&bytes[4..wanted]).map_err(|_| Error::Hook("its hello is not understood"))?;
+    let hello =
+        serde_json::from_slice(&bytes[4..wanted]).map_err(|_| Error::Hook("its hello is not understood"))?;
     Ok((hello, Streams { stdin, stdout: Answer(stdout), stderr }))
 }
 
 fn receive_streams(hook: &UnixStream, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received =
-        rustix::net::recvmsg(hook.as_fd(), &mut [IoSliceMut::new(bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received = rustix::net::recvmsg(
+        hook.as_fd(),
+        &mut [IoSliceMut::new(bytes)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
     let mut streams = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {
@@ -194,7 +203,8 @@ impl Answer {
 
 /// Reads pkt-lines up to a flush.
 async fn read_section(
-    input: &mut (impl tokio::io::AsyncRead + Unpin), buffer: &mut Vec<u8>,
+    input: &mut (impl tokio::io::AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
 ) -> Result<Vec<Vec<u8>>, Error> {
     let mut lines = Vec::new();
     loop {

@@ -81,7 +81,10 @@ impl Keeper {
             };
             failed = settled.is_err();
             if let Err(error) = settled {
-                tracing::error!(error = &error as &dyn std::error::Error, "a deploying branch could not be moved; trying again");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a deploying branch could not be moved; trying again"
+                );
             }
         }
     }
@@ -95,7 +98,8 @@ impl Keeper {
         }
         // What was deleted while nobody looked.
         let pushes = self.records.0.list::<Push>("").await;
-        let pushes = pushes.map_err(|source| Error::Store { environment: "all environments".into(), source })?;
+        let pushes =
+            pushes.map_err(|source| Error::Store { environment: "all environments".into(), source })?;
         let mut pushed_to: Vec<_> = pushes.into_iter().map(|push| push.record.environment).collect();
         pushed_to.dedup();
         for environment in pushed_to {
@@ -145,7 +149,9 @@ impl Keeper {
         }
         match self.records.0.commit(batch).await {
             Err(error) if error.is_conflict() => return Ok(()),
-            cleared => cleared.map_err(|source| Error::Store { environment: environment.to_string(), source })?,
+            cleared => {
+                cleared.map_err(|source| Error::Store { environment: environment.to_string(), source })?
+            }
         }
         if let Some(repository) = self.repositories.open(environment).await {
             repository.forget_environment().await?;
@@ -175,7 +181,11 @@ impl Keeper {
     }
 
     /// The newest push that was told "ok" when it was recorded, as long as its fate is open.
-    async fn detached(&self, environment: &EnvironmentPath, status: Option<&EnvironmentStatus>) -> Result<Option<Wanted>, Error> {
+    async fn detached(
+        &self,
+        environment: &EnvironmentPath,
+        status: Option<&EnvironmentStatus>,
+    ) -> Result<Option<Wanted>, Error> {
         let pushes = self.records.list::<Push>(environment).await?;
         for push in pushes.iter().rev().map(|push| &push.record).filter(|push| push.options.detach) {
             if self.is_open(environment, push.number, status).await? {
@@ -186,7 +196,10 @@ impl Keeper {
     }
 
     async fn is_open(
-        &self, environment: &EnvironmentPath, number: BuildNumber, status: Option<&EnvironmentStatus>,
+        &self,
+        environment: &EnvironmentPath,
+        number: BuildNumber,
+        status: Option<&EnvironmentStatus>,
     ) -> Result<bool, Error> {
         let build = self.records.get::<Build>(environment, &(environment.clone(), number)).await?;
         match build.map(|build| build.state) {
@@ -195,12 +208,16 @@ impl Keeper {
             Some(BuildState::Succeeded { .. }) => {}
         }
         let releases = self.records.list::<Release>(environment).await?;
-        let release = releases.iter().map(|found| &found.record).find(|release| release.origin == Origin::Build { number });
+        let release = releases
+            .iter()
+            .map(|found| &found.record)
+            .find(|release| release.origin == Origin::Build { number });
         let Some(release) = release else {
             return Ok(status.is_none_or(|status| status.last_build_seen < number));
         };
         let deployments = self.records.list::<Deployment>(environment).await?;
-        let deployment = deployments.iter().map(|found| &found.record).find(|deployment| deployment.to == release.number);
+        let deployment =
+            deployments.iter().map(|found| &found.record).find(|deployment| deployment.to == release.number);
         Ok(deployment.is_none_or(|deployment| !deployment.state.is_final()))
     }
 

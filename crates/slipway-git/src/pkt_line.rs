@@ -31,9 +31,9 @@ pub(crate) fn take(bytes: &[u8]) -> Result<Option<(PktLine<'_>, usize)>, Malform
         0 => Ok(Some((PktLine::Flush, 4))),
         1..=4 => Err(Malformed),
         _ if length > PKT_LINE_BYTES_MAX => Err(Malformed),
-        _ => Ok(bytes.get(4..length).map(|payload| {
-            (PktLine::Data(payload.strip_suffix(b"\n").unwrap_or(payload)), length)
-        })),
+        _ => Ok(bytes
+            .get(4..length)
+            .map(|payload| (PktLine::Data(payload.strip_suffix(b"\n").unwrap_or(payload)), length))),
     }
 }
 

@@ -103,18 +103,25 @@ impl PushRequest {
         if self.section == Section::Options {
             self.options += 1;
             if self.options > PUSH_OPTIONS_MAX {
-                return Err(Refused(format!("a push takes at most {PUSH_OPTIONS_MAX} options (git push -o)")));
+                return Err(Refused(format!(
+                    "a push takes at most {PUSH_OPTIONS_MAX} options (git push -o)"
+                )));
             }
             if payload.len() > PUSH_OPTION_BYTES_MAX {
-                return Err(Refused(format!("a push option (git push -o) has at most {PUSH_OPTION_BYTES_MAX} bytes")));
+                return Err(Refused(format!(
+                    "a push option (git push -o) has at most {PUSH_OPTION_BYTES_MAX} bytes"
+                )));
             }
             return Ok(true);
         }
         if let Some(commit) = payload.strip_prefix(b"shallow ") {
             let commit = std::str::from_utf8(commit).ok().and_then(|text| text.parse().ok());
-            self.shallow.push(commit.ok_or_else(|| Refused("the push is not understood: bad shallow line".into()))?);
+            self.shallow
+                .push(commit.ok_or_else(|| Refused("the push is not understood: bad shallow line".into()))?);
             if self.shallow.len() > SHALLOW_MAX {
-                return Err(Refused(format!("a shallow clone with more than {SHALLOW_MAX} boundary commits is refused")));
+                return Err(Refused(format!(
+                    "a shallow clone with more than {SHALLOW_MAX} boundary commits is refused"
+                )));
             }
             return Ok(false);
         }
@@ -169,7 +176,9 @@ mod tests {
         let first = results.next().unwrap();
         for other in results {
             let seen = |read: &Result<(PushRequest, Vec<u8>), Refused>| {
-                read.as_ref().map(|(request, for_git)| (request.shallow.clone(), for_git.clone())).map_err(Refused::clone)
+                read.as_ref()
+                    .map(|(request, for_git)| (request.shallow.clone(), for_git.clone()))
+                    .map_err(Refused::clone)
             };
             assert_eq!(seen(&first), seen(&other));
         }
@@ -179,7 +188,8 @@ mod tests {
     #[test]
     fn the_head_of_a_push_is_read_however_it_is_cut() {
         let update = format!("{ID} {ID} refs/heads/main\0 report-status push-options agent=git/2");
-        let (mut request, for_git) = read(&stream(&[&format!("shallow {ID}"), &update], Some(&["detach"]))).unwrap();
+        let (mut request, for_git) =
+            read(&stream(&[&format!("shallow {ID}"), &update], Some(&["detach"]))).unwrap();
         assert_eq!(for_git, stream(&[&update], Some(&["detach"])), "all but the shallow line");
         assert_eq!((request.refs, request.options, request.section), (1, 1, Section::Pack));
         assert_eq!(request.take_shallow(), [ID.parse().unwrap()]);

@@ -118,7 +118,11 @@ impl Incoming {
 
 /// The hook `pre-receive`. True when git may go on.
 pub(crate) async fn pre_receive(
-    shared: &Shared, push: &Incoming, mut streams: Streams, quarantine: Option<PathBuf>, options: &[String],
+    shared: &Shared,
+    push: &Incoming,
+    mut streams: Streams,
+    quarantine: Option<PathBuf>,
+    options: &[String],
 ) -> Result<bool, Error> {
     push.progress().received = true;
     let mut updates = Vec::new();
@@ -136,7 +140,11 @@ pub(crate) async fn pre_receive(
             Ok(false)
         }
         Err(Stop::Failed(error)) => {
-            pusher.refuse(&["Slipway could not examine the push. This is not your fault; nothing was changed.".into()]).await;
+            pusher
+                .refuse(&[
+                    "Slipway could not examine the push. This is not your fault; nothing was changed.".into()
+                ])
+                .await;
             Err(error)
         }
     }
@@ -144,11 +152,16 @@ pub(crate) async fn pre_receive(
 
 /// Everything that can be said against a push while it can still be undone.
 async fn judge(
-    shared: &Shared, push: &Incoming, pusher: &mut Pusher, updates: &[RefUpdate], quarantine: Option<&Path>,
+    shared: &Shared,
+    push: &Incoming,
+    pusher: &mut Pusher,
+    updates: &[RefUpdate],
+    quarantine: Option<&Path>,
     options: &[String],
 ) -> Result<Option<Candidate>, Stop> {
     let environment = &push.environment.path;
-    let decision = rules::decide(updates, environment, &push.environment.deploy_branch).map_err(Stop::Refused)?;
+    let decision =
+        rules::decide(updates, environment, &push.environment.deploy_branch).map_err(Stop::Refused)?;
     let (options, warnings) = options::read(options);
     for line in warnings.iter().chain(&decision.notices) {
         pusher.note(line).await;
@@ -178,7 +191,10 @@ async fn judge(
 /// The path that git told its hook must be where git puts quarantines.
 fn in_repository<'a>(quarantine: &'a Path, repository: &Path) -> Result<&'a Path, Error> {
     let is_ours = quarantine.parent() == Some(&repository.join("objects"))
-        && quarantine.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("tmp_objdir-"));
+        && quarantine
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.starts_with("tmp_objdir-"));
     is_ours.then_some(quarantine).ok_or(Error::Hook("the quarantine is not in the repository"))
 }
 
@@ -191,7 +207,8 @@ async fn list_tree(push: &Incoming, commit: &CommitId, quarantine: Option<&Path>
     list.stderr(std::process::Stdio::null());
     see_quarantine(&mut list, &repository.path, quarantine);
     let mut git = list.spawn().map_err(failed)?;
-    let mut listing = BufReader::new(git.stdout.take().ok_or_else(|| failed(std::io::Error::other("no pipe")))?);
+    let mut listing =
+        BufReader::new(git.stdout.take().ok_or_else(|| failed(std::io::Error::other("no pipe")))?);
     let mut tree = Tree::default();
     let mut entry = Vec::new();
     loop {
@@ -215,7 +232,9 @@ async fn check_manifest(push: &Incoming, objects: &mut Objects<'_>, tree: &Tree)
     let Some(id) = &tree.manifest else {
         return Err(Stop::Refused(vec![
             "There is no slipway.yaml at the root of the tree.".into(),
-            format!("Write one with 'slipway projects manifest {project} > slipway.yaml', then commit and push again."),
+            format!(
+                "Write one with 'slipway projects manifest {project} > slipway.yaml', then commit and push again."
+            ),
         ]));
     };
     let Some(object) = objects.read(id).await? else {
@@ -223,12 +242,17 @@ async fn check_manifest(push: &Incoming, objects: &mut Objects<'_>, tree: &Tree)
     };
     let manifest = manifest::parse(&object.content).map_err(|error| refused(error.to_string()))?;
     if manifest.project != *project {
-        return Err(refused(format!("slipway.yaml is that of {}, but this is a push to {project}", manifest.project)));
+        return Err(refused(format!(
+            "slipway.yaml is that of {}, but this is a push to {project}",
+            manifest.project
+        )));
     }
     let hash = hex::encode(Sha256::digest(manifest.credential.as_bytes()));
     if hash != push.project.credential_hash {
         return Err(Stop::Refused(vec![
-            format!("The credential in slipway.yaml is not that of {project}; it belongs to another project or was renewed."),
+            format!(
+                "The credential in slipway.yaml is not that of {project}; it belongs to another project or was renewed."
+            ),
             format!("'slipway projects manifest {project}' prints a manifest with the right one."),
         ]));
     }
@@ -278,7 +302,11 @@ async fn contains(push: &Incoming, update: &RefUpdate, quarantine: Option<&Path>
 }
 
 /// The hook `proc-receive`. True when it answered git as git expects, whatever the answer.
-pub(crate) async fn proc_receive(shared: &Shared, push: &Incoming, mut streams: Streams) -> Result<bool, Error> {
+pub(crate) async fn proc_receive(
+    shared: &Shared,
+    push: &Incoming,
+    mut streams: Streams,
+) -> Result<bool, Error> {
     let updates = streams.read_proc_receive(UPDATES_BYTES_MAX).await?;
     keep_shallow(push).await?;
     let candidate = push.progress().candidate.take();
@@ -310,7 +338,10 @@ pub(crate) async fn proc_receive(shared: &Shared, push: &Incoming, mut streams: 
 
 /// Records the push, then tells the pusher what becomes of it.
 async fn deploy(
-    shared: &Shared, push: &Incoming, candidate: &Candidate, pusher: &mut Pusher,
+    shared: &Shared,
+    push: &Incoming,
+    candidate: &Candidate,
+    pusher: &mut Pusher,
 ) -> Result<Verdict, Error> {
     let number = match record(shared, push, candidate).await {
         Ok(number) => number,
@@ -325,10 +356,18 @@ async fn deploy(
     };
     let environment = &push.environment.path;
     let forced = if candidate.forced { " (forced: what ran before is not part of it)" } else { "" };
-    pusher.head(&format!("Build {number} of {environment}: {} {}{forced}", candidate.update.new.short(), candidate.subject)).await;
+    pusher
+        .head(&format!(
+            "Build {number} of {environment}: {} {}{forced}",
+            candidate.update.new.short(),
+            candidate.subject
+        ))
+        .await;
     if candidate.options.detach {
         shared.keeper.settle(environment).await?;
-        pusher.detail(&format!("Recorded. Follow it with: slipway builds logs -f {number} -e {environment}")).await;
+        pusher
+            .detail(&format!("Recorded. Follow it with: slipway builds logs -f {number} -e {environment}"))
+            .await;
         return Ok(Verdict::Live);
     }
     follow::follow(shared, push, number, pusher).await
@@ -336,7 +375,9 @@ async fn deploy(
 
 fn why_not_recorded(error: &Error) -> String {
     match error {
-        Error::Record { source, .. } if source.is_full() => "The server's disk is full, so the push could not be recorded. Nothing was changed.".into(),
+        Error::Record { source, .. } if source.is_full() => {
+            "The server's disk is full, so the push could not be recorded. Nothing was changed.".into()
+        }
         _ => "Slipway could not record the push. This is not your fault; nothing was changed.".into(),
     }
 }
@@ -347,7 +388,9 @@ async fn record(shared: &Shared, push: &Incoming, candidate: &Candidate) -> Resu
     let branch = &push.environment.deploy_branch;
     let _turn = shared.turns.take(environment).await;
     let current = push.repository.read_ref(&push.repository.branch_ref(branch)).await?;
-    if current.as_ref().is_some_and(|current| *current != candidate.update.old) || (current.is_none() && !candidate.update.old.is_zero()) {
+    if current.as_ref().is_some_and(|current| *current != candidate.update.old)
+        || (current.is_none() && !candidate.update.old.is_zero())
+    {
         return Err(refused(format!("{branch} has moved while you were pushing: fetch, and push again")));
     }
     if waiting(shared, push).await? >= PUSH_QUEUE_MAX {
@@ -375,7 +418,11 @@ async fn record(shared: &Shared, push: &Incoming, candidate: &Candidate) -> Resu
         batch = batch.delete::<Push>(&(environment.clone(), old.record.number), old.version);
     }
     let written = shared.records.0.commit(batch).await;
-    written.map_err(|source| Error::Record { environment: environment.clone(), number, source })?;
+    written.map_err(|source| Error::Record {
+        environment: environment.clone(),
+        number,
+        source: source.into(),
+    })?;
     if let Some(oldest_kept) = pushes.get(surplus)
         && surplus > 0
     {
@@ -386,7 +433,9 @@ async fn record(shared: &Shared, push: &Incoming, candidate: &Candidate) -> Resu
 
 /// The highest number ever given to a push of the environment, also when its records are gone.
 async fn newest_number(
-    shared: &Shared, push: &Incoming, pushes: &[slipway_store::Versioned<Push>],
+    shared: &Shared,
+    push: &Incoming,
+    pushes: &[slipway_store::Versioned<Push>],
 ) -> Result<BuildNumber, Error> {
     let environment = &push.environment.path;
     let status = shared.records.get::<EnvironmentStatus>(environment, environment).await?;
@@ -419,7 +468,9 @@ pub(crate) async fn keep_shallow(push: &Incoming) -> Result<(), Error> {
     let mut objects = Objects::open(&push.repository, None)?;
     let mut without_parents = Vec::new();
     for id in named {
-        let Some(object) = objects.read(&id).await?.filter(|object| object.kind == "commit") else { continue };
+        let Some(object) = objects.read(&id).await?.filter(|object| object.kind == "commit") else {
+            continue;
+        };
         for parent in Commit::parse(&object.content).parents {
             if objects.read(&parent).await?.is_none() {
                 without_parents.push(id);

@@ -21,7 +21,10 @@ impl Records {
     }
 
     /// All records of a kind that belong to an environment, in order.
-    pub(crate) async fn list<R: Record>(&self, environment: &EnvironmentPath) -> Result<Vec<Versioned<R>>, Error> {
+    pub(crate) async fn list<R: Record>(
+        &self,
+        environment: &EnvironmentPath,
+    ) -> Result<Vec<Versioned<R>>, Error> {
         let environment = environment.to_string();
         let found = self.0.list::<R>(&environment).await;
         found.map_err(|source| Error::Store { environment, source })

@@ -21,6 +21,10 @@ use crate::git::{Git, namespace};
 
 /// Leftovers younger than this may belong to a git that is about to notice that its client is gone.
 const LEFTOVER_AGE_MIN: Duration = Duration::from_secs(60);
+/// Pushes and fetches at one time. Each is a git process or two; one that follows its build sleeps.
+const TRANSFERS_MAX: usize = 128;
+/// Those of one tenant, so that a tenant with full queues does not keep the others out.
+const TRANSFERS_OF_TENANT_MAX: usize = 32;
 /// Packs in one repository before they are put into one; each push adds one, and each slows every
 /// look-up down.
 const PACKS_MAX: usize = 40;
@@ -61,10 +65,23 @@ impl Repositories {
         exists(&repository.path).await.then_some(repository)
     }
 
-    /// Says that a transfer of the project runs, until the mark is dropped.
-    pub(crate) fn mark_busy(&self, project: ProjectPath) -> Busy {
-        *lock(&self.busy).entry(project.clone()).or_default() += 1;
-        Busy { project, busy: self.busy.clone() }
+    /// Says that a transfer of the project runs, until the mark is dropped; `None` when too many do,
+    /// of its tenant or of all.
+    pub(crate) fn mark_busy(&self, project: ProjectPath) -> Option<Busy> {
+        let mut busy = lock(&self.busy);
+        let of_tenant = busy.iter().filter(|(other, _)| other.tenant == project.tenant);
+        if of_tenant.map(|(_, count)| count).sum::<usize>() >= TRANSFERS_OF_TENANT_MAX
+            || busy.values().sum::<usize>() >= TRANSFERS_MAX
+        {
+            return None;
+        }
+        *busy.entry(project.clone()).or_default() += 1;
+        Some(Busy { project, busy: self.busy.clone() })
+    }
+
+    /// True while any transfer runs.
+    pub(crate) fn is_busy(&self) -> bool {
+        !lock(&self.busy).is_empty()
     }
 
     /// Puts the repository of a deleted project aside, so that a new project of the same name does not
@@ -75,7 +92,9 @@ impl Repositories {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let aside = tenant.join(format!("{DISCARDED}{since}-{:08x}", rand::random::<u32>()));
         match fs::rename(&path, &aside).await {
-            Ok(()) => tracing::info!(%project, aside = %aside.display(), "put the repository of a deleted project aside"),
+            Ok(()) => {
+                tracing::info!(%project, aside = %aside.display(), "put the repository of a deleted project aside")
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(source) => return Err(Error::File { what: "put aside", path, source }),
         }
@@ -103,7 +122,9 @@ impl Repositories {
                     remove_if_old(&path, SystemTime::now()).await;
                     continue;
                 }
-                if let Some(since) = name.strip_prefix(DISCARDED).and_then(|name| name.split('-').next()?.parse().ok()) {
+                if let Some(since) =
+                    name.strip_prefix(DISCARDED).and_then(|name| name.split('-').next()?.parse().ok())
+                {
                     remove_discarded(&path, UNIX_EPOCH + Duration::from_secs(since)).await;
                     continue;
                 }
@@ -146,7 +167,9 @@ impl Repositories {
         self.git.run(&unfinished, "init", &mut init, b"").await?;
         match fs::rename(&unfinished, path).await {
             // Another push made it in the same moment.
-            Err(_) if exists(path).await => fs::remove_dir_all(&unfinished).await.map_err(file("remove", &unfinished)),
+            Err(_) if exists(path).await => {
+                fs::remove_dir_all(&unfinished).await.map_err(file("remove", &unfinished))
+            }
             renamed => renamed.map_err(file("make", path)),
         }
     }
@@ -155,7 +178,10 @@ impl Repositories {
         let now = SystemTime::now();
         let objects = path.join("objects");
         for (directory, is_leftover) in [
-            (objects.clone(), &(|name: &str| name.starts_with("tmp_objdir-")) as &(dyn Fn(&str) -> bool + Sync)),
+            (
+                objects.clone(),
+                &(|name: &str| name.starts_with("tmp_objdir-")) as &(dyn Fn(&str) -> bool + Sync),
+            ),
             (objects.join("pack"), &|name: &str| name.starts_with("tmp_") || name.starts_with(".tmp-")),
             (path.to_owned(), &|name: &str| name.ends_with(".lock") || name.starts_with("shallow_")),
         ] {
@@ -175,7 +201,9 @@ impl Repositories {
             }
         }
         let packs = entries(&objects.join("pack")).await?;
-        if packs.iter().filter(|entry| entry.extension().is_some_and(|extension| extension == "pack")).count() > PACKS_MAX {
+        if packs.iter().filter(|entry| entry.extension().is_some_and(|extension| extension == "pack")).count()
+            > PACKS_MAX
+        {
             // Without `--prune`: unreachable objects younger than two weeks stay, as git recommends
             // for repositories that are being pushed to.
             let mut collect = self.git.command("gc", path);
@@ -293,7 +321,11 @@ impl Repository {
                 Some((name.to_owned(), commit.parse().ok()?))
             })
             .collect::<Option<Vec<_>>>()
-            .ok_or(Error::GitAnswer { command: "for-each-ref", repository: self.path.clone(), what: "a line is not an id and a name" })
+            .ok_or(Error::GitAnswer {
+                command: "for-each-ref",
+                repository: self.path.clone(),
+                what: "a line is not an id and a name",
+            })
     }
 }
 
@@ -369,13 +401,17 @@ async fn remove_discarded(path: &Path, since: SystemTime) {
 
 async fn remove_if_old(path: &Path, now: SystemTime) {
     let Ok(metadata) = fs::symlink_metadata(path).await else { return };
-    let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok()).unwrap_or_default();
+    let age =
+        metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok()).unwrap_or_default();
     if age < LEFTOVER_AGE_MIN {
         return;
     }
-    let removed = if metadata.is_dir() { fs::remove_dir_all(path).await } else { fs::remove_file(path).await };
+    let removed =
+        if metadata.is_dir() { fs::remove_dir_all(path).await } else { fs::remove_file(path).await };
     match removed {
         Ok(()) => tracing::info!(path = %path.display(), "removed what a killed git left behind"),
-        Err(error) => tracing::warn!(path = %path.display(), %error, "could not remove what a killed git left behind"),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "could not remove what a killed git left behind")
+        }
     }
 }

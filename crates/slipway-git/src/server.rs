@@ -10,13 +10,13 @@ use slipway_access::Access;
 use slipway_model::unit::Bytes;
 use slipway_store::Store;
 use slipway_store::journal::Journal;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::error::Error;
 use crate::git::{Git, GitUser};
-use crate::host_key;
 use crate::hook_server;
+use crate::host_key;
 use crate::keeper::Keeper;
 use crate::receive::Incoming;
 use crate::records::Records;
@@ -25,9 +25,8 @@ use crate::shallow::ShallowFile;
 use crate::ssh;
 use crate::turns::Turns;
 
-/// Pushes and fetches at one time. Each is a git process or two; a push that follows its build
-/// sleeps.
-const TRANSFERS_MAX: usize = 64;
+/// How often it is looked whether all transfers have ended, while the server stops.
+const STOP_POLL: Duration = Duration::from_millis(20);
 /// Between two sweeps of the repositories.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// The second sweep comes soon: what a server that was killed a moment ago left behind is too young
@@ -83,7 +82,6 @@ pub(crate) struct Shared {
     pub(crate) root: PathBuf,
     pub(crate) turns: Arc<Turns>,
     pub(crate) keeper: Arc<Keeper>,
-    pub(crate) transfers: Arc<Semaphore>,
     pub(crate) hook_socket: PathBuf,
     /// See [`ShallowFile`].
     pub(crate) shallow_files: PathBuf,
@@ -109,11 +107,12 @@ impl GitServer {
     /// [`Error::Listen`], [`Error::HostKey`], [`Error::HookSocket`], [`Error::File`], and
     /// [`Error::Unreachable`] when git's user cannot get to the repositories.
     pub fn start(options: Options, store: Store, access: Access) -> Result<Self, Error> {
-        let make = |path: &PathBuf| {
-            std::fs::create_dir_all(path)
-                .and_then(|()| path.canonicalize())
-                .map_err(|source| Error::File { what: "make", path: path.clone(), source })
-        };
+        let make =
+            |path: &PathBuf| {
+                std::fs::create_dir_all(path)
+                    .and_then(|()| path.canonicalize())
+                    .map_err(|source| Error::File { what: "make", path: path.clone(), source })
+            };
         // git reports canonical paths, and they are compared.
         let (root, run_dir) = (make(&options.repositories)?, make(&options.run_dir)?);
         let git = Git::prepare(&root, options.user, &options.hook_program, options.push_bytes_max)?;
@@ -145,7 +144,6 @@ impl GitServer {
             root,
             turns,
             keeper: keeper.clone(),
-            transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)),
             hook_socket,
             shallow_files: ShallowFile::prepare(&run_dir)?,
             stop: stopped,
@@ -174,8 +172,12 @@ impl GitServer {
     /// up to `grace` for what is being transferred; then ends it.
     pub async fn stop(mut self, grace: Duration) {
         let _ = self.stop.send(true);
-        let all = u32::try_from(TRANSFERS_MAX).unwrap_or(u32::MAX);
-        if tokio::time::timeout(grace, self.shared.transfers.acquire_many(all)).await.is_err() {
+        let idle = async {
+            while self.shared.repositories.is_busy() {
+                tokio::time::sleep(STOP_POLL).await;
+            }
+        };
+        if tokio::time::timeout(grace, idle).await.is_err() {
             tracing::warn!("ended while pushes or fetches were under way");
         }
         self.tasks.shutdown().await;

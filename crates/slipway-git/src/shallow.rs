@@ -39,7 +39,9 @@ impl ShallowFile {
     pub(crate) async fn begin(directory: &Path, repository: &Repository) -> Result<Self, Error> {
         let path = directory.join(format!("{:032x}", rand::random::<u128>()));
         match tokio::fs::copy(repository.path.join("shallow"), &path).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::File { what: "write", path, source: error }),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::File { what: "write", path, source: error })
+            }
             _ => Ok(Self { path }),
         }
     }
@@ -52,7 +54,8 @@ impl ShallowFile {
     pub(crate) async fn add(&self, commits: &[CommitId]) -> Result<(), Error> {
         let text: String = commits.iter().map(|commit| format!("{commit}\n")).collect();
         let append = async {
-            let mut file = tokio::fs::OpenOptions::new().append(true).create(true).mode(0o644).open(&self.path).await?;
+            let mut file =
+                tokio::fs::OpenOptions::new().append(true).create(true).mode(0o644).open(&self.path).await?;
             file.write_all(text.as_bytes()).await?;
             file.flush().await
         };

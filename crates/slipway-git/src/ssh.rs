@@ -79,7 +79,13 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, host_key: Pr
     }
 }
 
-async fn serve(shared: Arc<Shared>, config: Arc<Config>, stream: TcpStream, ticket: Arc<Ticket>, cut: std::net::TcpStream) {
+async fn serve(
+    shared: Arc<Shared>,
+    config: Arc<Config>,
+    stream: TcpStream,
+    ticket: Arc<Ticket>,
+    cut: std::net::TcpStream,
+) {
     let connection = Connection::new(shared, ticket.clone());
     let watchdog = tokio::spawn({
         let ticket = ticket.clone();
@@ -103,13 +109,21 @@ async fn serve(shared: Arc<Shared>, config: Arc<Config>, stream: TcpStream, tick
 }
 
 impl Register {
-    fn admit(self: &Arc<Self>, stream: &TcpStream, source: IpAddr) -> Option<(Arc<Ticket>, std::net::TcpStream)> {
-        let Admitted::Yes { id, close } = lock(&self.admission).admit(source, Instant::now()) else { return None };
-        let ticket = Ticket { register: self.clone(), id, state: Mutex::new(State::HalfOpen(Misconduct::Broken)) };
+    fn admit(
+        self: &Arc<Self>,
+        stream: &TcpStream,
+        source: IpAddr,
+    ) -> Option<(Arc<Ticket>, std::net::TcpStream)> {
+        let Admitted::Yes { id, close } = lock(&self.admission).admit(source, Instant::now()) else {
+            return None;
+        };
+        let ticket =
+            Ticket { register: self.clone(), id, state: Mutex::new(State::HalfOpen(Misconduct::Broken)) };
         // Packets are small and each side waits for the other's.
         let _ = stream.set_nodelay(true);
         let copies = duplicate(stream).and_then(|first| Ok((first, duplicate(stream)?)));
-        let (kept, cut) = copies.inspect_err(|error| tracing::error!(%error, "could not copy a socket")).ok()?;
+        let (kept, cut) =
+            copies.inspect_err(|error| tracing::error!(%error, "could not copy a socket")).ok()?;
         let mut half_open = lock(&self.half_open);
         half_open.insert(id, kept);
         if let Some(crowded_out) = close.and_then(|close| half_open.remove(&close)) {

@@ -23,7 +23,7 @@ use crate::git;
 use crate::hook;
 use crate::push_request::{PushRequest, Refused};
 use crate::receive::{self, Incoming};
-use crate::repository::Repository;
+use crate::repository::{Busy, Repository};
 use crate::server::{Shared, raised};
 use crate::shallow::{self, ShallowFile};
 use crate::ssh::command::Service;
@@ -47,26 +47,44 @@ pub(crate) struct Transfer {
     pub(crate) environment: Environment,
     pub(crate) project: Project,
     pub(crate) by: UserName,
+    pub(crate) busy: Busy,
 }
 
 /// Serves a transfer to its end and returns the exit status for the client.
 pub(crate) async fn serve(
-    shared: &Arc<Shared>, transfer: Transfer, reader: ChannelReadHalf, writer: &ChannelWriteHalf<Msg>,
+    shared: &Arc<Shared>,
+    transfer: Transfer,
+    reader: ChannelReadHalf,
+    writer: &ChannelWriteHalf<Msg>,
 ) -> Result<u32, Error> {
-    let Transfer { service, repository, environment, project, by } = transfer;
+    let Transfer { service, repository, environment, project, by, busy: _busy } = transfer;
     let is_push = service == Service::ReceivePack;
     if is_push && has_no_room(&shared.root) {
         say(writer, "slipway: the server's disk is full; nothing was changed\n").await;
         return Ok(1);
     }
     let (gone_sender, gone) = watch::channel(false);
-    let _busy = shared.repositories.mark_busy(environment.path.project());
-    let failed = |source| Error::RunGit { command: service.git_command(), repository: repository.path.clone(), source };
+    let failed = |source| Error::RunGit {
+        command: service.git_command(),
+        repository: repository.path.clone(),
+        source,
+    };
 
     let mut command = repository.git.command(service.git_command(), &repository.path);
-    command.arg(&repository.path).env("GIT_NAMESPACE", environment.path.environment.as_str()).stdin(Stdio::piped());
-    let push = Arc::new(Incoming { repository: repository.clone(), environment, project, by, gone, progress: Default::default() });
-    let shallow = ShallowFile::begin(&shared.shallow_files, &repository).await?;
+    command
+        .arg(&repository.path)
+        .env("GIT_NAMESPACE", environment.path.environment.as_str())
+        .stdin(Stdio::piped());
+    let push = Arc::new(Incoming {
+        repository: repository.clone(),
+        environment,
+        project,
+        by,
+        gone,
+        progress: Default::default(),
+    });
+    // Lives as long as git does, which may be longer than its client.
+    let shallow = Arc::new(ShallowFile::begin(&shared.shallow_files, &repository).await?);
     let announced = is_push.then(|| shared.announce(push.clone()));
     if let Some(announced) = &announced {
         command.env(hook::SOCKET_VARIABLE, &shared.hook_socket).env(hook::TOKEN_VARIABLE, &announced.token);
@@ -74,11 +92,17 @@ pub(crate) async fn serve(
     }
     git::limit(&mut command);
     let mut git = command.spawn().map_err(failed)?;
-    let (Some(stdin), Some(stdout), Some(stderr)) = (git.stdin.take(), git.stdout.take(), git.stderr.take()) else {
+    let (Some(stdin), Some(stdout), Some(stderr)) = (git.stdin.take(), git.stdout.take(), git.stderr.take())
+    else {
         return Err(failed(std::io::Error::other("no pipes")));
     };
 
-    let mut input = tokio::spawn(receive_input(reader, stdin, is_push.then_some((PushRequest::default(), shallow)), push.clone()));
+    let mut input = tokio::spawn(receive_input(
+        reader,
+        stdin,
+        is_push.then(|| (PushRequest::default(), shallow.clone())),
+        push.clone(),
+    ));
     let mut output = std::pin::pin!(async {
         tokio::join!(
             send_output(stdout, writer, None, push.gone.clone()),
@@ -126,12 +150,17 @@ enum InputEnd {
 
 /// Brings the client's bytes to git until the channel is closed.
 async fn receive_input(
-    mut reader: ChannelReadHalf, stdin: ChildStdin, mut head: Option<(PushRequest, ShallowFile)>, push: Arc<Incoming>,
+    mut reader: ChannelReadHalf,
+    stdin: ChildStdin,
+    mut head: Option<(PushRequest, Arc<ShallowFile>)>,
+    push: Arc<Incoming>,
 ) -> InputEnd {
     let mut stdin = Some(stdin);
     loop {
         let message = match &stdin {
-            Some(_) if !push.was_received() => tokio::time::timeout(CLIENT_SILENCE_MAX, reader.wait()).await.ok().flatten(),
+            Some(_) if !push.was_received() => {
+                tokio::time::timeout(CLIENT_SILENCE_MAX, reader.wait()).await.ok().flatten()
+            }
             // Its hook follows a build now, and the client only listens.
             _ => reader.wait().await,
         };
@@ -161,7 +190,10 @@ async fn receive_input(
 
 /// Reads the next bytes of a push's head, and returns what is for git.
 async fn read_head(
-    request: &mut PushRequest, shallow: &ShallowFile, push: &Incoming, bytes: &[u8],
+    request: &mut PushRequest,
+    shallow: &ShallowFile,
+    push: &Incoming,
+    bytes: &[u8],
 ) -> Result<Vec<u8>, Refused> {
     let for_git = request.feed(bytes)?;
     let commits = request.take_shallow();
@@ -178,7 +210,10 @@ async fn read_head(
 
 /// Brings git's bytes to the client; once the client is gone, to nobody, so that git can finish.
 async fn send_output(
-    mut pipe: impl AsyncRead + Unpin, writer: &ChannelWriteHalf<Msg>, extended: Option<u32>, mut gone: watch::Receiver<bool>,
+    mut pipe: impl AsyncRead + Unpin,
+    writer: &ChannelWriteHalf<Msg>,
+    extended: Option<u32>,
+    mut gone: watch::Receiver<bool>,
 ) {
     loop {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);

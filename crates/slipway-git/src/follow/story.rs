@@ -81,16 +81,21 @@ impl Story {
         let Some(deployment) = &now.deployment else { return (Vec::new(), None) };
         let mut lines = self.events(deployment);
         let (ended, verdict) = match &deployment.state {
-            DeploymentState::ReleaseCommand { .. } | DeploymentState::Rollout { .. } | DeploymentState::Rollback { .. } => {
+            DeploymentState::ReleaseCommand { .. }
+            | DeploymentState::Rollout { .. }
+            | DeploymentState::Rollback { .. } => {
                 return (lines, None);
             }
             DeploymentState::Live { .. } => {
                 lines.push(Line::Head(format!("{} runs {release}", self.environment)));
                 return (lines, Some(Verdict::Live));
             }
-            DeploymentState::Failed { reason, tail, .. } => {
-                self.end(now, format!("{release} did not become live: {reason}"), tail, format!("{release} did not become live"))
-            }
+            DeploymentState::Failed { reason, tail, .. } => self.end(
+                now,
+                format!("{release} did not become live: {reason}"),
+                tail,
+                format!("{release} did not become live"),
+            ),
             DeploymentState::Superseded { by, .. } => {
                 let text = format!("{release} was overtaken by deployment {by} before it was live.");
                 self.end(now, text, &[], format!("{release} was overtaken by a newer deployment"))
@@ -113,7 +118,8 @@ impl Story {
 
     fn queue(&mut self, now: &Snapshot) -> Vec<Line> {
         let Some(first) = now.ahead.first() else { return Vec::new() };
-        let position = format!("Waiting for build {first} of {}, {} ahead", self.environment, now.ahead.len());
+        let position =
+            format!("Waiting for build {first} of {}, {} ahead", self.environment, now.ahead.len());
         if self.position.as_ref() == Some(&position) {
             return Vec::new();
         }
@@ -136,7 +142,13 @@ impl Story {
         events[new..].iter().map(|event| Line::Head(event.text.clone())).collect()
     }
 
-    fn end(&self, now: &Snapshot, text: String, tail: &[String], verdict: String) -> (Vec<Line>, Option<Verdict>) {
+    fn end(
+        &self,
+        now: &Snapshot,
+        text: String,
+        tail: &[String],
+        verdict: String,
+    ) -> (Vec<Line>, Option<Verdict>) {
         let mut lines = vec![Line::Refusal(text)];
         if !tail.is_empty() {
             lines.push(Line::Refusal("The last it printed:".into()));

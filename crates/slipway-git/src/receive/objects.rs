@@ -35,7 +35,8 @@ impl<'a> Objects<'a> {
         let mut command = repository.git.command("cat-file", &repository.path);
         command.arg("--batch").stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
         see_quarantine(&mut command, &repository.path, quarantine);
-        let failed = |source| Error::RunGit { command: "cat-file", repository: repository.path.clone(), source };
+        let failed =
+            |source| Error::RunGit { command: "cat-file", repository: repository.path.clone(), source };
         let mut git = command.spawn().map_err(failed)?;
         let (Some(stdin), Some(stdout)) = (git.stdin.take(), git.stdout.take()) else {
             return Err(failed(std::io::Error::other("no pipes")));
@@ -46,8 +47,10 @@ impl<'a> Objects<'a> {
     /// The object with that id, or `None` if there is none here. After an error nothing more can be
     /// asked, because the rest of an answer is still on its way.
     pub(crate) async fn read(&mut self, id: &CommitId) -> Result<Option<Object>, Error> {
-        let failed = |source| Error::RunGit { command: "cat-file", repository: self.repository.path.clone(), source };
-        let unexpected = |what| Error::GitAnswer { command: "cat-file", repository: self.repository.path.clone(), what };
+        let failed =
+            |source| Error::RunGit { command: "cat-file", repository: self.repository.path.clone(), source };
+        let unexpected =
+            |what| Error::GitAnswer { command: "cat-file", repository: self.repository.path.clone(), what };
         self.stdin.write_all(format!("{id}\n").as_bytes()).await.map_err(failed)?;
         let mut header = String::new();
         (&mut self.stdout).take(200).read_line(&mut header).await.map_err(failed)?;
@@ -57,7 +60,8 @@ impl<'a> Objects<'a> {
             Some(kind) => kind.to_owned(),
             None => return Err(unexpected("no header")),
         };
-        let size: u64 = words.next().and_then(|size| size.parse().ok()).ok_or_else(|| unexpected("no size"))?;
+        let size: u64 =
+            words.next().and_then(|size| size.parse().ok()).ok_or_else(|| unexpected("no size"))?;
         if size > OBJECT_BYTES_MAX {
             return Err(unexpected("an object is larger than 1 MiB"));
         }
@@ -83,7 +87,15 @@ impl Commit {
         let (head, message) = text.split_once("\n\n").unwrap_or((&text, ""));
         Self {
             parents: head.lines().filter_map(|line| line.strip_prefix("parent ")?.parse().ok()).collect(),
-            subject: message.trim_start().lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(100).collect(),
+            subject: message
+                .trim_start()
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(100)
+                .collect(),
         }
     }
 }
@@ -95,7 +107,9 @@ mod tests {
     #[test]
     fn a_commit_gives_its_parents_and_its_subject() {
         let one = "1111111111111111111111111111111111111111";
-        let text = format!("tree {one}\nparent {one}\nauthor A <a@b> 0 +0000\n\n\nFix \u{1b}[31mit\n\nBecause.\nparent {one}\n");
+        let text = format!(
+            "tree {one}\nparent {one}\nauthor A <a@b> 0 +0000\n\n\nFix \u{1b}[31mit\n\nBecause.\nparent {one}\n"
+        );
         let commit = Commit::parse(text.as_bytes());
         assert_eq!(commit, Commit { parents: vec![one.parse().unwrap()], subject: "Fix [31mit".into() });
         assert_eq!(Commit::parse(b"").subject, "");

@@ -13,7 +13,9 @@ pub(crate) fn read(options: &[String]) -> (PushOptions, Vec<String>) {
             "no-cache" => read.no_cache = true,
             other => {
                 let shown: String = other.chars().take(40).collect();
-                warnings.push(format!("The push option {shown:?} is not known and does nothing; there are detach and no-cache."));
+                warnings.push(format!(
+                    "The push option {shown:?} is not known and does nothing; there are detach and no-cache."
+                ));
             }
         }
     }

@@ -46,7 +46,9 @@ pub(crate) struct Decision {
 
 /// Decides on all updates of a push; one that breaks a rule refuses the whole push, in words.
 pub(crate) fn decide(
-    updates: &[RefUpdate], environment: &EnvironmentPath, deploy_branch: &str,
+    updates: &[RefUpdate],
+    environment: &EnvironmentPath,
+    deploy_branch: &str,
 ) -> Result<Decision, Vec<String>> {
     let mut decision = Decision { deploy: None, notices: Vec::new() };
     let mut tags = false;
@@ -88,10 +90,12 @@ fn fault_of(name: &str) -> Option<&'static str> {
     if !rest.chars().all(|c| c.is_alphanumeric() || "._-/+@#=".contains(c)) {
         return Some("a branch or tag is named with letters, digits and . _ - / + @ # =");
     }
-    if rest.split('/').any(|part| part.is_empty() || part.starts_with(['-', '.']) || part.ends_with(".lock")) {
+    if rest.split('/').any(|part| part.is_empty() || part.starts_with(['-', '.']) || part.ends_with(".lock"))
+    {
         return Some("no part of a name may be empty, begin with - or ., or end in .lock");
     }
-    (rest.contains("..") || rest.ends_with('.') || rest == "HEAD").then_some("it is not a name that git allows")
+    (rest.contains("..") || rest.ends_with('.') || rest == "HEAD")
+        .then_some("it is not a name that git allows")
 }
 
 fn shortened(name: &str) -> String {
@@ -115,7 +119,13 @@ mod tests {
 
     #[test]
     fn the_deploying_branch_deploys_and_the_others_are_explained() {
-        let decision = decided(&[(ONE, "refs/heads/main"), (ONE, "refs/heads/fix/über-1"), (ONE, "refs/tags/v1.0"), (ZERO, "refs/heads/old")]).unwrap();
+        let decision = decided(&[
+            (ONE, "refs/heads/main"),
+            (ONE, "refs/heads/fix/über-1"),
+            (ONE, "refs/tags/v1.0"),
+            (ZERO, "refs/heads/old"),
+        ])
+        .unwrap();
         assert_eq!(decision.deploy.unwrap().branch(), Some("main"));
         assert_eq!(
             decision.notices,
@@ -135,11 +145,31 @@ mod tests {
     #[test]
     fn odd_names_are_refused() {
         for name in [
-            "refs/heads/-h", "refs/heads/--exec=x", "refs/heads/../x", "refs/heads/a..b", "refs/heads/x;id",
-            "refs/heads/$(id)", "refs/heads/`id`", "refs/heads/a b", "refs/heads/a\nb", "refs/heads/a/-b",
-            "refs/heads/", "refs/heads//a", "refs/heads/a.lock", "refs/heads/HEAD", "refs/tags/-v", "refs/notes/x",
-            "refs/slipway/builds/dev/1", "refs/namespaces/prod/refs/heads/main", "HEAD", "main", "refs/heads/a|b",
-            "refs/heads/{a}", "refs/heads/a'b", "refs/heads/a\u{202e}b", "refs/heads/a.",
+            "refs/heads/-h",
+            "refs/heads/--exec=x",
+            "refs/heads/../x",
+            "refs/heads/a..b",
+            "refs/heads/x;id",
+            "refs/heads/$(id)",
+            "refs/heads/`id`",
+            "refs/heads/a b",
+            "refs/heads/a\nb",
+            "refs/heads/a/-b",
+            "refs/heads/",
+            "refs/heads//a",
+            "refs/heads/a.lock",
+            "refs/heads/HEAD",
+            "refs/tags/-v",
+            "refs/notes/x",
+            "refs/slipway/builds/dev/1",
+            "refs/namespaces/prod/refs/heads/main",
+            "HEAD",
+            "main",
+            "refs/heads/a|b",
+            "refs/heads/{a}",
+            "refs/heads/a'b",
+            "refs/heads/a\u{202e}b",
+            "refs/heads/a.",
         ] {
             assert!(decided(&[(ONE, name)]).is_err(), "{name:?}");
         }

@@ -42,13 +42,17 @@ impl Tree {
         let (head, path) = (std::str::from_utf8(&entry[..tab]).map_err(|_| malformed())?, &entry[tab + 1..]);
         let shown: String = String::from_utf8_lossy(path).chars().take(120).collect();
         let mut head = head.split_ascii_whitespace();
-        let (Some(mode), Some(kind), Some(id), Some(size)) = (head.next(), head.next(), head.next(), head.next()) else {
+        let (Some(mode), Some(kind), Some(id), Some(size)) =
+            (head.next(), head.next(), head.next(), head.next())
+        else {
             return Err(malformed());
         };
         let id: CommitId = id.parse().map_err(|_| malformed())?;
         self.files += 1;
         if self.files > TREE_FILES_MAX {
-            return Err(format!("the tree has more than {TREE_FILES_MAX} files; leave out what can be made or downloaded, such as node_modules"));
+            return Err(format!(
+                "the tree has more than {TREE_FILES_MAX} files; leave out what can be made or downloaded, such as node_modules"
+            ));
         }
         if path.len() > TREE_PATH_BYTES_MAX {
             return Err(format!("the path {shown:?}… is longer than {TREE_PATH_BYTES_MAX} bytes"));
@@ -69,7 +73,9 @@ impl Tree {
         let size: u64 = size.parse().map_err(|_| malformed())?;
         self.bytes = self.bytes.saturating_add(size);
         if self.bytes > TREE_BYTES_MAX.0 {
-            return Err(format!("the files of the tree have more than {TREE_BYTES_MAX} bytes together (at {shown:?})"));
+            return Err(format!(
+                "the files of the tree have more than {TREE_BYTES_MAX} bytes together (at {shown:?})"
+            ));
         }
         let is_file = mode != "120000";
         if path == b"slipway.yaml" {
@@ -120,7 +126,10 @@ mod tests {
     #[test]
     fn what_a_tree_may_not_contain() {
         const FILE: &str = "100644 blob ID     120";
-        check(&[(FILE, "slipway.yaml"), (FILE, "src/main.py"), (FILE, "a.git/x"), (FILE, ".gitignore")], Ok(()));
+        check(
+            &[(FILE, "slipway.yaml"), (FILE, "src/main.py"), (FILE, "a.git/x"), (FILE, ".gitignore")],
+            Ok(()),
+        );
         for path in [".git/hooks/x", "a/.GIT/config", "../x", "a/./b", "a//b", "a/.git"] {
             check(&[(FILE, path)], Err("would never store"));
         }

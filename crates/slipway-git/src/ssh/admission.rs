@@ -9,7 +9,7 @@
 //!
 //! Everything here is a function of the calls and the time that is handed in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,7 @@ pub(crate) enum Admitted {
 pub(crate) struct Admission {
     next: u64,
     half_open: HashMap<ConnectionId, IpAddr>,
-    authenticated: usize,
+    authenticated: HashSet<ConnectionId>,
     /// Until when each source has penalties.
     penalties: HashMap<IpAddr, Instant>,
 }
@@ -72,8 +72,9 @@ impl Admission {
     /// A new connection.
     pub(crate) fn admit(&mut self, source: IpAddr, now: Instant) -> Admitted {
         let source = network_of(source);
-        let penalty = self.penalties.get(&source).map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        let full = self.half_open.len() + self.authenticated >= CONNECTIONS_MAX;
+        let penalty =
+            self.penalties.get(&source).map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        let full = self.half_open.len() + self.authenticated.len() >= CONNECTIONS_MAX;
         if penalty > PENALTY_TOLERATED || full {
             return Admitted::No;
         }
@@ -90,13 +91,13 @@ impl Admission {
     /// The connection has proven who it is.
     pub(crate) fn authenticated(&mut self, id: ConnectionId) {
         if self.half_open.remove(&id).is_some() {
-            self.authenticated += 1;
+            self.authenticated.insert(id);
         }
     }
 
     /// The connection has ended after it authenticated.
-    pub(crate) fn ended(&mut self, _id: ConnectionId) {
-        self.authenticated = self.authenticated.saturating_sub(1);
+    pub(crate) fn ended(&mut self, id: ConnectionId) {
+        self.authenticated.remove(&id);
     }
 
     /// The connection has ended half-open. One that was closed to make room is not blamed.
@@ -119,13 +120,17 @@ impl Admission {
             let entry = by_source.entry(*source).or_insert((0, *id));
             *entry = (entry.0 + 1, entry.1.min(*id));
         }
-        by_source.into_values().max_by_key(|(count, oldest)| (*count, std::cmp::Reverse(*oldest))).map(|(_, id)| id)
+        by_source
+            .into_values()
+            .max_by_key(|(count, oldest)| (*count, std::cmp::Reverse(*oldest)))
+            .map(|(_, id)| id)
     }
 
     fn forget_one(&mut self, now: Instant) {
         self.penalties.retain(|_, until| *until > now);
         if self.penalties.len() >= SOURCES_MAX
-            && let Some(first) = self.penalties.iter().min_by_key(|(_, until)| **until).map(|(source, _)| *source)
+            && let Some(first) =
+                self.penalties.iter().min_by_key(|(_, until)| **until).map(|(source, _)| *source)
         {
             self.penalties.remove(&first);
         }

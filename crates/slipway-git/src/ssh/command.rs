@@ -44,7 +44,8 @@ pub(crate) fn parse(command: &[u8]) -> Result<(Service, EnvironmentPath), Refusa
         return Err(Refusal::NotGit);
     }
     let command = std::str::from_utf8(command).map_err(|_| Refusal::NotGit)?;
-    let rest = command.strip_prefix("git-").or_else(|| command.strip_prefix("git ")).ok_or(Refusal::NotGit)?;
+    let rest =
+        command.strip_prefix("git-").or_else(|| command.strip_prefix("git ")).ok_or(Refusal::NotGit)?;
     let (service, argument) = match rest.split_once(' ').ok_or(Refusal::NotGit)? {
         ("receive-pack", argument) => (Service::ReceivePack, argument),
         ("upload-pack", argument) => (Service::UploadPack, argument),

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use russh::keys::ssh_key::Mpint;
 use russh::keys::{Algorithm, HashAlg, PublicKey};
-use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
+use russh::server::{
+    Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey,
+};
 use russh::{Channel, ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, MethodKind, MethodSet, Pty};
 use slipway_access::{Caller, Kind};
 use slipway_model::account::Right;
@@ -105,14 +107,22 @@ impl Connection {
 impl Handler for Connection {
     type Error = russh::Error;
 
-    async fn auth_publickey_offered(&mut self, _user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, russh::Error> {
+    async fn auth_publickey_offered(
+        &mut self,
+        _user: &str,
+        offer: PublicKeyOffer<'_>,
+    ) -> Result<Auth, russh::Error> {
         Ok(match self.caller_of(offer.public_key, offer.algorithm).await {
             Ok(_) => Auth::Accept,
             Err(why) => self.refuse_key(why),
         })
     }
 
-    async fn auth_publickey(&mut self, _user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, russh::Error> {
+    async fn auth_publickey(
+        &mut self,
+        _user: &str,
+        key: VerifiedPublicKey<'_>,
+    ) -> Result<Auth, russh::Error> {
         Ok(match self.caller_of(key.public_key, key.algorithm).await {
             Ok(caller) => {
                 self.caller = Some(caller);
@@ -126,14 +136,18 @@ impl Handler for Connection {
     /// people searching in the wrong place. A client that has run out of keys comes here, is told
     /// which keys it tried, and is refused.
     async fn auth_keyboard_interactive<'a>(
-        &'a mut self, _user: &str, _submethods: &str, response: Option<Response<'a>>,
+        &'a mut self,
+        _user: &str,
+        _submethods: &str,
+        response: Option<Response<'a>>,
     ) -> Result<Auth, russh::Error> {
         self.ticket.blame(Misconduct::NotAuthenticated);
         if response.is_some() {
             let publickey = Some(MethodSet::from(&[MethodKind::PublicKey][..]));
             return Ok(Auth::Reject { proceed_with_methods: publickey, partial_success: false });
         }
-        let tried = if self.tried.is_empty() { "your client offered none".to_owned() } else { self.tried.join(", ") };
+        let tried =
+            if self.tried.is_empty() { "your client offered none".to_owned() } else { self.tried.join(", ") };
         let instructions = format!(
             "slipway: no SSH key of yours is known here: {tried}.\n\
              Add one with 'slipway keys add ~/.ssh/id_ed25519.pub', or choose another with 'ssh -i'."
@@ -147,26 +161,37 @@ impl Handler for Connection {
     }
 
     async fn channel_open_session(
-        &mut self, channel: Channel<Msg>, reply: ChannelOpenHandle, session: &mut Session,
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
     ) -> Result<(), russh::Error> {
         let Some(caller) = self.caller.clone() else { return Ok(()) };
         // A reply that is dropped is a refusal.
         if self.channels.len() >= CHANNELS_MAX {
             return Ok(());
         }
-        let _ = session;
         self.channels.insert(channel.id(), Requests::default());
         reply.accept().await;
         tokio::spawn(serve_channel(self.shared.clone(), caller, channel));
         Ok(())
     }
 
-    async fn channel_close(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), russh::Error> {
+    async fn channel_close(
+        &mut self,
+        channel: ChannelId,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
         self.channels.remove(&channel);
         Ok(())
     }
 
-    async fn exec_request(&mut self, channel: ChannelId, _command: &[u8], session: &mut Session) -> Result<(), russh::Error> {
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        _command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
         self.accept_command(channel, session)
     }
 
@@ -175,30 +200,58 @@ impl Handler for Connection {
     }
 
     async fn pty_request(
-        &mut self, channel: ChannelId, _term: &str, _columns: u32, _rows: u32, _width: u32, _height: u32,
-        _modes: &[(Pty, u32)], session: &mut Session,
+        &mut self,
+        channel: ChannelId,
+        _term: &str,
+        _columns: u32,
+        _rows: u32,
+        _width: u32,
+        _height: u32,
+        _modes: &[(Pty, u32)],
+        session: &mut Session,
     ) -> Result<(), russh::Error> {
         self.refuse(channel, session)
     }
 
     async fn x11_request(
-        &mut self, channel: ChannelId, _single: bool, _protocol: &str, _cookie: &str, _screen: u32, session: &mut Session,
+        &mut self,
+        channel: ChannelId,
+        _single: bool,
+        _protocol: &str,
+        _cookie: &str,
+        _screen: u32,
+        session: &mut Session,
     ) -> Result<(), russh::Error> {
         self.refuse(channel, session)
     }
 
     async fn env_request(
-        &mut self, channel: ChannelId, _name: &str, _value: &str, session: &mut Session,
+        &mut self,
+        channel: ChannelId,
+        _name: &str,
+        _value: &str,
+        session: &mut Session,
     ) -> Result<(), russh::Error> {
         self.refuse(channel, session)
     }
 
-    async fn subsystem_request(&mut self, channel: ChannelId, _name: &str, session: &mut Session) -> Result<(), russh::Error> {
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        _name: &str,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
         self.refuse(channel, session)
     }
 
     async fn window_change_request(
-        &mut self, channel: ChannelId, _columns: u32, _rows: u32, _width: u32, _height: u32, session: &mut Session,
+        &mut self,
+        channel: ChannelId,
+        _columns: u32,
+        _rows: u32,
+        _width: u32,
+        _height: u32,
+        session: &mut Session,
     ) -> Result<(), russh::Error> {
         self.refuse(channel, session)
     }
@@ -246,7 +299,11 @@ async fn await_command(reader: &mut ChannelReadHalf) -> Option<Option<Vec<u8>>> 
 
 /// The exit status for the client; 128 is git's own for "could not read from remote repository".
 async fn carry_out(
-    shared: &Arc<Shared>, caller: &Caller, command: Option<Vec<u8>>, reader: ChannelReadHalf, writer: &ChannelWriteHalf<Msg>,
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    command: Option<Vec<u8>>,
+    reader: ChannelReadHalf,
+    writer: &ChannelWriteHalf<Msg>,
 ) -> u32 {
     let (service, path) = match command.as_deref().map(command::parse) {
         None | Some(Err(Refusal::NotGit)) => {
@@ -262,9 +319,6 @@ async fn carry_out(
             return refuse(writer, &text, 128).await;
         }
         Some(Ok(understood)) => understood,
-    };
-    let Ok(_permit) = shared.transfers.clone().try_acquire_owned() else {
-        return refuse(writer, "slipway: too many pushes and fetches are under way; try again in a moment\n", 128).await;
     };
     let right = match service {
         Service::ReceivePack => Right::Deploy,
@@ -286,7 +340,11 @@ async fn carry_out(
 }
 
 async fn transfer(
-    shared: &Arc<Shared>, caller: &Caller, service: Service, path: &EnvironmentPath, reader: ChannelReadHalf,
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    service: Service,
+    path: &EnvironmentPath,
+    reader: ChannelReadHalf,
     writer: &ChannelWriteHalf<Msg>,
 ) -> Result<u32, Error> {
     let environment = shared.records.get::<Environment>(path, path).await?;
@@ -294,9 +352,16 @@ async fn transfer(
     let (Some(environment), Some(project)) = (environment, project) else {
         return Ok(refuse(writer, &format!("slipway: {path} has just been deleted\n"), 128).await);
     };
+    let Some(busy) = shared.repositories.mark_busy(path.project()) else {
+        let text = format!(
+            "slipway: too many pushes and fetches of {} are under way; try again in a moment\n",
+            path.tenant
+        );
+        return Ok(refuse(writer, &text, 128).await);
+    };
     let repository = shared.repositories.open_or_make(path).await?;
     let by = caller.user().clone();
-    let transfer = Transfer { service, repository, environment, project, by };
+    let transfer = Transfer { service, repository, environment, project, by, busy };
     transfer::serve(shared, transfer, reader, writer).await
 }
 

@@ -48,7 +48,11 @@ async fn started(world: &mut World, work: &Path) -> Child {
     let line = lines.next_line().await.unwrap().expect("the server starts");
     let (address, host_key) = line.split_once(' ').unwrap();
     world.address = address.parse().unwrap();
-    std::fs::write(world.dir.path().join("known_hosts"), format!("[127.0.0.1]:{} {host_key}\n", world.address.port())).unwrap();
+    std::fs::write(
+        world.dir.path().join("known_hosts"),
+        format!("[127.0.0.1]:{} {host_key}\n", world.address.port()),
+    )
+    .unwrap();
     world.git("ada", work, &["remote", "set-url", "dev", &world.url("acme/shop/dev")]).await.succeeds(&[]);
     server
 }
@@ -71,6 +75,18 @@ async fn kill_at_any_moment() {
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         assert_eq!(world.main_of("dev").await, Some(commit));
     }
+    // git does not remove its quarantine when its server dies; the sweep does, once it is old enough.
+    for name in world.stored_objects().iter().filter(|name| name.contains("tmp_objdir")) {
+        let quarantine = world.repository().join("objects").join(name.split('/').next().unwrap());
+        let old = std::time::SystemTime::now() - Duration::from_secs(120);
+        std::fs::File::open(quarantine).unwrap().set_modified(old).unwrap();
+    }
+    server.kill().await.unwrap();
+    server = started(&mut world, &work).await;
+    until("nothing half is left", || async {
+        world.stored_objects().iter().all(|name| !name.contains("tmp_"))
+    })
+    .await;
     server.kill().await.unwrap();
     // Ref and store agree, and every recorded push still has its commit.
     let store = Store::open(&world.dir.path().join("data/store")).unwrap();
@@ -83,14 +99,13 @@ async fn kill_at_any_moment() {
     for (at, push) in pushes.iter().enumerate() {
         let push = &push.record;
         assert_eq!(push.number.0, at as u64 + 1, "no number is lost or given twice");
-        let kept: Option<CommitId> = world.stored_ref(&format!("refs/slipway/builds/dev/{}", push.number)).await;
+        let kept: Option<CommitId> =
+            world.stored_ref(&format!("refs/slipway/builds/dev/{}", push.number)).await;
         assert_eq!(kept.as_ref(), Some(&push.commit));
     }
     let mut fsck = Command::new("git");
     fsck.args(["-c", "safe.directory=*", "fsck", "--connectivity-only"]).env("GIT_DIR", world.repository());
     said(fsck.output().await.unwrap()).succeeds(&[]);
-    let left: Vec<_> = world.stored_objects().into_iter().filter(|name| name.contains("tmp_")).collect();
-    assert!(left.is_empty(), "{left:?}");
 }
 
 async fn leftovers_are_swept() {
@@ -99,7 +114,12 @@ async fn leftovers_are_swept() {
     world.push(&work, &["dev", "main"]).await.succeeds(&[]);
     server.kill().await.unwrap();
     let repository = world.repository();
-    let files = ["objects/pack/tmp_pack_x", "refs/namespaces/dev/refs/heads/main.lock", "packed-refs.lock", "shallow.lock"];
+    let files = [
+        "objects/pack/tmp_pack_x",
+        "refs/namespaces/dev/refs/heads/main.lock",
+        "packed-refs.lock",
+        "shallow.lock",
+    ];
     let quarantine = repository.join("objects/tmp_objdir-incoming-x");
     let old = std::time::SystemTime::now() - Duration::from_secs(120);
     for file in files {
@@ -129,19 +149,29 @@ async fn a_large_push_needs_no_memory() {
     };
     let before = peak();
     // The size of the reference measurement when asked for, a quarter of it otherwise.
-    let mebibytes = std::env::var("SLIPWAY_TEST_PUSH_MIB").ok().and_then(|text| text.parse().ok()).unwrap_or(50);
-    let noise: Vec<u8> = std::iter::repeat_with(rand::random::<u64>).take(mebibytes << 20 >> 3).flat_map(u64::to_ne_bytes).collect();
+    let mebibytes =
+        std::env::var("SLIPWAY_TEST_PUSH_MIB").ok().and_then(|text| text.parse().ok()).unwrap_or(50);
+    let noise: Vec<u8> = std::iter::repeat_with(rand::random::<u64>)
+        .take(mebibytes << 20 >> 3)
+        .flat_map(u64::to_ne_bytes)
+        .collect();
     std::fs::write(work.join("noise"), noise).unwrap();
     world.commit(&work, "Large").await;
     let floor = world.dir.path().join("floor.git");
     world.git("ada", world.dir.path(), &["init", "-q", "--bare", "floor.git"]).await.succeeds(&[]);
     let began = Instant::now();
-    world.git("ada", &work, &["push", "-q", &format!("file://{}", floor.display()), "main"]).await.succeeds(&[]);
+    world
+        .git("ada", &work, &["push", "-q", &format!("file://{}", floor.display()), "main"])
+        .await
+        .succeeds(&[]);
     let floor = began.elapsed();
     let began = Instant::now();
     world.push(&work, &["dev", "main"]).await.succeeds(&["runs v2"]);
     let ours = began.elapsed();
     let grown = peak() - before;
-    println!("     {mebibytes} MiB pushed in {ours:.2?} ({floor:.2?} to file://); the server grew by {grown} KiB to {} KiB", peak());
+    println!(
+        "     {mebibytes} MiB pushed in {ours:.2?} ({floor:.2?} to file://); the server grew by {grown} KiB to {} KiB",
+        peak()
+    );
     assert!(grown < 24 << 10, "the server grew by {grown} KiB");
 }

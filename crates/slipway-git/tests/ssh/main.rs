@@ -21,7 +21,9 @@ fn main() -> ExitCode {
     }
     let arguments: Vec<String> = arguments.collect();
     tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
-    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+    };
     if let [first, directory] = arguments.as_slice()
         && first == "--serve"
     {
@@ -41,7 +43,11 @@ fn main() -> ExitCode {
         let began = Instant::now();
         // A case that panics ends its own thread and its own world; the others still run.
         let passed = std::thread::spawn(move || runtime().block_on(case())).join().is_ok();
-        println!("test {name} ... {} ({:.1} s)", if passed { "ok" } else { "FAILED" }, began.elapsed().as_secs_f32());
+        println!(
+            "test {name} ... {} ({:.1} s)",
+            if passed { "ok" } else { "FAILED" },
+            began.elapsed().as_secs_f32()
+        );
         if !passed {
             failed.push(name);
         }

@@ -61,10 +61,13 @@ async fn build(store: &Store, journal: &Journal, push: &Push) {
     if says("slow") {
         tokio::time::sleep(Duration::from_millis(1500)).await;
     }
-    log.append(format!("       installing for {}\n\u{1b}[2Jhidden\n", push.commit.short()).as_bytes()).unwrap();
+    log.append(format!("       installing for {}\n\u{1b}[2Jhidden\n", push.commit.short()).as_bytes())
+        .unwrap();
     log.finish().unwrap();
     record.state = if says("unbuildable") {
-        BuildState::Failed { reason: "no builder fits: there is neither requirements.txt nor Procfile".into() }
+        BuildState::Failed {
+            reason: "no builder fits: there is neither requirements.txt nor Procfile".into(),
+        }
     } else {
         BuildState::Succeeded { image: image() }
     };
@@ -89,7 +92,13 @@ async fn finish(store: &Store, push: &Push) {
 }
 
 /// Makes a release and its deployment, and lets it become live or not.
-async fn release(store: &Store, mut status: EnvironmentStatus, commit: Option<CommitId>, origin: Origin, crashes: bool) {
+async fn release(
+    store: &Store,
+    mut status: EnvironmentStatus,
+    commit: Option<CommitId>,
+    origin: Origin,
+    crashes: bool,
+) {
     let by = "ada".parse().unwrap();
     status.last_release = status.last_release.next();
     status.last_deployment = status.last_deployment.next();
@@ -123,7 +132,10 @@ async fn release(store: &Store, mut status: EnvironmentStatus, commit: Option<Co
         DeploymentState::Failed { reason: "web ended with status 1".into(), tail, at: Timestamp(2) }
     } else {
         status.live = Some(release.number);
-        deployment.events.push(DeploymentEvent { at: Timestamp(2), text: "Live at http://shop-dev-acme.localhost".into() });
+        deployment.events.push(DeploymentEvent {
+            at: Timestamp(2),
+            text: "Live at http://shop-dev-acme.localhost".into(),
+        });
         DeploymentState::Live { at: Timestamp(2) }
     };
     store.commit(Batch::new().put(&deployment).put(&status)).await.unwrap();

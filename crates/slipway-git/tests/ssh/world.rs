@@ -108,13 +108,20 @@ impl World {
         {
             let user: slipway_model::name::UserName = name.parse().unwrap();
             batch = batch
-                .create(&User { name: user.clone(), password_hash: None, operator: false, disabled: false, created_at: Timestamp(0) })
+                .create(&User {
+                    name: user.clone(),
+                    password_hash: None,
+                    operator: false,
+                    disabled: false,
+                    created_at: Timestamp(0),
+                })
                 .create(&self.key_record(name, name))
                 .create(&Member { tenant: tenant.parse().unwrap(), user, role, since: Timestamp(0) });
         }
         for (index, tenant) in ["acme", "evil"].into_iter().enumerate() {
             let (name, by) = (tenant.parse().unwrap(), "ada".parse().unwrap());
-            batch = batch.create(&Tenant { name, index: index as u32, created_at: Timestamp(0), created_by: by });
+            batch =
+                batch.create(&Tenant { name, index: index as u32, created_at: Timestamp(0), created_by: by });
         }
         for project in ["acme/shop", "acme/blog", "evil/lair"] {
             batch = batch.create(&Project {
@@ -152,12 +159,24 @@ impl World {
         let known_hosts = self.dir.path().join("known_hosts");
         let host_key = self.server.as_ref().map(|server| server.host_key().to_owned());
         if let Some(host_key) = host_key {
-            std::fs::write(&known_hosts, format!("[127.0.0.1]:{} {host_key}\n", self.address.port())).unwrap();
+            std::fs::write(&known_hosts, format!("[127.0.0.1]:{} {host_key}\n", self.address.port()))
+                .unwrap();
         }
         [
-            "-F", "/dev/null", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "StrictHostKeyChecking=yes",
-            "-o", &format!("UserKnownHostsFile={}", known_hosts.display()), "-i", &self.key_file(who).display().to_string(),
-            "-p", &self.address.port().to_string(),
+            "-F",
+            "/dev/null",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "IdentityAgent=none",
+            "-o",
+            "StrictHostKeyChecking=yes",
+            "-o",
+            &format!("UserKnownHostsFile={}", known_hosts.display()),
+            "-i",
+            &self.key_file(who).display().to_string(),
+            "-p",
+            &self.address.port().to_string(),
         ]
         .map(str::to_owned)
         .to_vec()
@@ -166,7 +185,11 @@ impl World {
     /// Runs `ssh` as somebody, with arguments after the host.
     pub async fn ssh(&self, who: &str, options: &[&str], command: &[&str]) -> Said {
         let mut ssh = Command::new("ssh");
-        ssh.args(self.ssh_options(who)).args(options).arg("git@127.0.0.1").args(command).stdin(std::process::Stdio::null());
+        ssh.args(self.ssh_options(who))
+            .args(options)
+            .arg("git@127.0.0.1")
+            .args(command)
+            .stdin(std::process::Stdio::null());
         said(self.clean(&mut ssh).output().await.unwrap())
     }
 
@@ -190,8 +213,10 @@ impl World {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.dir.path().join("home"))
             .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_AUTHOR_NAME", "Ada").env("GIT_AUTHOR_EMAIL", "ada@example.com")
-            .env("GIT_COMMITTER_NAME", "Ada").env("GIT_COMMITTER_EMAIL", "ada@example.com")
+            .env("GIT_AUTHOR_NAME", "Ada")
+            .env("GIT_AUTHOR_EMAIL", "ada@example.com")
+            .env("GIT_COMMITTER_NAME", "Ada")
+            .env("GIT_COMMITTER_EMAIL", "ada@example.com")
             .kill_on_drop(true)
     }
 
@@ -201,9 +226,13 @@ impl World {
         std::fs::create_dir_all(&directory).unwrap();
         self.git("ada", &directory, &["init", "-q", "-b", "main"]).await.succeeds(&[]);
         for environment in ["dev", "prod"] {
-            self.git("ada", &directory, &["remote", "add", environment, &self.url(&format!("acme/shop/{environment}"))])
-                .await
-                .succeeds(&[]);
+            self.git(
+                "ada",
+                &directory,
+                &["remote", "add", environment, &self.url(&format!("acme/shop/{environment}"))],
+            )
+            .await
+            .succeeds(&[]);
         }
         std::fs::write(directory.join("slipway.yaml"), manifest("acme/shop")).unwrap();
         self.commit(&directory, "First").await;
@@ -216,7 +245,11 @@ impl World {
 
     /// Commits everything, with something new in it.
     pub async fn commit(&self, directory: &Path, subject: &str) -> CommitId {
-        std::fs::write(directory.join("app.py"), format!("print({:?}, {:016x})\n", subject, rand::random::<u64>())).unwrap();
+        std::fs::write(
+            directory.join("app.py"),
+            format!("print({:?}, {:016x})\n", subject, rand::random::<u64>()),
+        )
+        .unwrap();
         self.git("ada", directory, &["add", "-A"]).await.succeeds(&[]);
         self.git("ada", directory, &["commit", "-q", "--allow-empty", "-m", subject]).await.succeeds(&[]);
         self.head(directory).await
@@ -273,7 +306,9 @@ pub async fn start(dir: &Path, wishes: Wishes) -> (Store, GitServer) {
         std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o711)).unwrap();
     }
     let store = Store::open(&dir.join("data/store")).unwrap();
-    let access = Access::open(store.clone(), MasterKey::load_or_create(&dir.join("master.key")).unwrap()).await.unwrap();
+    let access = Access::open(store.clone(), MasterKey::load_or_create(&dir.join("master.key")).unwrap())
+        .await
+        .unwrap();
     let is_root = rustix::process::getuid().is_root();
     let options = Options {
         listener: TcpListener::bind("127.0.0.1:0").unwrap(),
@@ -324,7 +359,8 @@ pub fn environment_record(path: &str) -> Environment {
 }
 
 pub fn said(output: Output) -> Said {
-    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let text =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     Said { ok: output.status.success(), status: output.status.code().unwrap_or(-1), text }
 }
 

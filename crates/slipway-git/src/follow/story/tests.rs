@@ -8,7 +8,14 @@ fn environment() -> EnvironmentPath {
 
 fn build(state: BuildState) -> Option<Build> {
     let number = BuildNumber(7);
-    Some(Build { environment: environment(), number, state, attempt: 1, started_at: Timestamp(0), ended_at: None })
+    Some(Build {
+        environment: environment(),
+        number,
+        state,
+        attempt: 1,
+        started_at: Timestamp(0),
+        ended_at: None,
+    })
 }
 
 fn succeeded() -> Option<Build> {
@@ -34,7 +41,10 @@ fn deployment(state: DeploymentState, events: &[(u64, &str)]) -> Option<Deployme
         by: "ada".parse().unwrap(),
         created_at: Timestamp(0),
         state,
-        events: events.iter().map(|(at, text)| DeploymentEvent { at: Timestamp(*at), text: (*text).into() }).collect(),
+        events: events
+            .iter()
+            .map(|(at, text)| DeploymentEvent { at: Timestamp(*at), text: (*text).into() })
+            .collect(),
     })
 }
 
@@ -63,15 +73,25 @@ fn told(moments: &[Snapshot]) -> String {
 #[test]
 fn a_push_that_waits_and_becomes_live() {
     let rollout = || DeploymentState::Rollout { deadline: Timestamp(9) };
-    let waiting = |ahead: &[u64]| Snapshot { ahead: ahead.iter().map(|n| BuildNumber(*n)).collect(), ..Snapshot::default() };
+    let waiting = |ahead: &[u64]| Snapshot {
+        ahead: ahead.iter().map(|n| BuildNumber(*n)).collect(),
+        ..Snapshot::default()
+    };
     let built = Snapshot { build: succeeded(), ..Snapshot::default() };
     let released = Snapshot { release: Some(ReleaseNumber(4)), ..built.clone() };
-    let deploying = |state, events: &[(u64, &str)]| Snapshot { deployment: deployment(state, events), ..released.clone() };
+    let deploying = |state, events: &[(u64, &str)]| Snapshot {
+        deployment: deployment(state, events),
+        ..released.clone()
+    };
     assert_eq!(
         told(&[
-            waiting(&[5, 6]), waiting(&[5, 6]), waiting(&[6]), waiting(&[]),
+            waiting(&[5, 6]),
+            waiting(&[5, 6]),
+            waiting(&[6]),
+            waiting(&[]),
             Snapshot { build: build(BuildState::Running), ..Snapshot::default() },
-            built.clone(), released.clone(),
+            built.clone(),
+            released.clone(),
             deploying(rollout(), &[(1, "Starting web")]),
             deploying(rollout(), &[(1, "Starting web"), (2, "web is healthy"), (2, "web is healthy")]),
             deploying(DeploymentState::Live { at: Timestamp(4) }, &[(1, "Starting web"), (3, "Stopped v3")]),
@@ -100,9 +120,18 @@ fn the_ways_to_fail() {
         Snapshot { build: succeeded(), passed_over: true, ..Snapshot::default() },
         "! Build 7 was not released; 'slipway releases' shows what was.\n! acme/shop/dev runs nothing yet.\nng build 7 was not released\n",
     );
-    let crashed = DeploymentState::Failed { reason: "web exits with status 1".into(), tail: vec!["KeyError".into()], at: Timestamp(3) };
+    let crashed = DeploymentState::Failed {
+        reason: "web exits with status 1".into(),
+        tail: vec!["KeyError".into()],
+        at: Timestamp(3),
+    };
     check(
-        Snapshot { build: succeeded(), release: Some(ReleaseNumber(4)), deployment: deployment(crashed, &[]), ..Snapshot::default() },
+        Snapshot {
+            build: succeeded(),
+            release: Some(ReleaseNumber(4)),
+            deployment: deployment(crashed, &[]),
+            ..Snapshot::default()
+        },
         "! v4 did not become live: web exits with status 1\n! The last it printed:\n  | KeyError\n\
          ! acme/shop/dev runs nothing yet.\nng v4 did not become live\n",
     );

@@ -41,15 +41,25 @@ async fn manifests() {
         (Some("project: acme/shop\ncredential: x\nservices: 3\n"), "slipway.yaml:3:"),
         (Some(aliases), "slipway.yaml:1:"),
         (Some(large.as_str()), "slipway.yaml has 10"),
-        (Some(manifest("evil/lair").as_str()), "slipway.yaml is that of evil/lair, but this is a push to acme/shop"),
-        (Some("project: acme/shop\ncredential: slwp_evil_lair\n"), "The credential in slipway.yaml is not that of acme/shop"),
+        (
+            Some(manifest("evil/lair").as_str()),
+            "slipway.yaml is that of evil/lair, but this is a push to acme/shop",
+        ),
+        (
+            Some("project: acme/shop\ncredential: slwp_evil_lair\n"),
+            "The credential in slipway.yaml is not that of acme/shop",
+        ),
     ] {
         match text {
             Some(text) => std::fs::write(work.join("slipway.yaml"), text).unwrap(),
             None => std::fs::remove_file(work.join("slipway.yaml")).unwrap(),
         }
         world.commit(&work, "Bad").await;
-        world.push(&work, &["-f", "dev", "main"]).await.fails(&[" !     ", expected, "pre-receive hook declined"]);
+        world.push(&work, &["-f", "dev", "main"]).await.fails(&[
+            " !     ",
+            expected,
+            "pre-receive hook declined",
+        ]);
         nothing_is_stored(&world).await;
     }
     std::fs::remove_file(work.join("slipway.yaml")).unwrap();
@@ -64,7 +74,14 @@ async fn names_of_refs() {
     let work = world.checkout("shop").await;
     let marker = work.join("marker");
     let long = format!("refs/heads/{}", "x".repeat(240));
-    for name in ["refs/heads/-h", "refs/heads/--exec=x", "refs/heads/$(id)", "refs/heads/`id`", "refs/notes/x", "refs/heads/x;id>marker"] {
+    for name in [
+        "refs/heads/-h",
+        "refs/heads/--exec=x",
+        "refs/heads/$(id)",
+        "refs/heads/`id`",
+        "refs/notes/x",
+        "refs/heads/x;id>marker",
+    ] {
         world.push(&work, &["dev", &format!("main:{name}")]).await.fails(&["is refused"]);
         nothing_is_stored(&world).await;
     }
@@ -79,7 +96,8 @@ async fn dangerous_trees() {
     let blob = hash(&work, "blob", b"x");
     let manifest = hash(&work, "blob", manifest("acme/shop").as_bytes());
     let modules = hash(&work, "blob", b"[submodule \"a\"]\n\tpath = a\n\turl = -u./x\n");
-    let carriage_return = hash(&work, "blob", b"[submodule \"a\"]\n\tpath = \"a\\r\"\n\turl = ext::sh -c id\n");
+    let carriage_return =
+        hash(&work, "blob", b"[submodule \"a\"]\n\tpath = \"a\\r\"\n\turl = ext::sh -c id\n");
     let hooks = tree(&work, &[("100755", "pre-commit", &blob)]);
     for (name, mode, object) in [
         (".git", "40000", &hooks),
@@ -93,7 +111,9 @@ async fn dangerous_trees() {
         ("a/b", "100644", &blob),
     ] {
         let mut entries = vec![(mode, name, object.as_str()), ("100644", "slipway.yaml", &manifest)];
-        entries.sort_by_key(|(mode, name, _)| if *mode == "40000" { format!("{name}/") } else { (*name).into() });
+        entries.sort_by_key(
+            |(mode, name, _)| if *mode == "40000" { format!("{name}/") } else { (*name).into() },
+        );
         let commit = commit_tree(&work, &tree(&work, &entries));
         let push = world.push(&work, &["-f", "dev", &format!("{commit}:refs/heads/main")]).await;
         push.fails(&["remote rejected"]);
@@ -116,12 +136,19 @@ async fn too_many_files() {
     // 10^10 files in eleven small trees.
     let blob = hash(&work, "blob", b"x");
     let names: Vec<_> = (0..10).map(|n| n.to_string()).collect();
-    let mut bomb = tree(&work, &names.iter().map(|name| ("100644", name.as_str(), blob.as_str())).collect::<Vec<_>>());
+    let mut bomb =
+        tree(&work, &names.iter().map(|name| ("100644", name.as_str(), blob.as_str())).collect::<Vec<_>>());
     for _ in 0..9 {
-        bomb = tree(&work, &names.iter().map(|name| ("40000", name.as_str(), bomb.as_str())).collect::<Vec<_>>());
+        bomb = tree(
+            &work,
+            &names.iter().map(|name| ("40000", name.as_str(), bomb.as_str())).collect::<Vec<_>>(),
+        );
     }
     let commit = commit_tree(&work, &bomb);
-    world.push(&work, &["-f", "dev", &format!("{commit}:refs/heads/main")]).await.fails(&["more than 100000 files"]);
+    world
+        .push(&work, &["-f", "dev", &format!("{commit}:refs/heads/main")])
+        .await
+        .fails(&["more than 100000 files"]);
     nothing_is_stored(&world).await;
 }
 
@@ -140,11 +167,15 @@ async fn files_in_lfs() {
     let work = world.checkout("shop").await;
     std::fs::write(work.join(".gitattributes"), "*.bin filter=lfs diff=lfs merge=lfs -text\n").unwrap();
     for n in 0..7 {
-        let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {n}\n", "0".repeat(64));
+        let pointer =
+            format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {n}\n", "0".repeat(64));
         std::fs::write(work.join(format!("{n}.bin")), pointer).unwrap();
     }
     world.commit(&work, "LFS").await;
-    world.push(&work, &["dev", "main"]).await.fails(&["7 files are stored in Git LFS", "0.bin, 1.bin, 2.bin, 3.bin, 4.bin, …"]);
+    world
+        .push(&work, &["dev", "main"])
+        .await
+        .fails(&["7 files are stored in Git LFS", "0.bin, 1.bin, 2.bin, 3.bin, 4.bin, …"]);
     nothing_is_stored(&world).await;
 }
 
@@ -156,14 +187,19 @@ async fn a_full_disk() {
     let dir = tempfile::tempdir().unwrap();
     let git = dir.path().join("data/git");
     std::fs::create_dir_all(&git).unwrap();
-    let status = Command::new("mount").args(["-t", "tmpfs", "-o", "size=120m,mode=755", "tmpfs"]).arg(&git).status().unwrap();
+    let status = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=120m,mode=755", "tmpfs"])
+        .arg(&git)
+        .status()
+        .unwrap();
     assert!(status.success());
     let _unmount = Unmount(git.clone());
     let mut world = World::at(dir, Wishes::default()).await;
     let work = world.checkout("shop").await;
     world.push(&work, &["dev", "main"]).await.succeeds(&["runs v1"]);
     let before = world.stored_objects();
-    let noise: Vec<u8> = std::iter::repeat_with(rand::random::<u64>).take(20 << 20 >> 3).flat_map(u64::to_ne_bytes).collect();
+    let noise: Vec<u8> =
+        std::iter::repeat_with(rand::random::<u64>).take(20 << 20 >> 3).flat_map(u64::to_ne_bytes).collect();
     for n in 0..8 {
         let mut noise = noise.clone();
         noise.iter_mut().step_by(17).for_each(|byte| *byte = byte.wrapping_add(n));
@@ -216,7 +252,9 @@ fn tree(work: &Path, entries: &[(&str, &str, &str)]) -> String {
 }
 
 fn commit_tree(work: &Path, tree: &str) -> String {
-    let text = format!("tree {tree}\nauthor A <a@example.com> 1 +0000\ncommitter A <a@example.com> 1 +0000\n\nOdd\n");
+    let text = format!(
+        "tree {tree}\nauthor A <a@example.com> 1 +0000\ncommitter A <a@example.com> 1 +0000\n\nOdd\n"
+    );
     hash(work, "commit", text.as_bytes())
 }
 

@@ -1,7 +1,7 @@
 //! Pushes that are what they should be.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slipway_model::id::BuildNumber;
 use slipway_model::name::{EnvironmentPath, ProjectPath};
@@ -29,6 +29,7 @@ super::cases!(
     a_long_build_is_never_silent,
     stopping_the_server_tells_the_pusher,
     a_stale_push_is_told_to_fetch,
+    a_client_that_dies_at_any_moment_holds_nothing,
     what_is_deleted_leaves_nothing_to_inherit,
 );
 
@@ -51,14 +52,20 @@ async fn a_push_becomes_live() {
     assert!(!push.text.contains("\u{1b}[2J"), "{}", push.text);
     assert_eq!(world.main_of("dev").await, Some(commit.clone()));
     let record = world.store.get::<Push>(&(dev(), BuildNumber(1))).await.unwrap().unwrap().record;
-    assert_eq!((record.commit, record.by.as_str(), record.subject.as_str(), record.forced), (commit.clone(), "ada", "First", false));
+    assert_eq!(
+        (record.commit, record.by.as_str(), record.subject.as_str(), record.forced),
+        (commit.clone(), "ada", "First", false)
+    );
     // A second one is small and goes forward.
     let second = world.commit(&work, "Second").await;
     world.push(&work, &["dev", "main"]).await.succeeds(&["Build 2", "runs v2"]);
     assert_eq!(world.main_of("dev").await, Some(second));
     // Whoever may look may clone, and gets what runs.
     let clone = world.dir.path().join("clone");
-    world.git("vic", world.dir.path(), &["clone", "-q", &world.url("acme/shop/dev"), "clone"]).await.succeeds(&[]);
+    world
+        .git("vic", world.dir.path(), &["clone", "-q", &world.url("acme/shop/dev"), "clone"])
+        .await
+        .succeeds(&[]);
     assert_eq!(world.git("vic", &clone, &["log", "--format=%s", "main"]).await.text, "Second\nFirst\n");
     world.push(&work, &["dev", "main"]).await.succeeds(&["up-to-date"]);
 }
@@ -71,7 +78,12 @@ async fn a_failed_build_leaves_everything_as_it_was() {
     world.commit(&work, "An unbuildable change").await;
     for build in ["Build 2 failed", "Build 3 failed"] {
         // The same commit can be pushed again: it is not "up to date".
-        world.push(&work, &["dev", "main"]).await.fails(&[build, "no builder fits", "acme/shop/dev runs v1.", "rejected"]);
+        world.push(&work, &["dev", "main"]).await.fails(&[
+            build,
+            "no builder fits",
+            "acme/shop/dev runs v1.",
+            "rejected",
+        ]);
         assert_eq!(world.main_of("dev").await, Some(good.clone()));
     }
     world.commit(&work, "Fixed").await;
@@ -83,7 +95,12 @@ async fn a_program_that_crashes_fails_the_push() {
     let work = world.checkout("shop").await;
     world.commit(&work, "A crashing change").await;
     let push = world.push(&work, &["dev", "main"]).await;
-    push.fails(&["v1 did not become live: web ended with status 1", "| KeyError: 'DATABASE_URL'", "runs nothing yet", "rejected"]);
+    push.fails(&[
+        "v1 did not become live: web ended with status 1",
+        "| KeyError: 'DATABASE_URL'",
+        "runs nothing yet",
+        "rejected",
+    ]);
     assert_eq!(world.main_of("dev").await, None);
 }
 
@@ -92,7 +109,8 @@ async fn two_pushes_queue_and_each_hears_its_own() {
     let (one, two) = (world.checkout("one").await, world.checkout("two").await);
     world.commit(&one, "A slow unbuildable change").await;
     let second = world.commit(&two, "Another").await;
-    let first = world.git_command("ada", &one, &["push", "dev", "main"]).stderr(Stdio::piped()).spawn().unwrap();
+    let first =
+        world.git_command("ada", &one, &["push", "dev", "main"]).stderr(Stdio::piped()).spawn().unwrap();
     until("the first push is being built", || async {
         world.store.get::<Build>(&(dev(), BuildNumber(1))).await.unwrap().is_some()
     })
@@ -119,6 +137,29 @@ async fn a_dropped_client_does_not_stop_the_build() {
     world.push(&work, &["dev", "main"]).await.succeeds(&["Build 2", "runs v2"]);
 }
 
+async fn a_client_that_dies_at_any_moment_holds_nothing() {
+    let world = World::new().await;
+    let work = world.checkout("shop").await;
+    for moment in 0..20u64 {
+        world.commit(&work, "Abandoned").await;
+        let mut push = world.git_command("ada", &work, &["push", "-f", "dev", "main"]);
+        let mut push = push.process_group(0).stderr(Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(10 * moment)).await;
+        let group = rustix::process::Pid::from_raw(push.id().unwrap() as i32).unwrap();
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        push.wait().await.unwrap();
+    }
+    let began = Instant::now();
+    let commit = world.commit(&work, "Meant").await;
+    world.push(&work, &["-f", "dev", "main"]).await.succeeds(&["acme/shop/dev runs v"]);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(world.main_of("dev").await, Some(commit));
+    until("nothing half is left", || async {
+        world.stored_objects().iter().all(|name| !name.contains("tmp_"))
+    })
+    .await;
+}
+
 async fn other_branches_tags_and_options() {
     let world = World::new().await;
     let work = world.checkout("shop").await;
@@ -130,10 +171,11 @@ async fn other_branches_tags_and_options() {
     world.push(&work, &["dev", "v1.0"]).await.succeeds(&["Tags are stored and deploy nothing."]);
     let marker = world.dir.path().join("marker");
     let nasty = format!("$(touch {})", marker.display());
-    world
-        .push(&work, &["-o", &nasty, "-o", "no-cache", "-o", "wait=3;id", "dev", "main"])
-        .await
-        .succeeds(&["The push option \"$(touch", "\"wait=3;id\" is not known", "runs v1"]);
+    world.push(&work, &["-o", &nasty, "-o", "no-cache", "-o", "wait=3;id", "dev", "main"]).await.succeeds(&[
+        "The push option \"$(touch",
+        "\"wait=3;id\" is not known",
+        "runs v1",
+    ]);
     assert!(!marker.exists());
     let record = world.store.get::<Push>(&(dev(), BuildNumber(1))).await.unwrap().unwrap().record;
     assert!(record.options.no_cache && !record.options.detach);
@@ -148,12 +190,24 @@ async fn detach_answers_at_once() {
     let world = World::new().await;
     let work = world.checkout("shop").await;
     let good = world.commit(&work, "A slow change").await;
-    world.push(&work, &["-o", "detach", "dev", "main"]).await.succeeds(&["slipway builds logs -f 1 -e acme/shop/dev"]);
+    world
+        .push(&work, &["-o", "detach", "dev", "main"])
+        .await
+        .succeeds(&["slipway builds logs -f 1 -e acme/shop/dev"]);
     assert_eq!(world.main_of("dev").await, Some(good.clone()), "the ref moves when the push is recorded");
-    until("it is live", || async { world.store.get::<slipway_model::project::EnvironmentStatus>(&dev()).await.unwrap().is_some_and(|s| s.record.live.is_some()) }).await;
+    until("it is live", || async {
+        world
+            .store
+            .get::<slipway_model::project::EnvironmentStatus>(&dev())
+            .await
+            .unwrap()
+            .is_some_and(|s| s.record.live.is_some())
+    })
+    .await;
     world.commit(&work, "A slow unbuildable change").await;
     world.push(&work, &["-o", "detach", "dev", "main"]).await.succeeds(&[]);
-    until("the ref goes back to what runs", || async { world.main_of("dev").await == Some(good.clone()) }).await;
+    until("the ref goes back to what runs", || async { world.main_of("dev").await == Some(good.clone()) })
+        .await;
 }
 
 async fn a_forced_push_is_taken_and_noted() {
@@ -162,7 +216,10 @@ async fn a_forced_push_is_taken_and_noted() {
     world.push(&work, &["dev", "main"]).await.succeeds(&[]);
     world.git("ada", &work, &["commit", "-q", "--amend", "-m", "Rewritten"]).await.succeeds(&[]);
     world.push(&work, &["dev", "main"]).await.fails(&["non-fast-forward"]);
-    world.push(&work, &["-f", "dev", "main"]).await.succeeds(&["(forced: what ran before is not part of it)", "runs v2"]);
+    world
+        .push(&work, &["-f", "dev", "main"])
+        .await
+        .succeeds(&["(forced: what ran before is not part of it)", "runs v2"]);
     let record = world.store.get::<Push>(&(dev(), BuildNumber(2))).await.unwrap().unwrap().record;
     assert!(record.forced);
     assert_eq!(world.main_of("dev").await, Some(world.head(&work).await));
@@ -183,7 +240,11 @@ async fn the_ref_follows_rollback_and_promotion() {
     platform::make_live(&world.store, &"acme/shop/prod".parse().unwrap(), &first, origin).await;
     until("prod has a ref", || async { world.main_of("prod").await == Some(first.clone()) }).await;
     assert_eq!(world.stored_objects(), objects, "a promotion copies nothing");
-    world.git("ada", &work, &["ls-remote", "prod"]).await.succeeds(&[first.as_str(), "HEAD", "refs/heads/main"]);
+    world.git("ada", &work, &["ls-remote", "prod"]).await.succeeds(&[
+        first.as_str(),
+        "HEAD",
+        "refs/heads/main",
+    ]);
 }
 
 async fn environments_do_not_see_each_other() {
@@ -193,10 +254,19 @@ async fn environments_do_not_see_each_other() {
     world.git("ada", &work, &["ls-remote", "dev"]).await.succeeds(&["refs/heads/secret-feature"]);
     let prod = world.git("ada", &work, &["ls-remote", "prod"]).await;
     assert_eq!(prod.text, "", "nothing was pushed there");
-    world.git("ada", &work, &["push", "prod", "main"]).await.succeeds(&["Build 1 of acme/shop/prod", "runs v1"]);
+    world
+        .git("ada", &work, &["push", "prod", "main"])
+        .await
+        .succeeds(&["Build 1 of acme/shop/prod", "runs v1"]);
     // Names outside of the namespace cannot be reached either.
-    world.git("ada", &work, &["push", "prod", "main:refs/namespaces/dev/refs/heads/main"]).await.fails(&["only branches"]);
-    world.git("ada", &work, &["push", "prod", "main:refs/slipway/builds/dev/1"]).await.fails(&["only branches"]);
+    world
+        .git("ada", &work, &["push", "prod", "main:refs/namespaces/dev/refs/heads/main"])
+        .await
+        .fails(&["only branches"]);
+    world
+        .git("ada", &work, &["push", "prod", "main:refs/slipway/builds/dev/1"])
+        .await
+        .fails(&["only branches"]);
     world.git("ada", &work, &["fetch", "prod", "refs/slipway/builds/dev/1"]).await.fails(&[]);
 }
 
@@ -207,7 +277,10 @@ async fn a_shallow_clone_can_push() {
         world.commit(&work, subject).await;
     }
     let full = format!("file://{}", work.display());
-    world.git("ada", world.dir.path(), &["clone", "-q", "--depth", "1", &full, "shallow"]).await.succeeds(&[]);
+    world
+        .git("ada", world.dir.path(), &["clone", "-q", "--depth", "1", &full, "shallow"])
+        .await
+        .succeeds(&[]);
     let shallow = world.dir.path().join("shallow");
     let url = world.url("acme/shop/dev");
     world.git("ada", &shallow, &["push", &url, "main"]).await.succeeds(&["runs v1"]);
@@ -235,11 +308,16 @@ async fn stopping_the_server_tells_the_pusher() {
     world.commit(&work, "A slow change").await;
     let mut push = world.git_command("ada", &work, &["push", "dev", "main"]);
     let push = push.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    until("the build runs", || async { world.store.get::<Build>(&(dev(), BuildNumber(1))).await.unwrap().is_some() }).await;
+    until("the build runs", || async {
+        world.store.get::<Build>(&(dev(), BuildNumber(1))).await.unwrap().is_some()
+    })
+    .await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     world.server.take().unwrap().stop(Duration::from_secs(10)).await;
     let push = said(push.wait_with_output().await.unwrap());
-    push.fails(&["Slipway is being restarted. Build 1 goes on without you: slipway builds logs -f 1 -e acme/shop/dev"]);
+    push.fails(&[
+        "Slipway is being restarted. Build 1 goes on without you: slipway builds logs -f 1 -e acme/shop/dev",
+    ]);
 }
 
 async fn a_stale_push_is_told_to_fetch() {
@@ -274,5 +352,8 @@ async fn what_is_deleted_leaves_nothing_to_inherit() {
     world.store.commit(batch).await.unwrap();
     let new = world.url("acme/shop/next");
     assert_eq!(world.git("ada", &work, &["ls-remote", &new]).await.text, "");
-    world.git("ada", &work, &["push", &new, "main"]).await.succeeds(&["Build 1 of acme/shop/next", "runs v1"]);
+    world
+        .git("ada", &work, &["push", &new, "main"])
+        .await
+        .succeeds(&["Build 1 of acme/shop/next", "runs v1"]);
 }

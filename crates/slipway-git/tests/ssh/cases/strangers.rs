@@ -9,13 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::world::{World, make_key};
 
-super::cases!(
-    wrong_people,
-    weak_keys,
-    no_shell_and_no_other_command,
-    nothing_but_exec,
-    a_flood_of_strangers,
-);
+super::cases!(wrong_people, weak_keys, no_shell_and_no_other_command, nothing_but_exec, a_flood_of_strangers,);
 
 async fn wrong_people() {
     let world = World::new().await;
@@ -25,7 +19,11 @@ async fn wrong_people() {
         async move { world.git(who, work, &["push", &url, "main"]).await }
     };
     let fingerprint = world.key_record("stranger", "stranger").fingerprint;
-    push("stranger", "acme/shop/dev").await.fails(&["no SSH key of yours is known here", fingerprint.as_str(), "slipway keys add"]);
+    push("stranger", "acme/shop/dev").await.fails(&[
+        "no SSH key of yours is known here",
+        fingerprint.as_str(),
+        "slipway keys add",
+    ]);
     // Another tenant's key learns nothing about what exists.
     let existing = push("eve", "acme/shop/dev").await;
     existing.fails(&["acme/shop/dev does not exist, or you have no access to it"]);
@@ -53,7 +51,8 @@ async fn weak_keys() {
     let world = World::new().await;
     make_key(world.dir.path(), "short", &["-t", "rsa", "-b", "1024"]).await;
     make_key(world.dir.path(), "long", &["-t", "rsa", "-b", "2048"]).await;
-    let batch = Batch::new().create(&world.key_record("short", "ada")).create(&world.key_record("long", "ada"));
+    let batch =
+        Batch::new().create(&world.key_record("short", "ada")).create(&world.key_record("long", "ada"));
     world.store.commit(batch).await.unwrap();
     let short = world.ssh("short", &["-o", "RequiredRSASize=1024"], &["true"]).await;
     short.fails(&["an RSA key of fewer than 2048 bits"]);
@@ -100,7 +99,8 @@ async fn nothing_but_exec() {
     let sftp = world.ssh("ada", &["-s"], &["sftp"]).await;
     sftp.fails(&["subsystem request failed"]);
     world.ssh("ada", &["-W", "127.0.0.1:22"], &[]).await.fails(&["administratively prohibited"]);
-    let tunnel = world.ssh("ada", &["-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:22"], &["true"]).await;
+    let tunnel =
+        world.ssh("ada", &["-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:22"], &["true"]).await;
     tunnel.fails(&["remote port forwarding failed"]);
     world.ssh("ada", &["-tt"], &["true"]).await.fails(&["PTY allocation request failed"]);
     // An agent and variables are refused, and what was asked for is still served.
@@ -153,7 +153,9 @@ async fn a_flood_of_strangers() {
     let mut closed = 0;
     for stream in &mut held {
         let mut rest = Vec::new();
-        closed += usize::from(tokio::time::timeout(Duration::from_millis(1), stream.read_to_end(&mut rest)).await.is_ok());
+        closed += usize::from(
+            tokio::time::timeout(Duration::from_millis(1), stream.read_to_end(&mut rest)).await.is_ok(),
+        );
     }
     assert!(closed >= 800, "{closed} closed");
 }

@@ -40,8 +40,20 @@ pub(super) struct Disk {
     path: PathBuf,
     /// `None` after a failure, until it could be opened again.
     database: Option<Database>,
-    /// Held as long as the store is open, over any closing and opening of the database.
-    _lock: File,
+    /// Held as long as the store is open, over any closing and opening of the database. Dropped after
+    /// it.
+    _lock: Lock,
+}
+
+/// The locked lock file.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing it is not enough: a child process that is just being made may have a copy of it.
+        let _ = self.0.unlock();
+    }
 }
 
 impl Disk {
@@ -56,7 +68,15 @@ impl Disk {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(prepare(dir))?;
         let lock = lock(&dir.join("lock"), prepare)?;
         let mut disk = Self { path: dir.join("records.redb"), database: None, _lock: lock };
-        let database = disk.open_database(true)?;
+        let path = &disk.path;
+        if !path.try_exists().map_err(prepare(path))? {
+            // Under another name until it is whole: a beginning that was broken off does not open.
+            let new = dir.join("records.new");
+            let begun = disk.open_database(&new, OpenOptions::new().create(true).truncate(true));
+            drop(begun.inspect_err(|_| drop(std::fs::remove_file(&new)))?);
+            std::fs::rename(&new, path).map_err(prepare(path))?;
+        }
+        let database = disk.open_database(path, &mut OpenOptions::new())?;
         let content = disk.load(&database)?;
         disk.database = Some(database);
         // Else a power cut could take back the name of a new file whose content is safe.
@@ -120,7 +140,7 @@ impl Disk {
     /// Opens the database after a failure, with the sequence number that is on it.
     fn reopen(&self, known: u64) -> Result<(Database, u64), Error> {
         // Never creates: a file that is missing now must not become an empty store.
-        let database = self.open_database(false)?;
+        let database = self.open_database(&self.path, &mut OpenOptions::new())?;
         let found = read_meta(&database, "sequence").map_err(|error| self.opening(error))?;
         if found < known {
             return Err(Error::WentBack { path: self.path.clone() });
@@ -128,28 +148,15 @@ impl Disk {
         Ok((database, found))
     }
 
-    fn open_database(&self, create: bool) -> Result<Database, Error> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(create)
-            .truncate(false)
-            .mode(0o600)
-            .open(&self.path)
-            .map_err(|error| self.opening(redb::Error::Io(error)))?;
-        let length = file.metadata().map_err(|error| self.opening(redb::Error::Io(error)))?.len();
-        let inner = FileBackend::new(file.try_clone().map_err(|error| self.opening(redb::Error::Io(error)))?)
-            .map_err(|error| self.opening(error.into()))?;
-        let backend = Reserving { inner, file };
+    fn open_database(&self, path: &Path, options: &mut OpenOptions) -> Result<Database, Error> {
+        let failed = |error| self.opening(redb::Error::Io(error));
+        let file = options.read(true).write(true).mode(0o600).open(path).map_err(failed)?;
+        let inner = file.try_clone().map_err(failed)?;
+        let inner = FileBackend::new(inner).map_err(|error| self.opening(error.into()))?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
-        let database = builder.create_with_backend(backend).map_err(|error| {
-            if length == 0 && create {
-                // Not even an empty database was made; what is left of it must not stand in the way.
-                let _ = std::fs::remove_file(&self.path);
-            }
-            self.opening(error.into())
-        })?;
+        let database = builder.create_with_backend(Reserving { inner, file });
+        let database = database.map_err(|error| self.opening(error.into()))?;
         match read_meta(&database, "format").map_err(|error| self.opening(error))? {
             0 | FORMAT => Ok(database),
             found => Err(Error::Format { path: self.path.clone(), found, known: FORMAT }),
@@ -166,7 +173,7 @@ impl Disk {
     }
 }
 
-fn lock<F: FnOnce(io::Error) -> Error>(path: &Path, failed: impl Fn(&Path) -> F) -> Result<File, Error> {
+fn lock<F: FnOnce(io::Error) -> Error>(path: &Path, failed: impl Fn(&Path) -> F) -> Result<Lock, Error> {
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -187,7 +194,7 @@ fn lock<F: FnOnce(io::Error) -> Error>(path: &Path, failed: impl Fn(&Path) -> F)
     }
     // Only a help for whoever finds it locked, so a disk without room for it is no reason to stop.
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(file)
+    Ok(Lock(file))
 }
 
 fn transact(

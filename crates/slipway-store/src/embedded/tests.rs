@@ -143,6 +143,21 @@ async fn a_closed_store_still_reads() {
     }
 }
 
+#[tokio::test]
+async fn a_beginning_that_was_broken_off_is_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    // What a kill leaves at the first start: blocks that are reserved, and no header yet.
+    std::fs::write(dir.path().join("records.new"), vec![0; 1 << 20]).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.commit(Batch::new().put(&made("ann", 1))).await.unwrap();
+    drop(store);
+    assert_eq!(names(&Store::open(dir.path()).unwrap()).await, ["ann"]);
+    assert!(!dir.path().join("records.new").exists());
+    std::fs::write(dir.path().join("records.redb"), "something else").unwrap();
+    let error = Store::open(dir.path()).unwrap_err();
+    assert!(matches!(error, Error::Open { .. }), "{error:?}");
+}
+
 /// Not a bound, a figure to look at: `cargo test -p slipway-store figures -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "prints figures"]

@@ -45,8 +45,8 @@ pub enum Error {
         /// The store's file.
         path: PathBuf,
     },
-    /// The disk failed while the change was being written, and the file cannot be read now, so
-    /// nobody knows whether the change was made. Read before trying again.
+    /// The disk failed while the change was being written, in a way after which nobody knows whether
+    /// it was made. Read before trying again.
     #[error("failed to write {path}, and the change may or may not have been made")]
     Uncertain {
         /// The store's file.

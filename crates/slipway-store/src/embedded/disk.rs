@@ -126,14 +126,14 @@ impl Disk {
             path = %path.display(), error = %source, readable = reopened.is_ok(),
             "failed to write the store"
         );
-        let Ok((database, found)) = reopened else {
-            return Err(Error::Uncertain { path, source });
-        };
-        self.database = Some(database);
-        match (found == sequence, full) {
-            (true, _) => Ok(()),
-            (false, true) => Err(Error::Full { path }),
-            (false, false) => Err(Error::Write { path, source }),
+        match reopened {
+            Ok((database, found)) if found == known => {
+                self.database = Some(database);
+                Err(if full { Error::Full { path } } else { Error::Write { path, source } })
+            }
+            // The change may be there, but after a failed fsync nobody knows whether it is on the disk or
+            // only in the page cache. The next group begins with what is found then.
+            _ => Err(Error::Uncertain { path, source }),
         }
     }
 

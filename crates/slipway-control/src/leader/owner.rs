@@ -5,12 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use slipway_model::account::Tenant;
-use slipway_model::deployment::Deployment;
 use slipway_model::id::{BuildNumber, InstanceId, ReleaseNumber};
-use slipway_model::instance::{
-    Assignments, Desired, DesiredInstance, Exit, ExitReason, Goal, InstanceReport, InstanceSpec,
-    InstanceState, Node,
-};
+use slipway_model::instance::{Goal, InstanceSpec, Node};
 use slipway_model::name::{EnvironmentPath, NodeName, TenantName};
 use slipway_model::project::{EnvironmentStatus, HostClaim};
 use slipway_model::push::Push;
@@ -18,24 +14,23 @@ use slipway_model::record::Record;
 use slipway_model::release::Release;
 use slipway_model::route::Route;
 use slipway_model::unit::{Span, Timestamp};
-use slipway_plan::action::Action;
 use slipway_plan::cluster::{Cluster, Contact};
 use slipway_plan::environment::{Plan, Waiting, plan};
 use slipway_plan::intake::{self, Surroundings};
-use slipway_plan::placement::needs;
 use slipway_plan::view::EnvironmentView;
-use slipway_store::{Batch, Leadership, Store};
+use slipway_store::{Leadership, Store};
 use tokio::sync::{mpsc, watch};
 
-use super::desired::instance_spec;
 use super::records::{Changes, KINDS};
 use super::{
-    ENDS_KEPT, EndSnapshot, EnvironmentSnapshot, Error, InstanceSnapshot, NodeMessage, NodeSnapshot, Options,
-    Ports, Query, RouterMessage, WaitingSnapshot, commit,
+    EndSnapshot, EnvironmentSnapshot, Error, InstanceSnapshot, NodeMessage, NodeSnapshot, Options, Ports,
+    Query, RouterMessage, WaitingSnapshot,
 };
 use crate::routes::{Claims, Routers, routes_of, urls_of};
 
 mod changes;
+mod lists;
+mod storing;
 
 /// Steps of one environment before the others get their turn: a plan needs three or four.
 const PASSES_MAX: usize = 32;
@@ -349,116 +344,6 @@ impl Owner {
         }
     }
 
-    /// Stores the actions in one batch and then applies them. False when that has to be tried again
-    /// later.
-    async fn store_actions(
-        &mut self,
-        path: &EnvironmentPath,
-        actions: &[Action],
-        now: Timestamp,
-    ) -> Result<bool, Error> {
-        let Some(held) = self.environments.get(path) else { return Ok(false) };
-        let committed = match commit::batch(
-            &self.store,
-            self.leadership.epoch,
-            &held.view,
-            &self.claims,
-            actions,
-        )
-        .await
-        {
-            Ok(batch) if batch.is_empty() => Ok(()),
-            Ok(batch) => self.commit(batch).await?,
-            Err(error) => Err(error),
-        };
-        let error = match committed {
-            Ok(()) => {
-                self.apply(path, actions, now);
-                return Ok(true);
-            }
-            Err(error) => error,
-        };
-        let wishes: Vec<_> = actions
-            .iter()
-            .filter(|action| matches!(action, Action::Seen { .. } | Action::CloseRequest(_)))
-            .cloned()
-            .collect();
-        let is_wish = !wishes.is_empty() && wishes.len() < actions.len();
-        if error.is_callers_fault() && is_wish {
-            // A release that can never be stored must not be in the way of the next.
-            tracing::error!(environment = %path, %error, "a release is given up");
-            return Box::pin(self.store_actions(path, &wishes, now)).await;
-        }
-        let pause = if error.is_conflict() {
-            AFTER_CONFLICT
-        } else if error.is_callers_fault() {
-            QUARANTINE
-        } else {
-            AFTER_FAILURE
-        };
-        tracing::warn!(environment = %path, %error, "a plan could not be stored; trying again in {pause}");
-        if let Err(error) = self.reload(path).await {
-            tracing::error!(environment = %path, %error, "the records of an environment cannot be read");
-        }
-        self.set_timer(path, Some(now.plus(pause)));
-        Ok(false)
-    }
-
-    /// Carries out a batch. The outer error ends this leader.
-    async fn commit(&mut self, batch: Batch) -> Result<Result<(), slipway_store::Error>, Error> {
-        #[cfg(test)]
-        if self.options.faults.dies_before_batch() {
-            return Err(Error::Deposed);
-        }
-        let committed = self.store.commit(batch).await;
-        #[cfg(test)]
-        if self.options.faults.dies_after_batch() {
-            return Err(Error::Deposed);
-        }
-        match committed {
-            Err(error) if error.is_fenced() || matches!(error, slipway_store::Error::Closed) => {
-                Err(Error::Deposed)
-            }
-            committed => Ok(committed),
-        }
-    }
-
-    fn apply(&mut self, path: &EnvironmentPath, actions: &[Action], now: Timestamp) {
-        let Some(held) = self.environments.get_mut(path) else { return };
-        let mut has_more_room = false;
-        for action in actions {
-            tracing::debug!(environment = %path, "{action}");
-            match action {
-                Action::Assign(assignment) => {
-                    self.places.insert(assignment.instance.clone(), path.clone());
-                    self.marked_nodes.insert(assignment.node.clone());
-                }
-                Action::Stop { instance, .. } | Action::Remove { instance, .. } => {
-                    let assignment = held.view.assignments.iter().find(|a| a.instance == *instance);
-                    self.marked_nodes.extend(assignment.map(|assignment| assignment.node.clone()));
-                }
-                Action::Claim(claim) => drop(self.claims.put(claim.clone())),
-                _ => {}
-            }
-            if let Some(end) = end_of(&held.view, action, now) {
-                if held.ends.len() == ENDS_KEPT {
-                    held.ends.pop_front();
-                }
-                held.ends.push_back(end);
-            }
-            action.apply(&mut held.view, &mut self.cluster);
-            if let Action::Remove { instance, .. } = action {
-                self.places.remove(instance);
-                self.routers.forget_instance(instance);
-                held.specs.remove(instance);
-                has_more_room = true;
-            }
-        }
-        if has_more_room {
-            self.mark_waiting();
-        }
-    }
-
     /// Environments that wait for room get another look.
     fn mark_waiting(&mut self) {
         let waiting = self.environments.iter().filter(|(_, held)| !held.waiting.is_empty());
@@ -494,95 +379,6 @@ impl Owner {
             self.set_timer(path, None);
             self.environments.remove(path);
         }
-    }
-
-    /// Sends the nodes whose list has changed their whole list.
-    fn send_lists(&mut self) {
-        for name in std::mem::take(&mut self.marked_nodes) {
-            if self.cluster.contact(&name) != Contact::Reachable {
-                continue;
-            }
-            self.desired_generation += 1;
-            let instances = self.list_for(&name);
-            let desired =
-                Desired { epoch: self.leadership.epoch, generation: self.desired_generation, instances };
-            self.ports.nodes.send(&name, desired);
-        }
-    }
-
-    fn list_for(&mut self, node: &NodeName) -> Vec<DesiredInstance> {
-        let mut list = Vec::new();
-        for (path, held) in &mut self.environments {
-            let Some(tenant) = self.tenants.get(&path.tenant) else { continue };
-            let mut failures = Vec::new();
-            for assignment in held.view.assignments.iter().filter(|a| a.node == *node) {
-                if let Some(spec) = held.specs.get(&assignment.instance) {
-                    list.push(DesiredInstance { spec: spec.clone(), goal: assignment.goal });
-                    continue;
-                }
-                let Some(release) = held.view.releases.get(&assignment.release) else {
-                    let error = format!("release {} is not kept any more", assignment.release);
-                    failures.push((assignment.instance.clone(), error));
-                    continue;
-                };
-                let spec = |config| instance_spec(path, tenant, release, assignment, config);
-                match self.ports.opener.open(tenant, path, &release.config) {
-                    Ok(config) => {
-                        let spec = spec(config);
-                        list.push(DesiredInstance { spec: spec.clone(), goal: assignment.goal });
-                        held.specs.insert(assignment.instance.clone(), spec);
-                    }
-                    Err(error) => {
-                        let report = held.view.reports.get(&assignment.instance);
-                        if report.is_some_and(|report| report.state.is_alive()) {
-                            // It runs and has its config: nothing that runs is stopped for this (S4).
-                            tracing::error!(environment = %path, instance = %assignment.instance, error, "config of a running instance cannot be opened");
-                            list.push(DesiredInstance { spec: spec(BTreeMap::new()), goal: assignment.goal });
-                        } else {
-                            failures.push((assignment.instance.clone(), error));
-                        }
-                    }
-                }
-            }
-            // Said in the node's stead, which never hears of it.
-            for (instance, error) in failures {
-                let exit = Exit { reason: ExitReason::LaunchFailed { error }, tail: Vec::new() };
-                let (state, address, at) = (InstanceState::Ended { exit }, None, now());
-                if held.view.hear(InstanceReport { instance, state, address, at }) {
-                    self.marked.insert(path.clone());
-                }
-            }
-        }
-        list
-    }
-
-    /// Reads again what only the leader writes of an environment.
-    async fn reload(&mut self, path: &EnvironmentPath) -> Result<(), slipway_store::Error> {
-        let below = path.to_string();
-        let status = self.store.get::<EnvironmentStatus>(path).await?.map(|stored| stored.record);
-        let releases = self.store.list::<Release>(&below).await?;
-        let deployments = self.store.list::<Deployment>(&below).await?;
-        let assignments = self.store.get::<Assignments>(path).await?;
-        let assignments = assignments.map(|stored| stored.record.assignments).unwrap_or_default();
-
-        let held = self.environments.entry(path.clone()).or_insert_with(|| Held::new(path));
-        for gone in std::mem::take(&mut held.view.assignments) {
-            self.cluster.release(&gone.node, needs(held.view.releases.get(&gone.release), &gone.role));
-            self.places.remove(&gone.instance);
-        }
-        held.view.status = status;
-        held.view.releases =
-            releases.into_iter().map(|stored| (stored.record.number, stored.record)).collect();
-        held.view.deployments =
-            deployments.into_iter().map(|stored| (stored.record.number, stored.record)).collect();
-        for assignment in &assignments {
-            let amount = needs(held.view.releases.get(&assignment.release), &assignment.role);
-            self.cluster.promise(&assignment.node, amount);
-            self.places.insert(assignment.instance.clone(), path.clone());
-            self.marked_nodes.insert(assignment.node.clone());
-        }
-        held.view.assignments = assignments;
-        Ok(())
     }
 
     fn answer(&self, query: Query) {
@@ -635,25 +431,6 @@ impl Held {
         });
         let (instances, waiting) = (instances.collect(), waiting.collect());
         EnvironmentSnapshot { instances, waiting, ends: self.ends.iter().cloned().collect() }
-    }
-}
-
-/// What an action says of an instance's end, before it is applied.
-fn end_of(view: &EnvironmentView, action: &Action, at: Timestamp) -> Option<EndSnapshot> {
-    match action {
-        Action::Remove { instance, exit: Some(exit) } => {
-            let assignment = view.assignments.iter().find(|a| a.instance == *instance)?;
-            let (role, release) = (assignment.role.clone(), Some(assignment.release));
-            Some(EndSnapshot { instance: instance.clone(), role, release, exit: exit.clone(), at })
-        }
-        Action::CloseRun { instance, refused: Some(why) } => {
-            let run = view.runs.get(instance)?;
-            let role =
-                slipway_model::instance::InstanceRole::OneOff { command: run.command.clone(), tty: run.tty };
-            let exit = Exit { reason: ExitReason::LaunchFailed { error: why.clone() }, tail: Vec::new() };
-            Some(EndSnapshot { instance: instance.clone(), role, release: None, exit, at })
-        }
-        _ => None,
     }
 }
 

@@ -74,7 +74,9 @@ impl Git {
         // The program gets a name here, because git's user may not reach the place it was started
         // from, and because an upgrade must not pull it away from under a push.
         replace(&hooks.join("slipway-hook"), |new| {
-            fs::hard_link(hook_program, new).or_else(|_| fs::copy(hook_program, new).map(drop))
+            // A link to a symbolic link would lead back to where git's user may not go.
+            let program = hook_program.canonicalize()?;
+            fs::hard_link(&program, new).or_else(|_| fs::copy(&program, new).map(drop))
         })?;
         for name in hook::NAMES {
             replace(&hooks.join(name), |new| symlink("slipway-hook", new))?;

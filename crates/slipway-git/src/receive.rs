@@ -203,7 +203,7 @@ async fn list_tree(push: &Incoming, commit: &CommitId, quarantine: Option<&Path>
     let repository = &push.repository;
     let failed = |source| Error::RunGit { command: "ls-tree", repository: repository.path.clone(), source };
     let mut list = repository.git.command("ls-tree", &repository.path);
-    list.args(["-r", "-z", "-l", "--full-tree", "--end-of-options"]).arg(commit.as_str());
+    list.args(["-r", "-z", "-l", "--full-tree", commit.as_str()]);
     list.stderr(std::process::Stdio::null());
     see_quarantine(&mut list, &repository.path, quarantine);
     let mut git = list.spawn().map_err(failed)?;
@@ -292,7 +292,7 @@ fn named<'a>(names: impl Iterator<Item = &'a str>, count: usize) -> String {
 async fn contains(push: &Incoming, update: &RefUpdate, quarantine: Option<&Path>) -> Result<bool, Error> {
     let repository = &push.repository;
     let mut ask = repository.git.command("merge-base", &repository.path);
-    ask.args(["--is-ancestor", "--end-of-options", update.old.as_str(), update.new.as_str()]);
+    ask.args(["--is-ancestor", update.old.as_str(), update.new.as_str()]);
     see_quarantine(&mut ask, &repository.path, quarantine);
     match repository.git.ask(&repository.path, "merge-base", &mut ask).await {
         // A shallow history cannot be walked to its end: not known to contain it.

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,7 +18,7 @@ use slipway_model::name::{EnvironmentName, EnvironmentPath, ProjectPath};
 use tokio::fs;
 
 use crate::error::Error;
-use crate::git::{Git, namespace};
+use crate::git::{self, Git, namespace};
 
 /// Leftovers younger than this may belong to a git that is about to notice that its client is gone.
 const LEFTOVER_AGE_MIN: Duration = Duration::from_secs(60);
@@ -25,6 +26,8 @@ const LEFTOVER_AGE_MIN: Duration = Duration::from_secs(60);
 const TRANSFERS_MAX: usize = 128;
 /// Those of one tenant, so that a tenant with full queues does not keep the others out.
 const TRANSFERS_OF_TENANT_MAX: usize = 32;
+/// Putting the packs of a large repository into one takes minutes.
+const COLLECT_TIME_MAX: Duration = Duration::from_secs(1800);
 /// Packs in one repository before they are put into one; each push adds one, and each slows every
 /// look-up down.
 const PACKS_MAX: usize = 40;
@@ -204,13 +207,27 @@ impl Repositories {
         if packs.iter().filter(|entry| entry.extension().is_some_and(|extension| extension == "pack")).count()
             > PACKS_MAX
         {
-            // Without `--prune`: unreachable objects younger than two weeks stay, as git recommends
-            // for repositories that are being pushed to.
-            let mut collect = self.git.command("gc", path);
-            collect.args(["--quiet", "--no-detach"]);
-            self.git.run(path, "gc", &mut collect, b"").await?;
+            self.collect(path).await?;
         }
         Ok(())
+    }
+
+    /// Puts all packs into one. Unreachable objects younger than two weeks stay, as git recommends for
+    /// repositories that are being pushed to.
+    async fn collect(&self, path: &Path) -> Result<(), Error> {
+        let failed = |source| Error::RunGit { command: "gc", repository: path.to_owned(), source };
+        let mut gc = self.git.command("gc", path);
+        gc.arg("--quiet").stdout(Stdio::null()).stderr(Stdio::null());
+        let mut gc = gc.spawn().map_err(failed)?;
+        match tokio::time::timeout(COLLECT_TIME_MAX, gc.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(failed(io::Error::other(status.to_string()))),
+            Ok(Err(source)) => Err(failed(source)),
+            Err(_) => {
+                git::end(&mut gc).await;
+                Err(failed(ErrorKind::TimedOut.into()))
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use slipway_model::project::EnvironmentStatus;
 use slipway_model::push::Push;
 use slipway_model::release::Release;
 use slipway_store::Store;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::cases::cases;
@@ -120,6 +120,22 @@ async fn leftovers_are_swept() {
         "packed-refs.lock",
         "shallow.lock",
     ];
+    // More packs than are kept, so that they are put into one.
+    let count_packs = || world.stored_objects().iter().filter(|name| name.ends_with(".pack")).count();
+    for n in 0..45 {
+        let mut git = Command::new("git");
+        git.args(["-c", "safe.directory=*", "pack-objects", "-q"]).arg(repository.join("objects/pack/pack"));
+        git.env("GIT_DIR", &repository).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut git = git.spawn().unwrap();
+        let mut blob = Command::new("git");
+        blob.args(["-c", "safe.directory=*", "hash-object", "-w", "--stdin"]).env("GIT_DIR", &repository);
+        let mut blob = blob.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        blob.stdin.take().unwrap().write_all(format!("{n}").as_bytes()).await.unwrap();
+        let id = blob.wait_with_output().await.unwrap().stdout;
+        git.stdin.take().unwrap().write_all(&id).await.unwrap();
+        assert!(git.wait().await.unwrap().success());
+    }
+    assert!(count_packs() > 40);
     let quarantine = repository.join("objects/tmp_objdir-incoming-x");
     let old = std::time::SystemTime::now() - Duration::from_secs(120);
     for file in files {
@@ -131,6 +147,10 @@ async fn leftovers_are_swept() {
     let _server = started(&mut world, &work).await;
     until("the leftovers are gone", || async {
         !quarantine.exists() && files.iter().all(|file| !repository.join(file).exists())
+    })
+    .await;
+    until("the packs are one", || async {
+        world.stored_objects().iter().filter(|name| name.ends_with(".pack")).count() <= 2
     })
     .await;
     world.commit(&work, "Next").await;

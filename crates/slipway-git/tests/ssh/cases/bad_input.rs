@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use slipway_model::push::Push;
 use slipway_model::unit::Bytes;
 
-use crate::world::{Wishes, World, manifest};
+use crate::world::{Wishes, World, manifest, until};
 
 super::cases!(
     manifests,
@@ -19,6 +19,8 @@ super::cases!(
     files_in_lfs,
     a_full_disk,
     too_many_options,
+    a_pack_that_unfolds_to_gigabytes,
+    a_head_that_lies,
 );
 
 /// Asserts that a refused push has left nothing.
@@ -200,7 +202,7 @@ async fn a_full_disk() {
     let before = world.stored_objects();
     let noise: Vec<u8> =
         std::iter::repeat_with(rand::random::<u64>).take(20 << 20 >> 3).flat_map(u64::to_ne_bytes).collect();
-    for n in 0..8 {
+    for n in 0..4 {
         let mut noise = noise.clone();
         noise.iter_mut().step_by(17).for_each(|byte| *byte = byte.wrapping_add(n));
         std::fs::write(work.join(format!("noise{n}")), noise).unwrap();
@@ -266,4 +268,124 @@ fn git(work: &Path, arguments: &[&str], input: &[u8]) -> String {
     let output = git.wait_with_output().unwrap();
     assert!(output.status.success(), "{arguments:?}");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+async fn a_pack_that_unfolds_to_gigabytes() {
+    let world = World::new().await;
+    // A blob of 64 KiB, and a delta of it that copies it 160,000 times: 10 GiB out of 230 KB.
+    let base: Vec<u8> = (0..1 << 16).map(|_| rand::random()).collect();
+    let copies = 160_000u64;
+    let mut delta = [size(1 << 16), size(copies << 16)].concat();
+    delta.extend(std::iter::repeat_n(0x80, copies as usize));
+    let mut pack = b"PACK\0\0\0\x02\0\0\0\x02".to_vec();
+    let base_at = pack.len();
+    pack.extend(entry(3, base.len()));
+    pack.extend(stored(&base));
+    let distance = pack.len() - base_at;
+    pack.extend(entry(6, delta.len()));
+    // The distance back to the base, seven bits at a time, each but the last counted one too low.
+    let (mut rest, mut offset) = (distance >> 7, vec![(distance & 0x7f) as u8]);
+    while rest > 0 {
+        rest -= 1;
+        offset.insert(0, 0x80 | (rest & 0x7f) as u8);
+        rest >>= 7;
+    }
+    pack.extend(offset);
+    pack.extend(stored(&delta));
+    pack.extend(sha1(&pack));
+    let mut push = head(&format!("{} {} refs/heads/main\0report-status", "0".repeat(40), "1".repeat(40)));
+    push.extend(pack);
+    let began = std::time::Instant::now();
+    let said = raw_push(&world, &push).await;
+    assert!(said.contains("out of memory") || said.contains("unpack index-pack abnormal exit"), "{said}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(20));
+    until("nothing is left of it", || async {
+        world.stored_objects().iter().all(|name| !name.contains("tmp_"))
+    })
+    .await;
+    nothing_is_stored(&world).await;
+}
+
+async fn a_head_that_lies() {
+    let world = World::new().await;
+    for lie in [&b"0003"[..], b"fff9x", b"ffff", b"zzzz", b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\0"] {
+        assert!(raw_push(&world, lie).await.contains("slipway: the push is not understood"), "{lie:?}");
+    }
+    let many: Vec<u8> = (0..2000)
+        .flat_map(|n| {
+            let line = format!("{} {} refs/heads/b{n}", "0".repeat(40), "1".repeat(40));
+            format!("{:04x}{line}", line.len() + 4).into_bytes()
+        })
+        .collect();
+    assert!(raw_push(&world, &many).await.contains("at most 1000 branches and tags"));
+    nothing_is_stored(&world).await;
+    let work = world.checkout("shop").await;
+    world.push(&work, &["dev", "main"]).await.succeeds(&["runs v1"]);
+}
+
+/// Speaks to `git-receive-pack` without git; what it answered after its refs.
+async fn raw_push(world: &World, bytes: &[u8]) -> String {
+    use tokio::io::AsyncWriteExt;
+    let mut ssh = tokio::process::Command::new("ssh");
+    ssh.args(world.ssh_options("ada")).args(["git@127.0.0.1", "git-receive-pack '/acme/shop/dev.git'"]);
+    let mut ssh = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = ssh.stdin.take().unwrap();
+    let _ = stdin.write_all(bytes).await;
+    drop(stdin);
+    crate::world::said(ssh.wait_with_output().await.unwrap()).text
+}
+
+/// The head of a push with one command.
+fn head(command: &str) -> Vec<u8> {
+    format!("{:04x}{command}0000", command.len() + 4).into_bytes()
+}
+
+/// An object's header in a pack: three bits of type, and the size, four bits and then seven at a time.
+fn entry(kind: u8, length: usize) -> Vec<u8> {
+    let mut rest = length >> 4;
+    let mut bytes = vec![(kind << 4) | (length & 0xf) as u8];
+    while rest > 0 {
+        *bytes.last_mut().unwrap() |= 0x80;
+        bytes.push((rest & 0x7f) as u8);
+        rest >>= 7;
+    }
+    bytes
+}
+
+/// A size in a delta.
+fn size(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(0x80 | (value & 0x7f) as u8);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+/// A zlib stream that stores its bytes as they are.
+fn stored(bytes: &[u8]) -> Vec<u8> {
+    let mut stream = vec![0x78, 0x01];
+    let mut blocks = bytes.chunks(0xffff).peekable();
+    while let Some(block) = blocks.next() {
+        let length = block.len() as u16;
+        stream.push(u8::from(blocks.peek().is_none()));
+        stream.extend(length.to_le_bytes());
+        stream.extend((!length).to_le_bytes());
+        stream.extend(block);
+    }
+    let (mut low, mut high) = (1u32, 0u32);
+    for byte in bytes {
+        low = (low + u32::from(*byte)) % 65521;
+        high = (high + low) % 65521;
+    }
+    stream.extend((high << 16 | low).to_be_bytes());
+    stream
+}
+
+fn sha1(bytes: &[u8]) -> Vec<u8> {
+    let mut sha1sum = Command::new("sha1sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    sha1sum.stdin.take().unwrap().write_all(bytes).unwrap();
+    let output = sha1sum.wait_with_output().unwrap().stdout;
+    hex::decode(&output[..40]).unwrap()
 }

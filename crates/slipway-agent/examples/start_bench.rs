@@ -177,6 +177,7 @@ impl Bare {
     fn stop(&mut self) {
         for id in self.started.drain(..).collect::<Vec<_>>() {
             let _ = self.command().args(["delete", "--force", &id]).status();
+            let _ = nix::mount::umount(&self.root.join(&id).join("rootfs"));
         }
         for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             let _ = fs::remove_dir(hierarchy.path().join("slwbench-bare"));

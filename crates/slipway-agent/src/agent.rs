@@ -3,7 +3,7 @@
 //! Each instance is a task of its own ([`crate::instance`]). This module only compares lists: what is
 //! new gets a task, what is not wanted any more is told to end, and what has ended and is not wanted
 //! any more is forgotten. A list of an older leader is refused, an older list of the same leader is
-//! ignored (S2); the newest is remembered across restarts.
+//! ignored (S2); the newest leader is remembered across restarts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -303,7 +303,11 @@ impl Shared {
                 (spec.clone(), InstanceState::Preparing, instance::now(), Some((spec, Begin::Launch)))
             }
             recovery::Found::Running { spec, shim, since } => {
-                (spec.clone(), InstanceState::Starting, since, Some((spec, Begin::Adopt(shim))))
+                // What was healthy stays so until a check says otherwise: its routes must not blink
+                // because the agent was restarted (F32).
+                let was_healthy = instance::was_healthy(&self.paths.instance(&spec.id));
+                let state = if was_healthy { InstanceState::Healthy } else { InstanceState::Starting };
+                (spec.clone(), state, since, Some((spec, Begin::Adopt(shim))))
             }
             recovery::Found::Ended { spec, reason, tail, at } => {
                 let exit = slipway_model::instance::Exit { reason, tail };

@@ -111,7 +111,7 @@ impl Agent {
         };
         let (prepared, layers) = prepared.await.map_err(broken)??;
         let _layers = shared.use_layers(&layers);
-        let spec_file = shared.paths.bundle(&sandbox.id).join("shim-spec.json");
+        let spec_file = shared.paths.bundle(&sandbox.id).join(instance::SHIM_SPEC);
         let (starting, pipe) = shim::start(&shared.options.shim, &prepared.shim, &spec_file, prepared.lock)?;
         let deadline = Instant::now() + sandbox.time_max.duration();
         let pump = tokio::spawn(pump(pipe, output));

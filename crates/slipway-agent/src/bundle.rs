@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 use slipway_model::instance::{APP_UID, Program};
@@ -264,8 +265,9 @@ fn bind(source: &Path, target: &str, read_only: bool) -> Value {
 }
 
 fn seccomp() -> Value {
-    // The file is part of the program; a test reads it.
-    serde_json::from_str(SECCOMP).unwrap_or(Value::Null)
+    // Parsed once; the file is part of the program, and a test reads it.
+    static LIST: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(SECCOMP).unwrap_or(Value::Null));
+    LIST.clone()
 }
 
 /// Docker's list, with what has been added to it since: thermal and power figures leak what

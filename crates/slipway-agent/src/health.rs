@@ -42,11 +42,19 @@ pub(crate) struct Target {
     init_pid: i32,
     start_timeout: Duration,
     runs_once: bool,
+    /// An earlier agent has seen it healthy.
+    known_healthy: bool,
     bundle: PathBuf,
 }
 
 impl Target {
-    pub(crate) fn new(shared: &Shared, spec: &InstanceSpec, init_pid: i32, address: Option<Ipv4Addr>) -> Self {
+    pub(crate) fn new(
+        shared: &Shared,
+        spec: &InstanceSpec,
+        init_pid: i32,
+        address: Option<Ipv4Addr>,
+        known_healthy: bool,
+    ) -> Self {
         Self {
             instance: spec.id.to_string(),
             check: spec.health.clone().or_else(|| spec.port.map(|_| HealthCheck::tcp())),
@@ -55,6 +63,7 @@ impl Target {
             init_pid,
             start_timeout: spec.start_timeout.duration(),
             runs_once: !matches!(spec.role, InstanceRole::Service { .. }),
+            known_healthy,
             bundle: shared.paths.bundle(&spec.id),
         }
     }
@@ -74,26 +83,21 @@ pub(crate) enum Verdict {
 /// Checks until the instance is given up or nobody listens any more.
 pub(crate) async fn watch(shared: Arc<Shared>, target: Target, verdicts: mpsc::Sender<Verdict>) {
     let Some(check) = target.check.clone().filter(|_| !target.runs_once) else {
-        if !target.runs_once {
+        if !target.runs_once && !target.known_healthy {
             sleep(SETTLED_AFTER).await;
         }
         let _ = verdicts.send(Verdict::Healthy).await;
         return;
     };
-    let mut failure = "it did not answer at all".to_owned();
-    // No check is waited for beyond the deadline; one that it cuts short saw nothing worth telling.
-    let in_time = timeout(target.start_timeout, async {
-        while let Err(seen) = ask(&shared, &target, &check).await {
-            failure = seen;
-            sleep(FIRST_INTERVAL).await;
+    if !target.known_healthy {
+        let verdict = match first_success(&shared, &target, &check).await {
+            Ok(()) => Verdict::Healthy,
+            Err(last_check) => Verdict::TooLate(explain(last_check, &target)),
+        };
+        let given_up = verdict != Verdict::Healthy;
+        if verdicts.send(verdict).await.is_err() || given_up {
+            return;
         }
-    });
-    if in_time.await.is_err() {
-        let _ = verdicts.send(Verdict::TooLate(explain(failure, &target))).await;
-        return;
-    }
-    if verdicts.send(Verdict::Healthy).await.is_err() {
-        return;
     }
     let mut failures = 0;
     loop {
@@ -110,6 +114,20 @@ pub(crate) async fn watch(shared: Arc<Shared>, target: Target, verdicts: mpsc::S
             }
         }
     }
+}
+
+/// Asks until it answers or its time is over; then the error says what was seen last.
+async fn first_success(shared: &Shared, target: &Target, check: &HealthCheck) -> Result<(), String> {
+    let mut last = "it did not answer at all".to_owned();
+    let asking = async {
+        while let Err(seen) = ask(shared, target, check).await {
+            last = seen;
+            sleep(FIRST_INTERVAL).await;
+        }
+    };
+    // A check that this cuts short saw nothing worth telling.
+    let in_time = timeout(target.start_timeout, asking).await;
+    in_time.map_err(|_| last)
 }
 
 async fn ask(shared: &Shared, target: &Target, check: &HealthCheck) -> Result<(), String> {

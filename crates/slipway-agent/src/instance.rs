@@ -35,6 +35,9 @@ const INODES_MAX: u64 = 100_000;
 /// Names in an instance's directory.
 const STOP: &str = "stop.json";
 const ENDED: &str = "ended.json";
+const HEALTHY: &str = "healthy";
+/// Name of the shim's spec in a bundle.
+pub(crate) const SHIM_SPEC: &str = "shim-spec.json";
 
 /// How a task begins.
 pub(crate) enum Begin {
@@ -66,7 +69,10 @@ async fn live(
 ) -> ExitReason {
     let directory = shared.paths.instance(&spec.id);
     let (shim, _layers) = match begin {
-        Begin::Adopt(shim) => (shim, None),
+        Begin::Adopt(shim) => {
+            let told: Option<ShimSpec> = read(&shared.paths.bundle(&spec.id).join(SHIM_SPEC));
+            (shim, told.map(|told| shared.use_layers(&told.rootfs.layers)))
+        }
         Begin::Launch => match launch(shared, spec, goal).await {
             Ok(Some((shim, layers))) => (shim, Some(layers)),
             Ok(None) => return ExitReason::Stopped,
@@ -130,7 +136,7 @@ async fn launch(
     if *goal.borrow() == Goal::Stop {
         return Ok(None);
     }
-    let spec_file = shared.paths.bundle(&spec.id).join("shim-spec.json");
+    let spec_file = shared.paths.bundle(&spec.id).join(SHIM_SPEC);
     let (starting, _) = shim::start(&shared.options.shim, &prepared.shim, &spec_file, prepared.lock)?;
     let shim = starting.wait().await.map_err(Failed::InShim)?;
     drop(permit);
@@ -305,9 +311,12 @@ fn write_names(bundle: &Path, hostname: &str, network: Option<&Sandbox>) -> Resu
 /// From the program's start to its end, whoever causes it.
 async fn watch_it(shared: &Arc<Shared>, spec: &InstanceSpec, mut shim: Shim, goal: &mut watch::Receiver<Goal>) {
     let address = shared.network.as_ref().and_then(|n| n.adopt(&spec.id)).map(|sandbox| sandbox.address);
-    shared.report(&spec.id, InstanceState::Starting, address);
+    let directory = shared.paths.instance(&spec.id);
+    let known_healthy = was_healthy(&directory);
+    let state = if known_healthy { InstanceState::Healthy } else { InstanceState::Starting };
+    shared.report(&spec.id, state, address);
     let (verdicts, mut heard) = mpsc::channel(4);
-    let target = Target::new(shared, spec, shim.init_pid, address);
+    let target = Target::new(shared, spec, shim.init_pid, address, known_healthy);
     let checker = tokio::spawn(health::watch(Arc::clone(shared), target, verdicts));
     let mut checking = true;
     let ill = loop {
@@ -319,7 +328,10 @@ async fn watch_it(shared: &Arc<Shared>, spec: &InstanceSpec, mut shim: Shim, goa
                 break None;
             }
             verdict = heard.recv(), if checking => match verdict {
-                Some(Verdict::Healthy) => shared.report(&spec.id, InstanceState::Healthy, address),
+                Some(Verdict::Healthy) => {
+                    shared.report(&spec.id, InstanceState::Healthy, address);
+                    let _ = fs::write(directory.join(HEALTHY), "");
+                }
                 Some(Verdict::TooLate(last_check)) => break Some(ExitReason::NotHealthyInTime { last_check }),
                 Some(Verdict::TooOften(last_check)) => break Some(ExitReason::HealthCheckFailed { last_check }),
                 None => checking = false,
@@ -435,6 +447,11 @@ pub(crate) fn reason_of(directory: &Path, record: ExitRecord) -> ExitReason {
         Ended::Exited { code } => ExitReason::Status { code },
         Ended::Signaled { signal } => ExitReason::Signal { signal },
     }
+}
+
+/// Whether it has ever passed its check.
+pub(crate) fn was_healthy(directory: &Path) -> bool {
+    directory.join(HEALTHY).exists()
 }
 
 /// Whether the shim has ever had a program.

@@ -71,9 +71,14 @@ impl Agent {
         let (send, receive) = mpsc::channel(LINES_WAITING_MAX);
         let paths = self.shared.paths.clone();
         tokio::spawn(async move {
-            let mut reader = Reader { files: BTreeMap::new(), query, paths };
-            let mut lines = reader.last_lines();
+            let mut reader = Reader { files: None, query, paths };
             loop {
+                let looked = tokio::task::spawn_blocking(move || {
+                    let lines = reader.look();
+                    (reader, lines)
+                });
+                let Ok((back, lines)) = looked.await else { return };
+                reader = back;
                 for line in lines {
                     if send.send(line).await.is_err() {
                         return;
@@ -86,12 +91,6 @@ impl Agent {
                     () = send.closed() => return,
                     () = tokio::time::sleep(FOLLOW_INTERVAL) => {}
                 }
-                let looked = tokio::task::spawn_blocking(move || {
-                    let lines = reader.new_lines();
-                    (reader, lines)
-                });
-                let Ok(looked) = looked.await else { return };
-                (reader, lines) = looked;
             }
         });
         receive
@@ -142,11 +141,11 @@ fn collect_environment(directory: &Path, known: &BTreeSet<InstanceId>) {
     }
 }
 
-/// How far each file has been read.
 struct Reader {
     query: LogQuery,
     paths: Paths,
-    files: BTreeMap<PathBuf, Position>,
+    /// How far each file has been read; `None` before the first look.
+    files: Option<BTreeMap<PathBuf, Position>>,
 }
 
 struct Position {
@@ -165,7 +164,16 @@ impl Reader {
         logs
     }
 
+    /// First the last lines that there are, then what has come since. Blocks.
+    fn look(&mut self) -> Vec<LogLine> {
+        match self.files.take() {
+            None => self.last_lines(),
+            Some(files) => self.new_lines(files),
+        }
+    }
+
     fn last_lines(&mut self) -> Vec<LogLine> {
+        let mut files = BTreeMap::new();
         let count = self.query.lines.min(LINES_MAX);
         let mut lines = Vec::new();
         for log in self.logs() {
@@ -174,21 +182,23 @@ impl Reader {
             let mut found = last_lines_of(&rotated(&log.path), count);
             found.extend(lines_before(&log.path, position.offset, count));
             lines.extend(found.iter().filter_map(|line| log.line(line)));
-            self.files.insert(log.path, position);
+            files.insert(log.path, position);
         }
+        self.files = Some(files);
         lines.sort_by_key(|line| line.at);
         let excess = lines.len().saturating_sub(count);
         lines.drain(..excess).for_each(drop);
         lines
     }
 
-    fn new_lines(&mut self) -> Vec<LogLine> {
+    fn new_lines(&mut self, mut files: BTreeMap<PathBuf, Position>) -> Vec<LogLine> {
         let mut lines = Vec::new();
         for log in self.logs() {
-            let position = self.files.entry(log.path.clone()).or_insert(Position { inode: 0, offset: 0 });
+            let position = files.entry(log.path.clone()).or_insert(Position { inode: 0, offset: 0 });
             let text = position.read_on(&log.path).unwrap_or_default();
             lines.extend(text.split(|byte| *byte == b'\n').filter_map(|line| log.line(line)));
         }
+        self.files = Some(files);
         lines.sort_by_key(|line| line.at);
         lines
     }

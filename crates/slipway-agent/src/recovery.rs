@@ -128,7 +128,7 @@ fn remove_unknown(paths: &Paths, cgroups: &Cgroups, network: Option<&Network>, a
             let _ = fs::remove_dir_all(root.join(name));
         }
     }
-    scratch::sweep(&paths.scratch());
+    scratch::sweep(&paths.scratch(), paths.state());
     if let Some(network) = network
         && let Err(error) = network.sweep(adopted)
     {

@@ -25,6 +25,8 @@ use crate::error::Error;
 const BYTES_PER_INODE: &str = "8192";
 /// Left free on the node's own disk for everything else (F42).
 const HOST_RESERVE: u64 = 512 << 20;
+/// Of the files that become disks.
+const IMAGE_PREFIX: &str = "scratch-";
 /// Another process may take the loop device that we were told is free.
 const LOOP_TRIES: u32 = 50;
 
@@ -144,7 +146,7 @@ fn make(directory: &Path, images: &Path, bytes: Bytes) -> Result<Scratch, Error>
     }
     let mount_point = mount_point_in(directory).map_err(|error| failed(error.to_string()))?;
     let name = mount_point.file_name().unwrap_or_default().to_string_lossy();
-    let image = images.join(format!("scratch-{name}.img"));
+    let image = images.join(format!("{IMAGE_PREFIX}{name}"));
     let made = format(&image, bytes).and_then(|file| attach_and_mount(&file, &mount_point));
     let _ = fs::remove_file(&image);
     if let Err(why) = made {
@@ -230,7 +232,13 @@ fn remove(mount_point: &Path) {
 }
 
 /// Removes what a killed agent has left. Blocks.
-pub(crate) fn sweep(directory: &Path) {
+pub(crate) fn sweep(directory: &Path, images: &Path) {
+    for entry in fs::read_dir(images).into_iter().flatten().flatten() {
+        // One that was killed between making the file and unlinking it.
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(IMAGE_PREFIX)) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         remove(&entry.path());
     }

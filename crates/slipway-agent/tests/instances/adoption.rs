@@ -98,8 +98,10 @@ async fn adopted(mut world: World) {
         let _ = fs::remove_file(world.directory.path().join("states.json"));
     }
     world.start_agent().await;
+    // Healthy from the first moment, so that no route blinks (F32).
+    let report = world.report(&id).unwrap();
+    assert_eq!(report.state, InstanceState::Healthy);
     assert_eq!(start_time(world.init_pid(&id)).unwrap(), before);
-    let report = world.until_healthy(&id).await;
     assert!(report.address.is_some());
     let so_far = world.log(&id).len();
     while world.log(&id).len() < so_far + 20 {

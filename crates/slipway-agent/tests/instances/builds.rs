@@ -133,5 +133,6 @@ async fn dropped(world: World) {
         }
     }
     assert_eq!(fs::read_dir(world.directory.path().join("run/i")).unwrap().count(), 0);
+    drop(scratch);
     world.finish().await;
 }

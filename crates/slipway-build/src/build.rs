@@ -258,9 +258,9 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
                 layers.push(MadeLayer::new(&packed.layer, packed.size));
             }
             self.tell_skipped(&skipped);
-            if let Err(error) = memory.remember(key, layers.clone()).and_then(|()| workshop.tidy_cache()) {
+            if let Err(error) = memory.remember(key, layers.clone()) {
                 // The image is good; only the next build is slower.
-                tracing::warn!(environment = %environment, %error, "the build cache cannot be kept");
+                tracing::warn!(environment = %environment, %error, "what a build made cannot be remembered");
             }
             Ok(layers)
         })
@@ -294,9 +294,6 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
             let packed = layer.finish()?;
             let layers = [MadeLayer::new(&packed.layer, packed.size)];
             let image = self.put_image(base, &layers, &[], began)?;
-            if let Err(error) = workshop.tidy_cache() {
-                tracing::warn!(environment = %self.push.environment, %error, "the build cache cannot be kept");
-            }
             Ok(Outcome { image, builder: "buildpacks".to_owned(), services })
         })
     }

@@ -6,8 +6,9 @@
 //! pusher sees it. Under them: [`source`] (the commit's tree), [`builder`] (what fits it, pure),
 //! [`buildpack`] (the classic contract), [`workshop`] (directories and steps in the [`sandbox`]),
 //! [`layer`] (files to a reproducible tar), [`made`] (what need not be made again) and [`services`]
-//! (what runs of it). [`stack`] makes the pairs of images that all of this stands on. [`beneath`] is how files that untrusted code left behind are touched at all,
-//! [`output`] how its words reach the pusher.
+//! (what runs of it). [`stack`] makes the pairs of images that all of this stands on. [`beneath`]
+//! is how files that untrusted code left behind are touched at all, [`output`] how its words reach
+//! the pusher, [`clear`] what happens when a push is gone.
 //!
 //! This process runs nothing of a tenant's: git is read by plumbing that looks at no configuration,
 //! and everything else happens behind the two ports, [`sandbox::Sandbox`] and

@@ -5,7 +5,7 @@
 //! first, then the push that has waited longest, so that a tenant with a hundred pushes delays
 //! another's by one build at most.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use slipway_model::id::BuildNumber;
 use slipway_model::name::{EnvironmentPath, TenantName, UserName};
@@ -19,11 +19,23 @@ pub type BuildKey = (EnvironmentPath, BuildNumber);
 #[derive(Debug, Default)]
 pub struct Queue {
     pushes: BTreeMap<EnvironmentPath, BTreeMap<BuildNumber, Push>>,
-    final_builds: HashSet<BuildKey>,
+    /// Builds that have ended, with a time by which their push had come.
+    final_builds: HashMap<BuildKey, Timestamp>,
     cancelled: BTreeMap<BuildKey, UserName>,
     running: BTreeSet<BuildKey>,
     /// Of those that run: the ones whose push is gone. The number may be given again.
     withdrawn: HashSet<BuildKey>,
+}
+
+/// What a push means for the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It has been built.
+    Known,
+    /// It will be built.
+    Waiting,
+    /// It will be built once the build of that number that is under way has been stopped.
+    InPlaceOfRunning,
 }
 
 /// What the end of a build means.
@@ -44,33 +56,57 @@ struct Rank<'a> {
 }
 
 impl Queue {
-    /// A push is there. One that was built already is nothing new.
-    pub fn pushed(&mut self, push: Push) {
+    /// A push is there. One that was built already is nothing new, and one that takes the number of
+    /// another means that this other is gone: it and its environment were deleted, and quick changes
+    /// are told as one.
+    pub fn pushed(&mut self, push: Push) -> Pushed {
         let key = (push.environment.clone(), push.number);
-        if !self.final_builds.contains(&key) {
-            self.pushes.entry(key.0).or_default().insert(key.1, push);
+        if self.final_builds.get(&key).is_some_and(|ended| push.received_at <= *ended) {
+            return Pushed::Known;
+        }
+        let earlier = self.pushes.entry(key.0.clone()).or_default().insert(key.1, push.clone());
+        if self.running.contains(&key) && earlier.is_some_and(|earlier| earlier != push) {
+            self.withdrawn.insert(key);
+            return Pushed::InPlaceOfRunning;
+        }
+        Pushed::Waiting
+    }
+
+    /// The record of a build says that it has ended; it was begun at that time.
+    pub fn recorded(&mut self, key: BuildKey, started_at: Timestamp) {
+        if !self.running.contains(&key) {
+            self.cancelled.remove(&key);
+            if self.push_at(&key).is_some_and(|push| push.received_at <= started_at) {
+                self.remove_push(&key);
+            }
+            self.final_builds.insert(key, started_at);
         }
     }
 
-    /// A build has reached its end.
-    pub fn ended(&mut self, key: BuildKey) -> Ended {
+    /// The build of a push that was handed out has reached its end.
+    pub fn ended(&mut self, push: &Push) -> Ended {
+        let key = (push.environment.clone(), push.number);
         self.running.remove(&key);
         if self.withdrawn.remove(&key) {
             return Ended::Withdrawn;
         }
         self.cancelled.remove(&key);
         self.remove_push(&key);
-        self.final_builds.insert(key);
+        self.final_builds.insert(key, push.received_at);
         Ended::Recorded
     }
 
-    fn remove_push(&mut self, key: &BuildKey) {
-        if let Some(pushes) = self.pushes.get_mut(&key.0) {
-            pushes.remove(&key.1);
-            if pushes.is_empty() {
-                self.pushes.remove(&key.0);
-            }
+    fn push_at(&self, key: &BuildKey) -> Option<&Push> {
+        self.pushes.get(&key.0)?.get(&key.1)
+    }
+
+    fn remove_push(&mut self, key: &BuildKey) -> Option<Push> {
+        let pushes = self.pushes.get_mut(&key.0)?;
+        let push = pushes.remove(&key.1);
+        if pushes.is_empty() {
+            self.pushes.remove(&key.0);
         }
+        push
     }
 
     /// A push is gone with its environment; it need not be built any more. An environment that is
@@ -92,7 +128,7 @@ impl Queue {
     /// Somebody wants a build stopped.
     pub fn cancel(&mut self, cancellation: BuildCancellation) {
         let key = (cancellation.environment, cancellation.number);
-        if !self.final_builds.contains(&key) {
+        if !self.final_builds.contains_key(&key) {
             self.cancelled.insert(key, cancellation.by);
         }
     }
@@ -109,7 +145,7 @@ impl Queue {
                 && self.pushes.get(&key.0).is_some_and(|all| all.contains_key(&key.1))
         };
         let key = self.cancelled.keys().find(waits)?.clone();
-        let push = self.pushes.get_mut(&key.0)?.remove(&key.1)?;
+        let push = self.remove_push(&key)?;
         self.cancelled.remove(&key).map(|by| (push, by))
     }
 

@@ -26,7 +26,7 @@ use crate::clear::Traces;
 use crate::config_source::ConfigSource;
 use crate::error::Error;
 use crate::output::Output;
-use crate::queue::{BuildKey, Ended, Queue};
+use crate::queue::{BuildKey, Ended, Pushed, Queue};
 use crate::sandbox::Sandbox;
 
 /// How often a build is begun before it is given up as interrupted.
@@ -117,7 +117,7 @@ struct Loop<S, C> {
     left_running: HashMap<BuildKey, u32>,
     /// How to stop each build under way.
     cancels: HashMap<BuildKey, CancellationToken>,
-    builds: JoinSet<BuildKey>,
+    builds: JoinSet<()>,
     /// Which build each task is, for when it dies without saying.
     tasks: HashMap<tokio::task::Id, Push>,
 }
@@ -149,7 +149,7 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
                 event = pushes.next() => self.pushes_seen(event).await,
                 event = cancellations.next() => for wish in all_of(event) { self.cancel(wish) },
                 Some(ended) = self.builds.join_next_with_id() => match ended {
-                    Ok((id, key)) => self.ended(id, key).await,
+                    Ok((id, ())) => self.ended(id).await,
                     Err(error) => self.died(&error).await,
                 },
             }
@@ -168,11 +168,13 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
         }
         for build in all_of(event) {
             let key = (build.environment, build.number);
+            // What is under way here is known better from its task.
+            if self.cancels.contains_key(&key) {
+                continue;
+            }
             if build.state.is_final() {
-                if !self.cancels.contains_key(&key) {
-                    self.queue.ended(key);
-                }
-            } else if !self.cancels.contains_key(&key) {
+                self.queue.recorded(key, build.started_at);
+            } else {
                 self.left_running.insert(key, build.attempt);
             }
         }
@@ -194,13 +196,21 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
                 None => self.clear(&key).await,
             }
         }
-        all_of(event).into_iter().for_each(|push| self.queue.pushed(push));
+        for push in all_of(event) {
+            let key = (push.environment.clone(), push.number);
+            if self.queue.pushed(push) == Pushed::InPlaceOfRunning
+                && let Some(cancel) = self.cancels.get(&key)
+            {
+                cancel.cancel();
+            }
+        }
     }
 
-    async fn ended(&mut self, id: tokio::task::Id, key: BuildKey) {
-        self.tasks.remove(&id);
+    async fn ended(&mut self, id: tokio::task::Id) {
+        let Some(push) = self.tasks.remove(&id) else { return };
+        let key = (push.environment.clone(), push.number);
         self.cancels.remove(&key);
-        if self.queue.ended(key.clone()) == Ended::Withdrawn {
+        if self.queue.ended(&push) == Ended::Withdrawn {
             self.clear(&key).await;
         }
     }
@@ -219,7 +229,7 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
         let one =
             One { shared: &self.shared, push: &push, attempt: 1, cancel: self.shared.stop.child_token() };
         one.give_up("the builder failed; this is a fault of the platform, which has been logged").await;
-        self.ended(error.id(), (push.environment.clone(), push.number)).await;
+        self.ended(error.id()).await;
     }
 
     fn cancel(&mut self, wish: BuildCancellation) {
@@ -243,7 +253,7 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
         let key = (push.environment.clone(), push.number);
         let attempt = self.left_running.remove(&key).unwrap_or(0) + 1;
         let cancel = self.shared.stop.child_token();
-        self.cancels.insert(key.clone(), cancel.clone());
+        self.cancels.insert(key, cancel.clone());
         let (shared, of_task) = (self.shared.clone(), push.clone());
         let task = self.builds.spawn(async move {
             let build = One { shared: &shared, push: &push, attempt, cancel };
@@ -251,7 +261,6 @@ impl<S: Sandbox, C: ConfigSource> Loop<S, C> {
                 Some(by) => build.cancel_unbegun(by).await,
                 None => build.carry_out().await,
             }
-            key
         });
         self.tasks.insert(task.id(), of_task);
     }
@@ -422,7 +431,8 @@ impl<S: Sandbox, C: ConfigSource> One<'_, S, C> {
         let key = (build.environment.clone(), build.number);
         let store = &self.shared.store;
         loop {
-            let Some(push) = store.get::<Push>(&key).await? else { return Ok(()) };
+            let push = store.get::<Push>(&key).await?;
+            let Some(push) = push.filter(|push| push.record == *self.push) else { return Ok(()) };
             let batch = Batch::new().expect::<Push>(&key, push.version).put(build);
             match store.commit(batch).await {
                 // A push never changes, so it has been deleted this very moment.

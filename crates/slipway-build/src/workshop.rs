@@ -17,8 +17,8 @@ use crate::error::Error;
 use crate::output::Output;
 use crate::sandbox::{Bind, Sandbox, SandboxEnd, SandboxSpec, Scratch};
 
-/// What an environment's builds may keep for the next one. When a build leaves more than three
-/// quarters of it, it is emptied: guessing what is still wanted is the package managers' business.
+/// What an environment's builds may keep for the next one. When more than three quarters of it
+/// are taken, it is emptied: guessing what is still wanted is the package managers' business.
 const CACHE_BYTES: Bytes = Bytes::gibi(1);
 /// Where the operator's CA bundle is in every build sandbox.
 const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -98,6 +98,7 @@ impl<'a, S: Sandbox> Workshop<'a, S> {
             Self { sandbox, output, cancel, image, tenant_index, name, ca_bundle, deadline, scratch, cache };
         workshop.directory("tmp")?;
         workshop.directory("no-cache")?;
+        workshop.tidy_cache()?;
         Ok(workshop)
     }
 
@@ -185,12 +186,9 @@ impl<'a, S: Sandbox> Workshop<'a, S> {
         }
     }
 
-    /// Empties the cache if it has grown too large. What is left of a failed build stays: it may
-    /// be what the next one needs.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn tidy_cache(&self) -> Result<(), Error> {
+    /// Empties the cache if earlier builds have nearly filled it. Before a build and not after one, so
+    /// that a build that failed for a full cache is the last one that does.
+    fn tidy_cache(&self) -> Result<(), Error> {
         let Some(cache) = &self.cache else { return Ok(()) };
         if size_of(cache.path())? < CACHE_BYTES.0 / 4 * 3 {
             return Ok(());

@@ -20,6 +20,11 @@ fn key(environment: &str, number: u64) -> BuildKey {
     (environment.parse().unwrap(), BuildNumber(number))
 }
 
+/// Ends the build of a push that was received at ten times its number.
+fn end(queue: &mut Queue, environment: &str, number: u64) -> Ended {
+    queue.ended(&push(environment, number, number * 10))
+}
+
 /// Starts what may start, and tells it as `environment#number`.
 fn start(queue: &mut Queue, running_max: usize) -> Vec<String> {
     std::iter::from_fn(|| queue.start_next(running_max))
@@ -34,23 +39,21 @@ fn an_environment_is_built_in_order_one_at_a_time() {
     queue.pushed(push("acme/shop/dev", 1, 10));
     queue.pushed(push("acme/shop/prod", 1, 30));
     assert_eq!(start(&mut queue, 9), ["acme/shop/dev#1", "acme/shop/prod#1"]);
-    queue.ended(key("acme/shop/dev", 1));
+    end(&mut queue, "acme/shop/dev", 1);
     assert_eq!(start(&mut queue, 9), ["acme/shop/dev#2"]);
-    queue.ended(key("acme/shop/dev", 2));
+    end(&mut queue, "acme/shop/dev", 2);
     queue.pushed(push("acme/shop/dev", 2, 20));
     assert_eq!(start(&mut queue, 9), [""; 0], "what was built is not built again");
     queue.pushed(push("acme/shop/dev", 3, 30));
     queue.withdrawn(&key("acme/shop/dev", 3));
     assert_eq!(start(&mut queue, 9), [""; 0], "what is gone is not built");
-    queue.pushed(push("acme/shop/dev", 1, 40));
-    assert_eq!(start(&mut queue, 9), [""; 0], "the first one of that number is still there");
     queue.withdrawn(&key("acme/shop/dev", 1));
     queue.pushed(push("acme/shop/dev", 1, 50));
     assert_eq!(start(&mut queue, 9), ["acme/shop/dev#1"], "an environment of the same name is another one");
     queue.withdrawn(&key("acme/shop/dev", 1));
     queue.pushed(push("acme/shop/dev", 1, 60));
     assert_eq!(start(&mut queue, 9), [""; 0], "not while the old one is being stopped");
-    queue.ended(key("acme/shop/dev", 1));
+    end(&mut queue, "acme/shop/dev", 1);
     assert_eq!(start(&mut queue, 9), ["acme/shop/dev#1"]);
 }
 
@@ -62,7 +65,7 @@ fn a_busy_tenant_delays_another_by_one_build_at_most() {
     }
     queue.pushed(push("modest/shop/dev", 1, 1000));
     assert_eq!(start(&mut queue, 2), ["greedy/p0/dev#1", "modest/shop/dev#1"]);
-    queue.ended(key("modest/shop/dev", 1));
+    end(&mut queue, "modest/shop/dev", 1);
     assert_eq!(start(&mut queue, 2), ["greedy/p1/dev#1"], "and nobody's slot stays empty");
 }
 
@@ -85,7 +88,27 @@ fn a_waiting_push_can_be_cancelled_and_a_running_one_is_marked() {
     assert_eq!((taken.number, by.as_str()), (BuildNumber(2), "bob"));
     assert_eq!(queue.take_cancelled(), None, "the running one is not taken from under its builder");
     assert!(queue.cancelled_by(&key("acme/shop/dev", 1)).is_some());
-    queue.ended(key("acme/shop/dev", 2));
-    queue.ended(key("acme/shop/dev", 1));
+    end(&mut queue, "acme/shop/dev", 2);
+    end(&mut queue, "acme/shop/dev", 1);
     assert_eq!(start(&mut queue, 9), ["acme/shop/dev#3"]);
+}
+
+#[test]
+fn a_number_that_is_given_again_is_another_push() {
+    let mut queue = Queue::default();
+    queue.pushed(push("acme/shop/dev", 1, 10));
+    assert_eq!(start(&mut queue, 9), ["acme/shop/dev#1"]);
+    assert_eq!(queue.pushed(push("acme/shop/dev", 1, 10)), Pushed::Waiting, "told again, it is the same");
+    assert_eq!(queue.pushed(push("acme/shop/dev", 1, 20)), Pushed::InPlaceOfRunning);
+    assert_eq!(queue.ended(&push("acme/shop/dev", 1, 10)), Ended::Withdrawn);
+    assert_eq!(start(&mut queue, 9), ["acme/shop/dev#1"]);
+    assert_eq!(queue.ended(&push("acme/shop/dev", 1, 20)), Ended::Recorded);
+    assert_eq!(queue.pushed(push("acme/shop/dev", 1, 20)), Pushed::Known);
+    assert_eq!(queue.pushed(push("acme/shop/dev", 1, 30)), Pushed::Waiting, "later than what was built");
+
+    // After a restart only the record of the build tells.
+    let mut queue = Queue::default();
+    queue.recorded(key("acme/shop/dev", 1), Timestamp(15));
+    assert_eq!(queue.pushed(push("acme/shop/dev", 1, 10)), Pushed::Known);
+    assert_eq!(queue.pushed(push("acme/shop/dev", 1, 20)), Pushed::Waiting);
 }

@@ -16,6 +16,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
 use sha2::Digest as _;
 use slipway_agent::image::{ImageSource, User};
+use slipway_agent::layers::{Layers, Limits, Packing};
 use slipway_agent::network::NetworkOptions;
 use slipway_agent::{Agent, Options, RuntimeChoice, bundle};
 use slipway_model::id::{Epoch, InstanceId, ReleaseNumber};
@@ -60,6 +61,7 @@ async fn compare() -> Outcome<()> {
     let (agent_ms, bare_ms) = (median(&mut ours), median(&mut theirs));
     println!("start, p50 of {rounds}: agent {agent_ms:.1} ms, bare runtime {bare_ms:.1} ms, ratio {:.2}", agent_ms / bare_ms);
 
+    disks_and_layers(&agent, root, rounds).await?;
     let took = list.start((0..burst).map(|_| spec(&image)).collect()).await?;
     println!("{burst} at once: {:.0} a second", burst as f64 / took.as_secs_f64());
     memory(&directory.path().join("run"))?;
@@ -68,6 +70,36 @@ async fn compare() -> Outcome<()> {
     bare.stop();
     drop(list);
     agent.remove_all().await?;
+    Ok(())
+}
+
+/// What a build's disk and a pushed application's layer cost before anything can start.
+async fn disks_and_layers(agent: &Agent, root: &Path, rounds: usize) -> Outcome<()> {
+    let (mut disks, mut layers) = (Vec::new(), Vec::new());
+    let store = Layers::open(&root.join("bench-layers"), Limits::default())?;
+    for round in 0..rounds {
+        let begun_at = Instant::now();
+        let scratch = agent.scratch(Bytes::gibi(2)).await?;
+        disks.push(begun_at.elapsed());
+        drop(scratch);
+
+        let mut archive = tar::Builder::new(Vec::new());
+        for number in 0..100 {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(10_000);
+            header.set_mode(0o644);
+            let content = vec![round as u8; 10_000];
+            archive.append_data(&mut header, format!("app/file{number}"), content.as_slice())?;
+        }
+        let content = archive.into_inner()?;
+        let hex: String = sha2::Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let blob = root.join("blob");
+        fs::write(&blob, &content)?;
+        let begun_at = Instant::now();
+        store.ensure(&format!("sha256:{hex}").parse()?, Packing::Tar, || fs::File::open(&blob))?;
+        layers.push(begun_at.elapsed());
+    }
+    println!("a disk of 2 GiB: {:.1} ms; a layer of 100 files, 1 MB: {:.1} ms (p50)", median(&mut disks), median(&mut layers));
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sha2::{Digest, Sha256};
+use slipway_access::Scoped;
 use slipway_model::id::{BuildNumber, CommitId};
 use slipway_model::limit::PUSH_QUEUE_MAX;
 use slipway_model::manifest;
@@ -53,7 +53,7 @@ pub(crate) struct Incoming {
     pub(crate) repository: Repository,
     /// Where the push goes to, as it was when the pusher's right was checked.
     pub(crate) environment: Environment,
-    pub(crate) project: Project,
+    pub(crate) project: Scoped<Project>,
     /// Who pushes.
     pub(crate) by: UserName,
     /// Becomes true when the client has gone away.
@@ -233,7 +233,8 @@ async fn check_manifest(push: &Incoming, objects: &mut Objects<'_>, tree: &Tree)
         return Err(Stop::Refused(vec![
             "There is no slipway.yaml at the root of the tree.".into(),
             format!(
-                "Write one with 'slipway projects manifest {project} > slipway.yaml', then commit and push again."
+                "It needs two lines, 'project: {project}' and 'credential: …'; \
+                 'slipway projects credential {project}' makes a new credential."
             ),
         ]));
     };
@@ -247,13 +248,12 @@ async fn check_manifest(push: &Incoming, objects: &mut Objects<'_>, tree: &Tree)
             manifest.project
         )));
     }
-    let hash = hex::encode(Sha256::digest(manifest.credential.as_bytes()));
-    if hash != push.project.credential_hash {
+    if !push.project.accepts_credential(&manifest.credential) {
         return Err(Stop::Refused(vec![
             format!(
                 "The credential in slipway.yaml is not that of {project}; it belongs to another project or was renewed."
             ),
-            format!("'slipway projects manifest {project}' prints a manifest with the right one."),
+            format!("'slipway projects credential {project}' makes a new one and revokes the old."),
         ]));
     }
     Ok(())

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use russh::server::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use slipway_access::Scoped;
 use slipway_model::name::UserName;
 use slipway_model::project::{Environment, Project};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -45,7 +46,7 @@ pub(crate) struct Transfer {
     pub(crate) service: Service,
     pub(crate) repository: Repository,
     pub(crate) environment: Environment,
-    pub(crate) project: Project,
+    pub(crate) project: Scoped<Project>,
     pub(crate) by: UserName,
     pub(crate) busy: Busy,
 }

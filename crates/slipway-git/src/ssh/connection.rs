@@ -18,7 +18,6 @@ use slipway_access::{Caller, Kind};
 use slipway_model::account::Right;
 use slipway_model::id::KeyFingerprint;
 use slipway_model::name::EnvironmentPath;
-use slipway_model::project::{Environment, Project};
 
 use crate::error::Error;
 use crate::server::Shared;
@@ -324,13 +323,7 @@ async fn carry_out(
         Service::ReceivePack => Right::Deploy,
         Service::UploadPack => Right::View,
     };
-    if let Err(error) = shared.access.environment(caller, &path, right).await {
-        if error.kind() == Kind::Internal {
-            tracing::error!(environment = %path, error = &error as &dyn std::error::Error, "a right could not be checked");
-        }
-        return refuse(writer, &format!("slipway: {error}\n"), 128).await;
-    }
-    match transfer(shared, caller, service, &path, reader, writer).await {
+    match transfer(shared, caller, service, right, &path, reader, writer).await {
         Ok(status) => status,
         Err(error) => {
             tracing::error!(environment = %path, error = &error as &dyn std::error::Error, "a push or fetch failed");
@@ -343,14 +336,21 @@ async fn transfer(
     shared: &Arc<Shared>,
     caller: &Caller,
     service: Service,
+    right: Right,
     path: &EnvironmentPath,
     reader: ChannelReadHalf,
     writer: &ChannelWriteHalf<Msg>,
 ) -> Result<u32, Error> {
-    let environment = shared.records.get::<Environment>(path, path).await?;
-    let project = shared.records.get::<Project>(path, &path.project()).await?;
-    let (Some(environment), Some(project)) = (environment, project) else {
-        return Ok(refuse(writer, &format!("slipway: {path} has just been deleted\n"), 128).await);
+    let environment = shared.access.environment(caller, path, right).await;
+    let project = shared.access.project(caller, &path.project(), right).await;
+    let (environment, project) = match (environment, project) {
+        (Ok(environment), Ok(project)) => (environment, project),
+        (Err(error), _) | (_, Err(error)) => {
+            if error.kind() == Kind::Internal {
+                tracing::error!(environment = %path, error = &error as &dyn std::error::Error, "a right could not be checked");
+            }
+            return Ok(refuse(writer, &format!("slipway: {error}\n"), 128).await);
+        }
     };
     let Some(busy) = shared.repositories.mark_busy(path.project()) else {
         let text = format!(
@@ -360,7 +360,7 @@ async fn transfer(
         return Ok(refuse(writer, &text, 128).await);
     };
     let repository = shared.repositories.open_or_make(path).await?;
-    let by = caller.user().clone();
+    let (environment, by) = ((*environment).clone(), caller.user().clone());
     let transfer = Transfer { service, repository, environment, project, by, busy };
     transfer::serve(shared, transfer, reader, writer).await
 }

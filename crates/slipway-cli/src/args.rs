@@ -256,7 +256,7 @@ pub enum Tokens {
     /// Revoke one
     Revoke {
         /// As `tokens list` prints it
-        token: TokenId,
+        id: TokenId,
     },
 }
 

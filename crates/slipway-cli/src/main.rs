@@ -38,3 +38,14 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    /// clap finds names that clash, defaults that do not parse and the like only when it is asked.
+    #[test]
+    fn the_command_line_is_well_formed() {
+        crate::args::Args::command().debug_assert();
+    }
+}

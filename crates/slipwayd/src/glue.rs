@@ -6,5 +6,6 @@ pub mod config;
 pub mod images;
 pub mod instances;
 pub mod nodes;
+pub mod pins;
 pub mod routers;
 pub mod sandbox;

@@ -1,4 +1,4 @@
-//! Where things are, and the names that are derived from it.
+//! Where things are, the names that are derived from it, and what the process needs of its host.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -110,4 +110,15 @@ pub fn beside(name: &str) -> anyhow::Result<PathBuf> {
     let path = own.with_file_name(name);
     anyhow::ensure!(path.exists(), "{} is missing; install it beside slipwayd", path.display());
     Ok(path)
+}
+
+/// Each connection, each watched process and each layer takes a descriptor; the soft limit of 1,024
+/// is for programs that use `select`.
+pub fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }

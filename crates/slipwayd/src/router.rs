@@ -25,6 +25,7 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Serves until TERM.
 pub fn run(options: args::Router) -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    crate::places::raise_file_limit();
     let places = Places::make(&options.places)?;
     let Some(_lock) = lock(&places)? else {
         bail!("another router serves {} already", places.run.display());

@@ -37,9 +37,10 @@ use crate::glue::config::{Opener, Source};
 use crate::glue::images::LocalImages;
 use crate::glue::instances::LocalInstances;
 use crate::glue::nodes::{self, LocalNode};
+use crate::glue::pins;
 use crate::glue::routers;
 use crate::glue::sandbox::AgentSandbox;
-use crate::places::{Places, beside};
+use crate::places::{self, Places, beside};
 use crate::router;
 
 mod capacity;
@@ -60,7 +61,7 @@ pub fn up(options: args::Up) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("slipwayd up makes containers and must be started as root");
     }
-    raise_file_limit();
+    places::raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = Server::start(&options).await?;
@@ -138,6 +139,8 @@ impl Server {
         tasks.spawn(routers::feed(feed, table_seen, router_messages_out));
         tasks.spawn(nodes::report(agent.clone(), capacity::node(options, &node, &places)?, node_messages_out));
 
+        tasks.spawn(pins::keep(store.clone(), registry.clone()));
+
         let builder = Builder::start(
             slipway_build::Options {
                 repositories: places.repositories(),
@@ -182,9 +185,10 @@ impl Server {
             claimed: Arc::new(move || drop(fs::remove_file(&claim_token))),
         };
         let routes = slipway_control::api::routes(api);
+        // Before anything answers, so that whoever sees an answer finds the token.
+        offer_claim(&access, &places, options).await?;
         tasks.spawn(http::serve_unix(bind_socket(&places.api_socket())?, routes.clone(), stopped.clone()));
         tasks.spawn(http::serve_tcp(tokio_listener(listeners.api)?, routes, stopped));
-        offer_claim(&access, &places, options).await?;
         tracing::info!(
             api = %options.api, router = %options.router, ssh = %options.ssh, registry = %options.registry,
             git.host_key = %server.git_host_key, "ready"
@@ -346,17 +350,6 @@ fn log(options: &args::Up) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
     if options.log_json { log.json().init() } else { log.init() }
-}
-
-/// Each connection, each watched process and each layer takes a descriptor; the soft limit of 1,024
-/// is for programs that use `select`.
-fn raise_file_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
 }
 
 async fn wait_for_signal() -> anyhow::Result<()> {

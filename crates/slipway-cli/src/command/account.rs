@@ -112,9 +112,9 @@ pub async fn tokens(session: &Session, verb: Tokens) -> anyhow::Result<()> {
             session.printer.note("This is shown once:");
             session.printer.result(&answer, || answer.token.clone())
         }
-        Tokens::Revoke { token } => {
-            let answer: Done = client.delete(&format!("/v1/tokens/{token}")).await?;
-            session.printer.result(&answer, || format!("Revoked {token}"))
+        Tokens::Revoke { id } => {
+            let answer: Done = client.delete(&format!("/v1/tokens/{id}")).await?;
+            session.printer.result(&answer, || format!("Revoked {id}"))
         }
     }
 }

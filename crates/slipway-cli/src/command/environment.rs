@@ -125,7 +125,7 @@ pub async fn builds(session: &Session, verb: Builds) -> anyhow::Result<()> {
             if !follow {
                 return Ok(());
             }
-            let build: BuildInfo = client.get(&at(&path, &format!("/builds/{number}"))).await?;
+            let build = watch::build_ended(&client, &path, number).await?;
             match build.state.as_str() {
                 "succeeded" => Ok(()),
                 state => anyhow::bail!("build {number} {state}: {}", build.reason.unwrap_or_default()),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use slipway_api::client::Client;
 use slipway_api::wire::*;
+use slipway_model::id::BuildNumber;
 use slipway_model::name::{EnvironmentPath, ServiceName};
 
 use crate::printer::plain;
@@ -17,6 +18,25 @@ const PAUSE: Duration = Duration::from_millis(150);
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
 /// Scaling has no deployment with a deadline of its own.
 const SCALED_WITHIN: Duration = Duration::from_secs(180);
+
+/// A build whose log has ended is written down as ended a moment later.
+const WRITTEN_DOWN_WITHIN: Duration = Duration::from_secs(10);
+
+/// The build, once it is no longer running.
+pub async fn build_ended(
+    client: &Client,
+    path: &EnvironmentPath,
+    number: BuildNumber,
+) -> anyhow::Result<BuildInfo> {
+    let since = Instant::now();
+    loop {
+        let build: BuildInfo = client.get(&at(path, &format!("/builds/{number}"))).await?;
+        if build.ended_at.is_some() || since.elapsed() > WRITTEN_DOWN_WITHIN {
+            return Ok(build);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
 
 /// Follows the deployment that a request leads to.
 pub async fn request(

@@ -36,7 +36,8 @@ impl Sandbox for AgentSandbox {
     }
 
     async fn cache(&self, environment: &EnvironmentPath, size: Bytes) -> Result<Scratch, String> {
-        let image = self.cache.join(format!("{environment}.disk"));
+        // In the directory that the builder removes when the environment has been deleted.
+        let image = self.cache.join(environment.to_string()).join("cache.disk");
         let disk = self.agent.kept_disk(image, size).await.map_err(|error| error.chain())?;
         Ok(Scratch::new(disk.path().to_owned(), disk))
     }

@@ -23,6 +23,6 @@ http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), Page).serve_forev
 }
 
 /// The same with `&str`, as `Work::commit` takes them.
-pub fn files(owned: &[(&'static str, String)]) -> Vec<(&'static str, &str)> {
+pub fn files<'a>(owned: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
     owned.iter().map(|(name, text)| (*name, text.as_str())).collect()
 }

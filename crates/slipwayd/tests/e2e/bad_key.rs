@@ -145,7 +145,7 @@ fn a_limited_token_stays_within_its_limits(server: &Server) {
 
 fn an_invitation_works_once_for_one(server: &Server) {
     let owner = Person::with_tenant(server, "inviter");
-    owner.project("shop", &files(&web("one")));
+    let _shop = owner.project("shop", &files(&web("one")));
     let created = owner.slipway(&["invitations", "create", "inviter", "invitee", "--role", "viewer", "--json"]).ok();
     let created: serde_json::Value = serde_json::from_str(&created.out).unwrap();
     let invitation = created["invitation"].as_str().unwrap();

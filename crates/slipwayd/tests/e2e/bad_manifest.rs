@@ -30,7 +30,7 @@ fn a_wrong_manifest_is_refused_with_its_place(server: &Server) {
         ("a wrong type", format!("{good}services: {{ web: {{ instances: many }} }}\n"), format!("slipway.yaml:{}:", lines + 1)),
         ("another's credential", swapped, "credential".into()),
         ("another project", foreign, "yamler-two/shop".into()),
-        ("1 MB", large, "256".into()),
+        ("1 MB", large, "the limit is 262144".into()),
         ("an alias", format!("{good}services: {{ web: &a {{ instances: 1 }}, worker: *a }}\n"), "slipway.yaml:".into()),
         ("a billion laughs", format!("{good}a: &a [x,x]\nb: &b [*a,*a]\n"), "slipway.yaml:".into()),
     ];

@@ -45,17 +45,14 @@ impl Baseline {
         Self { things }
     }
 
-    /// Says what is there now that was not there before; things of other servers are not ours.
-    pub fn compare(&self) -> Result<(), String> {
+    /// Says what is there now that was not there before and carries one of a server's marks; other
+    /// people's things come and go on a machine.
+    pub fn compare(&self, marks: &[String]) -> Result<(), String> {
         let now = Self::take();
-        let left: Vec<&String> = now.things.difference(&self.things).filter(|thing| !is_foreign(thing)).collect();
+        let is_ours = |thing: &String| marks.iter().any(|mark| thing.contains(mark));
+        let left: Vec<&String> = now.things.difference(&self.things).filter(|thing| is_ours(thing)).collect();
         if left.is_empty() { Ok(()) } else { Err(format!("left behind: {left:#?}")) }
     }
-}
-
-/// Other people's things come and go on a machine; ours carry the word.
-fn is_foreign(thing: &str) -> bool {
-    !(thing.contains("slip") || thing.contains("slw"))
 }
 
 fn collect_cgroups(folder: &std::path::Path, things: &mut BTreeSet<String>) {

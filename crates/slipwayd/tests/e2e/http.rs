@@ -7,7 +7,6 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    pub head: String,
     pub body: String,
 }
 
@@ -30,7 +29,7 @@ pub fn send(port: u16, request: &str) -> Result<Answer, String> {
     let status = status.ok_or_else(|| format!("no status: {head}"))?;
     let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
     let body = if chunked { unchunk(body) } else { body.to_owned() };
-    Ok(Answer { status, head: head.to_owned(), body })
+    Ok(Answer { status, body })
 }
 
 fn unchunk(mut body: &str) -> String {

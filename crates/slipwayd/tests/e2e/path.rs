@@ -74,7 +74,7 @@ fn a_second_push_fails_no_request(server: &Server) {
         let failed = prober.join().unwrap();
         assert!(failed.is_empty(), "of {asked:?} requests failed: {failed:?}");
     });
-    assert!(asked.into_inner() > 50);
+    assert!(asked.into_inner() > 20);
 }
 
 fn a_release_is_promoted_without_a_build(server: &Server) {
@@ -86,7 +86,9 @@ fn a_release_is_promoted_without_a_build(server: &Server) {
     assert!(work.page("prod").starts_with("one"));
     work.slipway(&["releases", "-e", "prod"]).ok().says("v1 of dev");
     work.slipway(&["builds", "list", "-e", "prod", "--json"]).ok().says("\"items\": []");
-    assert_eq!(work.remote_head("prod"), Some(work.head()), "the branch names what runs");
+    wait_for("the branch to name what runs", Duration::from_secs(5), || {
+        (work.remote_head("prod") == Some(work.head())).then_some(())
+    });
 }
 
 fn scaling_restarts_nothing(server: &Server) {

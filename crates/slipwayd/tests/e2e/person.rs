@@ -154,6 +154,14 @@ pub struct Work<'p, 's> {
     pub project: String,
 }
 
+/// A test's programs end with it, so that a hundred tests do not need a hundred programs' memory.
+impl Drop for Work<'_, '_> {
+    fn drop(&mut self) {
+        let path = format!("{}/{}", self.person.name, self.project);
+        self.slipway(&["projects", "delete", &path, "--confirm", &path]);
+    }
+}
+
 impl Work<'_, '_> {
     pub fn write(&self, name: &str, text: &str) {
         let path = self.path.join(name);

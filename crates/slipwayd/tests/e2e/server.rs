@@ -36,6 +36,13 @@ pub struct Server {
     process: Mutex<Option<Child>>,
 }
 
+/// A test that panics leaves no process behind.
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 pub struct Ports {
     pub router: u16,
     pub api: u16,
@@ -128,16 +135,22 @@ impl Server {
         }
     }
 
-    pub fn pid(&self) -> u32 {
-        self.process.lock().unwrap().as_ref().unwrap().id()
-    }
-
     pub fn log_path(&self) -> PathBuf {
         self.folder.join("slipwayd.log")
     }
 
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// What the names of this server's things on the machine contain: its directory, or the tag that
+    /// is made from it.
+    pub fn marks(&self) -> Vec<String> {
+        use sha2::{Digest, Sha256};
+        let data = self.folder.join("data");
+        let hash = Sha256::digest(data.to_string_lossy().as_bytes());
+        let tag: String = hash.iter().take(3).map(|byte| format!("{byte:02x}")).collect();
+        vec![self.folder.to_string_lossy().into_owned(), tag]
     }
 
     /// Stops everything of this server on the machine and deletes its data.

@@ -48,29 +48,43 @@ async fn compare() -> Outcome<()> {
     let image = make_image(root, &tree)?;
     let agent = Agent::start(options(root)?).await?;
     let mut list = List { agent: agent.clone(), generation: 0, instances: Vec::new() };
-    let mut bare = Bare { runtime: agent.runtime().to_owned(), root: root.to_owned(), tree, started: Vec::new() };
+    let mut bare =
+        Bare { runtime: agent.runtime().to_owned(), root: root.to_owned(), tree, started: Vec::new() };
 
-    // The first of each unpacks, loads and warms.
-    list.start(vec![spec(&image)]).await?;
-    bare.start(0)?;
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for round in 1..=rounds {
-        ours.push(list.start(vec![spec(&image)]).await?);
-        theirs.push(bare.start(round)?);
-    }
-    let (agent_ms, bare_ms) = (median(&mut ours), median(&mut theirs));
-    println!("start, p50 of {rounds}: agent {agent_ms:.1} ms, bare runtime {bare_ms:.1} ms, ratio {:.2}", agent_ms / bare_ms);
-
-    disks_and_layers(&agent, root, rounds).await?;
-    let took = list.start((0..burst).map(|_| spec(&image)).collect()).await?;
-    println!("{burst} at once: {:.0} a second", burst as f64 / took.as_secs_f64());
-    memory(&directory.path().join("run"))?;
+    let measured = measure(&mut list, &mut bare, &image, rounds, burst).await;
     list.instances.clear();
     list.apply()?;
     bare.stop();
     drop(list);
     agent.remove_all().await?;
-    Ok(())
+    measured
+}
+
+async fn measure(
+    list: &mut List,
+    bare: &mut Bare,
+    image: &ImageRef,
+    rounds: usize,
+    burst: usize,
+) -> Outcome<()> {
+    // The first of each unpacks, loads and warms.
+    list.start(vec![spec(image)]).await?;
+    bare.start(0)?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 1..=rounds {
+        ours.push(list.start(vec![spec(image)]).await?);
+        theirs.push(bare.start(round)?);
+    }
+    let (agent_ms, bare_ms) = (median(&mut ours), median(&mut theirs));
+    println!(
+        "start, p50 of {rounds}: agent {agent_ms:.1} ms, bare runtime {bare_ms:.1} ms, ratio {:.2}",
+        agent_ms / bare_ms
+    );
+
+    disks_and_layers(&list.agent, &bare.root, rounds).await?;
+    let took = list.start((0..burst).map(|_| spec(image)).collect()).await?;
+    println!("{burst} at once: {:.0} a second", burst as f64 / took.as_secs_f64());
+    memory(&bare.root.join("run"))
 }
 
 /// What a build's disk and a pushed application's layer cost before anything can start.
@@ -99,7 +113,11 @@ async fn disks_and_layers(agent: &Agent, root: &Path, rounds: usize) -> Outcome<
         store.ensure(&format!("sha256:{hex}").parse()?, Packing::Tar, || fs::File::open(&blob))?;
         layers.push(begun_at.elapsed());
     }
-    println!("a disk of 2 GiB: {:.1} ms; a layer of 100 files, 1 MB: {:.1} ms (p50)", median(&mut disks), median(&mut layers));
+    println!(
+        "a disk of 2 GiB: {:.1} ms; a layer of 100 files, 1 MB: {:.1} ms (p50)",
+        median(&mut disks),
+        median(&mut layers)
+    );
     Ok(())
 }
 
@@ -225,7 +243,9 @@ fn memory(run: &Path) -> Outcome<()> {
         let line = String::from_utf8_lossy(&line).into_owned();
         if line.starts_with(slipway_shim::ARGV0) && line.contains(&run.display().to_string()) {
             let text = fs::read_to_string(process.path().join("smaps_rollup")).unwrap_or_default();
-            let kib = text.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse().ok());
+            let kib = text
+                .lines()
+                .find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse().ok());
             sizes.push(Duration::from_millis(kib.unwrap_or(0)));
         }
     }

@@ -133,8 +133,8 @@ impl Agent {
         let lock = lock_directory(&paths.lock())?;
         let cgroups = Cgroups::detect(&options.cgroup_parent)?;
         let runtime = runtime::choose(&options, &paths, &cgroups)?;
-        let layers = Layers::open(&paths.layers(), Limits::default())
-            .map_err(Error::file("open", &paths.layers()))?;
+        let layers =
+            Layers::open(&paths.layers(), Limits::default()).map_err(Error::file("open", &paths.layers()))?;
         let network = options.network.clone().map(Network::start).transpose();
         let network = network.map_err(|source| Error::Network { source })?;
         let found = recovery::recover(&paths, &cgroups, network.as_ref());
@@ -177,7 +177,8 @@ impl Agent {
             slipway_shim::spec::write_durably(&path, &given).map_err(Error::file("write", &path))?;
         }
         table.seen = given;
-        let wanted: BTreeSet<InstanceId> = desired.instances.iter().map(|wish| wish.spec.id.clone()).collect();
+        let wanted: BTreeSet<InstanceId> =
+            desired.instances.iter().map(|wish| wish.spec.id.clone()).collect();
         for (id, entry) in &mut table.entries {
             if !wanted.contains(id) {
                 entry.forgotten = true;
@@ -203,7 +204,12 @@ impl Agent {
                 Goal::Run => recovery::Found::Wanted { spec: wish.spec },
                 Goal::Stop => {
                     let at = instance::now();
-                    recovery::Found::Ended { spec: wish.spec, reason: ExitReason::Stopped, tail: Vec::new(), at }
+                    recovery::Found::Ended {
+                        spec: wish.spec,
+                        reason: ExitReason::Stopped,
+                        tail: Vec::new(),
+                        at,
+                    }
                 }
             };
             self.shared.enter(start);

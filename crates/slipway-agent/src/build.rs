@@ -122,7 +122,8 @@ impl Agent {
             }
             Err(record) => return Ok(end_of(record, false)),
         };
-        let (verdict, disk_was_full) = watch(shared, &sandbox.id, &mut shim, scratch, deadline, &mut cancel).await;
+        let (verdict, disk_was_full) =
+            watch(shared, &sandbox.id, &mut shim, scratch, deadline, &mut cancel).await;
         let _ = tokio::time::timeout(DRAIN_PATIENCE, pump).await;
         if let Some(verdict) = verdict {
             return Ok(verdict);

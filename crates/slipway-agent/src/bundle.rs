@@ -215,7 +215,8 @@ pub fn working_directory(config: &Config) -> Result<String, String> {
 /// # Errors
 /// When the image names a user that it does not have.
 pub fn user(config: &Config, layers: &[PathBuf]) -> Result<User, String> {
-    let launched = config.entrypoint.as_ref().is_some_and(|words| words.first().is_some_and(|w| w == LAUNCHER));
+    let launched =
+        config.entrypoint.as_ref().is_some_and(|words| words.first().is_some_and(|w| w == LAUNCHER));
     match config.user.as_deref() {
         Some(text) if !text.is_empty() => crate::image::resolve_user(text, layers),
         _ if launched => Ok(User { uid: APP_UID, gid: APP_UID }),
@@ -287,8 +288,7 @@ const MASKED: &[&str] = &[
     "/sys/firmware",
 ];
 
-const READ_ONLY: &[&str] =
-    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 #[cfg(test)]
 mod tests;

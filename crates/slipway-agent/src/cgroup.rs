@@ -31,8 +31,8 @@ impl Cgroups {
     /// When there is nothing that limits memory, processors and processes.
     pub fn detect(parent: &str) -> Result<Self, Error> {
         let failed = |why: String| Error::Cgroups { why };
-        let mounts =
-            fs::read_to_string("/proc/self/mountinfo").map_err(|error| failed(format!("no mountinfo: {error}")))?;
+        let mounts = fs::read_to_string("/proc/self/mountinfo")
+            .map_err(|error| failed(format!("no mountinfo: {error}")))?;
         let mut hierarchies = Vec::new();
         let mut controllers = BTreeSet::new();
         let mut limits_swap = false;

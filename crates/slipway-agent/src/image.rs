@@ -201,7 +201,11 @@ pub fn resolve_user(text: &str, layers: &[PathBuf]) -> Result<User, String> {
     let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
     let in_range = |id: u32| {
         let range = slipway_model::instance::UID_RANGE;
-        if id < range { Ok(id) } else { Err(format!("the image's user {text:?} has an id above {}", range - 1)) }
+        if id < range {
+            Ok(id)
+        } else {
+            Err(format!("the image's user {text:?} has an id above {}", range - 1))
+        }
     };
     let passwd = || lines_of(layers, "passwd");
     let (uid, default_gid) = match user.parse::<u32>() {

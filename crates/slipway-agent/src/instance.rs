@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
-use slipway_model::instance::{Exit, ExitReason, Goal, InstanceRole, InstanceSpec, InstanceState, UID_RANGE, uid_range};
+use slipway_model::instance::{
+    Exit, ExitReason, Goal, InstanceRole, InstanceSpec, InstanceState, UID_RANGE, uid_range,
+};
 use slipway_model::limit;
 use slipway_model::unit::{Bytes, Cpus, Timestamp};
 use slipway_shim::spec::{Ended, ExitRecord, Output, ROOT_NAME, Rootfs, ShimSpec, Upper};
@@ -20,11 +22,11 @@ use crate::bundle;
 use crate::error::Error;
 use crate::health::{self, Target, Verdict};
 use crate::image::Unpacked;
+use crate::logs;
 use crate::network::{Egress, Sandbox};
 use crate::options::label;
 use crate::recovery::{INTENT, Intent};
 use crate::shim::{self, Shim};
-use crate::logs;
 
 /// After KILL: longer than the kernel needs to end a thousand processes that swap.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
@@ -48,7 +50,12 @@ pub(crate) enum Begin {
 }
 
 /// The task of one instance.
-pub(crate) async fn run(shared: Arc<Shared>, spec: InstanceSpec, begin: Begin, mut goal: watch::Receiver<Goal>) {
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    spec: InstanceSpec,
+    begin: Begin,
+    mut goal: watch::Receiver<Goal>,
+) {
     let directory = shared.paths.instance(&spec.id);
     let reason = live(&shared, &spec, begin, &mut goal).await;
     tracing::info!(instance.id = %spec.id, environment = %spec.environment, "{} {reason}", label(&spec.role));
@@ -309,7 +316,12 @@ fn write_names(bundle: &Path, hostname: &str, network: Option<&Sandbox>) -> Resu
 }
 
 /// From the program's start to its end, whoever causes it.
-async fn watch_it(shared: &Arc<Shared>, spec: &InstanceSpec, mut shim: Shim, goal: &mut watch::Receiver<Goal>) {
+async fn watch_it(
+    shared: &Arc<Shared>,
+    spec: &InstanceSpec,
+    mut shim: Shim,
+    goal: &mut watch::Receiver<Goal>,
+) {
     let address = shared.network.as_ref().and_then(|n| n.adopt(&spec.id)).map(|sandbox| sandbox.address);
     let directory = shared.paths.instance(&spec.id);
     let known_healthy = was_healthy(&directory);
@@ -402,7 +414,9 @@ async fn clean_up(shared: &Arc<Shared>, spec: &InstanceSpec) {
         let done = tokio::task::spawn_blocking(move || remove_traces(&shared_, &id)).await;
         match done {
             Ok(Ok(())) => break,
-            Ok(Err(why)) => tracing::error!(instance.id = %spec.id, "not everything of it can be removed: {why}"),
+            Ok(Err(why)) => {
+                tracing::error!(instance.id = %spec.id, "not everything of it can be removed: {why}")
+            }
             Err(error) => tracing::error!(instance.id = %spec.id, %error, "the clean-up failed"),
         }
         shared.set_unkillable(&spec.id, true);
@@ -414,10 +428,7 @@ async fn clean_up(shared: &Arc<Shared>, spec: &InstanceSpec) {
 /// Removes processes, cgroups, network, bundle and the runtime's record. Blocks.
 pub(crate) fn remove_traces(shared: &Shared, id: &slipway_model::id::InstanceId) -> Result<(), String> {
     let patience = Duration::from_secs(5);
-    shared
-        .cgroups
-        .destroy(id.as_str(), patience)
-        .map_err(|left| format!("processes {left:?} do not end"))?;
+    shared.cgroups.destroy(id.as_str(), patience).map_err(|left| format!("processes {left:?} do not end"))?;
     if !shim::kill(&shared.paths.instance(id), patience) {
         return Err("its shim does not end".into());
     }

@@ -119,7 +119,8 @@ impl Layers {
             let path = entry?.path();
             let durable = path.join("durable").exists();
             let of_this_boot = fs::read_to_string(path.join("boot")).is_ok_and(|text| text == boot);
-            let unfinished = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"new-"));
+            let unfinished =
+                path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"new-"));
             if unfinished || !(durable || of_this_boot) {
                 fs::remove_dir_all(&path)?;
             }
@@ -152,9 +153,9 @@ impl Layers {
         let file = open().map_err(LayerError::Read)?;
         let number = self.sequence.fetch_add(1, Ordering::Relaxed);
         let new = self.root.join(format!("new-{}-{number}", diff_id.short()));
-        let unpacked = self.unpack(&new, file, packing, diff_id).and_then(|()| {
-            fs::rename(&new, &place).map_err(|source| write_error(&place, source))
-        });
+        let unpacked = self
+            .unpack(&new, file, packing, diff_id)
+            .and_then(|()| fs::rename(&new, &place).map_err(|source| write_error(&place, source)));
         if let Err(error) = unpacked {
             let _ = fs::remove_dir_all(&new);
             return Err(error);
@@ -190,7 +191,13 @@ impl Layers {
         self.root.join(diff_id.hex())
     }
 
-    fn unpack(&self, new: &Path, file: fs::File, packing: Packing, diff_id: &Digest) -> Result<(), LayerError> {
+    fn unpack(
+        &self,
+        new: &Path,
+        file: fs::File,
+        packing: Packing,
+        diff_id: &Digest,
+    ) -> Result<(), LayerError> {
         let packed_bytes = file.metadata().map_err(LayerError::Read)?.len();
         let tree = new.join("tree");
         fs::DirBuilder::new().mode(0o700).create(new).map_err(|source| write_error(new, source))?;

@@ -116,7 +116,12 @@ fn look_at(id: &InstanceId, directory: &Path, paths: &Paths, cgroups: &Cgroups) 
     Some(Found::Ended { spec, reason: ending.reason, tail: ending.tail, at: ending.at })
 }
 
-fn remove_unknown(paths: &Paths, cgroups: &Cgroups, network: Option<&Network>, adopted: &BTreeSet<InstanceId>) {
+fn remove_unknown(
+    paths: &Paths,
+    cgroups: &Cgroups,
+    network: Option<&Network>,
+    adopted: &BTreeSet<InstanceId>,
+) {
     let is_adopted = |name: &str| name.parse().is_ok_and(|id: InstanceId| adopted.contains(&id));
     for name in cgroups.existing().into_iter().filter(|name| !is_adopted(name)) {
         if let Err(left) = cgroups.destroy(&name, KILLING_PATIENCE) {

@@ -75,7 +75,12 @@ impl Proven {
         use std::os::unix::fs::MetadataExt;
         let data = fs::metadata(program).ok()?;
         let modified_at = u64::try_from(data.mtime()).ok()?;
-        Some(Self { program: program.to_owned(), bytes: data.len(), modified_at, boot: crate::layers::boot_id() })
+        Some(Self {
+            program: program.to_owned(),
+            bytes: data.len(),
+            modified_at,
+            boot: crate::layers::boot_id(),
+        })
     }
 }
 
@@ -108,7 +113,9 @@ fn prepare_trial(bundle: &Path, cgroup: &str, limits_swap: bool) -> std::io::Res
     for name in ["usr", "bin", "lib", "lib64"] {
         let source = Path::new("/").join(name);
         match fs::symlink_metadata(&source) {
-            Ok(data) if data.is_symlink() => std::os::unix::fs::symlink(fs::read_link(&source)?, root.join(name))?,
+            Ok(data) if data.is_symlink() => {
+                std::os::unix::fs::symlink(fs::read_link(&source)?, root.join(name))?
+            }
             Ok(_) => binds.push(bundle::Bind { target: format!("/{name}"), source, read_only: true }),
             Err(_) => {}
         }

@@ -115,7 +115,8 @@ fn keep(directory: &Path, image: &Path, bytes: Bytes) -> Result<Scratch, Error> 
 }
 
 fn open_image(image: &Path, bytes: Bytes) -> Result<File, String> {
-    let file = fs::OpenOptions::new().read(true).write(true).open(image).map_err(|error| error.to_string())?;
+    let file =
+        fs::OpenOptions::new().read(true).write(true).open(image).map_err(|error| error.to_string())?;
     let length = file.metadata().map_err(|error| error.to_string())?.len();
     if length == bytes.0 { Ok(file) } else { Err("of another size".into()) }
 }

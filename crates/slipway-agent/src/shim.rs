@@ -88,7 +88,8 @@ impl Starting {
                     alive: Alive::Child(Box::new(self.child)),
                 });
             }
-            if let Some(record) = line.strip_prefix("ended ").and_then(|text| serde_json::from_str(text).ok()) {
+            if let Some(record) = line.strip_prefix("ended ").and_then(|text| serde_json::from_str(text).ok())
+            {
                 let _ = self.child.wait().await;
                 return Err(record);
             }
@@ -116,7 +117,8 @@ impl Shim {
 /// The lock of an instance's directory, if no shim has it.
 pub(crate) fn try_lock(directory: &Path) -> io::Result<Option<File>> {
     let mut options = fs::OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(directory.join(LOCK))?;
+    let file =
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).open(directory.join(LOCK))?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

@@ -82,8 +82,8 @@ struct Limit {
 fn enter_and_wait(spec_path: &Path) -> Result<u8, String> {
     let spec: ExecSpec = read(spec_path)?;
     let mut config: Value = read(&spec.bundle.join("config.json"))?;
-    let process: Process =
-        serde_json::from_value(config["process"].take()).map_err(|error| format!("the bundle is odd: {error}"))?;
+    let process: Process = serde_json::from_value(config["process"].take())
+        .map_err(|error| format!("the bundle is odd: {error}"))?;
     let filter = Filter::compile(&config["linux"]["seccomp"])?;
     // Nobody inside may look into this process while it is neither here nor there (CVE-2016-9962).
     nix::sys::prctl::set_dumpable(false).map_err(|error| format!("cannot hide: {error}"))?;
@@ -124,7 +124,8 @@ fn enter(spec: &ExecSpec) -> Result<(), String> {
             .map_err(|error| format!("cannot join {}: {error}", cgroup.display()))?;
     }
     for (name, file) in namespaces.iter().zip(&files) {
-        setns(file.as_fd(), CloneFlags::empty()).map_err(|error| format!("cannot join its {name}: {error}"))?;
+        setns(file.as_fd(), CloneFlags::empty())
+            .map_err(|error| format!("cannot join its {name}: {error}"))?;
     }
     Ok(())
 }
@@ -178,7 +179,9 @@ fn become_it(spec: &ExecSpec, process: &Process, filter: &Filter) -> String {
             step(beyond_std == 0, "close_range")?;
         }
         filter.load()?;
-        nix::unistd::execve(&program, &argv, &env).map(drop).map_err(|error| format!("cannot run {program:?}: {error}"))
+        nix::unistd::execve(&program, &argv, &env)
+            .map(drop)
+            .map_err(|error| format!("cannot run {program:?}: {error}"))
     };
     attempt().err().unwrap_or_default()
 }

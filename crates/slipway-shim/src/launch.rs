@@ -58,9 +58,8 @@ pub fn start(spec: &ShimSpec) -> Result<Program, String> {
     command.arg("--bundle").arg(&spec.bundle).arg(&spec.id);
 
     let pipes = connect(&mut command, spec)?;
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("cannot run {}: {error}", spec.runtime.display()))?;
+    let mut child =
+        command.spawn().map_err(|error| format!("cannot run {}: {error}", spec.runtime.display()))?;
     // The command holds the program's ends of the pipes.
     drop(command);
     let ended = pidfd(child.id() as i32)?;
@@ -157,13 +156,9 @@ fn receive_terminal(listener: &UnixListener) -> Result<OwnedFd, String> {
     let mut name = [0; 4096];
     let mut buffers = [std::io::IoSliceMut::new(&mut name)];
     let mut space = nix::cmsg_space!([i32; 1]);
-    let message = recvmsg::<UnixAddr>(
-        stream.as_raw_fd(),
-        &mut buffers,
-        Some(&mut space),
-        MsgFlags::MSG_CMSG_CLOEXEC,
-    )
-    .map_err(|error| failed(error.into()))?;
+    let message =
+        recvmsg::<UnixAddr>(stream.as_raw_fd(), &mut buffers, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)
+            .map_err(|error| failed(error.into()))?;
     for part in message.cmsgs().map_err(|error| failed(error.into()))? {
         if let ControlMessageOwned::ScmRights(descriptors) = part
             && let Some(descriptor) = descriptors.first()

@@ -61,9 +61,10 @@ pub fn main() -> ExitCode {
 /// Runs the shim as described in the file. Returns when the program has ended and everything of it
 /// but its log and its exit record is gone.
 pub fn run(spec_path: &Path) -> ExitCode {
-    let spec = match std::fs::read(spec_path).map_err(|e| e.to_string()).and_then(|text| {
-        serde_json::from_slice::<ShimSpec>(&text).map_err(|e| e.to_string())
-    }) {
+    let spec = match std::fs::read(spec_path)
+        .map_err(|e| e.to_string())
+        .and_then(|text| serde_json::from_slice::<ShimSpec>(&text).map_err(|e| e.to_string()))
+    {
         Ok(spec) => spec,
         Err(error) => {
             eprintln!("slipway-shim: cannot read {}: {error}", spec_path.display());

@@ -57,13 +57,7 @@ impl Pump {
             let flags = nix::fcntl::OFlag::O_NONBLOCK;
             let _ = nix::fcntl::fcntl(descriptor, nix::fcntl::FcntlArg::F_SETFL(flags));
         }
-        Self {
-            program,
-            log,
-            attachments,
-            dies_with_agent: spec.dies_with_agent,
-            buffer: vec![0; READ_BYTES],
-        }
+        Self { program, log, attachments, dies_with_agent: spec.dies_with_agent, buffer: vec![0; READ_BYTES] }
     }
 
     /// Waits for something and does it. True when the program has ended, or when `until` has passed.
@@ -111,7 +105,8 @@ impl Pump {
                 wanted.push((client.stream.as_fd(), events));
             }
         }
-        let mut descriptors: Vec<PollFd> = wanted.iter().map(|(fd, events)| PollFd::new(*fd, *events)).collect();
+        let mut descriptors: Vec<PollFd> =
+            wanted.iter().map(|(fd, events)| PollFd::new(*fd, *events)).collect();
         // A client that stalls, and input that the program does not take yet, are looked at again soon.
         let mut pause = if self.attachments.as_ref().is_some_and(|a| a.has_backlog() || a.has_input()) {
             Some(Duration::from_millis(50))

@@ -22,15 +22,21 @@ fn what_is_started_follows_the_rule_of_the_model() {
 
 #[test]
 fn the_environment_has_layers() {
-    let image = Config { env: Some(vec!["PATH=/image".into(), "A=image".into(), "odd".into()]), ..Config::default() };
-    let given = BTreeMap::from([("A".into(), "given".into()), ("PORT".into(), "1".into()), ("N".into(), "x\0y".into())]);
+    let image =
+        Config { env: Some(vec!["PATH=/image".into(), "A=image".into(), "odd".into()]), ..Config::default() };
+    let given = BTreeMap::from([
+        ("A".into(), "given".into()),
+        ("PORT".into(), "1".into()),
+        ("N".into(), "x\0y".into()),
+    ]);
     assert_eq!(environment(&image, &given, Some(8080)), ["A=given", "HOME=/app", "PATH=/image", "PORT=8080"]);
     assert_eq!(environment(&image, &BTreeMap::new(), None), ["A=image", "HOME=/app", "PATH=/image"]);
 }
 
 #[test]
 fn the_kernels_directories_are_no_working_directory() {
-    let directory = |text: &str| working_directory(&Config { working_dir: Some(text.into()), ..Config::default() });
+    let directory =
+        |text: &str| working_directory(&Config { working_dir: Some(text.into()), ..Config::default() });
     for bad in ["/proc/self/fd/8", "/sys", "/dev/shm", "app", "/app/../proc"] {
         assert!(directory(bad).is_err(), "{bad}");
     }
@@ -76,9 +82,31 @@ fn the_list_of_system_calls_refuses_by_default() {
     }
     // N75, and what newer kernels have of the kind.
     for name in [
-        "mount", "unshare", "setns", "pivot_root", "chroot", "ptrace", "bpf", "keyctl", "add_key", "io_uring_setup",
-        "userfaultfd", "perf_event_open", "kexec_load", "open_by_handle_at", "reboot", "init_module", "fsopen",
-        "open_tree", "move_mount", "mount_setattr", "clone", "clone3", "socket", "personality", "process_vm_readv",
+        "mount",
+        "unshare",
+        "setns",
+        "pivot_root",
+        "chroot",
+        "ptrace",
+        "bpf",
+        "keyctl",
+        "add_key",
+        "io_uring_setup",
+        "userfaultfd",
+        "perf_event_open",
+        "kexec_load",
+        "open_by_handle_at",
+        "reboot",
+        "init_module",
+        "fsopen",
+        "open_tree",
+        "move_mount",
+        "mount_setattr",
+        "clone",
+        "clone3",
+        "socket",
+        "personality",
+        "process_vm_readv",
     ] {
         assert!(!has(name), "{name}");
     }

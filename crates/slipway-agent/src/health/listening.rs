@@ -58,7 +58,8 @@ fn sockets(table: &str) -> Vec<Listening> {
 mod tests {
     use super::*;
 
-    const HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n";
+    const HEADER: &str =
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n";
 
     #[track_caller]
     fn check(v4: &str, v6: &str, expected: Option<&str>) {

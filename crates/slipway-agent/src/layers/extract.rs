@@ -10,7 +10,8 @@ use std::path::Path;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chownat,
-    fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, openat2, statat, symlinkat, unlinkat,
+    fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, openat2, statat, symlinkat,
+    unlinkat,
 };
 use tar::Archive;
 
@@ -107,9 +108,7 @@ impl Unpacker {
         let parent = self.parent(entry, parents)?;
         let name = *name;
         let made = match &entry.kind {
-            _ if name == OPAQUE => {
-                fsetxattr(&parent, c"trusted.overlay.opaque", b"y", XattrFlags::empty())
-            }
+            _ if name == OPAQUE => fsetxattr(&parent, c"trusted.overlay.opaque", b"y", XattrFlags::empty()),
             // Inventions of aufs that mean nothing here.
             _ if name.starts_with(b".wh..wh.") => Ok(()),
             _ if name.starts_with(WHITEOUT) => {
@@ -137,7 +136,8 @@ impl Unpacker {
             }
             Kind::File { bytes } => {
                 let name = c_name(entry, name)?;
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let flags =
+                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let file = clear(&parent, &name)
                     .and_then(|()| openat(&parent, &name, flags, Mode::RUSR | Mode::WUSR))
                     .map_err(|errno| write_error(entry, errno))?;

@@ -15,9 +15,15 @@ const EXTENSION_BYTES_MAX: u64 = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     Directory,
-    File { bytes: u64 },
-    Symlink { target: Vec<u8> },
-    HardLink { target: Vec<u8> },
+    File {
+        bytes: u64,
+    },
+    Symlink {
+        target: Vec<u8>,
+    },
+    HardLink {
+        target: Vec<u8>,
+    },
     /// Device nodes and pipes: `/dev` of an instance is made anew, so they are left out.
     Skipped,
 }
@@ -66,6 +72,10 @@ fn describe<R: Read>(entry: &Entry<R>, before: Extensions) -> Result<Described, 
     let path = before.path.unwrap_or_else(|| header.path_bytes().into_owned());
     let refuse = |why: &str| refused(&path, why);
     let number = |field: std::io::Result<u64>| field.map_err(|_| refuse("a number in its header is not one"));
+    // Some writers leave out what they do not care about, and every reader takes that for zero.
+    let unless_blank = |field: &[u8], value| {
+        if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(0) } else { number(value) }
+    };
     let bytes = number(header.entry_size())?;
     if before.bytes.is_some_and(|pax| pax != bytes) {
         return Err(refuse("its two headers give it different sizes"));
@@ -92,9 +102,9 @@ fn describe<R: Read>(entry: &Entry<R>, before: Extensions) -> Result<Described, 
     Ok(Described {
         kind,
         mode,
-        uid: before.uid.map_or_else(|| number(header.uid()), Ok)?,
-        gid: before.gid.map_or_else(|| number(header.gid()), Ok)?,
-        mtime: number(header.mtime())?,
+        uid: before.uid.map_or_else(|| unless_blank(&header.as_old().uid, header.uid()), Ok)?,
+        gid: before.gid.map_or_else(|| unless_blank(&header.as_old().gid, header.gid()), Ok)?,
+        mtime: unless_blank(&header.as_old().mtime, header.mtime())?,
         path,
     })
 }
@@ -114,7 +124,8 @@ impl Extensions {
         for (key, value) in pax_records(&text)? {
             let number = || {
                 let text = std::str::from_utf8(value).ok();
-                text.and_then(|text| text.parse().ok()).ok_or_else(|| refused(value, "a pax number is not one"))
+                text.and_then(|text| text.parse().ok())
+                    .ok_or_else(|| refused(value, "a pax number is not one"))
             };
             match key {
                 b"path" => set_once(&mut self.path, value.to_vec())?,
@@ -164,8 +175,10 @@ fn pax_records(mut text: &[u8]) -> Result<Vec<Record<'_>>, LayerError> {
     while !text.is_empty() {
         let bad = || refused(b"", "a pax header is malformed");
         let space = text.iter().position(|byte| *byte == b' ').ok_or_else(bad)?;
-        let length: usize =
-            std::str::from_utf8(&text[..space]).ok().and_then(|digits| digits.parse().ok()).ok_or_else(bad)?;
+        let length: usize = std::str::from_utf8(&text[..space])
+            .ok()
+            .and_then(|digits| digits.parse().ok())
+            .ok_or_else(bad)?;
         if length <= space + 1 || length > text.len() || text[length - 1] != b'\n' {
             return Err(bad());
         }

@@ -87,7 +87,8 @@ fn check_refused(archive: Archive, expected: &str) {
     assert!(text.contains(expected), "{text}");
     // Nothing half-done stays, and nothing is outside.
     assert_eq!(fs::read_dir(fixture.directory.path().join("layers")).unwrap().count(), 0);
-    let names: Vec<_> = fs::read_dir(fixture.directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let names: Vec<_> =
+        fs::read_dir(fixture.directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "{names:?}");
 }
 
@@ -122,7 +123,10 @@ fn headers_that_disagree_are_refused() {
         Archive::default().entry("g", EntryType::XGlobalHeader, "", b"13 path=evil\n").file("a", b"x"),
         "global header",
     );
-    check_refused(Archive::default().entry("s", EntryType::Symlink, "x", b"content"), "only a file may have content");
+    check_refused(
+        Archive::default().entry("s", EntryType::Symlink, "x", b"content"),
+        "only a file may have content",
+    );
 }
 
 #[test]
@@ -165,6 +169,20 @@ fn what_is_allowed_is_unpacked_without_its_rights() {
 }
 
 #[test]
+fn a_field_left_blank_is_zero() {
+    let mut archive = Archive::default();
+    let mut header = Header::new_gnu();
+    header.set_path("a").unwrap();
+    header.set_mode(0o644);
+    header.set_size(1);
+    header.set_cksum();
+    archive.append(&header, b"x");
+    let (_fixture, outcome) = unpack(archive);
+    let data = fs::metadata(outcome.unwrap().join("a")).unwrap();
+    assert_eq!((data.uid(), data.gid()), (0, 0));
+}
+
+#[test]
 fn bombs_stop_at_their_limits() {
     let zeros = vec![0; 128 << 20];
     let plain = Archive::default().file("zeros", &zeros).finish();
@@ -176,11 +194,13 @@ fn bombs_stop_at_their_limits() {
     assert!(crate::error::chain(&refused.unwrap_err()).contains("larger than allowed"));
 
     let many = (0..11).fold(Archive::default(), |archive, n| archive.file(&format!("f{n}"), b"")).finish();
-    let refused = Fixture::new(Limits { entries_max: 10, ..Limits::default() }).unpack(&many, Packing::Tar, &many);
+    let refused =
+        Fixture::new(Limits { entries_max: 10, ..Limits::default() }).unpack(&many, Packing::Tar, &many);
     assert!(crate::error::chain(&refused.unwrap_err()).contains("too many entries"));
 
     let deep = Archive::default().file(&"d/".repeat(49), b"").finish();
-    let refused = Fixture::new(Limits { depth_max: 10, ..Limits::default() }).unpack(&deep, Packing::Tar, &deep);
+    let refused =
+        Fixture::new(Limits { depth_max: 10, ..Limits::default() }).unpack(&deep, Packing::Tar, &deep);
     assert!(crate::error::chain(&refused.unwrap_err()).contains("too deep"));
 }
 

@@ -56,7 +56,8 @@ async fn agent_elsewhere(world: &mut World, list: Desired) -> Child {
 async fn until_healthy_elsewhere(directory: &Path, count: usize) {
     loop {
         let text = fs::read(directory.join("states.json")).unwrap_or_default();
-        let reports: Vec<slipway_model::instance::InstanceReport> = serde_json::from_slice(&text).unwrap_or_default();
+        let reports: Vec<slipway_model::instance::InstanceReport> =
+            serde_json::from_slice(&text).unwrap_or_default();
         if reports.iter().filter(|report| report.state == InstanceState::Healthy).count() == count {
             return;
         }
@@ -181,7 +182,10 @@ async fn killed_while_starting(mut world: World) {
         world.apply();
         for id in &ids {
             world.until_healthy(id).await;
-            let cgroup = format!("/sys/fs/cgroup/pids/{}/{id}/cgroup.procs", options(world.directory.path(), 0).cgroup_parent);
+            let cgroup = format!(
+                "/sys/fs/cgroup/pids/{}/{id}/cgroup.procs",
+                options(world.directory.path(), 0).cgroup_parent
+            );
             let processes = fs::read_to_string(cgroup).unwrap();
             assert_eq!(processes.lines().count(), 1, "after {pause} ms: {processes}");
         }

@@ -66,7 +66,9 @@ async fn inside(mut world: World) {
     let (exit, log) = world.outcome(spec).await;
     assert_eq!(exit.reason, ExitReason::Status { code: 0 });
     let has = |text: &str| assert!(log.iter().any(|line| line.contains(text)), "{text:?} is not in {log:#?}");
-    for text in ["FROM_IMAGE=yes", "LD_PRELOAD=/nonexistent.so", "HOME=/app", "SLIPWAY_RELEASE=v7", "/app/file"] {
+    for text in
+        ["FROM_IMAGE=yes", "LD_PRELOAD=/nonexistent.so", "HOME=/app", "SLIPWAY_RELEASE=v7", "/app/file"]
+    {
         has(text);
     }
     has(&format!("host {id}"));

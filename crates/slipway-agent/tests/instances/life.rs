@@ -43,7 +43,8 @@ fn http(path: &str) -> HealthCheck {
 }
 
 async fn starts_answers_stops(mut world: World) {
-    let mut spec = world.spec("echo hello from $SLIPWAY_RELEASE > /app/index.html; httpd -f -p $PORT -h /app");
+    let mut spec =
+        world.spec("echo hello from $SLIPWAY_RELEASE > /app/index.html; httpd -f -p $PORT -h /app");
     spec.port = Some(8080);
     spec.health = Some(http("/index.html"));
     let id = world.run(spec);
@@ -61,7 +62,8 @@ async fn starts_answers_stops(mut world: World) {
 }
 
 async fn crash(mut world: World) {
-    let line = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo line $i; done; sleep 0.2; echo the end >&2; exit 3";
+    let line =
+        "i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo line $i; done; sleep 0.2; echo the end >&2; exit 3";
     let spec = world.spec(line);
     let (exit, _) = world.outcome(spec).await;
     assert_eq!(exit.reason, ExitReason::Status { code: 3 });
@@ -95,7 +97,11 @@ async fn out_of_memory(mut world: World) {
     let mut spec = world.spec("dd if=/dev/zero of=/app/big bs=1M count=60");
     (spec.mem, spec.disk) = (Bytes::mebi(32), Bytes::gibi(1));
     let (exit, _) = world.outcome(spec).await;
-    assert!(matches!(exit.reason, ExitReason::OutOfMemory | ExitReason::Status { code: 1 }), "{:?}", exit.reason);
+    assert!(
+        matches!(exit.reason, ExitReason::OutOfMemory | ExitReason::Status { code: 1 }),
+        "{:?}",
+        exit.reason
+    );
     world.finish().await;
 }
 
@@ -106,7 +112,9 @@ async fn fork_bomb(mut world: World) {
     // Another one starts while the bomb goes off.
     let neighbour = world.run(world.spec("sleep 1000"));
     world.until_healthy(&neighbour).await;
-    world.until(&id, "running", |state| matches!(state, InstanceState::Healthy | InstanceState::Ended { .. })).await;
+    world
+        .until(&id, "running", |state| matches!(state, InstanceState::Healthy | InstanceState::Ended { .. }))
+        .await;
     world.stop(&id);
     world.until_ended(&id).await;
     world.finish().await;
@@ -309,12 +317,8 @@ async fn follow(mut world: World) {
         numbers.push(line.text.strip_prefix("tick ").unwrap().parse::<u32>().unwrap());
     }
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
-    let mut last = world.agent().logs(LogQuery {
-        service: None,
-        instance: Some(other.clone()),
-        follow: false,
-        ..query
-    });
+    let mut last =
+        world.agent().logs(LogQuery { service: None, instance: Some(other.clone()), follow: false, ..query });
     let mut count = 0;
     while let Some(line) = last.recv().await {
         assert_eq!((line.instance, line.text.as_str()), (other.clone(), "other"));

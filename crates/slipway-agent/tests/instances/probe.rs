@@ -79,9 +79,10 @@ pub fn run() -> ExitCode {
                 println!("LET THROUGH clone with {flag:#x}");
             }
         }
-        for (name, domain, kind) in
-            [("raw socket", libc::AF_INET, libc::SOCK_RAW), ("packet socket", libc::AF_PACKET, libc::SOCK_RAW)]
-        {
+        for (name, domain, kind) in [
+            ("raw socket", libc::AF_INET, libc::SOCK_RAW),
+            ("packet socket", libc::AF_PACKET, libc::SOCK_RAW),
+        ] {
             if libc::socket(domain, kind, 1) >= 0 {
                 println!("LET THROUGH {name}");
             }

@@ -69,7 +69,8 @@ impl World {
     }
 
     pub async fn start_agent(&mut self) {
-        self.agent = Some(Agent::start(options(self.directory.path(), self.number)).await.expect("the agent starts"));
+        self.agent =
+            Some(Agent::start(options(self.directory.path(), self.number)).await.expect("the agent starts"));
     }
 
     /// Ends the agent, not its instances.
@@ -135,7 +136,12 @@ impl World {
         self.agent().snapshot().into_iter().find(|report| report.instance == *id)
     }
 
-    pub async fn until(&self, id: &InstanceId, what: &str, wanted: impl Fn(&InstanceState) -> bool) -> InstanceReport {
+    pub async fn until(
+        &self,
+        id: &InstanceId,
+        what: &str,
+        wanted: impl Fn(&InstanceState) -> bool,
+    ) -> InstanceReport {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let report = self.report(id);
@@ -150,7 +156,8 @@ impl World {
     }
 
     pub async fn until_healthy(&self, id: &InstanceId) -> InstanceReport {
-        let report = self.until(id, "healthy", |s| matches!(s, InstanceState::Healthy) || !s.is_alive()).await;
+        let report =
+            self.until(id, "healthy", |s| matches!(s, InstanceState::Healthy) || !s.is_alive()).await;
         assert_eq!(report.state, InstanceState::Healthy, "{:?}", self.log(id));
         report
     }
@@ -184,7 +191,8 @@ impl World {
     /// The first process of an instance, as the host sees it.
     pub fn init_pid(&self, id: &InstanceId) -> i32 {
         let path = self.directory.path().join("state/instances").join(id.as_str()).join("shim.json");
-        let process: slipway_shim::spec::ShimProcess = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let process: slipway_shim::spec::ShimProcess =
+            serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         process.init_pid
     }
 
@@ -280,14 +288,22 @@ pub struct Image {
 impl Image {
     pub fn busybox() -> Self {
         let mut image = Self { tar: tar::Builder::new(Vec::new()) };
-        for directory in ["bin", "etc", "proc", "dev", "sys", "tmp", "app", "lib", "lib64", "usr", "usr/lib"] {
+        for directory in ["bin", "etc", "proc", "dev", "sys", "tmp", "app", "lib", "lib64", "usr", "usr/lib"]
+        {
             image.add(directory, tar::EntryType::Directory, 0o755, None, b"");
         }
-        image.add("etc/passwd", tar::EntryType::Regular, 0o644, None, b"root:x:0:0::/:/bin/sh\napp:x:1000:1000::/app:\n");
+        image.add(
+            "etc/passwd",
+            tar::EntryType::Regular,
+            0o644,
+            None,
+            b"root:x:0:0::/:/bin/sh\napp:x:1000:1000::/app:\n",
+        );
         image.add("bin/busybox", tar::EntryType::Regular, 0o755, None, &fs::read("/bin/busybox").unwrap());
         for name in [
-            "sh", "cat", "dd", "echo", "env", "false", "grep", "hostname", "httpd", "id", "ls", "mkdir", "mount",
-            "nc", "ping", "rm", "sleep", "stat", "stty", "sync", "tail", "test", "touch", "true", "unshare", "wc",
+            "sh", "cat", "dd", "echo", "env", "false", "grep", "hostname", "httpd", "id", "ls", "mkdir",
+            "mount", "nc", "ping", "rm", "sleep", "stat", "stty", "sync", "tail", "test", "touch", "true",
+            "unshare", "wc",
         ] {
             image.add(&format!("bin/{name}"), tar::EntryType::Symlink, 0o777, Some("busybox"), b"");
         }
@@ -299,8 +315,11 @@ impl Image {
         let own = std::env::current_exe().unwrap();
         self.add("app/probe", tar::EntryType::Regular, 0o755, None, &fs::read(own).unwrap());
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
-        let mut libraries: Vec<&str> =
-            maps.lines().filter_map(|line| line.split_whitespace().nth(5)).filter(|p| p.contains(".so")).collect();
+        let mut libraries: Vec<&str> = maps
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(5))
+            .filter(|p| p.contains(".so"))
+            .collect();
         libraries.dedup();
         for library in libraries {
             let name = Path::new(library).file_name().unwrap().to_str().unwrap();

@@ -32,7 +32,9 @@ impl Filter {
         let (init, resolve, add, load) = unsafe {
             (
                 library.function::<unsafe extern "C" fn(u32) -> *mut c_void>(c"seccomp_init")?,
-                library.function::<unsafe extern "C" fn(*const c_char) -> c_int>(c"seccomp_syscall_resolve_name")?,
+                library.function::<unsafe extern "C" fn(*const c_char) -> c_int>(
+                    c"seccomp_syscall_resolve_name",
+                )?,
                 library.function::<AddRule>(c"seccomp_rule_add_array")?,
                 library.function::<unsafe extern "C" fn(*mut c_void) -> c_int>(c"seccomp_load")?,
             )
@@ -48,7 +50,10 @@ impl Filter {
             let comparisons: Vec<Comparison> =
                 rule["args"].as_array().into_iter().flatten().map(comparison).collect::<Result<_, _>>()?;
             for name in rule["names"].as_array().into_iter().flatten() {
-                let name = name.as_str().and_then(|name| CString::new(name).ok()).ok_or("an odd name in the list")?;
+                let name = name
+                    .as_str()
+                    .and_then(|name| CString::new(name).ok())
+                    .ok_or("an odd name in the list")?;
                 // SAFETY: a NUL-terminated name; a live context; an array of the given length.
                 let added = unsafe {
                     let number = resolve(name.as_ptr());
@@ -70,7 +75,11 @@ impl Filter {
     pub(super) fn load(&self) -> Result<(), String> {
         // SAFETY: the context is live; it is never freed, because the process ends or becomes another.
         let done = unsafe { (self.load)(self.context) };
-        if done < 0 { Err(format!("the filter of system calls cannot be put in force ({done})")) } else { Ok(()) }
+        if done < 0 {
+            Err(format!("the filter of system calls cannot be put in force ({done})"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -92,7 +101,12 @@ fn comparison(argument: &Value) -> Result<Comparison, String> {
         _ => return Err(format!("unknown comparison {argument}")),
     };
     let number = |name: &str| argument[name].as_u64().unwrap_or(0);
-    Ok(Comparison { argument: number("index") as c_uint, operator, a: number("value"), b: number("valueTwo") })
+    Ok(Comparison {
+        argument: number("index") as c_uint,
+        operator,
+        a: number("value"),
+        b: number("valueTwo"),
+    })
 }
 
 /// The library, open until the process ends.

@@ -26,7 +26,9 @@ fn frames_survive_any_cutting() {
 
 #[test]
 fn what_is_not_a_frame_is_refused() {
-    for bytes in [&[0, 0xff, 0xff, 0xff, 0xff][..], &[9, 0, 0, 0, 0], &[3, 0, 0, 0, 1, 5], &[4, 0, 0, 0, 1, 5]] {
+    for bytes in
+        [&[0, 0xff, 0xff, 0xff, 0xff][..], &[9, 0, 0, 0, 0], &[3, 0, 0, 0, 1, 5], &[4, 0, 0, 0, 1, 5]]
+    {
         let mut decoder = Decoder::default();
         decoder.push(bytes);
         assert!(decoder.next_frame().is_err(), "{bytes:?}");

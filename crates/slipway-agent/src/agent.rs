@@ -32,6 +32,8 @@ const REPORTS_WAITING_MAX: usize = 1024;
 const CHECKS_MAX: usize = 256;
 /// Longer than any step that a task cannot be interrupted in.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(30);
+/// For the lock on the state directory; a process becomes its program within milliseconds.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two rounds of tidying: layers and logs beyond their bounds, networks of nobody.
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -463,13 +465,21 @@ async fn tidy(shared: Weak<Shared>) {
     }
 }
 
+/// A process that somebody starts has a copy of every open file until it becomes its program, and so
+/// of a lock that has just been given up: that is waited for, another agent is not.
 fn lock_directory(path: &Path) -> Result<fs::File, Error> {
     let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
     let file = file.map_err(Error::file("open", path))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Busy { path: path.to_owned() }),
-        Err(errno) => Err(Error::file("lock", path)(errno.into())),
+    let deadline = std::time::Instant::now() + LOCK_PATIENCE;
+    loop {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if std::time::Instant::now() > deadline => {
+                return Err(Error::Busy { path: path.to_owned() });
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(5)),
+            Err(errno) => return Err(Error::file("lock", path)(errno.into())),
+        }
     }
 }
 

@@ -165,7 +165,8 @@ pub fn create(
     fs::create_dir_all(work_dir).map_err(Error::io("create", work_dir))?;
     // A thread of its own, because entering a mount namespace is for good.
     std::thread::scope(|scope| {
-        let made = scope.spawn(|| create::create(recipe, &repository, registry, work_dir, progress, ca_bundle));
+        let made =
+            scope.spawn(|| create::create(recipe, &repository, registry, work_dir, progress, ca_bundle));
         made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
@@ -174,7 +175,9 @@ pub fn create(
 const RECIPE_ANNOTATION: &str = "slipway.stack.recipe";
 
 fn is_made_by(registry: &Registry, stack: &Stack, recipe: &Digest) -> Result<bool, Error> {
-    let says_so = |image: &Image| image.manifest.annotations.get(RECIPE_ANNOTATION).is_some_and(|own| own == recipe.as_str());
+    let says_so = |image: &Image| {
+        image.manifest.annotations.get(RECIPE_ANNOTATION).is_some_and(|own| own == recipe.as_str())
+    };
     let run = registry.image(&stack.repository, &Reference::Digest(stack.run.clone()))?;
     let build = registry.image(&stack.repository, &Reference::Digest(stack.build.clone()))?;
     Ok(says_so(&run) && says_so(&build))

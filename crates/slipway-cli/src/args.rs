@@ -2,8 +2,12 @@
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use slipway_model::account::Role;
-use slipway_model::id::{BuildNumber, DeploymentNumber, InstanceId, InvitationId, KeyFingerprint, ReleaseNumber, TokenId};
-use slipway_model::name::{ConfigKey, EnvironmentName, NameError, ProjectPath, ServiceName, TenantName, UserName};
+use slipway_model::id::{
+    BuildNumber, DeploymentNumber, InstanceId, InvitationId, KeyFingerprint, ReleaseNumber, TokenId,
+};
+use slipway_model::name::{
+    ConfigKey, EnvironmentName, NameError, ProjectPath, ServiceName, TenantName, UserName,
+};
 use slipway_model::unit::Span;
 
 /// Deploy with `git push`; manage what runs with this.

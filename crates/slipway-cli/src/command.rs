@@ -44,7 +44,9 @@ pub async fn run(args: Args) -> anyhow::Result<u8> {
         Command::Releases { at } => deploy::releases(session, &at).await?,
         Command::Deployments { number, at } => deploy::deployments(session, &at, number).await?,
         Command::Rollback { to, at, wait } => deploy::rollback(session, &at, to, wait).await?,
-        Command::Promote { from, release, at, wait } => deploy::promote(session, &at, from, release, wait).await?,
+        Command::Promote { from, release, at, wait } => {
+            deploy::promote(session, &at, from, release, wait).await?
+        }
         Command::Deploy { image, command, no_port, at, wait } => {
             deploy::image(session, &at, image, command, !no_port, wait).await?;
         }

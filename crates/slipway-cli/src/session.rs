@@ -104,7 +104,8 @@ impl Session {
         let remotes = remotes_here();
         if let Some(name) = &at.remote {
             let found = remotes.iter().find(|(remote, _)| remote == name);
-            let (_, path) = found.with_context(|| format!("there is no git remote {name} that leads to Slipway"))?;
+            let (_, path) =
+                found.with_context(|| format!("there is no git remote {name} that leads to Slipway"))?;
             return Ok(path.clone());
         }
         match remotes.as_slice() {
@@ -136,7 +137,8 @@ fn read_logins(path: &Path) -> anyhow::Result<Logins> {
         Ok(_) => {}
     }
     let text = fs::read(path).with_context(context)?;
-    serde_json::from_slice(&text).with_context(|| format!("{} is damaged; delete it and log in again", path.display()))
+    serde_json::from_slice(&text)
+        .with_context(|| format!("{} is damaged; delete it and log in again", path.display()))
 }
 
 /// The project that `slipway.yaml` in this directory, or the remotes, name.
@@ -144,8 +146,9 @@ fn project_here() -> anyhow::Result<ProjectPath> {
     if let Some((_, path)) = remotes_here().first() {
         return Ok(path.project());
     }
-    let text = fs::read("slipway.yaml")
-        .context("an environment's bare name only works in a project's directory; say tenant/project/environment")?;
+    let text = fs::read("slipway.yaml").context(
+        "an environment's bare name only works in a project's directory; say tenant/project/environment",
+    )?;
     Ok(slipway_model::manifest::parse(&text)?.project)
 }
 

@@ -71,11 +71,9 @@ impl std::str::FromStr for Role {
             "developer" => Ok(Role::Developer),
             "admin" => Ok(Role::Admin),
             "owner" => Ok(Role::Owner),
-            _ => Err(crate::name::NameError::new(
-                "role",
-                text,
-                "it must be owner, admin, developer or viewer",
-            )),
+            _ => {
+                Err(crate::name::NameError::new("role", text, "it must be owner, admin, developer or viewer"))
+            }
         }
     }
 }

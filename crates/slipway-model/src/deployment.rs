@@ -83,7 +83,9 @@ impl DeploymentState {
     pub fn is_final(&self) -> bool {
         matches!(
             self,
-            DeploymentState::Live { .. } | DeploymentState::Failed { .. } | DeploymentState::Superseded { .. }
+            DeploymentState::Live { .. }
+                | DeploymentState::Failed { .. }
+                | DeploymentState::Superseded { .. }
         )
     }
 }

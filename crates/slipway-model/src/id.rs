@@ -145,8 +145,8 @@ impl FromStr for KeyFingerprint {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
         let rest = text.strip_prefix("SHA256:").unwrap_or_default();
-        let wanted = rest.len() == 43
-            && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
+        let wanted =
+            rest.len() == 43 && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
         if !wanted {
             return Err(NameError::new("key fingerprint", text, "it must be SHA256: and 43 characters"));
         }
@@ -263,8 +263,14 @@ impl FromStr for Digest {
             _ => return Err(NameError::new("digest", text, "the algorithm must be sha256 or sha512")),
         };
         let hex = &text[7..];
-        if hex.len() != wanted_digits || !hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-            return Err(NameError::new("digest", text, "the digits are not lower-case hexadecimal of the right length"));
+        if hex.len() != wanted_digits
+            || !hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        {
+            return Err(NameError::new(
+                "digest",
+                text,
+                "the digits are not lower-case hexadecimal of the right length",
+            ));
         }
         Ok(Self(text.to_owned()))
     }

@@ -32,7 +32,8 @@ impl NameError {
 
 /// Words that would be ambiguous as a name in a URL, a Marathon id (`MA-27`) or a command line.
 /// `stacks` is the platform's own part of the registry.
-const RESERVED: &[&str] = &["stacks", "restart", "tasks", "versions", "new", "me", "self", "all", "none", "slipway"];
+const RESERVED: &[&str] =
+    &["stacks", "restart", "tasks", "versions", "new", "me", "self", "all", "none", "slipway"];
 
 fn check(kind: &'static str, text: &str) -> Result<(), NameError> {
     let why = if text.is_empty() {

@@ -12,11 +12,11 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::account::{
-    Claim, Invitation, MasterKeyCheck, Member, SshKey, Tenant, TenantIndexes, Token, User,
-};
+use crate::account::{Claim, Invitation, MasterKeyCheck, Member, SshKey, Tenant, TenantIndexes, Token, User};
 use crate::deployment::Deployment;
-use crate::id::{BuildNumber, DeploymentNumber, InstanceId, InvitationId, KeyFingerprint, ReleaseNumber, TokenId};
+use crate::id::{
+    BuildNumber, DeploymentNumber, InstanceId, InvitationId, KeyFingerprint, ReleaseNumber, TokenId,
+};
 use crate::instance::{Assignments, Node, RunRequest};
 use crate::name::{EnvironmentPath, NodeName, ProjectPath, TenantName, UserName};
 use crate::project::{Environment, EnvironmentStatus, HostClaim, Project};
@@ -85,10 +85,13 @@ record!(
     |k| numbered(&k.0, k.1.0),
     |r| &(r.environment.clone(), r.number)
 );
-record!(ReleaseRequest, (EnvironmentPath, String), "/release-requests/", |k| format!("{}/{}", k.0, k.1), |r| &(
-    r.environment.clone(),
-    r.id.clone()
-));
+record!(
+    ReleaseRequest,
+    (EnvironmentPath, String),
+    "/release-requests/",
+    |k| format!("{}/{}", k.0, k.1),
+    |r| &(r.environment.clone(), r.id.clone())
+);
 record!(RunRequest, (EnvironmentPath, InstanceId), "/run-requests/", |k| format!("{}/{}", k.0, k.1), |r| &(
     r.environment.clone(),
     r.instance.clone()
@@ -98,13 +101,10 @@ record!(Release, (EnvironmentPath, ReleaseNumber), "/releases/", |k| numbered(&k
     r.environment.clone(),
     r.number
 ));
-record!(
-    Deployment,
-    (EnvironmentPath, DeploymentNumber),
-    "/deployments/",
-    |k| numbered(&k.0, k.1.0),
-    |r| &(r.environment.clone(), r.number)
-);
+record!(Deployment, (EnvironmentPath, DeploymentNumber), "/deployments/", |k| numbered(&k.0, k.1.0), |r| &(
+    r.environment.clone(),
+    r.number
+));
 record!(Assignments, EnvironmentPath, "/assignments/", |k| k, |r| &r.environment);
 record!(Node, NodeName, "/nodes/", |k| k, |r| &r.name);
 

@@ -63,19 +63,31 @@ impl Client {
         }
         let (into, repository, digest) = (into.clone(), repository.clone(), digest.clone());
         blocking(move || {
-            into.put(&repository, &PutManifest { bytes: &bytes, media_type: &kind, digest: Some(&digest), tags: &[] }).map(drop)
+            into.put(
+                &repository,
+                &PutManifest { bytes: &bytes, media_type: &kind, digest: Some(&digest), tags: &[] },
+            )
+            .map(drop)
         })
         .await
     }
 
-    async fn pull_blob(&self, repository: &Repository, blob: &Descriptor, token: &str, into: &Registry) -> Result<()> {
+    async fn pull_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        token: &str,
+        into: &Registry,
+    ) -> Result<()> {
         let what = blob.digest.as_str();
         let mut response = self.get(&format!("/v2/{repository}/blobs/{}", blob.digest), token).await?;
         let mut writer = into.blob_writer(repository)?;
         writer.expect(&blob.digest);
         loop {
             let frame = tokio::time::timeout(IDLE_TIME_MAX, response.frame()).await;
-            let Some(frame) = frame.map_err(|_| self.failed(what, "nothing came for 30 seconds"))? else { break };
+            let Some(frame) = frame.map_err(|_| self.failed(what, "nothing came for 30 seconds"))? else {
+                break;
+            };
             let Ok(bytes) = frame.map_err(|error| self.failed(what, error))?.into_data() else { continue };
             if writer.size() + bytes.len() as u64 > blob.size {
                 return Err(self.failed(what, "it is longer than its descriptor says"));
@@ -128,5 +140,7 @@ impl Client {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }

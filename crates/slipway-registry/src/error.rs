@@ -10,7 +10,9 @@ use crate::name::Repository;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The disk has no room; nothing of the write was kept. Reads and deletes go on.
-    #[error("the registry's disk is full: {wanted} bytes wanted, {free} bytes free and {reserve} of them reserved")]
+    #[error(
+        "the registry's disk is full: {wanted} bytes wanted, {free} bytes free and {reserve} of them reserved"
+    )]
     DiskFull {
         /// Bytes that were to be written.
         wanted: u64,

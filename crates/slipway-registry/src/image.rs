@@ -180,7 +180,9 @@ pub struct RunConfig {
 }
 
 /// Docker writes `null` for an empty list.
-fn null_as_default<'de, T: Deserialize<'de> + Default, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<T, D::Error> {
+fn null_as_default<'de, T: Deserialize<'de> + Default, D: serde::Deserializer<'de>>(
+    d: D,
+) -> std::result::Result<T, D::Error> {
     Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
 }
 
@@ -220,7 +222,10 @@ pub struct Image {
 impl Registry {
     /// Reads the image that `reference` means; of an index, the one for our platform.
     pub fn image(&self, repository: &Repository, reference: &Reference) -> Result<Image> {
-        let unknown = |reference: &Reference| Error::ManifestUnknown { repository: repository.clone(), reference: reference.to_string() };
+        let unknown = |reference: &Reference| Error::ManifestUnknown {
+            repository: repository.clone(),
+            reference: reference.to_string(),
+        };
         let mut stored = self.manifest(repository, reference)?.ok_or_else(|| unknown(reference))?;
         if is_index(&stored.media_type) {
             let index: Index = parse(&stored.bytes)?;
@@ -232,7 +237,8 @@ impl Registry {
         let config = self.read_blob(&manifest.config.digest, CONFIG_BYTES_MAX)?;
         let config: ImageConfig = parse(&config)?;
         if config.rootfs.diff_ids.len() != manifest.layers.len() {
-            let why = format!("{} layers and {} diff-ids", manifest.layers.len(), config.rootfs.diff_ids.len());
+            let why =
+                format!("{} layers and {} diff-ids", manifest.layers.len(), config.rootfs.diff_ids.len());
             return Err(Error::ManifestInvalid { why });
         }
         Ok(Image { digest: stored.digest, manifest, config })
@@ -243,7 +249,9 @@ impl Registry {
 pub(crate) fn pick_platform(index: &Index) -> Result<&Descriptor> {
     let fits = |platform: &Platform| platform.os == OS && platform.architecture == ARCHITECTURE;
     let found = index.manifests.iter().find(|image| image.platform.as_ref().is_none_or(fits));
-    found.ok_or_else(|| Error::ManifestInvalid { why: format!("the index has no image for {OS}/{ARCHITECTURE}") })
+    found.ok_or_else(|| Error::ManifestInvalid {
+        why: format!("the index has no image for {OS}/{ARCHITECTURE}"),
+    })
 }
 
 pub(crate) fn is_index(media_type: &str) -> bool {
@@ -311,4 +319,3 @@ impl AnyManifest {
         Descriptor { artifact_type, annotations, ..Descriptor::new(media_type, digest.clone(), size) }
     }
 }
-

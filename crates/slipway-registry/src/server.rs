@@ -113,7 +113,11 @@ pub async fn serve<A: Authority>(
     let _ = tokio::time::timeout(DRAIN_TIME_MAX, places.acquire_many(CONNECTIONS_MAX)).await;
 }
 
-async fn connection<A: Authority>(stream: TcpStream, server: Arc<Server<A>>, mut stopped: watch::Receiver<()>) {
+async fn connection<A: Authority>(
+    stream: TcpStream,
+    server: Arc<Server<A>>,
+    mut stopped: watch::Receiver<()>,
+) {
     // An answer's header and body are written apart; with Nagle's algorithm the second would wait
     // for the client's delayed acknowledgement (16 ms per request in Debian's registry).
     let _ = stream.set_nodelay(true);
@@ -182,7 +186,13 @@ impl<A: Authority> Server<A> {
         self.perform(operation, &access, head, body).await
     }
 
-    async fn perform(&self, operation: Operation, access: &Access, head: &Parts, body: &mut Incoming) -> Answer {
+    async fn perform(
+        &self,
+        operation: Operation,
+        access: &Access,
+        head: &Parts,
+        body: &mut Incoming,
+    ) -> Answer {
         let registry = &self.registry;
         match operation {
             Operation::Version => Ok(answer::json(StatusCode::OK, &serde_json::json!({}))),
@@ -192,8 +202,12 @@ impl<A: Authority> Server<A> {
             Operation::PutManifest { repository, reference, tags } => {
                 manifests::put(registry, repository, reference, tags, head, body).await
             }
-            Operation::DeleteManifest { repository, reference } => manifests::delete(registry, repository, reference).await,
-            Operation::ListTags { repository, last, count } => manifests::list_tags(registry, &repository, &last, count),
+            Operation::DeleteManifest { repository, reference } => {
+                manifests::delete(registry, repository, reference).await
+            }
+            Operation::ListTags { repository, last, count } => {
+                manifests::list_tags(registry, &repository, &last, count)
+            }
             Operation::ListReferrers { repository, subject, artifact_type } => {
                 manifests::list_referrers(registry, &repository, &subject, artifact_type.as_deref())
             }
@@ -208,8 +222,12 @@ impl<A: Authority> Server<A> {
             Operation::FinishUpload { repository, id, digest } => {
                 uploads::finish(registry, repository, &id, digest, &access.subject, head, body).await
             }
-            Operation::GetUpload { repository, id } => uploads::status(registry, &repository, &id, &access.subject).await,
-            Operation::CancelUpload { repository, id } => uploads::cancel(registry, &repository, &id, &access.subject).await,
+            Operation::GetUpload { repository, id } => {
+                uploads::status(registry, &repository, &id, &access.subject).await
+            }
+            Operation::CancelUpload { repository, id } => {
+                uploads::cancel(registry, &repository, &id, &access.subject).await
+            }
         }
     }
 
@@ -219,7 +237,8 @@ impl<A: Authority> Server<A> {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => {
                 let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-                let is_host = |host: &&str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b));
+                let is_host =
+                    |host: &&str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b));
                 format!("http://{}", host.filter(is_host).unwrap_or("localhost"))
             }
         };
@@ -243,7 +262,9 @@ async fn drain(body: &mut Incoming) {
 }
 
 /// Runs what blocks on disk where it may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> crate::Result<T> + Send + 'static) -> Result<T, Refusal> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> crate::Result<T> + Send + 'static,
+) -> Result<T, Refusal> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(Refusal::from),
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),

@@ -139,7 +139,8 @@ impl Registry {
         let root = &self.shared.root;
         let stat = rustix::fs::statvfs(root)
             .map_err(|errno| Error::io("ask for the free space of", root)(errno.into()))?;
-        let (free, reserve) = (stat.f_bavail.saturating_mul(stat.f_frsize), self.shared.options.reserve_bytes);
+        let (free, reserve) =
+            (stat.f_bavail.saturating_mul(stat.f_frsize), self.shared.options.reserve_bytes);
         if free < reserve.saturating_add(wanted) {
             return Err(Error::DiskFull { wanted, free, reserve });
         }

@@ -44,7 +44,9 @@ fn main() {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("an event loop");
     let table = (0..routes).map(|number| (format!("app{number}.test"), route(number))).collect();
-    runtime.block_on(router.set_table(RouteTable { generation: 1, routes: table })).expect("the table is taken");
+    runtime
+        .block_on(router.set_table(RouteTable { generation: 1, routes: table }))
+        .expect("the table is taken");
     for (generation, host) in (1..).zip(std::io::stdin().lock().lines().map_while(Result::ok)) {
         let update = RouteUpdate::Change {
             after: generation,
@@ -68,7 +70,8 @@ fn backend(port: u16) {
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\nhello from the backend, sixty four bytes of text, give or take.\n";
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_io().build().expect("an event loop");
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("the port is free");
+        let listener =
+            tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("the port is free");
         println!("{}", listener.local_addr().expect("it is bound"));
         loop {
             let Ok((mut stream, _)) = listener.accept().await else { continue };

@@ -35,7 +35,12 @@ pub(crate) struct Client {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(worker: &Worker, life: &Life, io: S, client: Client) {
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    worker: &Worker,
+    life: &Life,
+    io: S,
+    client: Client,
+) {
     let mut connection = Connection {
         worker,
         life,
@@ -178,7 +183,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 Ok(Ok(0) | Err(_)) => break Ok(None),
                 Ok(Ok(_)) => {}
                 Err(_expired) if !begun => break Ok(None),
-                Err(_expired) => break Err(Refusal { status: 408, why: "the header did not arrive in time" }),
+                Err(_expired) => {
+                    break Err(Refusal { status: 408, why: "the header did not arrive in time" });
+                }
             }
         };
         self.life.set_idle(false);
@@ -204,10 +211,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             && !named.trim_end_matches('.').eq_ignore_ascii_case(&self.host)
         {
             // The certificate was checked for another name (N60).
-            return Err(Answer::Refusal(Refusal { status: 421, why: "this connection was made for another host" }));
+            return Err(Answer::Refusal(Refusal {
+                status: 421,
+                why: "this connection was made for another host",
+            }));
         }
         if matches!(request.framing, Framing::Length(length) if length > self.worker.limits.body_bytes_max) {
-            return Err(Answer::Refusal(Refusal { status: 413, why: "the request is larger than is allowed here" }));
+            return Err(Answer::Refusal(Refusal {
+                status: 413,
+                why: "the request is larger than is allowed here",
+            }));
         }
         let Some(site) = self.worker.routes.borrow().find(&self.host) else {
             self.side.input.consume(head_len);
@@ -234,7 +247,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     async fn answer(&mut self, status: u16, why: &'static str) -> Next {
         self.entry.end = "router";
         // A body that nobody has read would be taken for the next request.
-        let keep_alive = self.request.keep_alive && self.request.framing == Framing::Empty && !self.worker.stopping.get();
+        let keep_alive =
+            self.request.keep_alive && self.request.framing == Framing::Empty && !self.worker.stopping.get();
         let written = self.write_page(status, why, keep_alive).await;
         if written && keep_alive { Next::Request } else { Next::Linger }
     }
@@ -245,7 +259,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let keep_alive = self.request.keep_alive && self.request.framing == Framing::Empty;
         let bytes = &self.side.input.filled()[..head_len];
         let target = &bytes[self.request.target.clone()];
-        page::write_redirect(&mut self.side.output.bytes, self.host.as_bytes(), self.request.target_prefix, target, keep_alive);
+        page::write_redirect(
+            &mut self.side.output.bytes,
+            self.host.as_bytes(),
+            self.request.target_prefix,
+            target,
+            keep_alive,
+        );
         self.side.input.consume(head_len);
         let written = self.write_output().await;
         if written && keep_alive { Next::Request } else { Next::Linger }
@@ -301,21 +321,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         }
         let Some(log) = &self.worker.log else { return };
         let (method, target) = entry.text.split_at(entry.method_end);
-        log.borrow_mut().write(now, &Line {
-            peer: &self.peer,
-            method,
-            host: self.host.as_bytes(),
-            target_prefix: entry.target_prefix,
-            target,
-            status: entry.status,
-            bytes_in: entry.bytes_in,
-            bytes_out: entry.bytes_out,
-            took,
-            service: entry.service.as_ref().map_or("-", |service| &service.name),
-            instance: &entry.instance,
-            request_id: if entry.service.is_some() { &entry.request_id } else { b"" },
-            end: entry.end,
-        });
+        log.borrow_mut().write(
+            now,
+            &Line {
+                peer: &self.peer,
+                method,
+                host: self.host.as_bytes(),
+                target_prefix: entry.target_prefix,
+                target,
+                status: entry.status,
+                bytes_in: entry.bytes_in,
+                bytes_out: entry.bytes_out,
+                took,
+                service: entry.service.as_ref().map_or("-", |service| &service.name),
+                instance: &entry.instance,
+                request_id: if entry.service.is_some() { &entry.request_id } else { b"" },
+                end: entry.end,
+            },
+        );
     }
 }
 
@@ -342,4 +365,3 @@ impl Entry {
         self.end = "ok";
     }
 }
-

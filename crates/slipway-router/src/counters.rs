@@ -28,7 +28,10 @@ impl Counters {
         add(&self.bytes_in, bytes_in);
         add(&self.bytes_out, bytes_out);
         let us = took.as_micros() as u64;
-        let bucket = LATENCY_BUCKETS_MS.iter().position(|bound| us <= bound * 1000).unwrap_or(LATENCY_BUCKETS_MS.len());
+        let bucket = LATENCY_BUCKETS_MS
+            .iter()
+            .position(|bound| us <= bound * 1000)
+            .unwrap_or(LATENCY_BUCKETS_MS.len());
         add(&self.latency[bucket], 1);
         add(&self.latency_us_sum, us);
     }
@@ -82,7 +85,9 @@ pub fn prometheus(counts: &BTreeMap<ServicePath, ServiceCounts>) -> String {
     for (service, counts) in counts {
         for (class, count) in counts.statuses.iter().enumerate() {
             let class = class + 1;
-            line(format_args!("slipway_router_requests_total{{service=\"{service}\",status=\"{class}xx\"}} {count}\n"));
+            line(format_args!(
+                "slipway_router_requests_total{{service=\"{service}\",status=\"{class}xx\"}} {count}\n"
+            ));
         }
     }
     for (name, of) in [("in", (|c| c.bytes_in) as fn(&ServiceCounts) -> u64), ("out", |c| c.bytes_out)] {
@@ -97,8 +102,12 @@ pub fn prometheus(counts: &BTreeMap<ServicePath, ServiceCounts>) -> String {
         let mut cumulative = 0;
         for (bucket, count) in counts.latency.iter().enumerate() {
             cumulative += count;
-            let bound = LATENCY_BUCKETS_MS.get(bucket).map_or("+Inf".to_owned(), |ms| (*ms as f64 / 1000.0).to_string());
-            line(format_args!("slipway_router_request_seconds_bucket{{service=\"{service}\",le=\"{bound}\"}} {cumulative}\n"));
+            let bound = LATENCY_BUCKETS_MS
+                .get(bucket)
+                .map_or("+Inf".to_owned(), |ms| (*ms as f64 / 1000.0).to_string());
+            line(format_args!(
+                "slipway_router_request_seconds_bucket{{service=\"{service}\",le=\"{bound}\"}} {cumulative}\n"
+            ));
         }
         let seconds = counts.latency_us_sum as f64 / 1e6;
         line(format_args!("slipway_router_request_seconds_sum{{service=\"{service}\"}} {seconds}\n"));

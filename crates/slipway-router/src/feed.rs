@@ -108,7 +108,11 @@ async fn closed(mut table: watch::Receiver<Arc<RouteTable>>) -> Result<(), watch
     }
 }
 
-async fn feed_one(stream: UnixStream, table: watch::Receiver<Arc<RouteTable>>, events: mpsc::Sender<RouterEvent>) {
+async fn feed_one(
+    stream: UnixStream,
+    table: watch::Receiver<Arc<RouteTable>>,
+    events: mpsc::Sender<RouterEvent>,
+) {
     let (read, mut write) = stream.into_split();
     let mut lines = Lines::new(read, REPORT_LINE_BYTES_MAX);
     let hello = tokio::time::timeout(PATIENCE, lines.next()).await;

@@ -191,7 +191,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Side<S> {
     /// Writes the output.
     pub(crate) fn poll_write_output(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.output.is_empty() {
-            let count = ready!(Pin::new(&mut self.io).poll_write(cx, &self.output.bytes[self.output.written..]))?;
+            let count =
+                ready!(Pin::new(&mut self.io).poll_write(cx, &self.output.bytes[self.output.written..]))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -283,7 +284,8 @@ impl Flow {
                 }
                 continue;
             }
-            if !to.output.is_empty() && self.forward > 0 && self.forward <= JOIN_MAX && !to.output.has_begun() {
+            if !to.output.is_empty() && self.forward > 0 && self.forward <= JOIN_MAX && !to.output.has_begun()
+            {
                 to.output.bytes.extend_from_slice(&from.input.filled()[..self.forward]);
                 self.take(from, self.forward);
                 continue;

@@ -181,7 +181,10 @@ impl Router {
             };
             let (ready, started) = std::sync::mpsc::sync_channel(1);
             let name = format!("router-{number}");
-            let thread = thread::Builder::new().name(name).spawn(move || worker::run(setup, ready)).map_err(Error::Worker)?;
+            let thread = thread::Builder::new()
+                .name(name)
+                .spawn(move || worker::run(setup, ready))
+                .map_err(Error::Worker)?;
             threads.push(thread);
             started.recv().map_err(|_| Error::Worker(std::io::ErrorKind::Other.into()))??;
         }
@@ -198,8 +201,10 @@ impl Router {
             commands: command_receiver,
             published: publish,
         };
-        let follow = options.feed.map(|path| feed::follow(path, worker::seed(), commands.clone(), published.clone()));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Worker)?;
+        let follow =
+            options.feed.map(|path| feed::follow(path, worker::seed(), commands.clone(), published.clone()));
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Worker)?;
         let thread = thread::Builder::new().name("router-keeper".to_owned()).spawn(move || {
             runtime.block_on(keep(keeper, follow, stopped));
         });
@@ -277,7 +282,11 @@ impl RouterHandle {
     /// Waits until the report is as wanted; `None` if the router stops before.
     pub async fn report_when(&self, wanted: impl Fn(&RouterReport) -> bool) -> Option<RouterReport> {
         let mut published = self.published.clone();
-        published.wait_for(|published| wanted(&published.report)).await.ok().map(|published| published.report.clone())
+        published
+            .wait_for(|published| wanted(&published.report))
+            .await
+            .ok()
+            .map(|published| published.report.clone())
     }
 
     /// Counters of all services that have a route.

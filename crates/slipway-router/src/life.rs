@@ -34,7 +34,10 @@ impl Life {
     }
 
     /// Waits for what `poll` waits for, until the deadline.
-    pub(crate) async fn until<T>(&self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Result<T, Expired> {
+    pub(crate) async fn until<T>(
+        &self,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<T, Expired> {
         poll_fn(|cx| {
             if self.expired.get() {
                 return Poll::Ready(Err(Expired));
@@ -93,7 +96,11 @@ impl Lives {
 
     /// Wakes those whose time is over.
     pub(crate) fn expire_late(&self, now_ms: u64) {
-        self.lives.borrow().values().filter(|life| life.deadline_ms.get() < now_ms && !life.expired.get()).for_each(|life| life.expire());
+        self.lives
+            .borrow()
+            .values()
+            .filter(|life| life.deadline_ms.get() < now_ms && !life.expired.get())
+            .for_each(|life| life.expire());
     }
 
     /// Wakes those that are between two requests, to be closed.

@@ -112,7 +112,9 @@ impl Routes {
         }
         self.draining.retain(|upstream| upstream.is_busy());
         self.shared.set_draining(
-            self.draining.iter().map(|upstream| (upstream.endpoint.instance.clone(), Arc::clone(&upstream.under_way))),
+            self.draining
+                .iter()
+                .map(|upstream| (upstream.endpoint.instance.clone(), Arc::clone(&upstream.under_way))),
         );
     }
 
@@ -125,7 +127,10 @@ impl Routes {
 
     fn site(&mut self, route: &Route) -> Rc<Site> {
         let service = self.services.entry(route.service.clone()).or_insert_with(|| {
-            Rc::new(Service { name: route.service.to_string(), counters: self.shared.counters_of(&route.service) })
+            Rc::new(Service {
+                name: route.service.to_string(),
+                counters: self.shared.counters_of(&route.service),
+            })
         });
         let service = Rc::clone(service);
         let upstreams = route.endpoints.iter().map(|endpoint| self.take(endpoint)).collect();
@@ -174,8 +179,12 @@ impl Site {
         self.turn.set(first.wrapping_add(1));
         (0..count.min(BALANCE_WINDOW))
             .map(|step| &self.upstreams[first.wrapping_add(step) % count])
-            .filter(|upstream| !upstream.is_retired() && !tried.iter().any(|tried| Rc::ptr_eq(tried, upstream)))
-            .min_by_key(|upstream| (upstream.rests_until_ms.get() > now_ms, upstream.under_way.load(Ordering::Relaxed)))
+            .filter(|upstream| {
+                !upstream.is_retired() && !tried.iter().any(|tried| Rc::ptr_eq(tried, upstream))
+            })
+            .min_by_key(|upstream| {
+                (upstream.rests_until_ms.get() > now_ms, upstream.under_way.load(Ordering::Relaxed))
+            })
             .cloned()
     }
 }

@@ -55,11 +55,15 @@ pub fn apply(table: &mut RouteTable, update: RouteUpdate, first: bool) -> Result
             Ok(change)
         }
         RouteUpdate::Change { after, .. } if after != have => Err(Refused::Gap { after, have }),
-        RouteUpdate::Change { generation, .. } if generation <= have => Err(Refused::Regression { generation, have }),
+        RouteUpdate::Change { generation, .. } if generation <= have => {
+            Err(Refused::Regression { generation, have })
+        }
         RouteUpdate::Change { generation, set, remove, .. } => {
             let set = lower_case(set);
-            let remove: Vec<String> =
-                remove.into_iter().filter(|host| !set.contains_key(host) && table.routes.remove(host).is_some()).collect();
+            let remove: Vec<String> = remove
+                .into_iter()
+                .filter(|host| !set.contains_key(host) && table.routes.remove(host).is_some())
+                .collect();
             for (host, route) in &set {
                 table.routes.insert(host.clone(), route.clone());
             }
@@ -73,7 +77,10 @@ pub fn apply(table: &mut RouteTable, update: RouteUpdate, first: bool) -> Result
 pub fn difference(old: &RouteTable, new: &RouteTable) -> Change {
     let set = new.routes.iter().filter(|(host, route)| old.routes.get(*host) != Some(route));
     let remove = old.routes.keys().filter(|host| !new.routes.contains_key(*host));
-    Change { set: set.map(|(host, route)| (host.clone(), route.clone())).collect(), remove: remove.cloned().collect() }
+    Change {
+        set: set.map(|(host, route)| (host.clone(), route.clone())).collect(),
+        remove: remove.cloned().collect(),
+    }
 }
 
 /// Keys are lower case by contract; one that is not would never be found.

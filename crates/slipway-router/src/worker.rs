@@ -75,7 +75,8 @@ impl Worker {
 
     /// A new request earns a part of a retry (F60).
     pub(crate) fn earn_retry(&self) {
-        self.retry_credit.set((self.retry_credit.get() + RETRY_BUDGET_PERCENT).min(RETRY_BUDGET_SAVED_MAX * 100));
+        self.retry_credit
+            .set((self.retry_credit.get() + RETRY_BUDGET_PERCENT).min(RETRY_BUDGET_SAVED_MAX * 100));
     }
 
     /// Takes a retry from what was earned.
@@ -176,7 +177,11 @@ async fn stop(worker: &Rc<Worker>, mut stop: watch::Receiver<Option<Duration>>) 
 }
 
 /// Takes changes of the table in.
-async fn follow(worker: Rc<Worker>, mut changes: mpsc::Receiver<(u64, Arc<Change>)>, shared: Arc<WorkerShared>) {
+async fn follow(
+    worker: Rc<Worker>,
+    mut changes: mpsc::Receiver<(u64, Arc<Change>)>,
+    shared: Arc<WorkerShared>,
+) {
     while let Some((number, change)) = changes.recv().await {
         worker.routes.borrow_mut().apply(&change);
         shared.adopt(number);
@@ -212,7 +217,12 @@ enum Kind {
     Tls(TlsAcceptor),
 }
 
-async fn accept(worker: Rc<Worker>, listener: TcpListener, kind: Kind, mut stop: watch::Receiver<Option<Duration>>) {
+async fn accept(
+    worker: Rc<Worker>,
+    listener: TcpListener,
+    kind: Kind,
+    mut stop: watch::Receiver<Option<Duration>>,
+) {
     let port = listener.local_addr().map_or(0, |address| address.port());
     loop {
         while worker.lives.count() >= worker.limits.connections_max {

@@ -63,8 +63,9 @@ fn create(name: &str, registry: &Registry, work: &Path, ca_bundle: &Path) -> any
 
 fn open(folder: &Path) -> anyhow::Result<Registry> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    Registry::open(folder, Options::default())
-        .with_context(|| format!("cannot open the registry in {}; stop slipwayd first if it runs", folder.display()))
+    Registry::open(folder, Options::default()).with_context(|| {
+        format!("cannot open the registry in {}; stop slipwayd first if it runs", folder.display())
+    })
 }
 
 fn told(name: &str, made: &Stack) {

@@ -137,7 +137,11 @@ impl Server {
         .await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(routers::feed(feed, table_seen, router_messages_out));
-        tasks.spawn(nodes::report(agent.clone(), capacity::node(options, &node, &places)?, node_messages_out));
+        tasks.spawn(nodes::report(
+            agent.clone(),
+            capacity::node(options, &node, &places)?,
+            node_messages_out,
+        ));
 
         tasks.spawn(pins::keep(store.clone(), registry.clone()));
 
@@ -169,7 +173,8 @@ impl Server {
         let images = registry.clone();
         tasks.spawn(async move {
             let options = slipway_registry::server::ServerOptions::default();
-            slipway_registry::server::serve(registry_listener, images, authority, options, raised(until)).await;
+            slipway_registry::server::serve(registry_listener, images, authority, options, raised(until))
+                .await;
         });
 
         let claim_token = places.claim_token();
@@ -232,7 +237,8 @@ fn bind(what: &str, flag: &str, address: SocketAddr) -> anyhow::Result<TcpListen
 /// is gone, or could not have let go of the store.
 fn bind_socket(path: &PathBuf) -> anyhow::Result<UnixListener> {
     let _absent = fs::remove_file(path);
-    let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
@@ -276,7 +282,8 @@ fn agent_options(
         Some(text) => text.parse().map_err(|error| anyhow::anyhow!("--subnet {text}: {error}"))?,
         None => places.subnet_default()?,
     };
-    let parse = |text: &String| text.parse().map_err(|error| anyhow::anyhow!("--allow-egress {text}: {error}"));
+    let parse =
+        |text: &String| text.parse().map_err(|error| anyhow::anyhow!("--allow-egress {text}: {error}"));
     Ok(slipway_agent::Options {
         node: node.clone(),
         state_dir: places.agent(),

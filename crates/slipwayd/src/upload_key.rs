@@ -14,7 +14,10 @@ use crate::args;
 /// Reads a public key from stdin and gives it to the user, who is made if there is none.
 pub fn upload_key(user: UserName, places: &args::Places) -> anyhow::Result<()> {
     let mut public_key = String::new();
-    std::io::stdin().take(1 << 16).read_to_string(&mut public_key).context("cannot read the key from stdin")?;
+    std::io::stdin()
+        .take(1 << 16)
+        .read_to_string(&mut public_key)
+        .context("cannot read the key from stdin")?;
     if public_key.trim().is_empty() {
         bail!("give the public key on stdin: cat key.pub | ssh HOST slipwayd upload-key {user}");
     }

@@ -66,7 +66,8 @@ async fn remove_instances(places: &Places) -> anyhow::Result<()> {
 fn stop_router(places: &Places) -> anyhow::Result<()> {
     let since = Instant::now();
     while router::lock(places)?.is_none() {
-        let signal = if since.elapsed() < Duration::from_secs(12) { Signal::SIGTERM } else { Signal::SIGKILL };
+        let signal =
+            if since.elapsed() < Duration::from_secs(12) { Signal::SIGTERM } else { Signal::SIGKILL };
         for pid in routers_of(places) {
             let _gone = kill(pid, signal);
         }

@@ -109,11 +109,12 @@ fn tls() -> io::Result<TlsConnector> {
         // A machine's store often has a certificate or two that nobody can parse.
         let _ignored = roots.add(certificate);
     }
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
 }
 

@@ -63,18 +63,27 @@ pub(super) fn create(
     enter_mount_namespace()?;
     let _lock = lock(work_dir)?;
     sweep(work_dir)?;
-    let work = tempfile::Builder::new().prefix(PREFIX).tempdir_in(work_dir).map_err(Error::io("create a directory in", work_dir))?;
+    let work = tempfile::Builder::new()
+        .prefix(PREFIX)
+        .tempdir_in(work_dir)
+        .map_err(Error::io("create a directory in", work_dir))?;
     // File systems keep time in coarser steps than the clock.
     let started = SystemTime::now() - Duration::from_secs(1);
     let trees = Trees::new(work.path())?;
 
-    progress(&format!("installing Debian {} and {} packages for the run image", recipe.suite, recipe.run_packages.len()));
+    progress(&format!(
+        "installing Debian {} and {} packages for the run image",
+        recipe.suite,
+        recipe.run_packages.len()
+    ));
     install_run(recipe, &trees.run, progress)?;
     finish_run(&trees.run)?;
     trim(&trees.run)?;
 
     let (base, installed) = std::thread::scope(|scope| {
-        let base = scope.spawn(|| store_layer(registry, repository, &Tree { root: &trees.run, lower: None, newest: started }));
+        let base = scope.spawn(|| {
+            store_layer(registry, repository, &Tree { root: &trees.run, lower: None, newest: started })
+        });
         let installed = install_build(recipe, &trees, progress, ca_bundle);
         (base.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), installed)
     });
@@ -85,8 +94,14 @@ pub(super) fn create(
     sort_fetched(&trees)?;
     trim(&trees.upper)?;
     let (node, tools) = std::thread::scope(|scope| {
-        let node = scope.spawn(|| store_layer(registry, repository, &Tree { root: &trees.node, lower: None, newest: started }));
-        let tools = store_layer(registry, repository, &Tree { root: &trees.upper, lower: Some(&trees.run), newest: started });
+        let node = scope.spawn(|| {
+            store_layer(registry, repository, &Tree { root: &trees.node, lower: None, newest: started })
+        });
+        let tools = store_layer(
+            registry,
+            repository,
+            &Tree { root: &trees.upper, lower: Some(&trees.run), newest: started },
+        );
         (node.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), tools)
     });
     write_images(recipe, repository, registry, [base, node?, tools?])
@@ -132,7 +147,8 @@ impl Trees {
         };
         let (upper, merged) = (make("upper")?, make("merged")?);
         // The upper directory's own mode becomes that of `/`.
-        fs::set_permissions(&upper, fs::Permissions::from_mode(0o755)).map_err(Error::io("change the mode of", &upper))?;
+        fs::set_permissions(&upper, fs::Permissions::from_mode(0o755))
+            .map_err(Error::io("change the mode of", &upper))?;
         Ok(Self { run: make("run")?, upper, overlay_work: make("overlay")?, merged, node: make("node")? })
     }
 }
@@ -142,7 +158,8 @@ fn enter_mount_namespace() -> Result<(), Error> {
     unshare(CloneFlags::CLONE_NEWNS).map_err(failed)?;
     // The namespace brings a umask of our own as well, and modes go into the layers.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).map_err(failed)
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .map_err(failed)
 }
 
 fn install_run(recipe: &Recipe, run: &Path, progress: &mut dyn FnMut(&str)) -> Result<(), Error> {
@@ -181,12 +198,19 @@ fn finish_run(run: &Path) -> Result<(), Error> {
         remove(&path)?;
         put(&path, b"", 0o644)?;
     }
-    ["passwd-", "group-", "shadow-", "gshadow-"].iter().try_for_each(|name| remove(&run.join("etc").join(name)))
+    ["passwd-", "group-", "shadow-", "gshadow-"]
+        .iter()
+        .try_for_each(|name| remove(&run.join("etc").join(name)))
 }
 
 /// Installs the build image's packages over the run image's tree. The mounts are taken away as soon
 /// as possible; should that fail, they go with the thread.
-fn install_build(recipe: &Recipe, trees: &Trees, progress: &mut dyn FnMut(&str), ca_bundle: Option<&Path>) -> Result<(), Error> {
+fn install_build(
+    recipe: &Recipe,
+    trees: &Trees,
+    progress: &mut dyn FnMut(&str),
+    ca_bundle: Option<&Path>,
+) -> Result<(), Error> {
     let merged = &trees.merged;
     let options: OsString = [
         ("lowerdir=", &trees.run),
@@ -197,20 +221,56 @@ fn install_build(recipe: &Recipe, trees: &Trees, progress: &mut dyn FnMut(&str),
     .iter()
     .flat_map(|(key, path)| [OsStr::new(key), path.as_os_str()])
     .collect();
-    mount_at(Some(OsStr::new("overlay")), merged, Some("overlay"), MsFlags::empty(), Some(&options), "mount an overlay over the run tree")?;
-    mount_at(None, &merged.join("run"), Some("tmpfs"), MsFlags::empty(), None, "mount /run for the packages' scripts")?;
+    mount_at(
+        Some(OsStr::new("overlay")),
+        merged,
+        Some("overlay"),
+        MsFlags::empty(),
+        Some(&options),
+        "mount an overlay over the run tree",
+    )?;
+    mount_at(
+        None,
+        &merged.join("run"),
+        Some("tmpfs"),
+        MsFlags::empty(),
+        None,
+        "mount /run for the packages' scripts",
+    )?;
     let resolver = Path::new("/etc/resolv.conf");
-    mount_at(Some(resolver.as_os_str()), &merged.join("etc/resolv.conf"), None, MsFlags::MS_BIND, None, "show the resolver to apt")?;
+    mount_at(
+        Some(resolver.as_os_str()),
+        &merged.join("etc/resolv.conf"),
+        None,
+        MsFlags::MS_BIND,
+        None,
+        "show the resolver to apt",
+    )?;
     if let Some(bundle) = ca_bundle {
         let inside = merged.join(&CA_INSIDE[1..]);
         put(&inside, b"", 0o644)?;
-        mount_at(Some(bundle.as_os_str()), &inside, None, MsFlags::MS_BIND, None, "show the certificates to pip")?;
+        mount_at(
+            Some(bundle.as_os_str()),
+            &inside,
+            None,
+            MsFlags::MS_BIND,
+            None,
+            "show the certificates to pip",
+        )?;
     }
 
     progress(&format!("installing {} packages for the build image", recipe.build_packages.len()));
     inside("read the package lists", merged).args(["apt-get", "update", "--quiet"]).run(|_| ())?;
     inside("install the build image's packages", merged)
-        .args(["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", "-o", "DPkg::Options::=--force-unsafe-io"])
+        .args([
+            "apt-get",
+            "install",
+            "--quiet",
+            "--yes",
+            "--no-install-recommends",
+            "-o",
+            "DPkg::Options::=--force-unsafe-io",
+        ])
         .args(recipe.build_packages)
         .run(|line| {
             if line.starts_with("Setting up ") {
@@ -226,22 +286,39 @@ fn install_build(recipe: &Recipe, trees: &Trees, progress: &mut dyn FnMut(&str),
     // The wheel of pip that Debian's venv brings can be run as it is.
     let wheel = bundled_pip(merged)?;
     pip.args([OsStr::new("python3"), &wheel])
-        .args(["install", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-compile", "--no-deps"])
+        .args([
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-cache-dir",
+            "--no-compile",
+            "--no-deps",
+        ])
         .args(["--only-binary=:all:", "--root-user-action=ignore"])
         .args([format!("--target=/{FETCHED}")])
         .args(recipe.python_packages)
         .run(&mut *progress)?;
-    umount2(merged, MntFlags::MNT_DETACH).map_err(|source| Error::Mount { step: "take the overlay away", source })
+    umount2(merged, MntFlags::MNT_DETACH)
+        .map_err(|source| Error::Mount { step: "take the overlay away", source })
 }
 
 /// A program inside the tree, with its own process ids and `/proc`, killed with us.
 fn inside(step: &'static str, root: &Path) -> Program {
     let mut option = OsString::from("--root=");
     option.push(root);
-    Program::new(step, "unshare").args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc=/proc", "--wd=/"]).args([option, "--".into()])
+    Program::new(step, "unshare")
+        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc=/proc", "--wd=/"])
+        .args([option, "--".into()])
 }
 
-fn mount_at(source: Option<&OsStr>, target: &Path, kind: Option<&str>, flags: MsFlags, options: Option<&OsStr>, step: &'static str) -> Result<(), Error> {
+fn mount_at(
+    source: Option<&OsStr>,
+    target: &Path,
+    kind: Option<&str>,
+    flags: MsFlags,
+    options: Option<&OsStr>,
+    step: &'static str,
+) -> Result<(), Error> {
     mount(source, target, kind, flags, options).map_err(|source| Error::Mount { step, source })
 }
 
@@ -250,7 +327,10 @@ fn bundled_pip(root: &Path) -> Result<OsString, Error> {
     let wheels = fs::read_dir(&folder).map_err(Error::io("list", &folder))?;
     let mut names = wheels.filter_map(|entry| Some(entry.ok()?.file_name()));
     let is_pip = |name: &OsString| name.to_string_lossy().starts_with("pip-");
-    let wheel = names.find(is_pip).ok_or(std::io::ErrorKind::NotFound.into()).map_err(Error::io("find pip in", &folder))?;
+    let wheel = names
+        .find(is_pip)
+        .ok_or(std::io::ErrorKind::NotFound.into())
+        .map_err(Error::io("find pip in", &folder))?;
     let mut path = OsString::from("/usr/share/python-wheels/");
     path.push(wheel);
     path.push("/pip");
@@ -284,12 +364,19 @@ fn sort_fetched(trees: &Trees) -> Result<(), Error> {
     remove(&fetched)
 }
 
-fn write_images(recipe: &Recipe, repository: &Repository, registry: &Registry, [base, node, tools]: [Layer; 3]) -> Result<Stack, Error> {
+fn write_images(
+    recipe: &Recipe,
+    repository: &Repository,
+    registry: &Registry,
+    [base, node, tools]: [Layer; 3],
+) -> Result<Stack, Error> {
     let mark = recipe.digest();
     let mut run = ImageBuilder::new(registry, repository);
     run.push(base, &format!("Debian {} with {}", recipe.suite, recipe.run_packages.join(" ")));
     run.push(node, "Node.js");
-    run.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/app").env("LANG", "C.UTF-8");
+    run.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOME", "/app")
+        .env("LANG", "C.UTF-8");
     run.annotate(RECIPE_ANNOTATION, mark.as_str());
     let config = run.config();
     config.user = format!("{APP_ID}:{APP_ID}");
@@ -299,7 +386,10 @@ fn write_images(recipe: &Recipe, repository: &Repository, registry: &Registry, [
 
     let base = registry.image(repository, &Reference::Digest(run.clone()))?;
     let mut build = ImageBuilder::over(registry, repository, repository, &base)?;
-    build.push(tools, &format!("{} and {}", recipe.build_packages.join(" "), recipe.python_packages.join(" ")));
+    build.push(
+        tools,
+        &format!("{} and {}", recipe.build_packages.join(" "), recipe.python_packages.join(" ")),
+    );
     // Add-ons are compiled against the headers that are here, instead of fetching others.
     build.env("npm_package_config_node_gyp_nodedir", "/usr/local");
     build.annotate(RECIPE_ANNOTATION, mark.as_str());

@@ -22,7 +22,12 @@ impl Program {
     pub(super) fn new(step: &'static str, program: &str) -> Self {
         let mut command = Command::new(program);
         // Package scripts must neither ask questions nor speak another language.
-        command.env_clear().envs([("PATH", PATH), ("LC_ALL", "C.UTF-8"), ("DEBIAN_FRONTEND", "noninteractive"), ("HOME", "/root")]);
+        command.env_clear().envs([
+            ("PATH", PATH),
+            ("LC_ALL", "C.UTF-8"),
+            ("DEBIAN_FRONTEND", "noninteractive"),
+            ("HOME", "/root"),
+        ]);
         Self { step, command }
     }
 

@@ -66,10 +66,18 @@ fn what_an_overlay_removes_is_marked() {
     fs::create_dir_all(lower.join("etc/fresh")).unwrap();
     fs::write(lower.join("etc/gone"), "").unwrap();
     for name in ["etc/gone", "etc/never"] {
-        let made = Command::new("mknod").args([root.join(name).as_os_str(), "c".as_ref(), "0".as_ref(), "0".as_ref()]).status();
+        let made = Command::new("mknod")
+            .args([root.join(name).as_os_str(), "c".as_ref(), "0".as_ref(), "0".as_ref()])
+            .status();
         assert!(made.unwrap().success(), "these tests run as root");
     }
-    rustix::fs::lsetxattr(root.join("etc/fresh"), "trusted.overlay.opaque", b"y", rustix::fs::XattrFlags::empty()).unwrap();
+    rustix::fs::lsetxattr(
+        root.join("etc/fresh"),
+        "trusted.overlay.opaque",
+        b"y",
+        rustix::fs::XattrFlags::empty(),
+    )
+    .unwrap();
     let found = entries(&layer_of(root, Some(lower)));
     assert!(found.contains_key("etc/.wh.gone"), "{found:?}");
     assert!(found.contains_key("etc/fresh/.wh..wh..opq"), "{found:?}");
@@ -91,7 +99,9 @@ fn a_name_without_a_recipe_is_refused_by_name() {
 #[test]
 fn only_one_creation_runs_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
-    let registry = Registry::open(&dir.path().join("registry"), Options { reserve_bytes: 0, ..Options::default() }).unwrap();
+    let registry =
+        Registry::open(&dir.path().join("registry"), Options { reserve_bytes: 0, ..Options::default() })
+            .unwrap();
     let lock = fs::File::create(dir.path().join("stack.lock")).unwrap();
     lock.lock().unwrap();
     let error = create("debian-12", &registry, dir.path(), &mut |_| (), None).unwrap_err();
@@ -110,11 +120,19 @@ fn the_launcher_reads_profiles_in_order_and_becomes_the_command() {
     fs::write(etc.join("1.sh"), "export ORDER=etc; set -- lost; cd /").unwrap();
     fs::write(app.join(".profile.d/1.sh"), "export ORDER=$ORDER,app").unwrap();
     fs::write(app.join(".profile"), "export ORDER=$ORDER,profile").unwrap();
-    let script = script.replace("/app", &app.display().to_string()).replace("/etc/profile.d", &etc.display().to_string());
+    let script = script
+        .replace("/app", &app.display().to_string())
+        .replace("/etc/profile.d", &etc.display().to_string());
     let launch = dir.path().join("launch");
     fs::write(&launch, script).unwrap();
     let run = |words: &[&str]| {
-        let output = Command::new("bash").arg(&launch).args(words).env_clear().env("PATH", "/usr/bin:/bin").output().unwrap();
+        let output = Command::new("bash")
+            .arg(&launch)
+            .args(words)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .output()
+            .unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     };
     let here = app.display().to_string();

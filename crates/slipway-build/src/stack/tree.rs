@@ -31,7 +31,13 @@ pub(super) struct Tree<'a> {
 /// Writes a tree as a tar stream.
 pub(super) fn write(tree: &Tree<'_>, out: impl Write) -> io::Result<()> {
     let newest = tree.newest.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let mut layer = Writer { root: tree.root, lower: tree.lower, newest, tar: tar::Builder::new(out), links: HashMap::new() };
+    let mut layer = Writer {
+        root: tree.root,
+        lower: tree.lower,
+        newest,
+        tar: tar::Builder::new(out),
+        links: HashMap::new(),
+    };
     layer.directory(Path::new(""))?;
     layer.tar.into_inner()?.flush()
 }
@@ -47,7 +53,9 @@ struct Writer<'a, W: Write> {
 
 impl<W: Write> Writer<'_, W> {
     fn directory(&mut self, path: &Path) -> io::Result<()> {
-        let mut names: Vec<_> = fs::read_dir(self.root.join(path))?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+        let mut names: Vec<_> = fs::read_dir(self.root.join(path))?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect::<io::Result<_>>()?;
         names.sort();
         for name in names {
             self.entry(&path.join(name))?;
@@ -122,6 +130,7 @@ fn header_of_mark() -> Header {
 
 fn is_opaque(directory: &Path) -> bool {
     let mut value = [0; 1];
-    let read = rustix::fs::lgetxattr(directory.as_os_str().as_bytes(), c"trusted.overlay.opaque", &mut value[..]);
+    let read =
+        rustix::fs::lgetxattr(directory.as_os_str().as_bytes(), c"trusted.overlay.opaque", &mut value[..]);
     read.is_ok_and(|length| length == 1) && value == *b"y"
 }

@@ -17,8 +17,12 @@ pub async fn claim(session: &mut Session, claim_token: String, user: UserName) -
     let request = ClaimRequest { claim_token, user: user.clone(), password };
     let answer: NewToken = session.anonymous()?.post("/v1/claim", &request).await?;
     session.remember(answer.token)?;
-    session.printer.note(&format!("This server is yours. You are logged in at {} as {user}.", session.server));
-    session.printer.note("Next: slipway keys add, slipway tenants create NAME, slipway projects create NAME/PROJECT");
+    session
+        .printer
+        .note(&format!("This server is yours. You are logged in at {} as {user}.", session.server));
+    session
+        .printer
+        .note("Next: slipway keys add, slipway tenants create NAME, slipway projects create NAME/PROJECT");
     session.printer.result(&answer.about, String::new)
 }
 
@@ -42,7 +46,8 @@ pub async fn whoami(session: &Session) -> anyhow::Result<()> {
     let me: Me = session.client()?.get("/v1/me").await?;
     session.printer.result(&me, || {
         let operator = if me.operator { ", an operator" } else { "" };
-        let mut text = format!("{}{operator}, at {} (version {})\n", me.user, session.server, me.server.version);
+        let mut text =
+            format!("{}{operator}, at {} (version {})\n", me.user, session.server, me.server.version);
         for tenant in &me.tenants {
             let role = tenant.role.map_or("-".to_owned(), |role| role.to_string());
             text += &format!("{role:9}  {}\n", tenant.name);
@@ -81,7 +86,8 @@ pub async fn keys(session: &Session, verb: Keys) -> anyhow::Result<()> {
         }
         Keys::Remove { fingerprint } => {
             let name = fingerprint.as_str().replace('/', "_");
-            let answer: Done = client.delete(&format!("/v1/keys/{}", slipway_api::client::query(&name))).await?;
+            let answer: Done =
+                client.delete(&format!("/v1/keys/{}", slipway_api::client::query(&name))).await?;
             session.printer.result(&answer, || format!("Removed {fingerprint}"))
         }
     }

@@ -30,7 +30,8 @@ pub async fn deployments(
     let path = session.environment(place)?;
     let client = session.client()?;
     if let Some(number) = number {
-        let deployment: DeploymentInfo = client.get(&at(&path, &format!("/deployments/{}", number.0))).await?;
+        let deployment: DeploymentInfo =
+            client.get(&at(&path, &format!("/deployments/{}", number.0))).await?;
         return session.printer.result(&deployment, || {
             let mut text = format!("{number} to {}: {}\n", deployment.to, deployment.state);
             for event in &deployment.events {
@@ -100,7 +101,9 @@ async fn request(
     let client = session.client()?;
     let requested: Requested = client.post(&at(&path, verb), body).await?;
     if wait.detach {
-        return session.printer.result(&requested, || "Requested; follow it with: slipway deployments".into());
+        return session
+            .printer
+            .result(&requested, || "Requested; follow it with: slipway deployments".into());
     }
     watch::request(session, &client, &path, &requested.request).await
 }
@@ -115,7 +118,8 @@ pub async fn scale(
     let client = session.client()?;
     let request = ScaleRequest { services: services.into_iter().collect() };
     let answer: Done = client.post(&at(&path, "/scale"), &request).await?;
-    let words: Vec<String> = request.services.iter().map(|(service, count)| format!("{service}={count}")).collect();
+    let words: Vec<String> =
+        request.services.iter().map(|(service, count)| format!("{service}={count}")).collect();
     session.printer.note(&format!("Scaled {path} to {}", words.join(" ")));
     if wait.detach {
         return session.printer.result(&answer, String::new);

@@ -21,7 +21,8 @@ pub async fn config(session: &Session, verb: Config) -> anyhow::Result<()> {
             let path = session.environment(&place)?;
             let vars: Items<ConfigVar> = client.get(&at(&path, "/config")).await?;
             session.printer.result(&vars, || {
-                let row = |v: &ConfigVar| [v.key.to_string(), v.value.clone().unwrap_or_else(|| "(secret)".into())];
+                let row =
+                    |v: &ConfigVar| [v.key.to_string(), v.value.clone().unwrap_or_else(|| "(secret)".into())];
                 table(["KEY", "VALUE"], vars.items.iter().map(row))
             })
         }
@@ -30,7 +31,8 @@ pub async fn config(session: &Session, verb: Config) -> anyhow::Result<()> {
             let vars: Items<ConfigVar> = client.get(&at(&path, "/config")).await?;
             let var = vars.items.into_iter().find(|var| var.key == key);
             let var = var.with_context(|| format!("{key} is not set in {path}"))?;
-            let value = var.value.clone().with_context(|| format!("{key} is a secret; its value is not shown"))?;
+            let value =
+                var.value.clone().with_context(|| format!("{key} is a secret; its value is not shown"))?;
             session.printer.result(&var, || value)
         }
         Config::Set { values, at: place, wait } => {
@@ -165,7 +167,10 @@ fn ps_text(state: &EnvironmentState) -> String {
             [format!("  {}", i.id), i.release.to_string(), i.node.to_string(), ago(i.since), state]
         };
         if !service.instances.is_empty() {
-            text += &table(["  INSTANCE", "RELEASE", "NODE", "SINCE", "STATE"], service.instances.iter().map(row));
+            text += &table(
+                ["  INSTANCE", "RELEASE", "NODE", "SINCE", "STATE"],
+                service.instances.iter().map(row),
+            );
         }
     }
     text

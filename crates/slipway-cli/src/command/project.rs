@@ -22,7 +22,8 @@ pub async fn projects(session: &Session, verb: Projects) -> anyhow::Result<()> {
                 None => client.get::<Me>("/v1/me").await?.tenants.into_iter().map(|t| t.name).collect(),
             };
             for tenant in tenants {
-                let of_tenant: Items<ProjectInfo> = client.get(&format!("/v1/tenants/{tenant}/projects")).await?;
+                let of_tenant: Items<ProjectInfo> =
+                    client.get(&format!("/v1/tenants/{tenant}/projects")).await?;
                 projects.items.extend(of_tenant.items);
             }
             session.printer.result(&projects, || {
@@ -53,7 +54,8 @@ pub async fn projects(session: &Session, verb: Projects) -> anyhow::Result<()> {
         Projects::Show { path } => {
             let project: ProjectInfo = client.get(&format!("/v1/projects/{path}")).await?;
             session.printer.result(&project, || {
-                let mut text = format!("{path}, created {} by {}\n", ago(project.created_at), project.created_by);
+                let mut text =
+                    format!("{path}, created {} by {}\n", ago(project.created_at), project.created_by);
                 for environment in &project.environments {
                     let live = environment.live.map_or("nothing runs".to_owned(), |live| live.to_string());
                     text += &format!(
@@ -70,7 +72,9 @@ pub async fn projects(session: &Session, verb: Projects) -> anyhow::Result<()> {
         Projects::Credential { path } => {
             let answer: NewCredential =
                 client.post(&format!("/v1/projects/{path}/credential"), &Done {}).await?;
-            session.printer.note("Put this into slipway.yaml and commit it; the old one is refused from now on:");
+            session
+                .printer
+                .note("Put this into slipway.yaml and commit it; the old one is refused from now on:");
             session.printer.result(&answer, || format!("credential: {}", answer.credential))
         }
         Projects::Delete { path, confirm } => {
@@ -88,7 +92,8 @@ pub async fn environments(session: &Session, verb: Environments) -> anyhow::Resu
     match verb {
         Environments::Create { project, name } => {
             let path = format!("/v1/projects/{project}/environments");
-            let environment: EnvironmentInfo = client.post(&path, &CreateEnvironment { name: name.clone() }).await?;
+            let environment: EnvironmentInfo =
+                client.post(&path, &CreateEnvironment { name: name.clone() }).await?;
             session.printer.result(&environment, || {
                 format!("Created {project}/{name}\nNext: git remote add paas-{name} {}", environment.git_url)
             })
@@ -129,7 +134,8 @@ pub async fn domains(session: &Session, verb: Domains) -> anyhow::Result<()> {
         }
         Domains::Add { host, service, at: place } => {
             let path = session.environment(&place)?;
-            let domain: DomainInfo = client.post(&at(&path, "/domains"), &AddDomain { host, service }).await?;
+            let domain: DomainInfo =
+                client.post(&at(&path, "/domains"), &AddDomain { host, service }).await?;
             session.printer.result(&domain, || told(&domain))
         }
         Domains::Verify { host, at: place } => {
@@ -161,7 +167,9 @@ fn write_manifest(session: &Session, manifest: &str) -> anyhow::Result<()> {
 fn add_remotes(session: &Session, project: &ProjectInfo) {
     let inside = Command::new("git").args(["rev-parse", "--git-dir"]).stderr(Stdio::null()).output();
     if !inside.is_ok_and(|output| output.status.success()) {
-        session.printer.note("This is no git repository yet: git init, then git remote add as `slipway projects show` says");
+        session.printer.note(
+            "This is no git repository yet: git init, then git remote add as `slipway projects show` says",
+        );
         return;
     }
     for environment in &project.environments {

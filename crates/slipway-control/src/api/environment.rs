@@ -143,7 +143,8 @@ pub async fn builds(
     Named(path): Named<EnvironmentPath>,
 ) -> Answer<Items<BuildInfo>> {
     let environment = api.access.environment(&caller, &path, Right::View).await?;
-    let builds = environment.list::<Build>().await?.into_iter().map(|build| (build.record.number, build.record));
+    let builds =
+        environment.list::<Build>().await?.into_iter().map(|build| (build.record.number, build.record));
     let mut builds: BTreeMap<BuildNumber, Build> = builds.collect();
     let pushes = environment.list::<Push>().await?.into_iter().rev().take(HISTORY_MAX);
     let items = pushes.map(|push| {

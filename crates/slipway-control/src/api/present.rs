@@ -27,7 +27,12 @@ pub fn token(token: Token) -> TokenInfo {
 }
 
 pub fn user(user: User) -> UserInfo {
-    UserInfo { name: user.name, operator: user.operator, disabled: user.disabled, created_at: user.created_at }
+    UserInfo {
+        name: user.name,
+        operator: user.operator,
+        disabled: user.disabled,
+        created_at: user.created_at,
+    }
 }
 
 pub fn member(member: Member) -> MemberInfo {

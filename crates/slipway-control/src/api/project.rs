@@ -35,7 +35,10 @@ pub async fn create(
     let tenant = api.access.tenant(&caller, &tenant, Right::Administer).await?;
     let environments = match wanted.environments {
         Some(environments) => environments,
-        None => ["dev", "prod"].iter().map(|name| name.parse()).collect::<Result<Vec<EnvironmentName>, _>>()
+        None => ["dev", "prod"]
+            .iter()
+            .map(|name| name.parse())
+            .collect::<Result<Vec<EnvironmentName>, _>>()
             .map_err(Refusal::invalid)?,
     };
     let made = tenant.create_project(&wanted.name, &environments).await?;
@@ -53,7 +56,11 @@ pub async fn show(
     Ok(Json(project_info(&api, &project).await?))
 }
 
-pub async fn delete(State(api): State<Api>, Asking(caller): Asking, Named(path): Named<ProjectPath>) -> Answer<Done> {
+pub async fn delete(
+    State(api): State<Api>,
+    Asking(caller): Asking,
+    Named(path): Named<ProjectPath>,
+) -> Answer<Done> {
     api.access.project(&caller, &path, Right::Administer).await?.delete().await?;
     Ok(Json(Done {}))
 }
@@ -94,7 +101,10 @@ async fn project_info(api: &Api, project: &Scoped<Project>) -> Result<ProjectInf
 }
 
 /// An environment with where to push to and where it answers.
-pub async fn environment_info(api: &Api, environment: &Scoped<Environment>) -> Result<EnvironmentInfo, Refusal> {
+pub async fn environment_info(
+    api: &Api,
+    environment: &Scoped<Environment>,
+) -> Result<EnvironmentInfo, Refusal> {
     let hosts = environment.hosts().await?;
     let routed = hosts.iter().filter(|claim| matches!(claim.state, HostState::Platform | HostState::Proven));
     let EnvironmentPath { tenant, project, environment: name } = &environment.path;

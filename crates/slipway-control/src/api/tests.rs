@@ -8,7 +8,8 @@ fn every_endpoint_has_a_handler_and_nothing_else_has() {
     let source = include_str!("../api.rs");
     let mut registered = BTreeSet::new();
     for line in source.lines() {
-        let Some((path, handlers)) = line.trim().strip_prefix(".route(\"").and_then(|rest| rest.split_once("\", "))
+        let Some((path, handlers)) =
+            line.trim().strip_prefix(".route(\"").and_then(|rest| rest.split_once("\", "))
         else {
             continue;
         };

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 
 use slipway_model::id::Digest;
 
-use super::{ARCHITECTURE, Descriptor, History, Image, ImageConfig, Manifest, OS, RootFs, RunConfig, media_type};
+use super::{
+    ARCHITECTURE, Descriptor, History, Image, ImageConfig, Manifest, OS, RootFs, RunConfig, media_type,
+};
 use crate::digest::Hasher;
 use crate::error::Error;
 use crate::store::BlobWriter;
@@ -52,7 +54,10 @@ impl LayerWriter {
             }
         };
         let blob = writer.finish()?;
-        Ok(Layer { descriptor: Descriptor::new(media_type, blob.digest, blob.size), diff_id: self.diff_id.finish() })
+        Ok(Layer {
+            descriptor: Descriptor::new(media_type, blob.digest, blob.size),
+            diff_id: self.diff_id.finish(),
+        })
     }
 }
 
@@ -119,13 +124,24 @@ impl ImageBuilder {
 
     /// An image over `base`, which is in `base_repository`; its layers are linked, not copied, and
     /// its config is where ours starts.
-    pub fn over(registry: &Registry, repository: &Repository, base_repository: &Repository, base: &Image) -> Result<Self> {
+    pub fn over(
+        registry: &Registry,
+        repository: &Repository,
+        base_repository: &Repository,
+        base: &Image,
+    ) -> Result<Self> {
         for layer in &base.manifest.layers {
             if !registry.mount_blob(base_repository, repository, &layer.digest)? {
-                return Err(Error::BlobUnknown { repository: base_repository.clone(), digest: layer.digest.clone() });
+                return Err(Error::BlobUnknown {
+                    repository: base_repository.clone(),
+                    digest: layer.digest.clone(),
+                });
             }
         }
-        let with_diff_id = |(descriptor, diff_id): (&Descriptor, &Digest)| Layer { descriptor: descriptor.clone(), diff_id: diff_id.clone() };
+        let with_diff_id = |(descriptor, diff_id): (&Descriptor, &Digest)| Layer {
+            descriptor: descriptor.clone(),
+            diff_id: diff_id.clone(),
+        };
         Ok(Self {
             layers: base.manifest.layers.iter().zip(&base.config.rootfs.diff_ids).map(with_diff_id).collect(),
             history: base.config.history.clone(),
@@ -163,7 +179,8 @@ impl ImageBuilder {
 
     /// Writes config and manifest. The same layers, config and annotations give the same digest.
     pub fn finish(self, tag: Option<&Tag>) -> Result<Digest> {
-        let (descriptors, diff_ids) = self.layers.into_iter().map(|layer| (layer.descriptor, layer.diff_id)).unzip();
+        let (descriptors, diff_ids) =
+            self.layers.into_iter().map(|layer| (layer.descriptor, layer.diff_id)).unzip();
         let config = ImageConfig {
             architecture: ARCHITECTURE.to_owned(),
             os: OS.to_owned(),

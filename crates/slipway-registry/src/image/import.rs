@@ -12,7 +12,10 @@ use serde::de::DeserializeOwned;
 use slipway_model::id::Digest;
 
 use super::builder::to_json;
-use super::{CONFIG_BYTES_MAX, Compression, Descriptor, ImageConfig, Index, Layer, Manifest, is_index, media_type, pick_platform};
+use super::{
+    CONFIG_BYTES_MAX, Compression, Descriptor, ImageConfig, Index, Layer, Manifest, is_index, media_type,
+    pick_platform,
+};
 use crate::error::Error;
 use crate::store::MANIFEST_BYTES_MAX;
 use crate::{Registry, Repository, Result, Tag};
@@ -30,7 +33,13 @@ pub struct ImportedImage {
 /// Imports one image into `repository` and tags it. `path` is an OCI layout directory or a
 /// docker-archive; `name` picks one of several in it by its reference name (layout) or tag
 /// (archive), and may be left out when there is one.
-pub fn import(registry: &Registry, path: &Path, name: Option<&str>, repository: &Repository, tag: &Tag) -> Result<ImportedImage> {
+pub fn import(
+    registry: &Registry,
+    path: &Path,
+    name: Option<&str>,
+    repository: &Repository,
+    tag: &Tag,
+) -> Result<ImportedImage> {
     let digest = if path.is_dir() {
         import_layout(registry, path, name, repository, tag)?
     } else {
@@ -52,7 +61,13 @@ fn refused(path: &Path, why: impl Into<String>) -> Error {
     Error::Import { path: path.to_owned(), why: why.into() }
 }
 
-fn import_layout(registry: &Registry, layout: &Path, name: Option<&str>, repository: &Repository, tag: &Tag) -> Result<Digest> {
+fn import_layout(
+    registry: &Registry,
+    layout: &Path,
+    name: Option<&str>,
+    repository: &Repository,
+    tag: &Tag,
+) -> Result<Digest> {
     let mut index: Index = read_json(&layout.join("index.json"), MANIFEST_BYTES_MAX as u64)?;
     if let Some(name) = name {
         index.manifests.retain(|image| image.annotations.get(REF_NAME).is_some_and(|own| own == name));
@@ -109,12 +124,20 @@ struct ArchivedImage {
     layers: Vec<String>,
 }
 
-fn import_archive(registry: &Registry, archive: &Path, name: Option<&str>, repository: &Repository, tag: &Tag) -> Result<Digest> {
+fn import_archive(
+    registry: &Registry,
+    archive: &Path,
+    name: Option<&str>,
+    repository: &Repository,
+    tag: &Tag,
+) -> Result<Digest> {
     let images: Vec<ArchivedImage> = {
         let bytes = read_member(archive, "manifest.json")?;
         serde_json::from_slice(&bytes).map_err(|error| refused(archive, format!("manifest.json: {error}")))?
     };
-    let named = |image: &&ArchivedImage| name.is_none_or(|name| image.repo_tags.iter().flatten().any(|tag| tag == name));
+    let named = |image: &&ArchivedImage| {
+        name.is_none_or(|name| image.repo_tags.iter().flatten().any(|tag| tag == name))
+    };
     let image = images.iter().find(named).ok_or_else(|| refused(archive, "it has no such image"))?;
     let config_bytes = read_member(archive, &image.config)?;
     let config: ImageConfig = super::parse(&config_bytes)?;
@@ -143,7 +166,12 @@ fn import_archive(registry: &Registry, archive: &Path, name: Option<&str>, repos
 
 /// Stores the image's layers in one walk over the archive. Old archives hold a layer once and link
 /// to it from elsewhere; the links are followed by name, never through the file system.
-fn store_layers(registry: &Registry, archive: &Path, image: &ArchivedImage, repository: &Repository) -> Result<HashMap<String, Layer>> {
+fn store_layers(
+    registry: &Registry,
+    archive: &Path,
+    image: &ArchivedImage,
+    repository: &Repository,
+) -> Result<HashMap<String, Layer>> {
     let mut stored: HashMap<String, Layer> = HashMap::new();
     let mut links = Vec::new();
     for entry in open_archive(archive)?.entries().map_err(Error::io("read", archive))? {
@@ -152,10 +180,13 @@ fn store_layers(registry: &Registry, archive: &Path, image: &ArchivedImage, repo
         if let Ok(Some(target)) = entry.link_name() {
             links.push((path, resolve_link(&member_name(&entry), &target)));
         } else if image.layers.contains(&path) || path.ends_with("/layer.tar") {
-            stored.insert(path, store_layer(registry, &mut entry, repository).map_err(|error| match error {
-                Error::Io { source, .. } => Error::io("unpack a layer of", archive)(source),
-                other => other,
-            })?);
+            stored.insert(
+                path,
+                store_layer(registry, &mut entry, repository).map_err(|error| match error {
+                    Error::Io { source, .. } => Error::io("unpack a layer of", archive)(source),
+                    other => other,
+                })?,
+            );
         }
     }
     for (path, target) in links {
@@ -168,7 +199,9 @@ fn store_layers(registry: &Registry, archive: &Path, image: &ArchivedImage, repo
 
 fn store_layer(registry: &Registry, from: &mut impl Read, repository: &Repository) -> Result<Layer> {
     let mut from = BufReader::new(from);
-    let starts_as_gzip = io::BufRead::fill_buf(&mut from).map_err(Error::io("read", Path::new("layer")))?.starts_with(&[0x1f, 0x8b]);
+    let starts_as_gzip = io::BufRead::fill_buf(&mut from)
+        .map_err(Error::io("read", Path::new("layer")))?
+        .starts_with(&[0x1f, 0x8b]);
     let mut writer = registry.layer_writer(repository, Compression::Zstd(1))?;
     let copied = if starts_as_gzip {
         copy(&mut flate2::bufread::MultiGzDecoder::new(from), &mut writer)
@@ -191,7 +224,12 @@ fn member_name<R: Read>(entry: &tar::Entry<'_, R>) -> String {
 
 /// `../<id>/layer.tar` seen from `<other>/layer.tar`.
 fn resolve_link(from: &str, target: &Path) -> String {
-    let mut parts: Vec<String> = Path::new(from).parent().into_iter().flatten().map(|part| part.to_string_lossy().into_owned()).collect();
+    let mut parts: Vec<String> = Path::new(from)
+        .parent()
+        .into_iter()
+        .flatten()
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect();
     for part in target {
         match part.to_string_lossy().as_ref() {
             ".." => drop(parts.pop()),
@@ -207,7 +245,11 @@ fn read_member(archive: &Path, wanted: &str) -> Result<Vec<u8>> {
         let mut entry = entry.map_err(Error::io("read", archive))?;
         if member_name(&entry) == wanted {
             let mut bytes = Vec::new();
-            entry.by_ref().take(CONFIG_BYTES_MAX).read_to_end(&mut bytes).map_err(Error::io("read", archive))?;
+            entry
+                .by_ref()
+                .take(CONFIG_BYTES_MAX)
+                .read_to_end(&mut bytes)
+                .map_err(Error::io("read", archive))?;
             return Ok(bytes);
         }
     }

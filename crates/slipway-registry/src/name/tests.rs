@@ -14,7 +14,10 @@ fn repositories_follow_the_grammar_of_the_specification() {
     let long = "a".repeat(256);
     check::<Repository>(
         &["a", "acme/shop", "stacks/debian-12", "a.b/c__d/e---f/0"],
-        &["", "/", "a/", "/a", "a//b", "A/b", "a..b", "a___b", "-a", "a-", "a/../b", "a/.", "a b", "a%2fb", &long],
+        &[
+            "", "/", "a/", "/a", "a//b", "A/b", "a..b", "a___b", "-a", "a-", "a/../b", "a/.", "a b", "a%2fb",
+            &long,
+        ],
     );
 }
 

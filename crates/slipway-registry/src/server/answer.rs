@@ -94,4 +94,5 @@ pub(super) fn set(response: &mut Response<Body>, name: header::HeaderName, value
 }
 
 /// The digest that the client asked or sent with.
-pub(super) const CONTENT_DIGEST: header::HeaderName = header::HeaderName::from_static("docker-content-digest");
+pub(super) const CONTENT_DIGEST: header::HeaderName =
+    header::HeaderName::from_static("docker-content-digest");

@@ -33,7 +33,11 @@ pub(super) fn get(registry: &Registry, repository: &Repository, digest: &Digest,
         Wanted::Everything => (StatusCode::OK, 0, size),
         Wanted::Part { start, end } => (StatusCode::PARTIAL_CONTENT, start, end),
         Wanted::Beyond => {
-            let refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "SIZE_INVALID", "the range is not in the blob");
+            let refusal = Refusal::new(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "SIZE_INVALID",
+                "the range is not in the blob",
+            );
             return Err(refusal.with(header::CONTENT_RANGE, format!("bytes */{size}")));
         }
     };
@@ -41,7 +45,10 @@ pub(super) fn get(registry: &Registry, repository: &Repository, digest: &Digest,
         answer::empty(status)
     } else {
         let file = Arc::new(registry.open_blob(digest)?);
-        http::Response::builder().status(status).body(FileBody { file, at: start, end, reading: None }.boxed_unsync()).expect("a status and a body make a response")
+        http::Response::builder()
+            .status(status)
+            .body(FileBody { file, at: start, end, reading: None }.boxed_unsync())
+            .expect("a status and a body make a response")
     };
     if status == StatusCode::PARTIAL_CONTENT {
         answer::set(&mut response, header::CONTENT_RANGE, &format!("bytes {start}-{}/{size}", end - 1));
@@ -78,11 +85,15 @@ fn parse_range(range: &str, size: u64) -> Wanted {
     };
     match (first.trim().parse::<u64>(), last.trim().parse::<u64>()) {
         (Ok(first), Ok(last)) if first > last => Wanted::Everything,
-        (Ok(first), _) if first >= size && (last.trim().is_empty() || last.trim().parse::<u64>().is_ok()) => Wanted::Beyond,
+        (Ok(first), _) if first >= size && (last.trim().is_empty() || last.trim().parse::<u64>().is_ok()) => {
+            Wanted::Beyond
+        }
         (Ok(first), Ok(last)) => Wanted::Part { start: first, end: last.saturating_add(1).min(size) },
         (Ok(first), Err(_)) if last.trim().is_empty() => Wanted::Part { start: first, end: size },
         (Err(_), Ok(0)) if first.trim().is_empty() => Wanted::Beyond,
-        (Err(_), Ok(count)) if first.trim().is_empty() && size > 0 => Wanted::Part { start: size.saturating_sub(count), end: size },
+        (Err(_), Ok(count)) if first.trim().is_empty() && size > 0 => {
+            Wanted::Part { start: size.saturating_sub(count), end: size }
+        }
         _ => Wanted::Everything,
     }
 }
@@ -100,12 +111,16 @@ impl hyper::body::Body for FileBody {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if self.at == self.end {
             return Poll::Ready(None);
         }
         if self.reading.is_none() {
-            let (file, at, length) = (Arc::clone(&self.file), self.at, (self.end - self.at).min(PIECE_BYTES) as usize);
+            let (file, at, length) =
+                (Arc::clone(&self.file), self.at, (self.end - self.at).min(PIECE_BYTES) as usize);
             if let Some(piece) = read_cached(&file, at, length) {
                 return Poll::Ready(Some(Ok(self.take(piece))));
             }
@@ -143,7 +158,8 @@ impl FileBody {
 /// Reads without waiting for the disk; `None` if nothing is there to be had so.
 fn read_cached(file: &File, at: u64, length: usize) -> Option<Vec<u8>> {
     let mut piece = vec![0; length];
-    let read = rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut piece)], at, ReadWriteFlags::NOWAIT).ok()?;
+    let read =
+        rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut piece)], at, ReadWriteFlags::NOWAIT).ok()?;
     piece.truncate(read);
     (read > 0).then_some(piece)
 }

@@ -1,7 +1,7 @@
 //! Manifests, tags and referrers over HTTP.
 
-use http::header::{self, HeaderName};
 use http::StatusCode;
+use http::header::{self, HeaderName};
 use http::request::Parts;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -9,9 +9,9 @@ use slipway_model::id::Digest;
 
 use super::answer::{self, CONTENT_DIGEST, Refusal};
 use super::{Answer, blocking};
+use crate::error::Error;
 use crate::image::{Index, media_type};
 use crate::store::{MANIFEST_BYTES_MAX, PutManifest};
-use crate::error::Error;
 use crate::{Reference, Registry, Repository, Tag};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -19,7 +19,8 @@ const TAG: HeaderName = HeaderName::from_static("oci-tag");
 const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
 
 pub(super) fn get(registry: &Registry, repository: &Repository, reference: &Reference, head: bool) -> Answer {
-    let unknown = || Error::ManifestUnknown { repository: repository.clone(), reference: reference.to_string() };
+    let unknown =
+        || Error::ManifestUnknown { repository: repository.clone(), reference: reference.to_string() };
     let manifest = registry.manifest(repository, reference)?.ok_or_else(unknown)?;
     let length = manifest.bytes.len();
     let bytes = if head { bytes::Bytes::new() } else { manifest.bytes };
@@ -46,7 +47,9 @@ pub(super) async fn put(
             let message = format!("a manifest has at most {MANIFEST_BYTES_MAX} bytes");
             return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "MANIFEST_INVALID", message));
         }
-        Err(_) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", "the body was cut off")),
+        Err(_) => {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", "the body was cut off"));
+        }
     };
     let mut response = answer::empty(StatusCode::CREATED);
     let digest = match &reference {
@@ -65,7 +68,10 @@ pub(super) async fn put(
     };
     let (registry, location) = (registry.clone(), format!("/v2/{repository}/manifests/"));
     let put = blocking(move || {
-        registry.put(&repository, &PutManifest { bytes: &bytes, media_type: &media_type, digest: digest.as_ref(), tags: &tags })
+        registry.put(
+            &repository,
+            &PutManifest { bytes: &bytes, media_type: &media_type, digest: digest.as_ref(), tags: &tags },
+        )
     })
     .await?;
     answer::set(&mut response, header::LOCATION, &format!("{location}{}", put.digest));
@@ -89,12 +95,17 @@ pub(super) async fn delete(registry: &Registry, repository: Repository, referenc
 pub(super) fn list_tags(registry: &Registry, repository: &Repository, last: &str, count: usize) -> Answer {
     // One more than asked, to know whether there is a next page.
     let Some(mut tags) = registry.tags(repository, last, count + 1)? else {
-        return Err(Refusal::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", format!("{repository} is not known")));
+        return Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            "NAME_UNKNOWN",
+            format!("{repository} is not known"),
+        ));
     };
     let has_more = tags.len() > count;
     tags.truncate(count);
     let names: Vec<&str> = tags.iter().map(Tag::as_str).collect();
-    let mut response = answer::json(StatusCode::OK, &serde_json::json!({ "name": repository.as_str(), "tags": names }));
+    let mut response =
+        answer::json(StatusCode::OK, &serde_json::json!({ "name": repository.as_str(), "tags": names }));
     if let Some(last) = names.last().filter(|_| has_more) {
         let link = format!("</v2/{repository}/tags/list?n={count}&last={last}>; rel=\"next\"");
         answer::set(&mut response, header::LINK, &link);
@@ -104,12 +115,22 @@ pub(super) fn list_tags(registry: &Registry, repository: &Repository, last: &str
 
 /// Always an index, empty for a subject that we have never seen (OCI distribution, "Listing
 /// referrers").
-pub(super) fn list_referrers(registry: &Registry, repository: &Repository, subject: &Digest, artifact_type: Option<&str>) -> Answer {
+pub(super) fn list_referrers(
+    registry: &Registry,
+    repository: &Repository,
+    subject: &Digest,
+    artifact_type: Option<&str>,
+) -> Answer {
     let mut manifests = registry.referrers(repository, subject)?;
     if let Some(wanted) = artifact_type {
         manifests.retain(|referrer| referrer.artifact_type.as_deref() == Some(wanted));
     }
-    let index = Index { schema_version: 2, media_type: media_type::INDEX.to_owned(), manifests, annotations: Default::default() };
+    let index = Index {
+        schema_version: 2,
+        media_type: media_type::INDEX.to_owned(),
+        manifests,
+        annotations: Default::default(),
+    };
     let mut response = answer::json(StatusCode::OK, &index);
     answer::set(&mut response, header::CONTENT_TYPE, media_type::INDEX);
     if artifact_type.is_some() {

@@ -59,7 +59,9 @@ impl Operation {
             | O::FinishUpload { repository, .. }
             | O::GetUpload { repository, .. }
             | O::CancelUpload { repository, .. } => (repository, Action::Push),
-            O::DeleteManifest { repository, .. } | O::DeleteBlob { repository, .. } => (repository, Action::Delete),
+            O::DeleteManifest { repository, .. } | O::DeleteBlob { repository, .. } => {
+                (repository, Action::Delete)
+            }
         })
     }
 }
@@ -75,7 +77,10 @@ pub(super) fn parse(method: &Method, uri: &Uri) -> Result<Operation, Refusal> {
 
     if let Some(name) = rest.strip_suffix("/tags/list") {
         let (last, count) = tag_page(&query)?;
-        return one_of(method, &[(&Method::GET, Operation::ListTags { repository: repository(name)?, last, count })]);
+        return one_of(
+            method,
+            &[(&Method::GET, Operation::ListTags { repository: repository(name)?, last, count })],
+        );
     }
     if let Some(name) = rest.strip_suffix("/blobs/uploads/").or_else(|| rest.strip_suffix("/blobs/uploads")) {
         let start = Operation::StartUpload { repository: repository(name)?, start: start(&query)? };
@@ -95,22 +100,35 @@ pub(super) fn parse(method: &Method, uri: &Uri) -> Result<Operation, Refusal> {
             one_of(method, &[(&Method::GET, get()), (&Method::HEAD, get()), (&Method::DELETE, delete)])
         }
         "referrers" => {
-            let artifact_type = query::value(&query, "artifactType").filter(|kind| !kind.is_empty()).map(str::to_owned);
-            let list = Operation::ListReferrers { repository: repository(name)?, subject: digest(last)?, artifact_type };
+            let artifact_type =
+                query::value(&query, "artifactType").filter(|kind| !kind.is_empty()).map(str::to_owned);
+            let list = Operation::ListReferrers {
+                repository: repository(name)?,
+                subject: digest(last)?,
+                artifact_type,
+            };
             one_of(method, &[(&Method::GET, list)])
         }
         _ => Err(no_endpoint()),
     }
 }
 
-fn manifest(method: &Method, repository: Repository, reference: &str, query: &[(String, String)]) -> Result<Operation, Refusal> {
+fn manifest(
+    method: &Method,
+    repository: Repository,
+    reference: &str,
+    query: &[(String, String)],
+) -> Result<Operation, Refusal> {
     let reference: Reference = reference.parse().map_err(|error: crate::name::NameError| {
         let code = if error.kind == "digest" { "DIGEST_INVALID" } else { "MANIFEST_INVALID" };
         bad(code, error.to_string())
     })?;
     let tags: Vec<Tag> = {
         let texts = query.iter().filter(|(key, _)| key == "tag").take(TAGS_PER_PUT_MAX + 1);
-        texts.map(|(_, text)| text.parse()).collect::<Result<_, _>>().map_err(|error: crate::name::NameError| bad("MANIFEST_INVALID", error.to_string()))?
+        texts
+            .map(|(_, text)| text.parse())
+            .collect::<Result<_, _>>()
+            .map_err(|error: crate::name::NameError| bad("MANIFEST_INVALID", error.to_string()))?
     };
     if tags.len() > TAGS_PER_PUT_MAX {
         return Err(bad("MANIFEST_INVALID", format!("more than {TAGS_PER_PUT_MAX} tags in one request")));
@@ -118,14 +136,23 @@ fn manifest(method: &Method, repository: Repository, reference: &str, query: &[(
     let get = || Operation::GetManifest { repository: repository.clone(), reference: reference.clone() };
     let put = Operation::PutManifest { repository: repository.clone(), reference: reference.clone(), tags };
     let delete = Operation::DeleteManifest { repository: repository.clone(), reference: reference.clone() };
-    one_of(method, &[(&Method::GET, get()), (&Method::HEAD, get()), (&Method::PUT, put), (&Method::DELETE, delete)])
+    one_of(
+        method,
+        &[(&Method::GET, get()), (&Method::HEAD, get()), (&Method::PUT, put), (&Method::DELETE, delete)],
+    )
 }
 
-fn upload(method: &Method, repository: Repository, id: String, query: &[(String, String)]) -> Result<Operation, Refusal> {
+fn upload(
+    method: &Method,
+    repository: Repository,
+    id: String,
+    query: &[(String, String)],
+) -> Result<Operation, Refusal> {
     Ok(match *method {
         Method::PATCH => Operation::ContinueUpload { repository, id },
         Method::PUT => {
-            let text = query::value(query, "digest").ok_or_else(|| bad("DIGEST_INVALID", "the digest parameter is missing"))?;
+            let text = query::value(query, "digest")
+                .ok_or_else(|| bad("DIGEST_INVALID", "the digest parameter is missing"))?;
             Operation::FinishUpload { repository, id, digest: digest(text)? }
         }
         Method::GET => Operation::GetUpload { repository, id },
@@ -162,7 +189,9 @@ fn tag_page(query: &[(String, String)]) -> Result<(String, usize), Refusal> {
     let last = query::value(query, "last").unwrap_or_default().to_owned();
     let count = match query::value(query, "n") {
         None | Some("") => TAGS_MAX,
-        Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse::<usize>().unwrap_or(TAGS_MAX).min(TAGS_MAX),
+        Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
+            text.parse::<usize>().unwrap_or(TAGS_MAX).min(TAGS_MAX)
+        }
         Some(_) => return Err(bad("PAGINATION_NUMBER_INVALID", "n is not a number")),
     };
     Ok((last, count))

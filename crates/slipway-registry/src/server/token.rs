@@ -60,7 +60,12 @@ pub trait Authority: Send + Sync + 'static {
     fn authenticate(&self, user: &str, password: &str) -> impl Future<Output = Option<Subject>> + Send;
 
     /// Whether they may. Asked for each repository and action when a token is made.
-    fn allows(&self, subject: &Subject, repository: &Repository, action: Action) -> impl Future<Output = bool> + Send;
+    fn allows(
+        &self,
+        subject: &Subject,
+        repository: &Repository,
+        action: Action,
+    ) -> impl Future<Output = bool> + Send;
 }
 
 /// What the bearer of a token may do.
@@ -122,7 +127,11 @@ impl<A: super::Authority> Server<A> {
     /// allowed is left out of the token, without a word (distribution, "Token authentication").
     pub(super) async fn issue_token(&self, head: &Parts) -> Result<Response<Body>, Refusal> {
         if head.method != http::Method::GET {
-            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "a token is asked for with GET"));
+            return Err(Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "UNSUPPORTED",
+                "a token is asked for with GET",
+            ));
         }
         let wrong = || {
             Refusal::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "the user name or password is wrong")
@@ -140,8 +149,10 @@ impl<A: super::Authority> Server<A> {
             }
             rights.push((repository.to_string(), allowed));
         }
-        let token = self.tokens.sign(&Access { subject, expires: now_seconds() + TOKEN_LIFE.as_secs(), rights });
-        let answer = serde_json::json!({ "token": token, "access_token": token, "expires_in": TOKEN_LIFE.as_secs() });
+        let token =
+            self.tokens.sign(&Access { subject, expires: now_seconds() + TOKEN_LIFE.as_secs(), rights });
+        let answer =
+            serde_json::json!({ "token": token, "access_token": token, "expires_in": TOKEN_LIFE.as_secs() });
         let mut response = answer::json(StatusCode::OK, &answer);
         answer::set(&mut response, header::CACHE_CONTROL, "no-store");
         Ok(response)

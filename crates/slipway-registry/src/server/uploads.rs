@@ -60,7 +60,14 @@ pub(super) async fn start(
     }
 }
 
-pub(super) async fn patch(registry: &Registry, repository: Repository, id: &str, owner: &Subject, head: &Parts, body: &mut Incoming) -> Answer {
+pub(super) async fn patch(
+    registry: &Registry,
+    repository: Repository,
+    id: &str,
+    owner: &Subject,
+    head: &Parts,
+    body: &mut Incoming,
+) -> Answer {
     let session = find(registry, &repository, id, owner).await?;
     let at = expected_start(registry, &repository, &session, &head.headers)?;
     check_announced(registry, body)?;
@@ -85,20 +92,35 @@ pub(super) async fn finish(
     commit(registry, repository, session, digest).await
 }
 
-pub(super) async fn status(registry: &Registry, repository: &Repository, id: &str, owner: &Subject) -> Answer {
+pub(super) async fn status(
+    registry: &Registry,
+    repository: &Repository,
+    id: &str,
+    owner: &Subject,
+) -> Answer {
     let session = find(registry, repository, id, owner).await?;
     let mut response = accepted(repository, &session, registry.upload_size(&session)?);
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
 }
 
-pub(super) async fn cancel(registry: &Registry, repository: &Repository, id: &str, owner: &Subject) -> Answer {
+pub(super) async fn cancel(
+    registry: &Registry,
+    repository: &Repository,
+    id: &str,
+    owner: &Subject,
+) -> Answer {
     let session = find(registry, repository, id, owner).await?;
     registry.cancel_upload(&session);
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
 
-async fn open(registry: &Registry, repository: &Repository, owner: &Subject, expected: Option<Digest>) -> Result<Arc<Session>, Refusal> {
+async fn open(
+    registry: &Registry,
+    repository: &Repository,
+    owner: &Subject,
+    expected: Option<Digest>,
+) -> Result<Arc<Session>, Refusal> {
     let (registry, repository, owner) = (registry.clone(), repository.clone(), owner.0.clone());
     blocking(move || {
         let session = registry.start_upload(&repository, &owner)?;
@@ -111,13 +133,25 @@ async fn open(registry: &Registry, repository: &Repository, owner: &Subject, exp
 }
 
 /// On a blocking thread, because a session of an earlier process is hashed again first.
-async fn find(registry: &Registry, repository: &Repository, id: &str, owner: &Subject) -> Result<Arc<Session>, Refusal> {
-    let (registry, repository, id, owner) = (registry.clone(), repository.clone(), id.to_owned(), owner.0.clone());
+async fn find(
+    registry: &Registry,
+    repository: &Repository,
+    id: &str,
+    owner: &Subject,
+) -> Result<Arc<Session>, Refusal> {
+    let (registry, repository, id, owner) =
+        (registry.clone(), repository.clone(), id.to_owned(), owner.0.clone());
     blocking(move || registry.find_upload(&repository, &owner, &id)).await
 }
 
 /// Mounts from the named repository, or from any that the caller's token can read.
-async fn mount(registry: &Registry, to: &Repository, digest: &Digest, from: Option<Repository>, access: &Access) -> Result<bool, Refusal> {
+async fn mount(
+    registry: &Registry,
+    to: &Repository,
+    digest: &Digest,
+    from: Option<Repository>,
+    access: &Access,
+) -> Result<bool, Refusal> {
     let sources: Vec<Repository> = match from {
         Some(from) => Some(from).filter(|from| access.allows(from, Action::Pull)).into_iter().collect(),
         None => access.readable().collect(),
@@ -136,15 +170,26 @@ async fn mount(registry: &Registry, to: &Repository, digest: &Digest, from: Opti
 
 /// Where the request's bytes belong: where its `Content-Range` says, which must be the end of what
 /// is stored, or there if it says nothing.
-fn expected_start(registry: &Registry, repository: &Repository, session: &Session, headers: &HeaderMap) -> Result<u64, Refusal> {
+fn expected_start(
+    registry: &Registry,
+    repository: &Repository,
+    session: &Session,
+    headers: &HeaderMap,
+) -> Result<u64, Refusal> {
     let stored = registry.upload_size(session)?;
     let Some(range) = headers.get(header::CONTENT_RANGE) else { return Ok(stored) };
     let range = range.to_str().unwrap_or_default();
     let range = range.strip_prefix("bytes ").unwrap_or(range).split('/').next().unwrap_or_default();
-    let ends = range.split_once('-').and_then(|(start, end)| Some((start.parse::<u64>().ok()?, end.parse::<u64>().ok()?)));
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    let (start, end) = ends.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", "Content-Range is not <start>-<end>"))?;
-    let is_length_right = length.is_none_or(|length| end.checked_sub(start).is_some_and(|span| span + 1 == length));
+    let ends = range
+        .split_once('-')
+        .and_then(|(start, end)| Some((start.parse::<u64>().ok()?, end.parse::<u64>().ok()?)));
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let (start, end) = ends.ok_or_else(|| {
+        Refusal::new(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", "Content-Range is not <start>-<end>")
+    })?;
+    let is_length_right =
+        length.is_none_or(|length| end.checked_sub(start).is_some_and(|span| span + 1 == length));
     if start == stored && is_length_right {
         return Ok(stored);
     }
@@ -166,7 +211,12 @@ fn check_announced(registry: &Registry, body: &Incoming) -> Result<(), Refusal> 
 
 /// Takes a body into the session, starting where the session has `at` bytes. While one batch is
 /// hashed and written on a blocking thread the next one is read. Returns the session's size.
-async fn receive(registry: &Registry, session: &Arc<Session>, mut at: u64, body: &mut Incoming) -> Result<u64, Refusal> {
+async fn receive(
+    registry: &Registry,
+    session: &Arc<Session>,
+    mut at: u64,
+    body: &mut Incoming,
+) -> Result<u64, Refusal> {
     let mut writing: Option<JoinHandle<Result<()>>> = None;
     loop {
         let (batch, ended) = read_batch(body).await;
@@ -221,7 +271,12 @@ async fn read_batch(body: &mut Incoming) -> (Vec<Bytes>, Option<Result<(), Refus
     (batch, None)
 }
 
-async fn commit(registry: &Registry, repository: Repository, session: Arc<Session>, digest: Digest) -> Answer {
+async fn commit(
+    registry: &Registry,
+    repository: Repository,
+    session: Arc<Session>,
+    digest: Digest,
+) -> Answer {
     let response = created(&repository, &digest);
     let registry = registry.clone();
     blocking(move || registry.finish_upload(&repository, &session, &digest)).await?;

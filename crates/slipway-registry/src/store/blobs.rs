@@ -37,13 +37,19 @@ pub(crate) struct Partial {
 
 impl Partial {
     fn create(path: PathBuf) -> Result<Self> {
-        let file = File::options().read(true).append(true).create_new(true).open(&path).map_err(Error::io("create", &path))?;
+        let file = File::options()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(Error::io("create", &path))?;
         Ok(Self { path, file, hasher: Hasher::sha256(), size: 0, space_checked_at: 0 })
     }
 
     /// Takes up a file that an earlier process has left, hashing what is there.
     pub(crate) fn resume(path: PathBuf) -> Result<Self> {
-        let mut file = File::options().read(true).append(true).open(&path).map_err(Error::io("open", &path))?;
+        let mut file =
+            File::options().read(true).append(true).open(&path).map_err(Error::io("open", &path))?;
         let (mut hasher, mut size) = (Hasher::sha256(), 0);
         read_through(&mut file, |bytes| {
             hasher.update(bytes);
@@ -186,7 +192,12 @@ impl Registry {
     pub fn blob_writer(&self, repository: &Repository) -> Result<BlobWriter> {
         self.check_space(0)?;
         let partial = self.new_partial(&format!("local-{:016x}", rand::random::<u64>()))?;
-        Ok(BlobWriter { registry: self.clone(), repository: repository.clone(), partial: Some(partial), gathered: Vec::new() })
+        Ok(BlobWriter {
+            registry: self.clone(),
+            repository: repository.clone(),
+            partial: Some(partial),
+            gathered: Vec::new(),
+        })
     }
 
     /// Stores a blob that is in memory.
@@ -202,14 +213,24 @@ impl Registry {
 
     /// Makes a partial upload a blob of `repository`. The partial file is gone afterwards, whether
     /// it worked or not.
-    pub(crate) fn commit(&self, repository: &Repository, partial: Partial, expected: Option<&Digest>) -> Result<Blob> {
+    pub(crate) fn commit(
+        &self,
+        repository: &Repository,
+        partial: Partial,
+        expected: Option<&Digest>,
+    ) -> Result<Blob> {
         let path = partial.path.clone();
         self.commit_file(repository, partial, expected).inspect_err(|_| {
             let _ = fs::remove_file(&path);
         })
     }
 
-    fn commit_file(&self, repository: &Repository, partial: Partial, expected: Option<&Digest>) -> Result<Blob> {
+    fn commit_file(
+        &self,
+        repository: &Repository,
+        partial: Partial,
+        expected: Option<&Digest>,
+    ) -> Result<Blob> {
         let digest = partial.digest_like(expected)?;
         if let Some(expected) = expected.filter(|expected| **expected != digest) {
             return Err(Error::DigestMismatch { expected: expected.clone(), actual: digest });
@@ -260,7 +281,10 @@ impl Registry {
         }
         let path = self.blob_path(digest);
         let mut bytes = Vec::new();
-        self.open_blob(digest)?.take(bytes_max + 1).read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
+        self.open_blob(digest)?
+            .take(bytes_max + 1)
+            .read_to_end(&mut bytes)
+            .map_err(Error::io("read", &path))?;
         let mut hasher = Hasher::like(digest);
         hasher.update(&bytes);
         if hasher.finish() != *digest {
@@ -323,7 +347,12 @@ impl Registry {
 }
 
 /// Adds the link, and with a size the blob's row too. Idempotent.
-pub(super) fn link(tx: &WriteTransaction, repository: &Repository, digest: &Digest, size: Option<u64>) -> Result<()> {
+pub(super) fn link(
+    tx: &WriteTransaction,
+    repository: &Repository,
+    digest: &Digest,
+    size: Option<u64>,
+) -> Result<()> {
     let now = now_ms();
     let mut links = tx.open_table(db::LINKS)?;
     let key = (repository.as_str(), digest.as_str());

@@ -68,7 +68,9 @@ impl Registry {
         collected.links = self.collect_links(policy.blob_grace)?;
         (collected.blobs, collected.bytes) = self.collect_blobs(policy.blob_grace)?;
         collected.strays = self.collect_strays(policy.blob_grace)?;
-        self.shared.interest.forget_older_than(policy.blob_grace.max(policy.untagged_grace.unwrap_or_default()));
+        self.shared
+            .interest
+            .forget_older_than(policy.blob_grace.max(policy.untagged_grace.unwrap_or_default()));
         Ok(collected)
     }
 
@@ -87,7 +89,9 @@ impl Registry {
                         break;
                     }
                     let Ok(digest) = digest.parse::<Digest>() else { continue };
-                    if !kept.contains(digest.as_str()) && self.shared.interest.is_old(&digest, value.value().2, grace) {
+                    if !kept.contains(digest.as_str())
+                        && self.shared.interest.is_old(&digest, value.value().2, grace)
+                    {
                         doomed.push(digest);
                     }
                 }
@@ -122,7 +126,9 @@ impl Registry {
                     let key = (repository.as_str(), digest.as_str());
                     // Asked again: a push may have come between.
                     let now = links.get(key)?.map(|row| row.value());
-                    if now.is_some_and(|(refs, touched)| refs == 0 && self.shared.interest.doom(digest, touched, grace)) {
+                    if now.is_some_and(|(refs, touched)| {
+                        refs == 0 && self.shared.interest.doom(digest, touched, grace)
+                    }) {
                         links.remove(key)?;
                         unlink(tx, digest.as_str())?;
                         removed += 1;
@@ -209,7 +215,9 @@ impl Registry {
         for algorithm in list(&blobs)? {
             for fan in list(&algorithm)? {
                 for file in list(&fan)? {
-                    let name = |path: &std::path::Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+                    let name = |path: &std::path::Path| {
+                        path.file_name().map(|name| name.to_string_lossy().into_owned())
+                    };
                     if let (Some(algorithm), Some(hex)) = (name(&algorithm), name(&file)) {
                         found.extend(format!("{algorithm}:{hex}").parse::<Digest>());
                     }
@@ -240,7 +248,9 @@ impl Registry {
         let to = self.shared.root.join("quarantine").join(digest.as_str().replace(':', "-"));
         tracing::error!(blob.digest = %digest, "stored blob is damaged, moving it to quarantine");
         match fs::rename(&from, &to) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("move", &from)(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("move", &from)(error))
+            }
             _ => Ok(()),
         }
     }
@@ -321,7 +331,12 @@ fn pointed_to(tx: &redb::WriteTransaction, repository: &str) -> Result<BTreeSet<
         for digest in &kept {
             more.extend(children(&manifests, repository, digest)?);
         }
-        more.extend(referring.iter().filter(|(subject, _)| kept.contains(subject)).map(|(_, referrer)| referrer.clone()));
+        more.extend(
+            referring
+                .iter()
+                .filter(|(subject, _)| kept.contains(subject))
+                .map(|(_, referrer)| referrer.clone()),
+        );
         let before = kept.len();
         kept.extend(more);
         if kept.len() == before {

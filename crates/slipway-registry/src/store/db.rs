@@ -17,7 +17,8 @@ pub(super) const BLOBS: TableDefinition<&str, (u64, u64, u64)> = TableDefinition
 /// (repository, digest) → (manifests there that use it, last touched in ms).
 pub(super) const LINKS: TableDefinition<(&str, &str), (u64, u64)> = TableDefinition::new("links");
 /// (repository, digest) → (media type, text, last touched in ms).
-pub(super) const MANIFESTS: TableDefinition<(&str, &str), (&str, &[u8], u64)> = TableDefinition::new("manifests");
+pub(super) const MANIFESTS: TableDefinition<(&str, &str), (&str, &[u8], u64)> =
+    TableDefinition::new("manifests");
 /// (repository, tag) → digest.
 pub(super) const TAGS: TableDefinition<(&str, &str), &str> = TableDefinition::new("tags");
 /// (repository, subject, digest of the manifest that names it) → descriptor for the referrers list.
@@ -40,7 +41,11 @@ pub(super) struct Db {
 
 impl Db {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let db = Self { path: path.to_owned(), open: RwLock::new(Some(open(path)?)), failed: AtomicBool::new(false) };
+        let db = Self {
+            path: path.to_owned(),
+            open: RwLock::new(Some(open(path)?)),
+            failed: AtomicBool::new(false),
+        };
         db.write(|tx| {
             // Tables exist from here on, so that reading never has to ask.
             tx.open_table(BLOBS)?;

@@ -30,7 +30,13 @@ struct State {
 
 impl Interest {
     pub(super) fn new() -> Self {
-        Self { state: Mutex::new(State { touched: HashMap::new(), doomed: HashSet::new(), known_since: now_ms() }) }
+        Self {
+            state: Mutex::new(State {
+                touched: HashMap::new(),
+                doomed: HashSet::new(),
+                known_since: now_ms(),
+            }),
+        }
     }
 
     /// Somebody counts on this one. False if it is just being collected.

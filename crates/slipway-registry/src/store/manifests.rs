@@ -51,7 +51,13 @@ pub(crate) struct Put {
 
 impl Registry {
     /// Stores a manifest, after everything that it refers to, and moves `tag` to it.
-    pub fn put_manifest(&self, repository: &Repository, bytes: &[u8], media_type: &str, tag: Option<&Tag>) -> Result<Digest> {
+    pub fn put_manifest(
+        &self,
+        repository: &Repository,
+        bytes: &[u8],
+        media_type: &str,
+        tag: Option<&Tag>,
+    ) -> Result<Digest> {
         let tags = tag.map(std::slice::from_ref).unwrap_or_default();
         self.put(repository, &PutManifest { bytes, media_type, digest: None, tags }).map(|put| put.digest)
     }
@@ -71,7 +77,9 @@ impl Registry {
         };
         let manifest = AnyManifest::parse(put.bytes, put.media_type)?;
         if manifest.descriptors().count() > DESCRIPTORS_MAX {
-            return Err(Error::ManifestInvalid { why: format!("it refers to more than {DESCRIPTORS_MAX} things") });
+            return Err(Error::ManifestInvalid {
+                why: format!("it refers to more than {DESCRIPTORS_MAX} things"),
+            });
         }
         self.check_space(put.bytes.len() as u64)?;
         self.shared.db.write(|tx| {
@@ -100,7 +108,11 @@ impl Registry {
             Ok(row.map(|row| {
                 self.shared.interest.touch(&digest);
                 let (media_type, bytes, _) = row.value();
-                StoredManifest { digest, media_type: media_type.to_owned(), bytes: Bytes::copy_from_slice(bytes) }
+                StoredManifest {
+                    digest,
+                    media_type: media_type.to_owned(),
+                    bytes: Bytes::copy_from_slice(bytes),
+                }
             }))
         })
     }
@@ -218,7 +230,10 @@ fn insert_manifest(
     manifest: &AnyManifest,
 ) -> Result<()> {
     let name = repository.as_str();
-    let missing = |digest: &Digest| Error::ManifestBlobUnknown { repository: repository.clone(), digest: digest.clone() };
+    let missing = |digest: &Digest| Error::ManifestBlobUnknown {
+        repository: repository.clone(),
+        digest: digest.clone(),
+    };
     let mut manifests = tx.open_table(db::MANIFESTS)?;
     for child in &manifest.manifests {
         if manifests.get((name, child.digest.as_str()))?.is_none() {
@@ -238,7 +253,8 @@ fn insert_manifest(
     if let Some(subject) = &manifest.subject {
         let descriptor = manifest.as_referrer(digest, put.bytes.len() as u64, put.media_type);
         let text = serde_json::to_vec(&descriptor).expect("a descriptor of strings and numbers is JSON");
-        tx.open_table(db::REFERRERS)?.insert((name, subject.digest.as_str(), digest.as_str()), text.as_slice())?;
+        tx.open_table(db::REFERRERS)?
+            .insert((name, subject.digest.as_str(), digest.as_str()), text.as_slice())?;
     }
     Ok(())
 }
@@ -251,7 +267,8 @@ pub(super) fn remove_manifest(tx: &WriteTransaction, repository: &str, digest: &
         AnyManifest::parse(bytes, media_type)
     });
     let Some(manifest) = removed else {
-        let repository = repository.parse().map_err(|_| Error::ManifestInvalid { why: "bad repository".into() })?;
+        let repository =
+            repository.parse().map_err(|_| Error::ManifestInvalid { why: "bad repository".into() })?;
         return Err(unknown(&repository, digest));
     };
     let manifest = manifest?;
@@ -314,5 +331,9 @@ pub(super) fn children(
 ) -> Result<BTreeSet<String>> {
     let row = manifests.get((repository, digest))?;
     let manifest = row.map(|row| AnyManifest::parse(row.value().1, row.value().0)).transpose()?;
-    Ok(manifest.iter().flat_map(|index| &index.manifests).map(|child| child.digest.as_str().to_owned()).collect())
+    Ok(manifest
+        .iter()
+        .flat_map(|index| &index.manifests)
+        .map(|child| child.digest.as_str().to_owned())
+        .collect())
 }

@@ -127,7 +127,12 @@ impl Registry {
     }
 
     /// Ends an upload by making it a blob. The session is gone, whether it worked or not.
-    pub(crate) fn finish_upload(&self, repository: &Repository, session: &Session, expected: &Digest) -> Result<Blob> {
+    pub(crate) fn finish_upload(
+        &self,
+        repository: &Repository,
+        session: &Session,
+        expected: &Digest,
+    ) -> Result<Blob> {
         let partial = lock(&session.partial).take().ok_or(Error::UploadUnknown)?;
         let committed = self.commit(repository, partial, Some(expected));
         self.forget_upload(session);

@@ -68,7 +68,10 @@ async fn no_acknowledged_push_loses_a_blob_to_the_collector() {
     let stop = Arc::new(AtomicBool::new(false));
     let collecting = {
         let (registry, stop) = (fixture.registry.clone(), Arc::clone(&stop));
-        let policy = CollectPolicy { blob_grace: Duration::from_millis(1500), untagged_grace: Some(Duration::from_millis(1500)) };
+        let policy = CollectPolicy {
+            blob_grace: Duration::from_millis(1500),
+            untagged_grace: Some(Duration::from_millis(1500)),
+        };
         std::thread::spawn(move || {
             let mut blobs = 0;
             while !stop.load(Ordering::Relaxed) {
@@ -89,7 +92,9 @@ async fn no_acknowledged_push_loses_a_blob_to_the_collector() {
                     break;
                 }
                 // Each layer is pushed, deleted and pushed again by several.
-                let image = user.push_image("acme/shop", &format!("p{pusher}"), noise((pusher + round) % 5, 20_000)).await;
+                let image = user
+                    .push_image("acme/shop", &format!("p{pusher}"), noise((pusher + round) % 5, 20_000))
+                    .await;
                 registry.verify(&image.layer).unwrap();
                 user.get(&format!("/v2/acme/shop/manifests/{}", image.digest)).await.expect(200);
                 pushed.fetch_add(1, Ordering::Relaxed);

@@ -115,11 +115,17 @@ async fn a_kill_at_any_moment_leaves_every_visible_blob_whole() {
     let registry = Registry::open(&dir.path().join("registry"), options()).unwrap();
     let repository = "acme/shop".parse().unwrap();
     for digest in &acknowledged {
-        assert!(registry.blob_in(&repository, digest).unwrap().is_some(), "{digest} was acknowledged and is lost");
+        assert!(
+            registry.blob_in(&repository, digest).unwrap().is_some(),
+            "{digest} was acknowledged and is lost"
+        );
     }
     for digest in registry.blob_digests().unwrap() {
         registry.verify(&digest).unwrap();
     }
-    assert_eq!(files(&dir.path().join("registry/uploads")).iter().filter(|name| name.starts_with("local-")).count(), 0);
+    assert_eq!(
+        files(&dir.path().join("registry/uploads")).iter().filter(|name| name.starts_with("local-")).count(),
+        0
+    );
     assert!(!acknowledged.is_empty(), "nothing was pushed at all");
 }

@@ -41,7 +41,13 @@ pub fn options() -> Options {
 pub async fn start(registry: &Registry) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, registry.clone(), ByTenant, ServerOptions::default(), std::future::pending()));
+    tokio::spawn(serve(
+        listener,
+        registry.clone(),
+        ByTenant,
+        ServerOptions::default(),
+        std::future::pending(),
+    ));
     address
 }
 
@@ -103,28 +109,48 @@ impl User {
         use base64::Engine as _;
         let http = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
         let mut new = Self { http, address, token: String::new() };
-        let scopes: Vec<String> = repositories.iter().map(|name| format!("scope=repository:{name}:*")).collect();
+        let scopes: Vec<String> =
+            repositories.iter().map(|name| format!("scope=repository:{name}:*")).collect();
         let basic = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{PASSWORD}"));
         let basic = [("authorization", format!("Basic {basic}"))];
-        let got = new.send(Method::GET, &format!("/token?{}", scopes.join("&")), &basic, full("")).await.expect(200);
+        let got = new
+            .send(Method::GET, &format!("/token?{}", scopes.join("&")), &basic, full(""))
+            .await
+            .expect(200);
         new.token = format!("Bearer {}", got.json()["token"].as_str().unwrap());
         new
     }
 
     /// Somebody without a token.
     pub fn nobody(address: SocketAddr) -> Self {
-        Self { http: Client::builder(TokioExecutor::new()).build(HttpConnector::new()), address, token: String::new() }
+        Self {
+            http: Client::builder(TokioExecutor::new()).build(HttpConnector::new()),
+            address,
+            token: String::new(),
+        }
     }
 
     pub async fn get(&self, path: &str) -> Got {
         self.call(Method::GET, path, &[], "").await
     }
 
-    pub async fn call(&self, method: Method, path: &str, headers: &[(&str, String)], body: impl Into<Bytes>) -> Got {
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, String)],
+        body: impl Into<Bytes>,
+    ) -> Got {
         self.send(method, path, headers, full(body)).await
     }
 
-    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, String)], body: BoxBody<Bytes, std::io::Error>) -> Got {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, String)],
+        body: BoxBody<Bytes, std::io::Error>,
+    ) -> Got {
         self.try_send(method, path, headers, body).await.expect("the registry answers")
     }
 
@@ -158,7 +184,8 @@ impl User {
 
     /// Opens an upload and returns its path.
     pub async fn open_upload(&self, repository: &str) -> String {
-        let got = self.call(Method::POST, &format!("/v2/{repository}/blobs/uploads/"), &[], "").await.expect(202);
+        let got =
+            self.call(Method::POST, &format!("/v2/{repository}/blobs/uploads/"), &[], "").await.expect(202);
         got.header("location").to_owned()
     }
 
@@ -167,7 +194,9 @@ impl User {
         let layer = layer.into();
         let layer_size = layer.len();
         let layer = self.push_blob(repository, layer).await;
-        let config = format!(r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{layer}"]}}}}"#);
+        let config = format!(
+            r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{layer}"]}}}}"#
+        );
         let config_size = config.len();
         let config = self.push_blob(repository, config).await;
         let manifest = serde_json::json!({
@@ -176,13 +205,25 @@ impl User {
             "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": config_size },
             "layers": [{ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": layer_size }],
         });
-        let digest = self.put_manifest(repository, tag, &manifest).await.expect(201).header("docker-content-digest").parse().unwrap();
+        let digest = self
+            .put_manifest(repository, tag, &manifest)
+            .await
+            .expect(201)
+            .header("docker-content-digest")
+            .parse()
+            .unwrap();
         Image { digest, layer }
     }
 
     pub async fn put_manifest(&self, repository: &str, reference: &str, manifest: &serde_json::Value) -> Got {
         let kind = [("content-type", manifest["mediaType"].as_str().unwrap().to_owned())];
-        self.call(Method::PUT, &format!("/v2/{repository}/manifests/{reference}"), &kind, manifest.to_string()).await
+        self.call(
+            Method::PUT,
+            &format!("/v2/{repository}/manifests/{reference}"),
+            &kind,
+            manifest.to_string(),
+        )
+        .await
     }
 }
 
@@ -214,7 +255,10 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 /// Names of the files below a folder of the registry.
 pub fn files(folder: &Path) -> Vec<String> {
-    let mut found: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let mut found: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
     found.sort();
     found
 }

@@ -16,23 +16,40 @@ async fn an_image_is_pushed_pulled_listed_and_deleted() {
     let got = user.get(&blob).await.expect(200);
     assert!(got.body == layer, "the blob comes back as it was sent");
     let head = user.call(Method::HEAD, &blob, &[], "").await.expect(200);
-    assert_eq!((head.header("content-length"), head.header("docker-content-digest")), (layer.len().to_string().as_str(), image.layer.as_str()));
+    assert_eq!(
+        (head.header("content-length"), head.header("docker-content-digest")),
+        (layer.len().to_string().as_str(), image.layer.as_str())
+    );
     let part = user.call(Method::GET, &blob, &[("range", "bytes=5-9".into())], "").await.expect(206);
-    assert_eq!((&part.body[..], part.header("content-range")), (&layer[5..10], format!("bytes 5-9/{}", layer.len()).as_str()));
+    assert_eq!(
+        (&part.body[..], part.header("content-range")),
+        (&layer[5..10], format!("bytes 5-9/{}", layer.len()).as_str())
+    );
     user.call(Method::GET, &blob, &[("range", format!("bytes={}-", layer.len()))], "").await.expect(416);
-    assert_eq!(user.call(Method::GET, &blob, &[("range", "bytes=500-0".into())], "").await.expect(200).body.len(), layer.len());
+    assert_eq!(
+        user.call(Method::GET, &blob, &[("range", "bytes=500-0".into())], "").await.expect(200).body.len(),
+        layer.len()
+    );
 
     for reference in ["v1", image.digest.as_str()] {
         let got = user.get(&format!("/v2/acme/shop/manifests/{reference}")).await.expect(200);
-        assert_eq!((got.header("content-type"), got.header("docker-content-digest")), (MANIFEST, image.digest.as_str()));
-        let head = user.call(Method::HEAD, &format!("/v2/acme/shop/manifests/{reference}"), &[], "").await.expect(200);
+        assert_eq!(
+            (got.header("content-type"), got.header("docker-content-digest")),
+            (MANIFEST, image.digest.as_str())
+        );
+        let head = user
+            .call(Method::HEAD, &format!("/v2/acme/shop/manifests/{reference}"), &[], "")
+            .await
+            .expect(200);
         assert_eq!(head.header("content-length"), got.body.len().to_string());
     }
 
     user.call(Method::DELETE, &blob, &[], "").await.expect(405);
     user.call(Method::DELETE, "/v2/acme/shop/manifests/v1", &[], "").await.expect(202);
     user.get("/v2/acme/shop/manifests/v1").await.expect(404);
-    user.call(Method::DELETE, &format!("/v2/acme/shop/manifests/{}", image.digest), &[], "").await.expect(202);
+    user.call(Method::DELETE, &format!("/v2/acme/shop/manifests/{}", image.digest), &[], "")
+        .await
+        .expect(202);
     user.get(&format!("/v2/acme/shop/manifests/{}", image.digest)).await.expect(404);
     user.call(Method::DELETE, &blob, &[], "").await.expect(202);
     let error = user.get(&blob).await.expect(404).json();
@@ -48,7 +65,10 @@ async fn chunks_must_follow_one_another() {
     let upload = user.open_upload("acme/shop").await;
     let chunk = |start: usize, end: usize| {
         let (user, upload, bytes) = (user.clone(), upload.clone(), bytes[start..end].to_vec());
-        async move { user.call(Method::PATCH, &upload, &[("content-range", format!("{start}-{}", end - 1))], bytes).await }
+        async move {
+            user.call(Method::PATCH, &upload, &[("content-range", format!("{start}-{}", end - 1))], bytes)
+                .await
+        }
     };
     assert_eq!(chunk(0, 1000).await.expect(202).header("range"), "0-999");
     let refused = chunk(0, 1000).await.expect(416);
@@ -60,8 +80,13 @@ async fn chunks_must_follow_one_another() {
 
     // The last chunk may ride on the closing request, and must fit there too.
     let close = format!("{upload}?digest={digest}");
-    user.call(Method::PUT, &close, &[("content-range", "1500-2499".into())], bytes[1500..2500].to_vec()).await.expect(416);
-    let got = user.call(Method::PUT, &close, &[("content-range", "2000-2999".into())], bytes[2000..].to_vec()).await.expect(201);
+    user.call(Method::PUT, &close, &[("content-range", "1500-2499".into())], bytes[1500..2500].to_vec())
+        .await
+        .expect(416);
+    let got = user
+        .call(Method::PUT, &close, &[("content-range", "2000-2999".into())], bytes[2000..].to_vec())
+        .await
+        .expect(201);
     assert_eq!(got.header("location"), format!("/v2/acme/shop/blobs/{digest}"));
     assert_eq!(user.get(&format!("/v2/acme/shop/blobs/{digest}")).await.expect(200).body, bytes);
     user.get(&upload).await.expect(404);
@@ -83,7 +108,9 @@ async fn content_must_be_what_its_digest_says_in_either_algorithm() {
     };
     let digest = sha512(b"hello");
     // Known at the start, only at the end, and only at the end after a chunk.
-    user.call(Method::POST, &format!("/v2/acme/shop/blobs/uploads/?digest={digest}"), &[], "hello").await.expect(201);
+    user.call(Method::POST, &format!("/v2/acme/shop/blobs/uploads/?digest={digest}"), &[], "hello")
+        .await
+        .expect(201);
     let upload = user.open_upload("acme/shop").await;
     user.call(Method::PUT, &format!("{upload}?digest={digest}"), &[], "hello").await.expect(201);
     let upload = user.open_upload("acme/shop").await;
@@ -125,7 +152,10 @@ async fn tags_are_listed_in_order_page_by_page() {
         }
     };
     assert_eq!(list("").await, (r#"["B","a","a1","c","d"]"#.into(), String::new()));
-    assert_eq!(list("?n=2").await, (r#"["B","a"]"#.into(), r#"</v2/acme/shop/tags/list?n=2&last=a>; rel="next""#.into()));
+    assert_eq!(
+        list("?n=2").await,
+        (r#"["B","a"]"#.into(), r#"</v2/acme/shop/tags/list?n=2&last=a>; rel="next""#.into())
+    );
     assert_eq!(list("?n=2&last=a").await.0, r#"["a1","c"]"#);
     assert_eq!(list("?n=2&last=bb").await, (r#"["c","d"]"#.into(), String::new()));
     assert_eq!(list("?n=0").await.0, "[]");
@@ -160,7 +190,12 @@ async fn a_manifest_is_checked_before_it_is_kept() {
     check(with(&|m| m["config"] = serde_json::Value::Null), 400, "MANIFEST_INVALID").await;
     check(with(&|m| m["layers"][0]["digest"] = "sha256:../../etc".into()), 400, "MANIFEST_INVALID").await;
     check(with(&|m| m["mediaType"] = "text/plain".into()), 400, "MANIFEST_INVALID").await;
-    check(with(&|m| m["annotations"] = serde_json::json!({ "a": "x".repeat(5 << 20) })), 413, "MANIFEST_INVALID").await;
+    check(
+        with(&|m| m["annotations"] = serde_json::json!({ "a": "x".repeat(5 << 20) })),
+        413,
+        "MANIFEST_INVALID",
+    )
+    .await;
     let kind = [("content-type", MANIFEST.to_owned())];
     user.call(Method::PUT, "/v2/acme/shop/manifests/bad", &kind, "{").await.expect(400);
     user.put_manifest("acme/shop", absent.as_str(), &good).await.expect(400);
@@ -171,7 +206,8 @@ async fn a_manifest_is_checked_before_it_is_kept() {
         m["layers"][0]["digest"] = absent.as_str().into();
     });
     user.put_manifest("acme/shop", "foreign", &foreign).await.expect(201);
-    let got = user.put_manifest("acme/shop", &format!("{}?tag=x&tag=y", image.digest), &good).await.expect(201);
+    let got =
+        user.put_manifest("acme/shop", &format!("{}?tag=x&tag=y", image.digest), &good).await.expect(201);
     assert_eq!(got.headers.get_all("oci-tag").iter().count(), 2);
     user.get("/v2/acme/shop/manifests/y").await.expect(200);
 }
@@ -197,9 +233,19 @@ async fn referrers_are_listed_even_for_a_subject_never_seen() {
     assert_eq!(listed["manifests"][0]["artifactType"], "application/example");
     assert_eq!(listed["manifests"][0]["annotations"]["who"], "me");
     let filtered = user.get(&format!("{referrers}?artifactType=application%2Fother")).await.expect(200);
-    assert_eq!((filtered.json()["manifests"].to_string().as_str(), filtered.header("oci-filters-applied")), ("[]", "artifactType"));
+    assert_eq!(
+        (filtered.json()["manifests"].to_string().as_str(), filtered.header("oci-filters-applied")),
+        ("[]", "artifactType")
+    );
 
-    user.call(Method::DELETE, &format!("/v2/acme/shop/manifests/{}", got.header("docker-content-digest")), &[], "").await.expect(202);
+    user.call(
+        Method::DELETE,
+        &format!("/v2/acme/shop/manifests/{}", got.header("docker-content-digest")),
+        &[],
+        "",
+    )
+    .await
+    .expect(202);
     assert_eq!(user.get(&referrers).await.json()["manifests"], serde_json::json!([]));
 }
 
@@ -209,15 +255,23 @@ async fn an_upload_without_a_length_and_one_cut_off_are_handled() {
     let user = fixture.user("acme", &["acme/shop"]).await;
     let bytes = noise(3, 5 << 20);
     let digest = slipway_registry::digest::digest_of(&bytes);
-    let pieces = bytes.chunks(70_000).map(|piece| Ok(hyper::body::Frame::data(bytes::Bytes::copy_from_slice(piece)))).collect::<Vec<_>>();
-    let streamed = http_body_util::BodyExt::boxed(http_body_util::StreamBody::new(futures_util::stream::iter(pieces)));
+    let pieces = bytes
+        .chunks(70_000)
+        .map(|piece| Ok(hyper::body::Frame::data(bytes::Bytes::copy_from_slice(piece))))
+        .collect::<Vec<_>>();
+    let streamed =
+        http_body_util::BodyExt::boxed(http_body_util::StreamBody::new(futures_util::stream::iter(pieces)));
     let upload = user.open_upload("acme/shop").await;
     user.send(Method::PATCH, &upload, &[], streamed).await.expect(202);
     user.send(Method::PUT, &format!("{upload}?digest={digest}"), &[], full("")).await.expect(201);
     assert!(user.get(&format!("/v2/acme/shop/blobs/{digest}")).await.expect(200).body == bytes);
 
-    let broken = vec![Ok(hyper::body::Frame::data(bytes::Bytes::from_static(b"some"))), Err(std::io::Error::other("cable pulled"))];
-    let broken = http_body_util::BodyExt::boxed(http_body_util::StreamBody::new(futures_util::stream::iter(broken)));
+    let broken = vec![
+        Ok(hyper::body::Frame::data(bytes::Bytes::from_static(b"some"))),
+        Err(std::io::Error::other("cable pulled")),
+    ];
+    let broken =
+        http_body_util::BodyExt::boxed(http_body_util::StreamBody::new(futures_util::stream::iter(broken)));
     let path = format!("/v2/acme/shop/blobs/uploads/?digest={digest}");
     let sent = user.try_send(Method::POST, &path, &[], broken).await;
     assert!(sent.is_err(), "the client itself gave up");

@@ -11,12 +11,21 @@ use slipway_registry::{Reference, Registry, Repository, Tag};
 use crate::harness::{Fixture, PASSWORD, noise, options};
 
 fn skopeo(args: &[&str]) {
-    let output = Command::new("skopeo").args(args).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/nonexistent").output();
+    let output = Command::new("skopeo")
+        .args(args)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", "/nonexistent")
+        .output();
     let output = output.expect("skopeo is a required package");
     assert!(output.status.success(), "skopeo {args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn make_image(registry: &Registry, repository: &Repository, compression: Compression) -> slipway_model::id::Digest {
+fn make_image(
+    registry: &Registry,
+    repository: &Repository,
+    compression: Compression,
+) -> slipway_model::id::Digest {
     let mut tar = tar::Builder::new(registry.layer_writer(repository, compression).unwrap());
     let content = noise(11, 3 << 20);
     let mut header = tar::Header::new_gnu();
@@ -37,7 +46,11 @@ async fn skopeo_copies_an_image_out_and_in_again_unchanged() {
     let fixture = Fixture::new().await;
     let shop: Repository = "acme/shop".parse().unwrap();
     let digest = make_image(&fixture.registry, &shop, Compression::Zstd(1));
-    assert_eq!(make_image(&fixture.registry, &shop, Compression::Zstd(1)), digest, "the same input gives the same digest");
+    assert_eq!(
+        make_image(&fixture.registry, &shop, Compression::Zstd(1)),
+        digest,
+        "the same input gives the same digest"
+    );
 
     let out = tempfile::tempdir().unwrap();
     let credentials = format!("acme:{PASSWORD}");
@@ -45,8 +58,24 @@ async fn skopeo_copies_an_image_out_and_in_again_unchanged() {
     let layout = format!("oci:{}:v1", out.path().join("layout").display());
     let to = format!("docker://{}/acme/copy:v2", fixture.address);
     tokio::task::block_in_place(|| {
-        skopeo(&["--insecure-policy", "copy", "--src-tls-verify=false", "--src-creds", &credentials, &from, &layout]);
-        skopeo(&["--insecure-policy", "copy", "--dest-tls-verify=false", "--dest-creds", &credentials, &layout, &to]);
+        skopeo(&[
+            "--insecure-policy",
+            "copy",
+            "--src-tls-verify=false",
+            "--src-creds",
+            &credentials,
+            &from,
+            &layout,
+        ]);
+        skopeo(&[
+            "--insecure-policy",
+            "copy",
+            "--dest-tls-verify=false",
+            "--dest-creds",
+            &credentials,
+            &layout,
+            &to,
+        ]);
     });
     let copy: Repository = "acme/copy".parse().unwrap();
     let copied = fixture.registry.resolve(&copy, &"v2".parse().unwrap()).unwrap();
@@ -65,11 +94,26 @@ async fn skopeo_copies_an_image_out_and_in_again_unchanged() {
     make_image(&fixture.registry, &plain, Compression::None);
     let from = format!("docker://{}/acme/plain:v1", fixture.address);
     let to = format!("docker-archive:{}:acme/plain:v1", archive.display());
-    tokio::task::block_in_place(|| skopeo(&["--insecure-policy", "copy", "--src-tls-verify=false", "--src-creds", &credentials, &from, &to]));
+    tokio::task::block_in_place(|| {
+        skopeo(&[
+            "--insecure-policy",
+            "copy",
+            "--src-tls-verify=false",
+            "--src-creds",
+            &credentials,
+            &from,
+            &to,
+        ])
+    });
     check_import(&fixture.registry, &archive, "acme/from-archive", None);
 }
 
-fn check_import(registry: &Registry, path: &Path, repository: &str, digest: Option<&slipway_model::id::Digest>) {
+fn check_import(
+    registry: &Registry,
+    path: &Path,
+    repository: &str,
+    digest: Option<&slipway_model::id::Digest>,
+) {
     let repository: Repository = repository.parse().unwrap();
     let tag: Tag = "imported".parse().unwrap();
     let imported = image::import(registry, path, None, &repository, &tag).unwrap();

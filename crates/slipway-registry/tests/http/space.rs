@@ -16,7 +16,8 @@ struct SmallDisk {
 impl SmallDisk {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        mount(Some("tmpfs"), dir.path(), Some("tmpfs"), MsFlags::empty(), Some("size=32m")).expect("these tests run as root");
+        mount(Some("tmpfs"), dir.path(), Some("tmpfs"), MsFlags::empty(), Some("size=32m"))
+            .expect("these tests run as root");
         Self { dir }
     }
 
@@ -43,7 +44,11 @@ impl Drop for SmallDisk {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_pushes_in_words_and_nothing_else() {
     let disk = SmallDisk::new();
-    let registry = Registry::open(&disk.path().join("registry"), Options { reserve_bytes: 6 << 20, ..Options::default() }).unwrap();
+    let registry = Registry::open(
+        &disk.path().join("registry"),
+        Options { reserve_bytes: 6 << 20, ..Options::default() },
+    )
+    .unwrap();
     let user = User::new(start(&registry).await, "acme", &["acme/shop"]).await;
     let image = user.push_image("acme/shop", "v1", noise(1, 1 << 20)).await;
     let doomed = user.push_image("acme/shop", "v2", noise(2, 1 << 20)).await;
@@ -55,8 +60,12 @@ async fn a_full_disk_refuses_pushes_in_words_and_nothing_else() {
     let got = user.call(Method::POST, &path, &[], noise(3, 28 << 20)).await.expect(507);
     let message = got.json()["errors"][0]["message"].to_string();
     assert!(message.contains("full") && message.contains("bytes"), "{message}");
-    let pieces = noise(4, 40 << 20).chunks(256 << 10).map(|piece| Ok(hyper::body::Frame::data(bytes::Bytes::copy_from_slice(piece)))).collect::<Vec<_>>();
-    let streamed = http_body_util::BodyExt::boxed(http_body_util::StreamBody::new(futures_util::stream::iter(pieces)));
+    let pieces = noise(4, 40 << 20)
+        .chunks(256 << 10)
+        .map(|piece| Ok(hyper::body::Frame::data(bytes::Bytes::copy_from_slice(piece))))
+        .collect::<Vec<_>>();
+    let streamed =
+        http_body_util::BodyExt::boxed(http_body_util::StreamBody::new(futures_util::stream::iter(pieces)));
     user.send(Method::POST, &path, &[], streamed).await.expect(507);
     assert_eq!(files(&uploads), [""; 0], "the refused uploads took their bytes with them");
     user.push_blob("acme/shop", "there is room for a little").await;
@@ -68,7 +77,8 @@ async fn a_full_disk_refuses_pushes_in_words_and_nothing_else() {
     user.get("/v2/acme/shop/manifests/v1").await.expect(200);
     let upload = user.send(Method::POST, "/v2/acme/shop/blobs/uploads/", &[], full("")).await;
     upload.expect(507);
-    let deleted = user.call(Method::DELETE, &format!("/v2/acme/shop/manifests/{}", doomed.digest), &[], "").await;
+    let deleted =
+        user.call(Method::DELETE, &format!("/v2/acme/shop/manifests/{}", doomed.digest), &[], "").await;
     assert!(matches!(deleted.status.as_u16(), 202 | 507), "{deleted:?}");
     user.get(&blob).await.expect(200);
 

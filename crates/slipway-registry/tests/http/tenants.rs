@@ -54,7 +54,10 @@ async fn without_a_token_one_is_told_where_to_get_it() {
     let fixture = Fixture::new().await;
     let nobody = User::nobody(fixture.address);
     let got = nobody.get("/v2/acme/shop/manifests/v1").await.expect(401);
-    let wanted = format!("Bearer realm=\"http://{}/token\",service=\"slipway-registry\",scope=\"repository:acme/shop:pull\"", fixture.address);
+    let wanted = format!(
+        "Bearer realm=\"http://{}/token\",service=\"slipway-registry\",scope=\"repository:acme/shop:pull\"",
+        fixture.address
+    );
     assert_eq!(got.header("www-authenticate"), wanted);
     assert_eq!(got.json()["errors"][0]["code"], "UNAUTHORIZED");
     nobody.get("/token?scope=repository:acme/shop:pull").await.expect(401);

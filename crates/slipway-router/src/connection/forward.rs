@@ -17,7 +17,9 @@ use crate::http::body::{BadBody, Body};
 use crate::http::head::{self, End, Framing, Method, Refusal};
 use crate::http::rewrite::{self, After};
 use crate::life::Expired;
-use crate::limits::{CLIENT_PROGRESS_BYTES_MIN, INTERIM_RESPONSES_MAX, POOL_AGE_MAX, POOL_AGE_MAX_UNSAFE, TRIES_MAX};
+use crate::limits::{
+    CLIENT_PROGRESS_BYTES_MIN, INTERIM_RESPONSES_MAX, POOL_AGE_MAX, POOL_AGE_MAX_UNSAFE, TRIES_MAX,
+};
 use crate::routes::{Site, Upstream};
 
 /// How an attempt with one instance ended.
@@ -58,8 +60,12 @@ enum Event {
     Garbage(&'static str),
 }
 
-const DOWN: Failure =
-    Failure { status: 503, why: "No instance of this app is running at the moment.", end: "down", again: Again::No };
+const DOWN: Failure = Failure {
+    status: 503,
+    why: "No instance of this app is running at the moment.",
+    end: "down",
+    again: Again::No,
+};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// Sends the request whose head lies in `to_app` to an instance of the site.
@@ -121,12 +127,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// A connection to the instance, and whether it was in use before.
     async fn connect(&self, upstream: &Rc<Upstream>, fresh: bool) -> Result<(TcpStream, bool), Failure> {
         let age_max = if self.may_repeat() { POOL_AGE_MAX } else { POOL_AGE_MAX_UNSAFE };
-        let kept = if fresh { None } else { upstream.pooled(self.worker.now_ms(), age_max.as_millis() as u64) };
+        let kept =
+            if fresh { None } else { upstream.pooled(self.worker.now_ms(), age_max.as_millis() as u64) };
         if let Some(stream) = kept {
             return Ok((stream, true));
         }
         let failure = |status, why, end| Failure { status, why, end, again: Again::Elsewhere };
-        let connected = tokio::time::timeout(self.worker.limits.connect_time, TcpStream::connect(upstream.address)).await;
+        let connected =
+            tokio::time::timeout(self.worker.limits.connect_time, TcpStream::connect(upstream.address)).await;
         let stream = match connected {
             Ok(Ok(stream)) => stream,
             Ok(Err(_)) => {
@@ -135,7 +143,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             }
             Err(_) => {
                 upstream.rest(self.worker.now_ms());
-                return Err(failure(504, "The app did not take the connection in time.", "app_connect_timeout"));
+                return Err(failure(
+                    504,
+                    "The app did not take the connection in time.",
+                    "app_connect_timeout",
+                ));
             }
         };
         // While we waited the instance may have gone and its address been given to another one.
@@ -163,7 +175,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         self.entry.bytes_in = upload.flow.moved;
         let mut whole = false;
         let attempt = match awaited {
-            Ok(head_len) if self.response.status == 101 => Attempt::Over(self.tunnel(&mut app, head_len).await),
+            Ok(head_len) if self.response.status == 101 => {
+                Attempt::Over(self.tunnel(&mut app, head_len).await)
+            }
             Ok(head_len) => {
                 let next;
                 (whole, next) = self.download(&mut app, &mut upload, head_len).await;
@@ -178,7 +192,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             Err(Lost::Body(bad)) => {
                 let refusal = match bad {
                     BadBody::Framing => Refusal { status: 400, why: "the chunks of the body are not valid" },
-                    BadBody::TooLarge => Refusal { status: 413, why: "the request is larger than is allowed here" },
+                    BadBody::TooLarge => {
+                        Refusal { status: 413, why: "the request is larger than is allowed here" }
+                    }
                 };
                 Attempt::Over(self.refuse(refusal).await)
             }
@@ -199,7 +215,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     }
 
     /// Sends the request until the answer's head is there, which is parsed and still in the input.
-    async fn await_answer(&mut self, app: &mut Side<TcpStream>, upload: &mut Upload, kept: bool) -> Result<usize, Lost> {
+    async fn await_answer(
+        &mut self,
+        app: &mut Side<TcpStream>,
+        upload: &mut Upload,
+        kept: bool,
+    ) -> Result<usize, Lost> {
         let limits = &self.worker.limits;
         let may_repeat = self.may_repeat();
         let mut interim = 0;
@@ -255,7 +276,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 Ok(Event::Head(length)) => length,
                 Ok(Event::ClientGone) => return Err(Lost::Client),
                 Ok(Event::BadBody(bad)) => return Err(Lost::Body(bad)),
-                Ok(Event::AppClosed) => return lost(502, "The app closed the connection without an answer.", "app_closed", again),
+                Ok(Event::AppClosed) => {
+                    return lost(502, "The app closed the connection without an answer.", "app_closed", again);
+                }
                 Ok(Event::Garbage(why)) => {
                     tracing::debug!(instance = %self.entry.instance, why, "app sent no HTTP");
                     return lost(502, "The app's answer is not HTTP.", "app_garbage", again);
@@ -273,7 +296,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             }
             match self.response.status {
                 101 if self.request.upgrade && self.response.upgrade => return Ok(head_len),
-                101 => return lost(502, "The app switched protocols without being asked.", "app_garbage", Again::No),
+                101 => {
+                    return lost(
+                        502,
+                        "The app switched protocols without being asked.",
+                        "app_garbage",
+                        Again::No,
+                    );
+                }
                 100..=199 if interim == INTERIM_RESPONSES_MAX => {
                     return lost(502, "The app did not come to an answer.", "app_garbage", Again::No);
                 }
@@ -282,7 +312,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                     if self.request.http_1_1 {
                         self.clear_written();
                         let bytes = &app.input.filled()[..head_len];
-                        rewrite::response(&mut self.side.output.bytes, bytes, &self.response, false, After::KeepAlive);
+                        rewrite::response(
+                            &mut self.side.output.bytes,
+                            bytes,
+                            &self.response,
+                            false,
+                            After::KeepAlive,
+                        );
                     }
                     app.input.consume(head_len);
                     from = 0;
@@ -294,7 +330,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     /// Brings the answer to the client, while the rest of the request may still be coming. Also says
     /// whether all of it was brought.
-    async fn download(&mut self, app: &mut Side<TcpStream>, upload: &mut Upload, head_len: usize) -> (bool, Next) {
+    async fn download(
+        &mut self,
+        app: &mut Side<TcpStream>,
+        upload: &mut Upload,
+        head_len: usize,
+    ) -> (bool, Next) {
         let framing = self.response_framing();
         let bare = framing == Framing::Chunked && !self.request.http_1_1;
         let mut body = Body::new(framing, u64::MAX);

@@ -114,7 +114,11 @@ impl Body {
             State::Size(..) => byte != b';',
             State::Extension(..) | State::Trailer(_) => byte == b'\r',
             State::TrailerName(_) | State::TrailerValue(_) | State::TrailerLineFeed(_) => false,
-            State::SizeLineFeed(_) | State::DataReturn | State::DataLineFeed | State::LastLineFeed | State::Done => true,
+            State::SizeLineFeed(_)
+            | State::DataReturn
+            | State::DataLineFeed
+            | State::LastLineFeed
+            | State::Done => true,
         }
     }
 
@@ -143,7 +147,9 @@ impl Body {
             },
             State::Extension(size, length) => match byte {
                 b'\r' => State::SizeLineFeed(size),
-                b'\t' | b' '..=b'~' if length < CHUNK_EXTENSION_BYTES_MAX => State::Extension(size, length + 1),
+                b'\t' | b' '..=b'~' if length < CHUNK_EXTENSION_BYTES_MAX => {
+                    State::Extension(size, length + 1)
+                }
                 _ => return Err(BadBody::Framing),
             },
             State::SizeLineFeed(size) => {
@@ -173,7 +179,9 @@ impl Body {
             },
             State::TrailerName(length) => match byte {
                 b':' => State::TrailerValue(length + 1),
-                byte if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') => State::TrailerName(length + 1),
+                byte if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') => {
+                    State::TrailerName(length + 1)
+                }
                 _ => return Err(BadBody::Framing),
             },
             State::TrailerValue(length) => match byte {
@@ -192,7 +200,9 @@ impl Body {
             State::Done => return Err(BadBody::Framing),
         };
         match self.state {
-            State::Trailer(length) | State::TrailerName(length) | State::TrailerValue(length) if length > TRAILER_BYTES_MAX => {
+            State::Trailer(length) | State::TrailerName(length) | State::TrailerValue(length)
+                if length > TRAILER_BYTES_MAX =>
+            {
                 Err(BadBody::TooLarge)
             }
             _ => Ok(taken),

@@ -129,7 +129,9 @@ fn kind(name: &[u8]) -> Result<Kind, Refusal> {
         (14, b'h') if lower == b"http2-settings" => Kind::Hop,
         // `Proxy` becomes HTTP_PROXY in a CGI program's environment ("httpoxy").
         (5, b'p') if lower == b"proxy" => Kind::Hop,
-        (_, b'p') if lower.starts_with(b"proxy-connection") || lower.starts_with(b"proxy-authorization") => Kind::Hop,
+        (_, b'p') if lower.starts_with(b"proxy-connection") || lower.starts_with(b"proxy-authorization") => {
+            Kind::Hop
+        }
         (_, b'x') if lower.starts_with(b"x-forwarded-") || lower.starts_with(b"x-slipway-") => Kind::Ours,
         (9, b'x') if lower == b"x-real-ip" => Kind::Ours,
         (12, b'x') if lower == b"x-request-id" => Kind::Ours,
@@ -152,7 +154,23 @@ static CLASSES: [u8; 256] = {
     while byte < 256 {
         let b = byte as u8;
         let token = b.is_ascii_alphanumeric()
-            || matches!(b, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~');
+            || matches!(
+                b,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            );
         if token {
             classes[byte] |= TOKEN;
         }

@@ -240,7 +240,9 @@ impl Request {
                 Kind::Upgrade => upgrade = !value.eq_ignore_ascii_case(b"h2c") && !value.is_empty(),
                 Kind::Expect if !self.http_1_1 => {}
                 Kind::Expect if value.eq_ignore_ascii_case(b"100-continue") => self.expects_continue = true,
-                Kind::Expect => return Err(Refusal { status: 417, why: "only 'Expect: 100-continue' is known" }),
+                Kind::Expect => {
+                    return Err(Refusal { status: 417, why: "only 'Expect: 100-continue' is known" });
+                }
             }
         }
         self.host = host.ok_or(bad("there is no Host header"))?;
@@ -252,7 +254,8 @@ impl Request {
             (Some(length), false) => Framing::Length(length),
         };
         self.upgrade = upgrade && connection.upgrade && self.http_1_1 && self.framing == Framing::Empty;
-        self.keep_alive = if self.http_1_1 { !connection.close } else { connection.keep_alive && !connection.close };
+        self.keep_alive =
+            if self.http_1_1 { !connection.close } else { connection.keep_alive && !connection.close };
         Ok(())
     }
 
@@ -269,7 +272,9 @@ impl Request {
         }
         let Some(scheme_end) = ["http://", "https://"]
             .into_iter()
-            .find(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes())))
+            .find(|scheme| {
+                text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()))
+            })
             .map(str::len)
         else {
             return Err(bad("the address is neither a path nor a URL"));
@@ -302,7 +307,8 @@ impl Response {
         };
         let line_end = value(bytes, 9);
         self.status = match &bytes[9..line_end] {
-            [a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9'] | [a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..] => {
+            [a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9']
+            | [a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..] => {
                 u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
             }
             _ => return Err(bad("the response has no valid status")),
@@ -347,7 +353,8 @@ impl Response {
         if matches!(self.status, 100..=199 | 204 | 304) {
             self.framing = Framing::Empty;
         }
-        self.keep_alive = if http_1_1 { !connection.close } else { connection.keep_alive && !connection.close };
+        self.keep_alive =
+            if http_1_1 { !connection.close } else { connection.keep_alive && !connection.close };
         Ok(())
     }
 }
@@ -383,7 +390,12 @@ struct Connection {
 }
 
 impl Connection {
-    fn take(&mut self, bytes: &[u8], value: Range<usize>, named: &mut Vec<Range<usize>>) -> Result<(), Refusal> {
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        value: Range<usize>,
+        named: &mut Vec<Range<usize>>,
+    ) -> Result<(), Refusal> {
         let mut start = value.start;
         for part in bytes[value].split(|b| *b == b',') {
             let before = part.len() - part.trim_ascii_start().len();
@@ -395,7 +407,9 @@ impl Connection {
                 word if word.eq_ignore_ascii_case(b"close") => self.close = true,
                 word if word.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
                 word if word.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
-                _ if named.len() == CONNECTION_NAMES_MAX => return Err(bad("the Connection header names too much")),
+                _ if named.len() == CONNECTION_NAMES_MAX => {
+                    return Err(bad("the Connection header names too much"));
+                }
                 _ => named.push(range),
             }
         }

@@ -27,7 +27,11 @@ pub fn write_redirect(out: &mut Vec<u8>, host: &[u8], prefix: &str, target: &[u8
     out.extend_from_slice(host);
     out.extend_from_slice(prefix.as_bytes());
     out.extend_from_slice(target);
-    out.extend_from_slice(if keep_alive { b"\r\nConnection: keep-alive\r\n\r\n" } else { b"\r\nConnection: close\r\n\r\n" });
+    out.extend_from_slice(if keep_alive {
+        b"\r\nConnection: keep-alive\r\n\r\n"
+    } else {
+        b"\r\nConnection: close\r\n\r\n"
+    });
 }
 
 fn reason(status: u16) -> &'static str {

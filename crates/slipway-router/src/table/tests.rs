@@ -5,7 +5,10 @@ fn route(service: &str) -> Route {
 }
 
 fn table(generation: u64, hosts: &[(&str, &str)]) -> RouteTable {
-    RouteTable { generation, routes: hosts.iter().map(|(host, service)| ((*host).to_owned(), route(service))).collect() }
+    RouteTable {
+        generation,
+        routes: hosts.iter().map(|(host, service)| ((*host).to_owned(), route(service))).collect(),
+    }
 }
 
 fn whole(generation: u64, hosts: &[(&str, &str)]) -> RouteUpdate {
@@ -15,7 +18,8 @@ fn whole(generation: u64, hosts: &[(&str, &str)]) -> RouteUpdate {
 #[test]
 fn a_whole_table_is_taken_as_the_difference_to_what_is_there() {
     let mut have = table(3, &[("a", "x"), ("b", "x"), ("c", "x")]);
-    let change = apply(&mut have, whole(5, &[("a", "x"), ("b", "y"), ("D", "x")]), false).expect("it is taken");
+    let change =
+        apply(&mut have, whole(5, &[("a", "x"), ("b", "y"), ("D", "x")]), false).expect("it is taken");
     assert_eq!(change.set.keys().collect::<Vec<_>>(), ["b", "d"]);
     assert_eq!(change.remove, ["c"]);
     assert_eq!(have, table(5, &[("a", "x"), ("b", "y"), ("d", "x")]));
@@ -25,7 +29,12 @@ fn a_whole_table_is_taken_as_the_difference_to_what_is_there() {
 fn changes_follow_one_another() {
     let mut have = table(3, &[("a", "x"), ("b", "x")]);
     let set = table(0, &[("c", "x")]).routes;
-    let update = |after, generation| RouteUpdate::Change { after, generation, set: set.clone(), remove: vec!["a".to_owned(), "z".to_owned()] };
+    let update = |after, generation| RouteUpdate::Change {
+        after,
+        generation,
+        set: set.clone(),
+        remove: vec!["a".to_owned(), "z".to_owned()],
+    };
     assert_eq!(apply(&mut have, update(2, 4), false), Err(Refused::Gap { after: 2, have: 3 }));
     assert_eq!(apply(&mut have, update(3, 3), false), Err(Refused::Regression { generation: 3, have: 3 }));
     let change = apply(&mut have, update(3, 7), false).expect("it is taken");

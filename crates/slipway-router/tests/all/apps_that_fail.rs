@@ -70,7 +70,8 @@ async fn an_answer_that_breaks_off_is_seen_as_broken_off() {
         let mut client = Client::connect(&router).await;
         client.send("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").await;
         let all = client.rest().await;
-        let broken_off = all.starts_with("HTTP/1.1 200 ") && all.contains("abc") && !all.contains("\r\n0\r\n");
+        let broken_off =
+            all.starts_with("HTTP/1.1 200 ") && all.contains("abc") && !all.contains("\r\n0\r\n");
         // The last one may be seen through before anything was said.
         assert!(broken_off || all.starts_with("HTTP/1.1 502 "), "{all:?}");
     }
@@ -80,7 +81,11 @@ async fn an_answer_that_breaks_off_is_seen_as_broken_off() {
 async fn bytes_behind_an_answer_cost_the_connection() {
     // The second "answer" would otherwise be the answer to somebody else's request.
     let app = App::well_behaved().await;
-    let bad = App::raw(|_| b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison".to_vec()).await;
+    let bad = App::raw(|_| {
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
+            .to_vec()
+    })
+    .await;
     let router = router_to(&[&bad]).await;
     let mut client = Client::connect(&router).await;
     assert_eq!(client.get("a.test", "/").await.body, "ok");

@@ -39,8 +39,17 @@ async fn smuggling_is_refused_and_the_connection_closed() {
 
 #[tokio::test]
 async fn a_bad_chunk_is_refused_and_the_connection_closed() {
-    for chunk in ["+1\r\na\r\n", "0x1\r\na\r\n", "\r\n", "12345678901234567\r\n", "1\na\r\n", "1;a\nb\r\na\r\n", "1\r\nab\r\n"] {
-        check(&format!("POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"), 400).await;
+    for chunk in [
+        "+1\r\na\r\n",
+        "0x1\r\na\r\n",
+        "\r\n",
+        "12345678901234567\r\n",
+        "1\na\r\n",
+        "1;a\nb\r\na\r\n",
+        "1\r\nab\r\n",
+    ] {
+        check(&format!("POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"), 400)
+            .await;
     }
 }
 
@@ -74,7 +83,9 @@ async fn an_unknown_host_is_404_and_an_app_that_is_down_503() {
     let mut client = Client::connect(&router).await;
     assert_eq!(client.get("a.test", "/").await.status, 404);
     router.set_table(table(1, &[("a.test", &[&app]), ("down.test", &[])])).await.unwrap();
-    for (host, path) in [("b.test", "/"), ("x.a.test", "/"), ("test", "/"), ("b.test", "/.well-known/acme-challenge/token")] {
+    for (host, path) in
+        [("b.test", "/"), ("x.a.test", "/"), ("test", "/"), ("b.test", "/.well-known/acme-challenge/token")]
+    {
         let response = client.get(host, path).await;
         assert_eq!(response.status, 404, "{host}");
         assert!(!response.body.contains("acme") && response.head.contains("text/plain"), "{response:?}");
@@ -96,6 +107,8 @@ async fn a_client_that_is_refused_sees_why_although_it_goes_on_sending() {
     let router = router_with(options, &[&app]).await;
     let mut client = Client::connect(&router).await;
     let body = "x".repeat(150_000);
-    client.send(format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
+    client
+        .send(format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+        .await;
     assert!(client.rest().await.starts_with("HTTP/1.1 413 "));
 }

@@ -121,7 +121,10 @@ async fn serve(mut stream: TcpStream, name: &str, seen: &Seen, behaviour: Behavi
                 }
                 let body = if path == "/head" { &head } else { name };
                 let body = if head.starts_with("HEAD ") { "" } else { body };
-                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nX-App: {name}\r\n\r\n{body}", if body.is_empty() { 17 } else { body.len() });
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nX-App: {name}\r\n\r\n{body}",
+                    if body.is_empty() { 17 } else { body.len() }
+                );
                 stream.write_all(answer.as_bytes()).await.is_ok()
             }
         };
@@ -137,7 +140,8 @@ async fn echo(stream: &mut TcpStream, buffer: &mut Vec<u8>, head: &str) -> bool 
         stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
     }
     let length = content_length(head);
-    let framing = length.map_or("Transfer-Encoding: chunked".to_owned(), |length| format!("Content-Length: {length}"));
+    let framing =
+        length.map_or("Transfer-Encoding: chunked".to_owned(), |length| format!("Content-Length: {length}"));
     stream.write_all(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n").as_bytes()).await.unwrap();
     let mut left = length.unwrap_or(u64::MAX);
     let mut piece = vec![0; 64 << 10];
@@ -223,7 +227,11 @@ impl Client {
     pub async fn receive_to(&mut self, with_body: bool) -> Option<Response> {
         let receive = async {
             let head = String::from_utf8(read_head(&mut self.stream, &mut self.buffer).await?).unwrap();
-            let body = if with_body { read_body(&mut self.stream, &mut self.buffer, &head).await } else { Vec::new() };
+            let body = if with_body {
+                read_body(&mut self.stream, &mut self.buffer, &head).await
+            } else {
+                Vec::new()
+            };
             let status = head.get(9..12)?.parse().ok()?;
             Some(Response { status, head, body: String::from_utf8(body).unwrap() })
         };
@@ -235,7 +243,10 @@ impl Client {
     }
 
     pub async fn try_get(&mut self, host: &str, path: &str) -> Option<Response> {
-        self.stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await.ok()?;
+        self.stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())
+            .await
+            .ok()?;
         self.receive().await
     }
 
@@ -249,7 +260,11 @@ impl Client {
 }
 
 pub fn options() -> Options {
-    Options { listen: vec![Listen::Address("127.0.0.1:0".parse().unwrap())], workers: 2, ..Options::default() }
+    Options {
+        listen: vec![Listen::Address("127.0.0.1:0".parse().unwrap())],
+        workers: 2,
+        ..Options::default()
+    }
 }
 
 /// Routes from host names to apps.
@@ -259,7 +274,10 @@ pub fn table(generation: u64, routes: &[(&str, &[&App])]) -> RouteTable {
 }
 
 pub fn route(apps: &[&App]) -> Route {
-    Route { service: "acme/shop/dev/web".parse().unwrap(), endpoints: apps.iter().map(|app| app.endpoint()).collect() }
+    Route {
+        service: "acme/shop/dev/web".parse().unwrap(),
+        endpoints: apps.iter().map(|app| app.endpoint()).collect(),
+    }
 }
 
 /// A router with one route, `a.test`, to these apps.

@@ -123,7 +123,8 @@ async fn instances_are_replaced_a_hundred_times_and_no_request_fails() {
         router.report_when(|report| !report.draining.contains_key(&old.instance)).await.unwrap();
         let answered = load.answered.load(Ordering::SeqCst);
         drop(old);
-        until("requests are answered without it", || load.answered.load(Ordering::SeqCst) > answered + 20).await;
+        until("requests are answered without it", || load.answered.load(Ordering::SeqCst) > answered + 20)
+            .await;
     }
     let (answered, failed) = load.finish().await;
     assert_eq!(failed, 0, "of {answered}");
@@ -166,7 +167,10 @@ async fn routes_are_added_under_load_and_answer_at_once() {
         assert_eq!(client.get(&host, "/").await.status, 404);
         let set = [(host.clone(), route(&[&app]))].into();
         let start = Instant::now();
-        router.apply(RouteUpdate::Change { after: number + 1, generation: number + 2, set, remove: Vec::new() }).await.unwrap();
+        router
+            .apply(RouteUpdate::Change { after: number + 1, generation: number + 2, set, remove: Vec::new() })
+            .await
+            .unwrap();
         times.push(start.elapsed());
         assert_eq!(client.get(&host, "/").await.status, 200);
     }

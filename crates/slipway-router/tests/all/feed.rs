@@ -35,7 +35,8 @@ impl Leader {
         let generation = table.generation;
         self.table.send_replace(Arc::new(table));
         loop {
-            let event = tokio::time::timeout(crate::bed::PATIENCE, self.events.recv()).await.unwrap().unwrap();
+            let event =
+                tokio::time::timeout(crate::bed::PATIENCE, self.events.recv()).await.unwrap().unwrap();
             if matches!(event, RouterEvent::Report { report, .. } if report.generation == generation) {
                 return;
             }
@@ -124,7 +125,9 @@ async fn draining_is_reported_to_the_leader() {
     leader.table.send_replace(Arc::new(table(2, &[])));
     let mut counts = Vec::new();
     while counts.last() != Some(&0) {
-        let Some(RouterEvent::Report { report, .. }) = leader.events.recv().await else { panic!("the router went away") };
+        let Some(RouterEvent::Report { report, .. }) = leader.events.recv().await else {
+            panic!("the router went away")
+        };
         if report.generation == 2 {
             counts.push(report.draining.get(&app.instance).copied().unwrap_or(0));
         }
@@ -158,7 +161,8 @@ async fn the_table_is_kept_on_disk_while_the_router_runs() {
     let router = router(directory.path());
     router.set_table(table(5, &[("a.test", &[&app])])).await.unwrap();
     let file = directory.path().join("table.json");
-    let kept = || std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<RouteTable>(&bytes).ok());
+    let kept =
+        || std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<RouteTable>(&bytes).ok());
     until("the table is on disk", || kept().is_some_and(|table| table.generation == 5)).await;
 }
 
@@ -217,7 +221,9 @@ async fn nonsense_from_the_leader_leaves_the_last_good_table() {
         leader.hear_until("\"generation\":5").await;
         assert_eq!(Client::connect(&router).await.get("a.test", "/").await.status, 200, "{nonsense}");
     }
-    leader.say("{\"update\":\"change\",\"after\":8,\"generation\":9,\"set\":{},\"remove\":[\"a.test\"]}").await;
+    leader
+        .say("{\"update\":\"change\",\"after\":8,\"generation\":9,\"set\":{},\"remove\":[\"a.test\"]}")
+        .await;
     leader.hear_until("\"say\":\"send-whole\"").await;
     // A line without end costs the connection, and nothing else.
     let piece = "x".repeat(1 << 20);

@@ -32,7 +32,10 @@ async fn http_1_0_clients_are_served() {
     client.send("GET / HTTP/1.0\r\nHost: a.test\r\n\r\n").await;
     assert!(client.rest().await.ends_with(app.instance.as_str()));
     // Chunks mean nothing to them.
-    let app = App::raw(|_| b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n".to_vec()).await;
+    let app = App::raw(|_| {
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n".to_vec()
+    })
+    .await;
     let router = router_to(&[&app]).await;
     let mut client = Client::connect(&router).await;
     client.send("GET / HTTP/1.0\r\nHost: a.test\r\n\r\n").await;
@@ -97,7 +100,9 @@ async fn a_client_may_ask_before_it_sends_a_body() {
     let app = App::well_behaved().await;
     let router = router_to(&[&app]).await;
     let mut client = Client::connect(&router).await;
-    client.send("POST /echo HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n").await;
+    client
+        .send("POST /echo HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        .await;
     assert_eq!(client.receive_to(false).await.unwrap().status, 100);
     client.send("hello").await;
     let response = client.receive().await.unwrap();
@@ -106,7 +111,9 @@ async fn a_client_may_ask_before_it_sends_a_body() {
     let app = App::raw(|_| b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n".to_vec()).await;
     let router = router_to(&[&app]).await;
     let mut client = Client::connect(&router).await;
-    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n").await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
+        .await;
     let response = client.rest().await;
     assert!(response.starts_with("HTTP/1.1 401 ") && response.contains("Connection: close"), "{response:?}");
 }

@@ -36,8 +36,14 @@ async fn each_request_is_a_line_and_is_counted() {
     assert_eq!((shop.statuses, shop.bytes_in, shop.bytes_out), ([0, 2, 0, 0, 0], 5, 17 + 5));
     assert_eq!(shop.latency.iter().sum::<u64>(), shop.requests());
     let text = prometheus(&counts);
-    assert!(text.contains("slipway_router_requests_total{service=\"acme/shop/dev/web\",status=\"2xx\"} 2\n"), "{text}");
-    assert!(text.contains("slipway_router_request_seconds_count{service=\"acme/shop/dev/web\"} 2\n"), "{text}");
+    assert!(
+        text.contains("slipway_router_requests_total{service=\"acme/shop/dev/web\",status=\"2xx\"} 2\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("slipway_router_request_seconds_count{service=\"acme/shop/dev/web\"} 2\n"),
+        "{text}"
+    );
 
     tokio::task::spawn_blocking(move || router.stop(Duration::ZERO)).await.unwrap();
     let log = std::fs::read_to_string(path).unwrap();
@@ -45,8 +51,18 @@ async fn each_request_is_a_line_and_is_counted() {
     assert_eq!(lines.len(), 4, "{log}");
     let instance = format!(" instance={} ", app.instance);
     for (line, words) in lines.iter().zip([
-        [" method=GET host=a.test path=/one?x=1 status=200 in=0 out=17 ", " service=acme/shop/dev/web ", &instance, " end=ok"],
-        [" method=POST host=a.test path=/echo status=200 in=5 out=5 ", " service=acme/shop/dev/web ", &instance, " end=ok"],
+        [
+            " method=GET host=a.test path=/one?x=1 status=200 in=0 out=17 ",
+            " service=acme/shop/dev/web ",
+            &instance,
+            " end=ok",
+        ],
+        [
+            " method=POST host=a.test path=/echo status=200 in=5 out=5 ",
+            " service=acme/shop/dev/web ",
+            &instance,
+            " end=ok",
+        ],
         [" method=GET host=b.test path=/two status=404 ", " service=- ", " instance=- ", " end=router"],
         [" method=- host=- path= status=400 ", " service=- ", " instance=- ", " end=refused"],
     ]) {
@@ -78,8 +94,25 @@ async fn the_log_does_not_outgrow_its_bound() {
 fn certificate(directory: &Path) -> TlsOptions {
     let (certificate, key) = (directory.join("cert.pem"), directory.join("key.pem"));
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-        .args(["-subj", "/CN=slipway test", "-addext", "subjectAltName=DNS:a.test", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args([
+            "-subj",
+            "/CN=slipway test",
+            "-addext",
+            "subjectAltName=DNS:a.test",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ])
         .arg("-keyout")
         .arg(&key)
         .arg("-out")

@@ -18,7 +18,8 @@ async fn echo(bytes: u64, chunked: bool) {
     let app = App::well_behaved().await;
     let router = router_to(&[&app]).await;
     let mut client = Client::connect(&router).await;
-    let framing = if chunked { "Transfer-Encoding: chunked".to_owned() } else { format!("Content-Length: {bytes}") };
+    let framing =
+        if chunked { "Transfer-Encoding: chunked".to_owned() } else { format!("Content-Length: {bytes}") };
     client.send(format!("POST /echo HTTP/1.1\r\nHost: a.test\r\n{framing}\r\n\r\n")).await;
     let (mut read, mut write) = client.stream.into_split();
     let before = resident_bytes();
@@ -72,7 +73,9 @@ async fn a_client_that_does_not_read_holds_the_app_up() {
     let piece = vec![0; 1 << 20];
     let mut sent = 0_u64;
     // It can only send what the buffers of the kernel on the way take.
-    while let Ok(written) = tokio::time::timeout(Duration::from_millis(500), client.stream.write(&piece)).await {
+    while let Ok(written) =
+        tokio::time::timeout(Duration::from_millis(500), client.stream.write(&piece)).await
+    {
         sent += written.unwrap() as u64;
         assert!(sent < 100 << 20, "nobody holds this client up");
     }
@@ -104,7 +107,10 @@ async fn a_websocket_is_a_tunnel() {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut buffer = Vec::new();
         let head = String::from_utf8(read_head(&mut stream, &mut buffer).await.unwrap()).unwrap();
-        assert!(head.contains("\r\nUpgrade: websocket\r\n") && head.contains("\r\nConnection: Upgrade\r\n"), "{head}");
+        assert!(
+            head.contains("\r\nUpgrade: websocket\r\n") && head.contains("\r\nConnection: Upgrade\r\n"),
+            "{head}"
+        );
         assert!(head.contains("\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), "{head}");
         let answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                       Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x81\x02hi";
@@ -127,7 +133,10 @@ async fn a_websocket_is_a_tunnel() {
         .await;
     let response = client.receive_to(false).await.unwrap();
     assert_eq!(response.status, 101);
-    assert!(response.head.contains("\r\nUpgrade: websocket\r\n") && response.head.contains("\r\nConnection: Upgrade\r\n"));
+    assert!(
+        response.head.contains("\r\nUpgrade: websocket\r\n")
+            && response.head.contains("\r\nConnection: Upgrade\r\n")
+    );
     let frame = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
     client.send(frame).await;
     client.stream.shutdown().await.unwrap();

@@ -40,7 +40,8 @@ impl ConfigSource for Source {
             return Err(format!("{path} has been deleted"));
         };
         let config = environment.record.config;
-        let opened = self.keyring.open_config(&tenant.record, path, &config).map_err(|error| error.to_string())?;
+        let opened =
+            self.keyring.open_config(&tenant.record, path, &config).map_err(|error| error.to_string())?;
         let var = |(key, value): (ConfigKey, Plaintext)| {
             let secret = config.get(&key).is_some_and(|entry| entry.secret);
             ConfigVar { key, value: value.into_exposed(), secret }

@@ -70,7 +70,9 @@ async fn carry(
                 tokio::time::sleep(LOOK_INTERVAL).await;
             }
             Err(slipway_agent::Error::UnknownInstance(_)) => {
-                return Err("could not be placed on any node; `slipway nodes` shows how much room there is".into());
+                return Err(
+                    "could not be placed on any node; `slipway nodes` shows how much room there is".into()
+                );
             }
             Err(error) => return Err(format!("cannot be attached to: {error}")),
         }

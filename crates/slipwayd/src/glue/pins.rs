@@ -72,7 +72,11 @@ async fn change(registry: &Registry, why: String, image: ImageRef, pin: bool) {
         return;
     };
     let changed = tokio::task::spawn_blocking(move || {
-        if pin { registry.pin(&repository, &image.digest, &why) } else { registry.unpin(&repository, &image.digest, &why) }
+        if pin {
+            registry.pin(&repository, &image.digest, &why)
+        } else {
+            registry.unpin(&repository, &image.digest, &why)
+        }
     });
     if let Ok(Err(error)) = changed.await {
         tracing::error!(%error, "the image of a release cannot be pinned or let go");

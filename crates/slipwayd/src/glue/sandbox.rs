@@ -43,7 +43,20 @@ impl Sandbox for AgentSandbox {
     }
 
     async fn run(&self, spec: SandboxSpec, output: OutputSink, cancel: CancellationToken) -> SandboxEnd {
-        let SandboxSpec { tenant_index, name: _, image, argv, env, cwd, binds, mem, cpus, pids, time, network } = spec;
+        let SandboxSpec {
+            tenant_index,
+            name: _,
+            image,
+            argv,
+            env,
+            cwd,
+            binds,
+            mem,
+            cpus,
+            pids,
+            time,
+            network,
+        } = spec;
         let system = match self.agent.scratch(SYSTEM_DISK).await {
             Ok(system) => system,
             Err(error) => return SandboxEnd::Failed(error.chain()),
@@ -74,7 +87,9 @@ impl Sandbox for AgentSandbox {
         let ended = self.agent.run_build(sandbox, &system, output, watched).await;
         canceller.abort();
         match ended {
-            Ok(BuildEnd::Status(status)) if status != 0 && written.iter().any(is_full) => SandboxEnd::DiskFull,
+            Ok(BuildEnd::Status(status)) if status != 0 && written.iter().any(is_full) => {
+                SandboxEnd::DiskFull
+            }
             Ok(BuildEnd::Status(status)) => SandboxEnd::Status(status),
             Ok(BuildEnd::OutOfMemory) => SandboxEnd::OutOfMemory,
             Ok(BuildEnd::TimedOut) => SandboxEnd::TimedOut,
@@ -95,7 +110,6 @@ fn building_tenant(tenant_index: u32) -> TenantName {
 
 /// Whether the file system of a directory has no room left.
 fn is_full(folder: &PathBuf) -> bool {
-    nix::sys::statvfs::statvfs(folder).is_ok_and(|stat| {
-        stat.blocks_available() * stat.fragment_size() < 256 << 10 || stat.files_free() < 8
-    })
+    nix::sys::statvfs::statvfs(folder)
+        .is_ok_and(|stat| stat.blocks_available() * stat.fragment_size() < 256 << 10 || stat.files_free() < 8)
 }

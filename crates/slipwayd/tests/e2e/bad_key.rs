@@ -108,14 +108,19 @@ fn ssh_offers_nothing_but_git(server: &Server) {
 fn a_wrong_password_is_refused_and_slowed(server: &Server) {
     let person = Person::user(server, "guesser");
     for _ in 0..3 {
-        person.slipway_with_input(&["login", "--user", "guesser"], "wrong password\n").refused("not logged in");
+        person
+            .slipway_with_input(&["login", "--user", "guesser"], "wrong password\n")
+            .refused("not logged in");
     }
-    person.slipway_with_input(&["login", "--user", "nobody-here"], "wrong password\n").refused("not logged in");
+    person
+        .slipway_with_input(&["login", "--user", "nobody-here"], "wrong password\n")
+        .refused("not logged in");
     // The session from before goes on.
     person.slipway(&["whoami"]).ok().says("guesser");
     person.slipway(&["logout"]).ok();
     person.slipway(&["whoami"]).refused("not logged in");
-    let mut command = person.command(&person.home, &crate::server::built("slipway").to_string_lossy(), &["whoami"]);
+    let mut command =
+        person.command(&person.home, &crate::server::built("slipway").to_string_lossy(), &["whoami"]);
     let output = command.env("SLIPWAY_TOKEN", "slwp_made_up").output().unwrap();
     assert!(!output.status.success());
 }
@@ -146,7 +151,8 @@ fn a_limited_token_stays_within_its_limits(server: &Server) {
 fn an_invitation_works_once_for_one(server: &Server) {
     let owner = Person::with_tenant(server, "inviter");
     let _shop = owner.project("shop", &files(&web("one")));
-    let created = owner.slipway(&["invitations", "create", "inviter", "invitee", "--role", "viewer", "--json"]).ok();
+    let created =
+        owner.slipway(&["invitations", "create", "inviter", "invitee", "--role", "viewer", "--json"]).ok();
     let created: serde_json::Value = serde_json::from_str(&created.out).unwrap();
     let invitation = created["invitation"].as_str().unwrap();
     let thief = Person::user(server, "thief");

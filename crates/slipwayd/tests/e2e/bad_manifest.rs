@@ -26,12 +26,24 @@ fn a_wrong_manifest_is_refused_with_its_place(server: &Server) {
     let large = format!("{good}# {}\n", "x".repeat(1 << 20));
     let checks: Vec<(&str, String, String)> = vec![
         ("not YAML", format!("{good}services: [\n"), "slipway.yaml:".into()),
-        ("an unknown key", format!("{good}instnaces: 2\n"), format!("slipway.yaml:{}:1: unknown key", lines + 1)),
-        ("a wrong type", format!("{good}services: {{ web: {{ instances: many }} }}\n"), format!("slipway.yaml:{}:", lines + 1)),
+        (
+            "an unknown key",
+            format!("{good}instnaces: 2\n"),
+            format!("slipway.yaml:{}:1: unknown key", lines + 1),
+        ),
+        (
+            "a wrong type",
+            format!("{good}services: {{ web: {{ instances: many }} }}\n"),
+            format!("slipway.yaml:{}:", lines + 1),
+        ),
         ("another's credential", swapped, "credential".into()),
         ("another project", foreign, "yamler-two/shop".into()),
         ("1 MB", large, "the limit is 262144".into()),
-        ("an alias", format!("{good}services: {{ web: &a {{ instances: 1 }}, worker: *a }}\n"), "slipway.yaml:".into()),
+        (
+            "an alias",
+            format!("{good}services: {{ web: &a {{ instances: 1 }}, worker: *a }}\n"),
+            "slipway.yaml:".into(),
+        ),
         ("a billion laughs", format!("{good}a: &a [x,x]\nb: &b [*a,*a]\n"), "slipway.yaml:".into()),
     ];
     for (what, text, words) in checks {

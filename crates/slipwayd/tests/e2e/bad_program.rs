@@ -59,8 +59,7 @@ fn a_program_that_never_listens(server: &Server) {
 fn a_program_that_listens_on_another_port(server: &Server) {
     let person = Person::with_tenant(server, "other-port");
     let work = running(&person);
-    let program =
-        "import http.server\nhttp.server.HTTPServer(('', 3000), http.server.SimpleHTTPRequestHandler).serve_forever()\n";
+    let program = "import http.server\nhttp.server.HTTPServer(('', 3000), http.server.SimpleHTTPRequestHandler).serve_forever()\n";
     is_rolled_back(&work, program, &["3000", "8080"]);
 }
 
@@ -103,7 +102,9 @@ fn a_release_command_that_fails(server: &Server) {
 
 fn a_crash_later_is_replaced(server: &Server) {
     let person = Person::with_tenant(server, "dier");
-    let program = web("one")[0].1.replace("def do_GET(self):", "def do_GET(self):\n        if self.path == '/die': os._exit(9)");
+    let program = web("one")[0]
+        .1
+        .replace("def do_GET(self):", "def do_GET(self):\n        if self.path == '/die': os._exit(9)");
     let work = person.project("shop", &[("web.py", &program), ("Procfile", "web: python3 -u web.py\n")]);
     work.push().ok();
     let before = work.page("dev");

@@ -23,7 +23,11 @@ fn commit_with_entry(work: &Work, mode: &str, name: &str, content: &str) -> Stri
     let blob = input(work, &["hash-object", "-w", "--stdin"], content);
     let tree = work.git(&["ls-tree", "HEAD"]).ok().out;
     let kind = if mode == "40000" { "tree" } else { "blob" };
-    let object = if mode == "40000" { input(work, &["mktree"], &format!("100644 blob {blob}\tconfig\n")) } else { blob };
+    let object = if mode == "40000" {
+        input(work, &["mktree"], &format!("100644 blob {blob}\tconfig\n"))
+    } else {
+        blob
+    };
     let tree = input(work, &["mktree"], &format!("{tree}{mode} {kind} {object}\t{name}\n"));
     let parent = work.head();
     work.git(&["commit-tree", &tree, "-p", &parent, "-m", "Odd"]).ok().out.trim().to_owned()
@@ -66,7 +70,8 @@ fn links_out_of_the_tree_are_inert(server: &Server) {
     work.commit(&[], "Links");
     // They lead to the sandbox's own files at most.
     work.push().ok();
-    let said = work.slipway(&["run", "-T", "-e", "dev", "--", "sh", "-c", "cat /app/shadow; ls /app/up; hostname"]);
+    let said =
+        work.slipway(&["run", "-T", "-e", "dev", "--", "sh", "-c", "cat /app/shadow; ls /app/up; hostname"]);
     let host = std::fs::read_to_string("/etc/shadow").unwrap_or_default();
     assert!(host.is_empty() || !said.text.contains(host.lines().next().unwrap()), "{}", said.text);
 }
@@ -81,7 +86,11 @@ fn a_hundred_thousand_files_are_too_many(server: &Server) {
     }
     let tree = input(&work, &["mktree"], &lines);
     let base = work.git(&["ls-tree", "HEAD"]).ok().out;
-    let tree = input(&work, &["mktree"], &format!("{base}40000 tree {tree}\tmany\n").replace("40000 tree", "040000 tree"));
+    let tree = input(
+        &work,
+        &["mktree"],
+        &format!("{base}40000 tree {tree}\tmany\n").replace("40000 tree", "040000 tree"),
+    );
     let commit = work.git(&["commit-tree", &tree, "-p", &work.head(), "-m", "Many"]).ok().out;
     let said = work.git(&["push", "paas-dev", &format!("{}:refs/heads/main", commit.trim())]);
     said.refused("100");

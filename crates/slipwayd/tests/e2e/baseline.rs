@@ -38,7 +38,10 @@ impl Baseline {
         for process in fs::read_dir("/proc").unwrap().flatten() {
             let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            if command.contains("slipway-shim") || command.contains("slipwayd router") || command.contains("runc") {
+            if command.contains("slipway-shim")
+                || command.contains("slipwayd router")
+                || command.contains("runc")
+            {
                 things.insert(format!("process {command}"));
             }
         }

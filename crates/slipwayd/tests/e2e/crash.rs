@@ -22,7 +22,8 @@ fn start_times(server: &Server) -> Vec<String> {
     let mut times = Vec::new();
     for pid in String::from_utf8_lossy(&output.stdout).split_whitespace() {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let start = stat.rsplit(')').next().unwrap_or_default().split(' ').nth(20).unwrap_or_default().to_owned();
+        let start =
+            stat.rsplit(')').next().unwrap_or_default().split(' ').nth(20).unwrap_or_default().to_owned();
         times.push(format!("{pid}:{start}"));
     }
     times.sort();

@@ -25,22 +25,31 @@ fn a_full_disk_refuses_and_recovers(_: &Server) {
     let server = Server::prepare("full");
     let data = server.folder.join("data");
     std::fs::create_dir_all(&data).unwrap();
-    let mounted =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=3g", "slipway-test"]).arg(&data).status().unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=3g", "slipway-test"])
+        .arg(&data)
+        .status()
+        .unwrap();
     assert!(mounted.success());
     let disk = SmallDisk(data.clone());
     server.import_stack();
     server.run();
     let claim = std::fs::read_to_string(server.folder.join("run/claim-token")).unwrap();
     let operator = Person::new(&server, "operator");
-    operator.slipway_with_input(&["claim", claim.trim(), "--user", "operator"], &format!("{PASSWORD}\n")).ok();
+    operator
+        .slipway_with_input(&["claim", claim.trim(), "--user", "operator"], &format!("{PASSWORD}\n"))
+        .ok();
     let person = Person::with_tenant(&server, "filler");
     let work = person.project("shop", &files(&web("one")));
     work.push().ok();
     let running = work.head();
 
     let fill = data.join("fill");
-    let _ignored = Command::new("dd").arg("if=/dev/zero").arg(format!("of={}", fill.display())).args(["bs=64k"]).output();
+    let _ignored = Command::new("dd")
+        .arg("if=/dev/zero")
+        .arg(format!("of={}", fill.display()))
+        .args(["bs=64k"])
+        .output();
     // During a push: incompressible, so that it needs the room.
     let mut noise = Vec::new();
     let mut state = 88_172_645_463_325_252_u64;

@@ -46,12 +46,23 @@ fn the_manual_is_true(server: &Server) {
                 std::fs::write(place.join("key.txt"), "hush\n").unwrap();
             }
             let (words, input) = words(&example.command);
-            let input = input.map_or(String::new(), |name| std::fs::read_to_string(place.join(name)).unwrap());
-            let program = if words[0] == "slipway" { built("slipway").to_string_lossy().into_owned() } else { words[0].clone() };
+            let input =
+                input.map_or(String::new(), |name| std::fs::read_to_string(place.join(name)).unwrap());
+            let program = if words[0] == "slipway" {
+                built("slipway").to_string_lossy().into_owned()
+            } else {
+                words[0].clone()
+            };
             let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
             let said = ada.run_in(&place, &program, &arguments, &input).ok();
             let mismatch = compare(&example.output, &said.text);
-            assert!(mismatch.is_none(), "docs/{page}.md: {}\n{}\n--- printed:\n{}", example.command, mismatch.unwrap(), said.text);
+            assert!(
+                mismatch.is_none(),
+                "docs/{page}.md: {}\n{}\n--- printed:\n{}",
+                example.command,
+                mismatch.unwrap(),
+                said.text
+            );
             commands += 1;
         }
     }
@@ -103,8 +114,13 @@ fn compare(wanted: &[String], printed: &str) -> Option<String> {
     fn matches(wanted: &[String], printed: &[&str]) -> bool {
         match wanted {
             [] => printed.iter().all(|line| line.is_empty()),
-            [any, rest @ ..] if any == "..." => (0..=printed.len()).any(|skip| matches(rest, &printed[skip..])),
-            [line, rest @ ..] => printed.first().is_some_and(|first| fits(line.trim_end(), first)) && matches(rest, &printed[1..]),
+            [any, rest @ ..] if any == "..." => {
+                (0..=printed.len()).any(|skip| matches(rest, &printed[skip..]))
+            }
+            [line, rest @ ..] => {
+                printed.first().is_some_and(|first| fits(line.trim_end(), first))
+                    && matches(rest, &printed[1..])
+            }
         }
     }
     if wanted.is_empty() || matches(wanted, &printed) {

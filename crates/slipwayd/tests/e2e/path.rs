@@ -171,7 +171,9 @@ fn slow_pack(seconds: u32) -> Vec<(&'static str, String)> {
     all.push(("pack/bin/detect", "#!/bin/sh\necho Slow\n".to_owned()));
     all.push((
         "pack/bin/compile",
-        format!("#!/bin/sh\nfor i in $(seq {seconds}); do echo waiting $i; sleep 1; done\necho built slowly\n"),
+        format!(
+            "#!/bin/sh\nfor i in $(seq {seconds}); do echo waiting $i; sleep 1; done\necho built slowly\n"
+        ),
     ));
     all
 }
@@ -282,12 +284,14 @@ fn a_one_off_command_has_the_environment(server: &Server) {
     let person = Person::with_tenant(server, "runner");
     let work = person.project("shop", &files(&web("one")));
     work.push().ok();
-    let said = work.slipway(&["run", "-T", "-e", "dev", "--", "sh", "-c", "pwd; id -u; echo $SLIPWAY_RELEASE"]).ok();
+    let said =
+        work.slipway(&["run", "-T", "-e", "dev", "--", "sh", "-c", "pwd; id -u; echo $SLIPWAY_RELEASE"]).ok();
     assert_eq!(said.out.split_whitespace().take(2).collect::<Vec<_>>(), ["/app", "1000"]);
     let said = work.slipway(&["run", "-T", "-e", "dev", "--", "exit 7"]);
     assert_eq!(said.status, 7, "{}", said.text);
     let words = ["run", "-T", "-e", "dev", "--", "cat"];
-    let said = person.run_in(&work.path, &crate::server::built("slipway").to_string_lossy(), &words, "typed in\n");
+    let said =
+        person.run_in(&work.path, &crate::server::built("slipway").to_string_lossy(), &words, "typed in\n");
     assert_eq!(said.ok().out, "typed in\n");
 }
 
@@ -319,7 +323,14 @@ fn an_image_from_outside_runs(server: &Server) {
     let built = releases["items"][0]["image"].as_str().unwrap().to_owned();
     let local = format!("dir:{}", person.home.join("image").display());
     // Out with skopeo, in under another name, and run.
-    let out = ["copy", "--src-tls-verify=false", "--src-creds", &credentials, &format!("{registry}/{built}"), &local];
+    let out = [
+        "copy",
+        "--src-tls-verify=false",
+        "--src-creds",
+        &credentials,
+        &format!("{registry}/{built}"),
+        &local,
+    ];
     person.run_in(&person.home, "skopeo", &out, "").ok();
     let into = format!("{registry}/imager/tool:1.0");
     let back = ["copy", "--dest-tls-verify=false", "--dest-creds", &credentials, &local, &into];
@@ -328,13 +339,21 @@ fn an_image_from_outside_runs(server: &Server) {
     assert!(work.page("prod").starts_with("one"));
     work.slipway(&["deploy", "imager/absent:1.0", "-e", "prod"]).refused("absent");
     work.slipway(&["deploy", "push-first/shop:1", "-e", "prod"]).refused("");
-    let wrong = ["copy", "--src-tls-verify=false", "--src-creds", "imager:wrong", &format!("{registry}/{built}"), &local];
+    let wrong = [
+        "copy",
+        "--src-tls-verify=false",
+        "--src-creds",
+        "imager:wrong",
+        &format!("{registry}/{built}"),
+        &local,
+    ];
     person.run_in(&person.home, "skopeo", &wrong, "").refused("");
 }
 
 fn static_files_are_served(server: &Server) {
     let person = Person::with_tenant(server, "static-one");
-    let work = person.project("site", &[("index.html", "<h1>plain</h1>\n"), ("style.css", "h1 { color: red }\n")]);
+    let work =
+        person.project("site", &[("index.html", "<h1>plain</h1>\n"), ("style.css", "h1 { color: red }\n")]);
     work.push().ok().says("tatic");
     assert!(work.page("dev").contains("plain"));
     let css = server.get_path(&work.label("dev"), "/style.css").unwrap();
@@ -347,8 +366,14 @@ fn an_operator_uploads_a_key_over_ssh(server: &Server) {
     // What `cat key.pub | ssh host slipwayd upload-key key-only` runs on the machine.
     let data = server.folder.join("data");
     let run = server.folder.join("run");
-    let words =
-        ["upload-key", "key-only", "--data-dir", &data.to_string_lossy(), "--run-dir", &run.to_string_lossy()];
+    let words = [
+        "upload-key",
+        "key-only",
+        "--data-dir",
+        &data.to_string_lossy(),
+        "--run-dir",
+        &run.to_string_lossy(),
+    ];
     let program = crate::server::built("slipwayd");
     newcomer.run_in(&newcomer.home, &program.to_string_lossy(), &words, &key).ok().says("SHA256:");
     newcomer.run_in(&newcomer.home, &program.to_string_lossy(), &words, "not a key").refused("key");

@@ -62,7 +62,9 @@ impl Server {
         server.run();
         let claim = fs::read_to_string(server.folder.join("run/claim-token")).unwrap();
         let operator = Person::new(&server, "operator");
-        operator.slipway_with_input(&["claim", claim.trim(), "--user", "operator"], &format!("{PASSWORD}\n")).ok();
+        operator
+            .slipway_with_input(&["claim", claim.trim(), "--user", "operator"], &format!("{PASSWORD}\n"))
+            .ok();
         server
     }
 

@@ -19,8 +19,16 @@ fn paths_are_read_from_their_end() {
     check(Method::HEAD, &format!("/v2/a/blobs/{digest}"), Ok("GetBlob { repository: a"));
     check(Method::GET, &format!("/v2/a/blobs/{}", digest.replace(':', "%3A")), Ok("GetBlob"));
     check(Method::POST, "/v2/a/blobs/blobs/uploads/", Ok("StartUpload { repository: a/blobs"));
-    check(Method::GET, "/v2/tags/list/tags/list?n=5&last=x", Ok("ListTags { repository: tags/list, last: \"x\", count: 5"));
-    check(Method::GET, "/v2/a/tags/list?n=99999999999999999999999", Ok("ListTags { repository: a, last: \"\", count: 1000"));
+    check(
+        Method::GET,
+        "/v2/tags/list/tags/list?n=5&last=x",
+        Ok("ListTags { repository: tags/list, last: \"x\", count: 5"),
+    );
+    check(
+        Method::GET,
+        "/v2/a/tags/list?n=99999999999999999999999",
+        Ok("ListTags { repository: a, last: \"\", count: 1000"),
+    );
     check(Method::PUT, &format!("/v2/a/manifests/{digest}?tag=x&tag=y"), Ok("PutManifest"));
 }
 

@@ -2,7 +2,8 @@ use super::*;
 
 fn headers(token: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse().expect("a token is a header value"));
+    headers
+        .insert(header::AUTHORIZATION, format!("Bearer {token}").parse().expect("a token is a header value"));
     headers
 }
 
@@ -27,17 +28,23 @@ fn a_token_that_was_changed_or_made_elsewhere_is_not_valid() {
     let tokens = Tokens::new();
     let good = tokens.sign(&access(now_seconds() + 5));
     let (claims, mac) = good.split_once('.').unwrap();
-    let richer = URL_SAFE_NO_PAD.encode(
-        String::from_utf8(URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap().replace("pull", "push"),
-    );
-    for bad in [format!("{richer}.{mac}"), format!("{claims}."), claims.to_owned(), Tokens::new().sign(&access(u64::MAX))] {
+    let richer = URL_SAFE_NO_PAD
+        .encode(String::from_utf8(URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap().replace("pull", "push"));
+    for bad in [
+        format!("{richer}.{mac}"),
+        format!("{claims}."),
+        claims.to_owned(),
+        Tokens::new().sign(&access(u64::MAX)),
+    ] {
         assert!(tokens.check(&headers(&bad)).is_none(), "{bad}");
     }
 }
 
 #[test]
 fn scopes_are_read_from_one_parameter_or_several() {
-    let got = scopes(Some("scope=repository:a/b:pull,push%20repository:c:*&scope=repository:d:delete&scope=catalog:x"));
+    let got = scopes(Some(
+        "scope=repository:a/b:pull,push%20repository:c:*&scope=repository:d:delete&scope=catalog:x",
+    ));
     let names: Vec<_> = got.iter().map(|(name, actions)| (name.as_str(), actions.len())).collect();
     assert_eq!(names, [("a/b", 2), ("c", 3), ("d", 1)]);
 }

@@ -34,7 +34,11 @@ fn chunked() -> Body {
 fn chunks_pass_and_what_is_around_them_does_not() {
     check(chunked, b"0\r\n\r\n", Ok((b"0\r\n\r\n", b"")));
     check(chunked, b"3\r\nabc\r\n0\r\n\r\nGET /", Ok((b"3\r\nabc\r\n0\r\n\r\n", b"GET /")));
-    check(chunked, b"3;a=\"b\"\r\nabc\r\n0;x\r\nT: u\r\nV: w\r\n\r\nrest", Ok((b"3\r\nabc\r\n0\r\n\r\n", b"rest")));
+    check(
+        chunked,
+        b"3;a=\"b\"\r\nabc\r\n0;x\r\nT: u\r\nV: w\r\n\r\nrest",
+        Ok((b"3\r\nabc\r\n0\r\n\r\n", b"rest")),
+    );
     check(|| chunked().bare(), b"3;a\r\nabc\r\n1\r\nd\r\n0\r\nT: u\r\n\r\nrest", Ok((b"abcd", b"rest")));
     check(|| Body::new(Framing::Length(3), 9), b"abcdef", Ok((b"abc", b"def")));
 }

@@ -177,7 +177,8 @@ fn host_names() {
     check("a.test.:8080", Some("a.test"));
     check("[::1]:80", Some("[::1]"));
     check("a_b-c.test", Some("a_b-c.test"));
-    for bad in ["", ".", ":80", "a:b", "a:123456", "a b", "a/b", "a@b", "a,b", "[::1", "[::1]x", "a\"", "ä"] {
+    for bad in ["", ".", ":80", "a:b", "a:123456", "a b", "a/b", "a@b", "a,b", "[::1", "[::1]x", "a\"", "ä"]
+    {
         check(bad, None);
     }
 }
@@ -190,7 +191,8 @@ fn responses() {
             Ok(End::At(end)) => end,
             other => return assert_eq!(expected, None, "{text:?} {other:?}"),
         };
-        let parsed = response.parse(&text.as_bytes()[..end]).ok().map(|()| (response.status, response.framing));
+        let parsed =
+            response.parse(&text.as_bytes()[..end]).ok().map(|()| (response.status, response.framing));
         assert_eq!(parsed, expected, "{text:?}");
     };
     check("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Some((200, Framing::Length(5))));

@@ -21,7 +21,10 @@ fn apps_are_told_what_we_know_and_not_what_clients_claim() {
     );
     let via = Via::new("[2001:db8::1]:1".parse().expect("an address"), 443, true);
     let lines = String::from_utf8(via.lines).expect("it is ASCII");
-    assert!(lines.contains("X-Forwarded-For: 2001:db8::1\r\n") && lines.contains("for=\"[2001:db8::1]\";proto=https"));
+    assert!(
+        lines.contains("X-Forwarded-For: 2001:db8::1\r\n")
+            && lines.contains("for=\"[2001:db8::1]\";proto=https")
+    );
 }
 
 #[test]
@@ -44,11 +47,43 @@ fn clients_do_not_see_this_hop() {
 #[test]
 fn what_is_sent_on_means_what_was_understood() {
     const PIECES: &[&[u8]] = &[
-        b"GET ", b"POST ", b"/p?q", b"*", b"http://a.test/x", b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b"Host: a.test\r\n", b"Host: b\r\n",
-        b"Content-Length: 5\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: x\r\n", b"Connection: ",
-        b"close", b"upgrade", b"keep-alive", b", ", b"Host", b"Content-Length", b"X-A", b"X-A: b\r\n", b"Upgrade: websocket\r\n",
-        b"Expect: 100-continue\r\n", b"Content_Length: 7\r\n", b"x_forwarded_for: 1\r\n", b" ", b"\t", b"\r", b"\n", b"\r\n", b":", b"\0",
-        b"\xff", b"\x0b", b"_", b"Forwarded: x\r\n",
+        b"GET ",
+        b"POST ",
+        b"/p?q",
+        b"*",
+        b"http://a.test/x",
+        b" HTTP/1.1\r\n",
+        b" HTTP/1.0\r\n",
+        b"Host: a.test\r\n",
+        b"Host: b\r\n",
+        b"Content-Length: 5\r\n",
+        b"Content-Length: 0\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: x\r\n",
+        b"Connection: ",
+        b"close",
+        b"upgrade",
+        b"keep-alive",
+        b", ",
+        b"Host",
+        b"Content-Length",
+        b"X-A",
+        b"X-A: b\r\n",
+        b"Upgrade: websocket\r\n",
+        b"Expect: 100-continue\r\n",
+        b"Content_Length: 7\r\n",
+        b"x_forwarded_for: 1\r\n",
+        b" ",
+        b"\t",
+        b"\r",
+        b"\n",
+        b"\r\n",
+        b":",
+        b"\0",
+        b"\xff",
+        b"\x0b",
+        b"_",
+        b"Forwarded: x\r\n",
     ];
     let (mut understood, via) = (0, Via::new(([127, 0, 0, 1], 1).into(), 80, false));
     for seed in 0..200_000_u64 {
@@ -71,9 +106,16 @@ fn what_is_sent_on_means_what_was_understood() {
         understood += 1;
         let mut out = Vec::new();
         request(&mut out, &text[..length], &head, &via, b"id");
-        assert_eq!(find_end(&out, 0), Ok(End::At(out.len())), "seed {seed}: {:?}", String::from_utf8_lossy(&out));
+        assert_eq!(
+            find_end(&out, 0),
+            Ok(End::At(out.len())),
+            "seed {seed}: {:?}",
+            String::from_utf8_lossy(&out)
+        );
         let mut again = Request::default();
-        again.parse(&out).unwrap_or_else(|refusal| panic!("seed {seed}: {refusal:?} {:?}", String::from_utf8_lossy(&out)));
+        again
+            .parse(&out)
+            .unwrap_or_else(|refusal| panic!("seed {seed}: {refusal:?} {:?}", String::from_utf8_lossy(&out)));
         assert_eq!((again.framing, again.upgrade), (head.framing, head.upgrade), "seed {seed}");
         assert_eq!(out[again.host.clone()], text[head.host.clone()], "seed {seed}");
     }

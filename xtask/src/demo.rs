@@ -7,11 +7,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::interrupt;
 use crate::packages;
 use crate::run::{built, heading, run, step};
 use crate::stack;
@@ -29,8 +29,6 @@ def hello():
 
 const PASSWORD: &str = "correct horse battery staple";
 
-static STOPPED: AtomicBool = AtomicBool::new(false);
-
 /// Runs the demo; with `--exit` it ends by itself instead of waiting for Ctrl-C.
 pub fn demo(options: &[&str]) -> anyhow::Result<()> {
     let stay = match options {
@@ -38,7 +36,7 @@ pub fn demo(options: &[&str]) -> anyhow::Result<()> {
         ["--exit"] => false,
         other => bail!("demo takes --exit, not {}", other.join(" ")),
     };
-    catch_interrupt()?;
+    interrupt::catch()?;
     packages::install(packages::ALL)?;
     step("Building slipway and slipwayd", || {
         run("cargo", &["build", "-p", "slipwayd", "-p", "slipway-cli", "-p", "slipway-shim"])
@@ -48,7 +46,7 @@ pub fn demo(options: &[&str]) -> anyhow::Result<()> {
     let told = story.tell();
     if told.is_ok() && stay {
         story.invite();
-        while !STOPPED.load(Ordering::SeqCst) {
+        while !interrupt::seen() {
             std::thread::sleep(Duration::from_millis(200));
         }
         println!();
@@ -118,7 +116,10 @@ impl Story {
         self.slipway_with_input(&["claim", &claim_token, "--user", "ada"], &format!("{PASSWORD}\n"))?;
         heading("A developer has an SSH key, a tenant, and a project with two environments");
         let key = self.folder.join("home/.ssh/id_ed25519");
-        self.command("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", "ada@laptop", "-f", &key.to_string_lossy()])?;
+        self.command(
+            "ssh-keygen",
+            &["-q", "-t", "ed25519", "-N", "", "-C", "ada@laptop", "-f", &key.to_string_lossy()],
+        )?;
         self.slipway(&["keys", "add"])?;
         self.slipway(&["tenants", "create", "acme"])?;
         fs::create_dir_all(self.work())?;
@@ -272,7 +273,10 @@ impl Story {
         write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
         let mut lines = BufReader::new(stream).lines();
         let status = lines.next().context("the router closed the connection")??;
-        let body: Vec<String> = lines.skip_while(|line| !line.as_ref().is_ok_and(String::is_empty)).skip(1).collect::<Result<_, _>>()?;
+        let body: Vec<String> = lines
+            .skip_while(|line| !line.as_ref().is_ok_and(String::is_empty))
+            .skip(1)
+            .collect::<Result<_, _>>()?;
         println!("{}", body.join("\n"));
         if !status.contains(" 200 ") {
             bail!("http://{host}/ answered {status}");
@@ -291,20 +295,7 @@ fn succeeded(mut child: Child, name: &str) -> anyhow::Result<()> {
 
 /// The wanted port if it is free, else any.
 fn free_port(wanted: u16) -> anyhow::Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", wanted)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)))?;
+    let listener =
+        TcpListener::bind(("127.0.0.1", wanted)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)))?;
     Ok(listener.local_addr()?.port())
-}
-
-fn catch_interrupt() -> anyhow::Result<()> {
-    extern "C" fn stop(_signal: i32) {
-        STOPPED.store(true, Ordering::SeqCst);
-    }
-    let action = nix::sys::signal::SigAction::new(
-        nix::sys::signal::SigHandler::Handler(stop),
-        nix::sys::signal::SaFlags::empty(),
-        nix::sys::signal::SigSet::empty(),
-    );
-    // SAFETY: the handler does nothing but store into an atomic.
-    unsafe { nix::sys::signal::sigaction(nix::sys::signal::Signal::SIGINT, &action)? };
-    Ok(())
 }

@@ -1,24 +1,37 @@
 //! Debian packages by name.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::run::{heading, run};
 
 /// What Slipway runs on, and what its tests use as clients. The reason stands beside each.
 pub const ALL: &[&str] = &[
-    "ca-certificates",   // trust, for builds
-    "e2fsprogs",         // the disk of a build sandbox
-    "git",               // the git endpoint runs it; tests push with it
-    "gcc",               // parts of some crates are C
-    "iproute2",          // for people who look at the network
-    "libc6-dev",         // as gcc
-    "mmdebstrap",        // makes the stack
-    "nftables",          // the firewall of a node
-    "openssh-client",    // tests push with it
-    "runc",              // the OCI runtime
-    "skopeo",            // tests copy images with it
-    "util-linux",        // unshare, for making the stack
-    "zstd",              // the stack's packages
+    "ca-certificates", // trust, for builds
+    "e2fsprogs",       // the disk of a build sandbox
+    "git",             // the git endpoint runs it; tests push with it
+    "gcc",             // parts of some crates are C
+    "iproute2",        // for people who look at the network
+    "libc6-dev",       // as gcc
+    "mmdebstrap",      // makes the stack
+    "nftables",        // the firewall of a node
+    "openssh-client",  // tests push with it
+    "runc",            // the OCI runtime
+    "skopeo",          // tests copy images with it
+    "util-linux",      // unshare, for making the stack
+    "zstd",            // the stack's packages
+];
+
+/// What `bench` compares with, and what it measures with. The bench starts them itself.
+pub const PEERS: &[&str] = &[
+    "busybox-static",  // what containers run
+    "docker-registry", // peer of the registry
+    "docker.io",       // peer of the agent and of a push
+    "nginx-light",     // peer of the router; floor of a pull
+    "openssh-server",  // peer of the git endpoint
+    "wrk",             // loads the router
 ];
 
 /// Installs what is missing, and says so.
@@ -33,6 +46,20 @@ pub fn install(packages: &[&str]) -> anyhow::Result<()> {
     command.args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing);
     command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).stdout(Stdio::null());
     crate::run::finish(command)
+}
+
+/// Installs servers without letting them run: Debian starts what it installs unless this policy
+/// says no (invoke-rc.d(8)).
+pub fn install_idle(packages: &[&str]) -> anyhow::Result<()> {
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+    if Path::new(POLICY).exists() {
+        return install(packages);
+    }
+    fs::write(POLICY, "#!/bin/sh\nexit 101\n")?;
+    fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))?;
+    let installed = install(packages);
+    fs::remove_file(POLICY)?;
+    installed
 }
 
 fn is_installed(package: &str) -> bool {

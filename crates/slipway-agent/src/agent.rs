@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use slipway_model::id::{Epoch, InstanceId};
 use slipway_model::instance::{Desired, ExitReason, Goal, InstanceReport, InstanceSpec, InstanceState};
+use slipway_model::push::ImageRef;
 use slipway_model::unit::Timestamp;
 use tokio::sync::{Semaphore, broadcast, watch};
 
@@ -24,7 +25,7 @@ use crate::instance::{self, Begin};
 use crate::layers::{Layers, Limits};
 use crate::network::Network;
 use crate::options::{Options, Paths};
-use crate::{logs, recovery, runtime};
+use crate::{image, logs, recovery, runtime};
 
 /// Reports that a slow reader may fall behind by; then it is told so and takes a snapshot.
 const REPORTS_WAITING_MAX: usize = 1024;
@@ -218,6 +219,18 @@ impl Agent {
         }
         self.shared.drop_forgotten();
         Ok(())
+    }
+
+    /// Brings an image onto the node before anybody waits for it.
+    ///
+    /// # Errors
+    /// When it is not there, damaged, or not what we can run.
+    pub async fn bring(&self, image: ImageRef) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        let brought = tokio::task::spawn_blocking(move || {
+            image::prepare(&shared.options.images, &shared.layers, &image).map(drop)
+        });
+        brought.await.map_err(|error| Error::Launch { why: error.to_string() })?
     }
 
     /// Changes of instances, from now on. A reader that lags is told so and should take a

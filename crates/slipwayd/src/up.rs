@@ -22,6 +22,7 @@ use slipway_control::api::Api;
 use slipway_control::leader::{self, LeaderHandle, Ports, PublicUrl};
 use slipway_git::{GitServer, GitUser};
 use slipway_model::name::NodeName;
+use slipway_model::push::ImageRef;
 use slipway_model::route::RouteTable;
 use slipway_registry::Registry;
 use slipway_store::Store;
@@ -144,6 +145,7 @@ impl Server {
         ));
 
         tasks.spawn(pins::keep(store.clone(), registry.clone()));
+        tasks.spawn(bring_stack(options.stack.clone(), registry.clone(), agent.clone()));
 
         let builder = Builder::start(
             slipway_build::Options {
@@ -254,6 +256,30 @@ async fn open_access(options: &args::Up, store: &Store) -> anyhow::Result<Access
     }
     let master = MasterKey::load_or_create(&options.master_key)?;
     Ok(Access::open(store.clone(), master).await?)
+}
+
+/// Unpacks the stack before the first push would have to wait for it.
+async fn bring_stack(name: String, registry: Registry, agent: Agent) {
+    let found = tokio::task::block_in_place(|| slipway_build::stack::find(&name, &registry));
+    let stack = match found {
+        Ok(Some(stack)) => stack,
+        Ok(None) => {
+            tracing::warn!(
+                "there is no stack {name} to build on; stop slipwayd and run: slipwayd stack create {name}"
+            );
+            return;
+        }
+        Err(error) => {
+            tracing::error!(%error, "the stack {name} cannot be read");
+            return;
+        }
+    };
+    for digest in [stack.run, stack.build] {
+        let image = ImageRef { repository: stack.repository.to_string(), digest };
+        if let Err(error) = agent.bring(image).await {
+            tracing::error!(error = error.chain(), "the stack {name} cannot be unpacked");
+        }
+    }
 }
 
 /// Prints the one-time token while nobody has claimed the server, and leaves it where root finds it.

@@ -277,7 +277,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 Ok(Event::ClientGone) => return Err(Lost::Client),
                 Ok(Event::BadBody(bad)) => return Err(Lost::Body(bad)),
                 Ok(Event::AppClosed) => {
-                    return lost(502, "The app closed the connection without an answer.", "app_closed", again);
+                    return lost(
+                        502,
+                        "The app closed the connection without an answer.",
+                        "app_closed",
+                        again,
+                    );
                 }
                 Ok(Event::Garbage(why)) => {
                     tracing::debug!(instance = %self.entry.instance, why, "app sent no HTTP");

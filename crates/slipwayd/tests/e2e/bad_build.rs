@@ -92,11 +92,17 @@ fn a_build_cannot_reach_the_platform(server: &Server) {
     let person = Person::with_tenant(server, "build-net");
     let ports =
         [server.ports.api, server.ports.registry, server.ports.ssh].map(|port| port.to_string()).join(" ");
+    // An address of this host that others can reach.
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let own = match socket.connect("192.0.2.1:9") {
+        Ok(()) => socket.local_addr().unwrap().ip().to_string(),
+        Err(_) => "127.0.0.1".to_owned(),
+    };
     let work = running_then(
         &person,
         &format!(
             "gateway=$(python3 -c 'import socket,struct;print([socket.inet_ntoa(struct.pack(\"<L\",int(l.split()[2],16))) for l in open(\"/proc/net/route\") if l.split()[1]==\"00000000\"][0])')\n\
-             for host in $gateway 192.0.2.2 127.0.0.1 169.254.169.254; do for port in {ports}; do\n\
+             for host in $gateway {own} 127.0.0.1 169.254.169.254; do for port in {ports}; do\n\
              timeout 1 bash -c \"echo > /dev/tcp/$host/$port\" 2>/dev/null && echo REACHED $host $port; done; done; echo looked; exit 3"
         ),
     );

@@ -5,7 +5,9 @@
 
 use std::process::ExitCode;
 
+mod bench;
 mod demo;
+mod interrupt;
 mod packages;
 mod run;
 mod stack;
@@ -16,6 +18,7 @@ cargo xtask <command>
 
   demo       build Slipway, start it, and take a small program through push, promotion and scaling
   test       everything that checks the project
+  bench      measure Slipway beside its peers; with names, only those subjects
   packages   install the Debian packages that demo and test need
 ";
 
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["demo", options @ ..] => demo::demo(options),
         ["test", filters @ ..] => test::test(filters),
+        ["bench", names @ ..] => bench::bench(names),
         ["packages"] => packages::install(packages::ALL),
         _ => {
             eprint!("{HELP}");

@@ -30,7 +30,7 @@ pub fn registry(bench: &mut Bench, report: &mut Report) -> anyhow::Result<()> {
     let debian = DebianRegistry::start()?;
     let [mut floor, mut nginx_pull, mut our_push, mut our_pull, mut debian_push, mut debian_pull, mut cpu]: [Samples; 7] =
         Default::default();
-    let megabytes = (LAYERS * LAYER_BYTES >> 20) as f64;
+    let megabytes = ((LAYERS * LAYER_BYTES) >> 20) as f64;
     for round in 0..ROUNDS {
         crate::interrupt::check()?;
         // New bytes each round: a layer that is there already is not sent.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use slipway_model::account::Tenant;
 use slipway_model::limit::MANIFEST_BYTES_MAX;
 use slipway_model::manifest::{self, Manifest};
+use slipway_model::project::{HostClaim, HostState};
 use slipway_model::push::{BuiltImage, ImageRef, Push};
 use slipway_registry::image::ImageBuilder;
 use slipway_registry::{Reference, Registry, Repository};
@@ -86,7 +87,27 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
             self.output
                 .note(&format!("{name}: {}", spec.command.as_deref().unwrap_or("what the image starts")));
         }
+        for domain in &domains {
+            self.tell_domain(domain).await?;
+        }
         Ok(BuiltImage { image, builder, services: specs, release_command, domains })
+    }
+
+    /// A domain in the manifest is a wish: only what somebody has claimed and proven is routed.
+    async fn tell_domain(&self, host: &str) -> Result<(), Error> {
+        let environment = &self.push.environment;
+        let claim = self.store.get::<HostClaim>(&host.to_lowercase()).await?;
+        let ours = claim.filter(|claim| claim.record.service.environment() == *environment);
+        match ours.map(|claim| claim.record.state) {
+            Some(HostState::Proven) => self.output.note(&format!("{host} leads here")),
+            Some(HostState::Unproven { .. }) => self.output.alarm(&format!(
+                "{host} is claimed but not proven; see: slipway domains verify {host} -e {environment}"
+            )),
+            _ => self.output.alarm(&format!(
+                "{host} is not claimed yet, so it does not lead here: slipway domains add {host} -e {environment}"
+            )),
+        }
+        Ok(())
     }
 
     fn read_commit(&self) -> Result<Commit, Error> {

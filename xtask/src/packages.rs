@@ -17,7 +17,10 @@ pub const ALL: &[&str] = &[
     "libc6-dev",       // as gcc
     "mmdebstrap",      // makes the stack
     "nftables",        // the firewall of a node
+    "mount",           // loop devices
     "openssh-client",  // tests push with it
+    "openssl",         // makes a test's certificate
+    "procps",          // tests look for processes
     "runc",            // the OCI runtime
     "skopeo",          // tests copy images with it
     "util-linux",      // unshare, for making the stack

@@ -202,6 +202,7 @@ impl Network {
             live: found.live,
             released: vec![],
             tenants,
+            last_take: None,
             ending: false,
         };
 

@@ -44,8 +44,14 @@ pub(super) struct State {
     pub(super) released: Vec<Ipv4Addr>,
     /// Tenants that the rules know.
     pub(super) tenants: BTreeSet<Group>,
+    /// When a sandbox was taken last.
+    pub(super) last_take: Option<Instant>,
     pub(super) ending: bool,
 }
+
+/// A start goes on for some time after its sandbox was taken; until then the kernel's locks and the
+/// processors are left to it, unless the pool is empty.
+const REFILL_DELAY: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy)]
 pub(super) struct Live {
@@ -65,6 +71,7 @@ impl Keeper {
             return Ok(self.layout.sandbox(live.address));
         }
         let ready = state.pool.pop_front();
+        state.last_take = Some(Instant::now());
         drop(state);
         self.work.notify_all();
         let address = ready.map_or_else(|| self.prepare(), Ok)?;
@@ -165,7 +172,7 @@ impl Keeper {
     }
 
     pub(super) fn keep_pool_full(&self) {
-        while self.wait_for(|state| state.pool.len() < self.options.pool) {
+        while self.wait_for(|state| state.pool.len() < self.options.pool) && self.wait_for_quiet() {
             match self.prepare() {
                 Ok(address) => self.state().pool.push_back(address),
                 // `take` meets the same error and reports it.
@@ -185,6 +192,19 @@ impl Keeper {
             if let Err(error) = deleted {
                 self.pause(&error, "links of released sandboxes could not be deleted");
             }
+        }
+    }
+
+    /// Waits until no start is under way, or the pool is empty; false when the thread shall end.
+    fn wait_for_quiet(&self) -> bool {
+        let mut state = self.state();
+        loop {
+            let since = state.last_take.map_or(REFILL_DELAY, |at| at.elapsed());
+            let rest = REFILL_DELAY.saturating_sub(since);
+            if state.ending || state.pool.is_empty() || rest.is_zero() {
+                return !state.ending;
+            }
+            state = self.work.wait_timeout(state, rest).expect("nobody panics with the lock held").0;
         }
     }
 

@@ -17,7 +17,6 @@ use slipway_store::{Batch, Store};
 
 use crate::error::Error;
 use crate::queue::BuildKey;
-use crate::run::log_path;
 use crate::sandbox::Sandbox;
 
 /// Where the traces of builds are.
@@ -51,7 +50,7 @@ impl<S: Sandbox> Traces<'_, S> {
         if self.store.get::<Push>(key).await?.is_some() {
             return Ok(());
         }
-        self.journal.remove(&log_path(&key.0, key.1)).await?;
+        self.journal.remove(Build::log_path(&key.0, key.1).as_ref()).await?;
         if self.store.get::<Environment>(&key.0).await?.is_none() {
             self.clear_environment(&key.0).await?;
         }

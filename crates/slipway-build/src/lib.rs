@@ -56,5 +56,5 @@ mod error;
 
 pub use config_source::{ConfigSource, ConfigVar};
 pub use error::Error;
-pub use run::{Builder, BuilderHandle, Options, log_path};
+pub use run::{Builder, BuilderHandle, Options};
 pub use sandbox::{Bind, OutputSink, Sandbox, SandboxEnd, SandboxSpec, Scratch};

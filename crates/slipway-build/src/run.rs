@@ -51,14 +51,6 @@ pub struct Options {
     pub builds_max: usize,
 }
 
-/// Where the output of a build is in the journal.
-pub fn log_path(
-    environment: &slipway_model::name::EnvironmentPath,
-    number: slipway_model::id::BuildNumber,
-) -> PathBuf {
-    PathBuf::from(format!("{environment}/{number}.log"))
-}
-
 /// Starts builders.
 pub struct Builder;
 
@@ -377,7 +369,8 @@ impl<S: Sandbox, C: ConfigSource> One<'_, S, C> {
     }
 
     async fn output(&self) -> Result<Output, Error> {
-        let path: &Path = &log_path(&self.push.environment, self.push.number);
+        let path = Build::log_path(&self.push.environment, self.push.number);
+        let path: &Path = path.as_ref();
         let journal = &self.shared.options.journal;
         match journal.writer(path) {
             // Killed between the end of the log and the end of the record: all of it is said again.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use slipway_build::log_path;
 use slipway_model::push::{Build, BuildState, Push};
 use slipway_model::unit::Timestamp;
 use slipway_store::Batch;
@@ -98,8 +97,8 @@ async fn a_killed_builder_is_followed_once_and_then_the_build_is_given_up() {
 async fn a_kill_between_the_ends_of_log_and_record_is_healed() {
     let mut world = World::without_builder(Limits::default(), Config::default()).await;
     let push = world.push(&QUICK).await;
-    let path = log_path(&push.environment, push.number);
-    let mut log = world.journal.writer(&path).unwrap();
+    let path = Build::log_path(&push.environment, push.number);
+    let mut log = world.journal.writer(path.as_ref()).unwrap();
     log.line("-----> Procfile app detected").unwrap();
     log.finish().unwrap();
     let state = BuildState::Running;
@@ -242,7 +241,7 @@ async fn killed_at_any_moment_it_loses_no_push_and_no_image() {
             BuildState::Failed { reason } => assert!(reason.starts_with("interrupted"), "{reason}"),
             other => panic!("{other:?}"),
         }
-        let journal = world.journal.follow(&log_path(&push.environment, push.number), 0);
+        let journal = world.journal.follow(Build::log_path(&push.environment, push.number).as_ref(), 0);
         let mut log = journal.unwrap();
         while log.next().await.unwrap().is_some() {}
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use slipway_build::{Builder, BuilderHandle, ConfigSource, ConfigVar, Options, log_path};
+use slipway_build::{Builder, BuilderHandle, ConfigSource, ConfigVar, Options};
 use slipway_model::account::Tenant;
 use slipway_model::id::BuildNumber;
 use slipway_model::name::EnvironmentPath;
@@ -214,7 +214,7 @@ impl World {
     }
 
     pub async fn log(&self, push: &Push) -> String {
-        let log = self.journal.read(&log_path(&push.environment, push.number)).await;
+        let log = self.journal.read(Build::log_path(&push.environment, push.number).as_ref()).await;
         String::from_utf8(log.unwrap_or_default()).unwrap()
     }
 

@@ -1,7 +1,7 @@
 //! The entrance: what everything else is reached through.
 
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use slipway_model::account::{MasterKeyCheck, Member, Role, SshKey, Tenant, Token, User};
 use slipway_model::name::UserName;
@@ -128,10 +128,7 @@ impl Access {
 
     pub(crate) fn now(&self) -> Timestamp {
         match &self.clock {
-            Clock::System => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-            }
+            Clock::System => Timestamp::from(SystemTime::now()),
             #[cfg(test)]
             Clock::Set(millis) => Timestamp(millis.load(std::sync::atomic::Ordering::Relaxed)),
         }

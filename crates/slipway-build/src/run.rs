@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use slipway_model::name::UserName;
 use slipway_model::push::{Build, BuildCancellation, BuildState, Push};
@@ -441,5 +441,5 @@ fn failed(error: &Error) -> BuildState {
 }
 
 fn now() -> Timestamp {
-    Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
+    Timestamp::from(SystemTime::now())
 }

@@ -75,8 +75,8 @@ pub fn table<const N: usize>(heading: [&str; N], rows: impl IntoIterator<Item = 
 
 /// `5s`, `3m`, `2h`, `4d` before now.
 pub fn ago(then: Timestamp) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    match now.as_secs().saturating_sub(then.0 / 1000) {
+    let now = Timestamp::from(std::time::SystemTime::now());
+    match (now.0 / 1000).saturating_sub(then.0 / 1000) {
         s if s < 60 => format!("{s}s ago"),
         s if s < 3600 => format!("{}m ago", s / 60),
         s if s < 86_400 => format!("{}h ago", s / 3600),

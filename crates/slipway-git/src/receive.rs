@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use slipway_access::Scoped;
 use slipway_model::id::{BuildNumber, CommitId};
@@ -410,7 +410,7 @@ async fn record(shared: &Shared, push: &Incoming, candidate: &Candidate) -> Resu
         by: push.by.clone(),
         options: candidate.options.clone(),
         forced: candidate.forced,
-        received_at: now(),
+        received_at: Timestamp::from(SystemTime::now()),
     };
     let mut batch = Batch::new().create(&record);
     let surplus = (pushes.len() + 1).saturating_sub(PUSHES_KEPT);
@@ -479,10 +479,4 @@ pub(crate) async fn keep_shallow(push: &Incoming) -> Result<(), Error> {
         }
     }
     push.repository.add_shallow(&without_parents).await
-}
-
-/// The wall clock, for records.
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use slipway_model::account::Tenant;
 use slipway_model::id::{BuildNumber, InstanceId, ReleaseNumber};
@@ -233,8 +233,9 @@ impl Owner {
     }
 
     /// Begins to decide once four fifths of the known nodes have told what they run, or half of them and
-    /// time is up (ME-05, F25): until then the routers keep the last good table. The first table is made of everything at once: a router must not be told that the
-    /// environments which come later have no instances.
+    /// time is up (ME-05, F25): until then the routers keep the last good table. The first table is made
+    /// of everything at once: a router must not be told that the environments which come later have no
+    /// instances.
     fn settle(&mut self, now: Timestamp) {
         let all = self.cluster.nodes().count();
         let reachable = self.cluster.nodes().filter(|(_, contact)| *contact == Contact::Reachable).count();
@@ -447,8 +448,7 @@ fn new_id() -> InstanceId {
 
 /// The wall clock: deadlines are stored, so they must mean the same to the next leader.
 pub(super) fn now() -> Timestamp {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
+    Timestamp::from(SystemTime::now())
 }
 
 /// The number at the end of a record's key.

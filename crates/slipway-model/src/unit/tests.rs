@@ -10,6 +10,13 @@ fn a_timestamp_reads_as_utc() {
 }
 
 #[test]
+fn a_timestamp_is_taken_from_any_clock() {
+    let of = |time| Timestamp::from(time);
+    assert_eq!(of(UNIX_EPOCH + Duration::from_micros(1_500_999)), Timestamp(1500));
+    assert_eq!(of(UNIX_EPOCH - Duration::from_secs(1)), Timestamp(0), "a clock that was never set");
+}
+
+#[test]
 fn quantities_need_a_unit_that_exists() {
     assert_eq!("5s".parse::<Span>().unwrap(), Span::from_secs(5));
     assert_eq!("256M".parse::<Bytes>().unwrap(), Bytes::mebi(256));

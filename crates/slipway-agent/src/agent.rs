@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use slipway_model::id::{Epoch, InstanceId};
 use slipway_model::instance::{Desired, ExitReason, Goal, InstanceReport, InstanceSpec, InstanceState};
 use slipway_model::push::ImageRef;
-use slipway_model::unit::Timestamp;
 use tokio::sync::{Semaphore, broadcast, watch};
 
 use crate::cgroup::Cgroups;
@@ -503,9 +502,4 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), Error> {
         .create(path)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
         .map_err(Error::file("make", path))
-}
-
-/// When something happened, for a report.
-pub(crate) fn timestamp(millis: u64) -> Timestamp {
-    Timestamp(millis)
 }

@@ -12,14 +12,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use slipway_model::id::InstanceId;
-use slipway_model::instance::InstanceRole;
 use slipway_model::name::{EnvironmentPath, ServiceName};
 use slipway_model::unit::Timestamp;
 use slipway_shim::log::Stream;
 use tokio::sync::mpsc;
 
 use crate::agent::Agent;
-use crate::options::{Paths, label};
+use crate::options::Paths;
 
 /// Logs of instances that have ended, kept for one environment: about a week of an ordinary one.
 const ENDED_LOGS_MAX: usize = 50;
@@ -336,11 +335,6 @@ fn directories_in(path: &Path) -> Vec<PathBuf> {
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .map(|entry| entry.path())
         .collect()
-}
-
-/// The name under which a role's lines appear in [`LogLine::role`].
-pub fn role_label(role: &InstanceRole) -> &str {
-    label(role)
 }
 
 #[cfg(test)]

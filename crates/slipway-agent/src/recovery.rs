@@ -98,7 +98,7 @@ fn look_at(id: &InstanceId, directory: &Path, paths: &Paths, cgroups: &Cgroups) 
     }
     let bundle_is_there = paths.bundle(id).join("config.json").exists();
     if bundle_is_there && let Some((shim, process)) = shim::find(directory, STARTING_PATIENCE) {
-        return Some(Found::Running { spec, shim, since: crate::agent::timestamp(process.at) });
+        return Some(Found::Running { spec, shim, since: Timestamp(process.at) });
     }
     let began = instance::has_begun(directory);
     // Its cgroup first: the shim then sees the program's end and writes it down.

@@ -1,9 +1,12 @@
 //! `cargo xtask test`: everything that checks the project.
 
-use anyhow::bail;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
 
 use crate::packages;
-use crate::run::{run, step};
+use crate::run::{root, run, step};
 use crate::stack;
 
 /// Runs all checks, or with filters only the tests whose names contain one of them.
@@ -18,7 +21,42 @@ pub fn test(filters: &[&str]) -> anyhow::Result<()> {
     // One build of everything, so that no test waits for a compiler.
     step("Build", || run("cargo", &["build", "--workspace", "--all-targets"]))?;
     stack::layout()?;
-    let mut words = vec!["test", "--workspace", "--no-fail-fast", "--"];
-    words.extend_from_slice(filters);
-    step("Test", || run("cargo", &words))
+    let sum = step("Test", || tests(filters))?;
+    println!("\n{} passed, {} failed", sum.passed, sum.failed);
+    if sum.failed > 0 || !sum.succeeded {
+        bail!("not all tests passed");
+    }
+    Ok(())
+}
+
+/// What all test programs together say.
+#[derive(Default)]
+struct Sum {
+    passed: u32,
+    failed: u32,
+    succeeded: bool,
+}
+
+fn tests(filters: &[&str]) -> anyhow::Result<Sum> {
+    let mut command = Command::new("cargo");
+    command.args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast", "--"]).args(filters);
+    command.current_dir(root()).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().context("cannot run cargo")?;
+    let mut sum = Sum::default();
+    for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
+        let line = line?;
+        println!("{line}");
+        if let Some(result) = line.strip_prefix("test result: ") {
+            sum.passed += count(result, "passed");
+            sum.failed += count(result, "failed");
+        }
+    }
+    sum.succeeded = child.wait()?.success();
+    Ok(sum)
+}
+
+/// The number before a word: `ok. 52 passed; 0 failed; …`.
+fn count(result: &str, word: &str) -> u32 {
+    let part = result.split([';', '.']).find_map(|part| part.trim().strip_suffix(word));
+    part.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
 }

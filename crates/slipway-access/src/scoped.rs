@@ -16,7 +16,7 @@ use slipway_model::project::{Environment, Project};
 use slipway_model::push::{Build, BuildCancellation, Push};
 use slipway_model::record::Record;
 use slipway_model::release::{Release, ReleaseRequest};
-use slipway_store::{Version, Versioned, Watch};
+use slipway_store::{Version, Versioned};
 
 use crate::access::Access;
 use crate::caller::Caller;
@@ -233,10 +233,5 @@ impl Scoped<Environment> {
     /// [`Error::Store`].
     pub async fn list<R: InEnvironment>(&self) -> Result<Vec<Versioned<R>>, Error> {
         self.access.list(&self.path.to_string()).await
-    }
-
-    /// Watches all records of a kind of this environment. See [`Scoped::again`] about long streams.
-    pub fn watch<R: InEnvironment>(&self) -> Watch<R> {
-        self.access.store.watch(&self.path.to_string())
     }
 }

@@ -97,11 +97,6 @@ impl Keyring {
         open(&self.cipher(tenant), environment, key, sealed)
     }
 
-    /// A key for another purpose of the platform's own, such as signing what it hands to itself.
-    pub fn purpose_key(&self, purpose: &'static str) -> [u8; 32] {
-        self.master.derive("purpose", &[purpose.as_bytes()])
-    }
-
     /// See [`MasterKey::id`].
     pub(crate) fn id(&self) -> String {
         self.master.id()

@@ -111,8 +111,3 @@ record!(Node, NodeName, "/nodes/", |k| k, |r| &r.name);
 fn numbered(environment: &EnvironmentPath, number: u64) -> String {
     format!("{environment}/{number:010}")
 }
-
-/// The prefix of all records of a kind that belong to one tenant, project or environment.
-pub fn prefix_of<R: Record>(owner: &str) -> String {
-    format!("{}{owner}/", R::PREFIX)
-}

@@ -96,12 +96,10 @@ impl Store {
 }
 
 fn full_prefix<R: Record>(prefix: &str) -> String {
-    // As `slipway_model::record::prefix_of` makes it, or without the kind's own prefix.
-    let below = prefix.strip_prefix(R::PREFIX).unwrap_or(prefix);
-    if below.is_empty() {
+    if prefix.is_empty() {
         return R::PREFIX.to_owned();
     }
-    format!("{}{}/", R::PREFIX, below.trim_end_matches('/'))
+    format!("{}{}/", R::PREFIX, prefix.trim_end_matches('/'))
 }
 
 /// A record as it was at one version.

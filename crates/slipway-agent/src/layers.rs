@@ -25,6 +25,7 @@ use std::time::SystemTime;
 
 use sha2::Digest as _;
 use slipway_model::id::Digest;
+use slipway_registry::image::media_type;
 
 mod extract;
 mod tar_entry;
@@ -86,12 +87,11 @@ impl Packing {
     ///
     /// # Errors
     /// Foreign (`nondistributable`, by URL) and unknown types are refused (N37).
-    pub fn of_media_type(media_type: &str) -> Result<Self, LayerError> {
-        match media_type {
-            "application/vnd.oci.image.layer.v1.tar" => Ok(Self::Tar),
-            "application/vnd.oci.image.layer.v1.tar+gzip"
-            | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Ok(Self::Gzip),
-            "application/vnd.oci.image.layer.v1.tar+zstd" => Ok(Self::Zstd),
+    pub fn of_media_type(text: &str) -> Result<Self, LayerError> {
+        match text {
+            media_type::LAYER => Ok(Self::Tar),
+            media_type::LAYER_GZIP | media_type::DOCKER_LAYER_GZIP => Ok(Self::Gzip),
+            media_type::LAYER_ZSTD => Ok(Self::Zstd),
             other => Err(LayerError::MediaType(other.to_owned())),
         }
     }

@@ -141,10 +141,7 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
     fn take_image(&self, manifest: &Manifest) -> Result<Outcome, Error> {
         let environment = &self.push.environment;
         let wanted = manifest.build.image.as_deref().unwrap_or_default();
-        let (name, reference) = match wanted.split_once('@') {
-            Some((name, digest)) => (name, digest),
-            None => wanted.rsplit_once(':').unwrap_or((wanted, "latest")),
-        };
+        let (name, reference) = Reference::split(wanted);
         let full =
             if name.contains('/') { name.to_owned() } else { format!("{}/{name}", environment.tenant) };
         let refuse = |why: &str| Error::refused(format!("build.image: {wanted} {why}"));
@@ -152,8 +149,7 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
         if repository.tenant() != environment.tenant.as_str() {
             return Err(refuse(&format!("is not in the registry of {}", environment.tenant)));
         }
-        let reference: Reference =
-            reference.parse().map_err(|_| refuse("has neither a valid tag nor a digest"))?;
+        let reference = reference.map_err(|_| refuse("has neither a valid tag nor a digest"))?;
         let image = self.registry.image(&repository, &reference).map_err(|error| match error {
             slipway_registry::Error::ManifestUnknown { .. } => {
                 refuse("is not in the registry; push it first")

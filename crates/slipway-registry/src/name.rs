@@ -107,6 +107,19 @@ pub enum Reference {
     Digest(Digest),
 }
 
+impl Reference {
+    /// Takes apart what people write for an image: `repository@digest`, `repository:tag`, or
+    /// `repository` alone for the tag `latest`. The first value is the repository's part, unread.
+    pub fn split(image: &str) -> (&str, Result<Self, NameError>) {
+        if let Some((repository, text)) = image.split_once('@') {
+            let digest = text.parse().map_err(|_| NameError::new("digest", text));
+            return (repository, digest.map(Self::Digest));
+        }
+        let (repository, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
+        (repository, tag.parse().map(Self::Tag))
+    }
+}
+
 impl FromStr for Reference {
     type Err = NameError;
 

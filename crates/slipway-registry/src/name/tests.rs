@@ -22,6 +22,23 @@ fn repositories_follow_the_grammar_of_the_specification() {
 }
 
 #[test]
+fn an_image_is_taken_apart_into_repository_and_reference() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let check = |image: &str, expected: Option<(&str, &str)>| {
+        let (repository, reference) = Reference::split(image);
+        let reference = reference.map(|reference| reference.to_string()).ok();
+        assert_eq!(reference.as_deref().map(|reference| (repository, reference)), expected, "{image:?}");
+    };
+    check("acme/shop", Some(("acme/shop", "latest")));
+    check("acme/shop:v1", Some(("acme/shop", "v1")));
+    check(&format!("acme/shop@{digest}"), Some(("acme/shop", &digest)));
+    check("shop:", None);
+    check("shop@", None);
+    check("shop@v1", None);
+    check(&format!("shop:v1@{digest}"), Some(("shop:v1", &digest)));
+}
+
+#[test]
 fn tags_and_references_are_told_apart_by_the_colon() {
     let long = "t".repeat(129);
     check::<Tag>(&["latest", "_x", "V1.2-3_4"], &["", ".a", "-a", "a:b", "a/b", "ä", &long]);

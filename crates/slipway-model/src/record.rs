@@ -7,7 +7,12 @@
 //! | builds | the builder |
 //! | environment status, releases, deployments, assignments, nodes, platform host names | the leader |
 //!
-//! Numbers in keys are padded, so that the store lists them in order.
+//! A request is written by the API and deleted by whoever takes it up, in the batch that does what it
+//! asks. Whatever else goes is deleted by its writer, when what it belongs to is gone. A host name is
+//! the leader's or the API's by its state ([`HostState`](crate::project::HostState)), never both.
+//!
+//! Numbers in keys are padded, so that the store lists them in order. Records are JSON and outlive the
+//! version that wrote them: a field that is added later has a `#[serde(default)]`.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,4 +1,6 @@
-//! Answers that go on: build logs, program logs, attachments.
+//! Answers that go on: build logs, program logs, attachments. They end with the caller's right.
+
+use std::time::Duration;
 
 use axum::body::Body as Payload;
 use axum::extract::{Query, Request, State};
@@ -8,12 +10,14 @@ use futures_util::{StreamExt, stream};
 use http::{HeaderValue, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use slipway_access::{Kind, Scoped};
 use slipway_api::client::{Attachment, Frame};
 use slipway_api::error::ErrorCode;
 use slipway_model::account::Right;
 use slipway_model::id::{BuildNumber, InstanceId};
 use slipway_model::instance::{Assignments, InstanceRole, RunRequest};
 use slipway_model::name::{EnvironmentPath, ServiceName};
+use slipway_model::project::Environment;
 use slipway_model::push::{Build, Push};
 use slipway_store::journal::Follower;
 use tokio::sync::mpsc;
@@ -23,6 +27,8 @@ use super::{Api, LogQuery, Refusal};
 
 /// Lines that one question may begin with.
 const LOG_LINES_MAX: usize = 10_000;
+/// Between two looks at whether somebody who follows still may.
+const RIGHT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The query of [`build_log`].
 #[derive(Debug, Deserialize)]
@@ -50,7 +56,8 @@ pub async fn build_log(
         let chunk = follower.next().await.ok()??;
         Some((Ok::<_, std::convert::Infallible>(Bytes::from(chunk.bytes)), follower))
     });
-    Ok(text_response(Payload::from_stream(chunks)))
+    let revoked = Box::pin(revoked(environment, Right::View, RIGHT_INTERVAL));
+    Ok(text_response(Payload::from_stream(chunks.take_until(revoked))))
 }
 
 fn text_response(body: Payload) -> Response {
@@ -73,7 +80,7 @@ pub async fn logs(
     Named(path): Named<EnvironmentPath>,
     Query(query): Query<LogsQuery>,
 ) -> Result<Response, Refusal> {
-    api.access.environment(&caller, &path, Right::View).await?;
+    let environment = api.access.environment(&caller, &path, Right::View).await?;
     let lines = api.instances.logs(LogQuery {
         environment: path,
         service: query.service,
@@ -81,7 +88,8 @@ pub async fn logs(
         lines: query.lines.unwrap_or(100).min(LOG_LINES_MAX),
         follow: query.follow,
     });
-    let json = lines.map(|line| {
+    let revoked = Box::pin(revoked(environment, Right::View, RIGHT_INTERVAL));
+    let json = lines.take_until(revoked).map(|line| {
         let mut text = serde_json::to_vec(&line).unwrap_or_default();
         text.push(b'\n');
         Ok::<_, std::convert::Infallible>(Bytes::from(text))
@@ -110,7 +118,8 @@ pub async fn attach(
     tokio::spawn(async move {
         // A client that went away before the upgrade wants nothing any more.
         let Ok(upgraded) = upgrade.await else { return };
-        carry(&api, instance, Attachment::new(TokioIo::new(upgraded))).await;
+        let revoked = revoked(environment, Right::Deploy, RIGHT_INTERVAL);
+        carry(&api, instance, Attachment::new(TokioIo::new(upgraded)), revoked).await;
     });
     let headers = [
         (header::CONNECTION, HeaderValue::from_static("upgrade")),
@@ -124,7 +133,19 @@ fn is_one_off(assignments: &Assignments, instance: &InstanceId) -> bool {
     found.is_some_and(|assignment| matches!(assignment.role, InstanceRole::OneOff { .. }))
 }
 
-async fn carry(api: &Api, instance: InstanceId, attachment: Attachment) {
+/// Returns when the caller's right to the environment has been taken away. A store that does not
+/// answer takes away nobody's.
+async fn revoked(environment: Scoped<Environment>, right: Right, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        let refused = environment.again(right).await.map_err(|error| error.kind());
+        if matches!(refused, Err(Kind::NotAuthenticated | Kind::NotFound | Kind::Forbidden)) {
+            return;
+        }
+    }
+}
+
+async fn carry(api: &Api, instance: InstanceId, attachment: Attachment, revoked: impl Future<Output = ()>) {
     let Attachment { mut receive, mut send } = attachment;
     let (from_client, input) = mpsc::channel(16);
     let (output, mut to_client) = mpsc::channel(16);
@@ -142,7 +163,10 @@ async fn carry(api: &Api, instance: InstanceId, attachment: Attachment) {
             }
         }
     });
-    let carried = api.instances.attach(instance, input, output.clone()).await;
+    let carried = tokio::select! {
+        carried = api.instances.attach(instance, input, output.clone()) => carried,
+        () = revoked => Err("your right to be attached has been taken away; the run goes on".to_owned()),
+    };
     if let Err(sentence) = carried {
         let _gone = output.send(Frame::Exit { status: 255, reason: sentence }).await;
     }
@@ -150,3 +174,6 @@ async fn carry(api: &Api, instance: InstanceId, attachment: Attachment) {
     let _ended = writer.await;
     reader.abort();
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ use crate::places::Places;
 
 /// One of two access log files.
 const ACCESS_LOG_BYTES_MAX: u64 = 64 << 20;
+/// Between two looks whether there is a router. Without one nothing answers, so it is short.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Requests under way at a stop get this long.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
@@ -27,9 +29,7 @@ pub fn run(options: args::Router) -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     crate::places::raise_file_limit();
     let places = Places::make(&options.places)?;
-    let Some(_lock) = lock(&places)? else {
-        bail!("another router serves {} already", places.run.display());
-    };
+    let _lock = own_lock(&places)?;
     fs::create_dir_all(places.router()).context("cannot make the router's directory")?;
     let tls = options.tls_cert.zip(options.tls_key).map(|(certificate, key)| TlsOptions { certificate, key });
     let router = Router::start(Options {
@@ -63,6 +63,39 @@ pub fn run(options: args::Router) -> anyhow::Result<()> {
     })?;
     router.stop(STOP_GRACE);
     Ok(())
+}
+
+/// The lock for a router's whole life. Whoever looks whether there is a router holds it for a moment.
+fn own_lock(places: &Places) -> anyhow::Result<Flock<fs::File>> {
+    for _ in 0..20 {
+        if let Some(lock) = lock(places)? {
+            return Ok(lock);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bail!("another router serves {} already", places.run.display())
+}
+
+/// Starts the router again whenever there is none, for ever.
+pub async fn keep(up: args::Up, places: Places) {
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        let (up, places) = (up.clone(), places.clone());
+        let looked = tokio::task::spawn_blocking(move || match lock(&places)? {
+            None => anyhow::Ok(false),
+            Some(free) => {
+                drop(free);
+                spawn(&up, &places)?;
+                Ok(true)
+            }
+        });
+        match looked.await {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => tracing::warn!("the router had ended and was started again"),
+            Ok(Err(error)) => tracing::error!("the router has ended and cannot be started: {error:#}"),
+            Err(error) => tracing::error!(%error, "looking after the router ended by a panic"),
+        }
+    }
 }
 
 /// The router's lock; `None` when a router has it.

@@ -145,6 +145,7 @@ impl Server {
         ));
 
         tasks.spawn(pins::keep(store.clone(), registry.clone()));
+        tasks.spawn(router::keep(options.clone(), places.clone()));
         tasks.spawn(bring_stack(options.stack.clone(), registry.clone(), agent.clone()));
 
         let builder = Builder::start(

@@ -11,6 +11,7 @@ use crate::{Case, cases};
 pub fn cases() -> Vec<Case> {
     cases![
         instances_and_router_outlive_the_server,
+        a_killed_router_is_started_again,
         a_push_survives_a_kill_at_any_moment,
         a_wipe_of_the_run_directory_is_mended,
     ]
@@ -52,6 +53,22 @@ fn instances_and_router_outlive_the_server(server: &Server) {
     assert_eq!(work.page("dev"), page, "after a stop by TERM");
     server.run();
     work.slipway(&["scale", "web=2", "-e", "dev"]).ok().says("web 2/2");
+}
+
+fn a_killed_router_is_started_again(server: &Server) {
+    let person = Person::with_tenant(server, "rerouted");
+    let work = person.project("shop", &files(&web("one")));
+    work.push().ok();
+    let page = work.page("dev");
+    let marks = server.folder.join("run");
+    let killed = Command::new("pkill")
+        .args(["-KILL", "-f", &format!("slipwayd router.*{}", marks.display())])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    wait_for("a new router to serve", Duration::from_secs(10), || {
+        server.get(&work.label("dev")).is_ok_and(|answer| answer.body == page).then_some(())
+    });
 }
 
 fn a_push_survives_a_kill_at_any_moment(server: &Server) {

@@ -8,9 +8,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use sha2::Digest as _;
 use slipway_model::id::Digest;
 use slipway_model::push::ImageRef;
+use slipway_registry::digest::Hasher;
 
 use crate::error::Error;
 use crate::layers::{Layers, Packing};
@@ -49,11 +49,9 @@ impl ImageSource {
         if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
             return Err(bad("it is larger than 4 MiB".into()));
         }
-        let found = match digest.algorithm() {
-            "sha512" => crate::layers::hex(&sha2::Sha512::digest(&bytes)),
-            _ => crate::layers::hex(&sha2::Sha256::digest(&bytes)),
-        };
-        if found != digest.hex() {
+        let mut hasher = Hasher::like(digest);
+        hasher.update(&bytes);
+        if hasher.finish() != *digest {
             return Err(bad("its content does not have this digest".into()));
         }
         Ok(bytes)

@@ -23,8 +23,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use sha2::Digest as _;
 use slipway_model::id::Digest;
+use slipway_registry::digest::Hasher;
 use slipway_registry::image::media_type;
 
 mod extract;
@@ -64,7 +64,7 @@ pub enum LayerError {
         /// By the image.
         promised: Digest,
         /// In fact.
-        found: String,
+        found: Digest,
     },
     /// Nobody taught us that compression.
     #[error("layers of type {0} are not supported")]
@@ -214,10 +214,10 @@ impl Layers {
                 Box::new(decoder)
             }
         };
-        let mut content = Content { plain, hasher: Hasher::for_digest(diff_id), bytes: 0 };
+        let mut content = Content { plain, hasher: Hasher::like(diff_id), bytes: 0 };
         extract::unpack(&mut content, &tree, self.limits.for_packed(packed_bytes))?;
-        let found = format!("{}:{}", diff_id.algorithm(), content.hasher.finish());
-        if found != diff_id.as_str() {
+        let found = content.hasher.finish();
+        if found != *diff_id {
             return Err(LayerError::Mismatch { promised: diff_id.clone(), found });
         }
         Ok(())
@@ -258,38 +258,6 @@ impl Read for Content {
         self.bytes += count as u64;
         Ok(count)
     }
-}
-
-enum Hasher {
-    Sha256(Box<sha2::Sha256>),
-    Sha512(Box<sha2::Sha512>),
-}
-
-impl Hasher {
-    fn for_digest(digest: &Digest) -> Self {
-        match digest.algorithm() {
-            "sha512" => Self::Sha512(Box::default()),
-            _ => Self::Sha256(Box::default()),
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(hasher) => hasher.update(bytes),
-            Self::Sha512(hasher) => hasher.update(bytes),
-        }
-    }
-
-    fn finish(self) -> String {
-        match self {
-            Self::Sha256(hasher) => hex(&hasher.finalize()),
-            Self::Sha512(hasher) => hex(&hasher.finalize()),
-        }
-    }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Fixture {
     fn unpack(&self, packed: &[u8], packing: Packing, plain: &[u8]) -> Result<PathBuf, LayerError> {
         let blob = self.directory.path().join("blob");
         fs::write(&blob, packed).unwrap();
-        let digest = format!("sha256:{}", hex(&sha2::Sha256::digest(plain))).parse().unwrap();
+        let digest = slipway_registry::digest::digest_of(plain);
         self.layers.ensure(&digest, packing, || fs::File::open(&blob))
     }
 }

@@ -23,9 +23,9 @@ use crate::agent::{Agent, Shared};
 use crate::bundle;
 use crate::error::Error;
 use crate::image::User;
-use crate::instance::{self, Wanted};
 use crate::network::Egress;
 use crate::recovery::Intent;
+use crate::sandbox::{self, Wanted};
 use crate::scratch::Scratch;
 use crate::shim::{self, Shim};
 
@@ -111,7 +111,7 @@ impl Agent {
         };
         let (prepared, layers) = prepared.await.map_err(broken)??;
         let _layers = shared.use_layers(&layers);
-        let spec_file = shared.paths.bundle(&sandbox.id).join(instance::SHIM_SPEC);
+        let spec_file = shared.paths.bundle(&sandbox.id).join(sandbox::SHIM_SPEC);
         let (starting, pipe) = shim::start(&shared.options.shim, &prepared.shim, &spec_file, prepared.lock)?;
         let deadline = Instant::now() + sandbox.time_max.duration();
         let pump = tokio::spawn(pump(pipe, output));
@@ -138,7 +138,7 @@ fn prepare(
     shared: &Shared,
     sandbox: &BuildSandbox,
     system: PathBuf,
-) -> Result<(instance::Prepared, Vec<PathBuf>), Error> {
+) -> Result<(sandbox::Prepared, Vec<PathBuf>), Error> {
     let image = crate::image::prepare(&shared.options.images, &shared.layers, &sandbox.image)?;
     let network = match &shared.network {
         Some(network) if sandbox.network => {
@@ -155,7 +155,7 @@ fn prepare(
         tty: false,
     };
     let tmp = system.join("tmp");
-    instance::make_dir(&tmp, 0o1777)?;
+    sandbox::make_dir(&tmp, 0o1777)?;
     let mut binds = sandbox.binds.clone();
     binds.push((tmp, "/tmp".to_owned(), false));
     let layers = image.layers.clone();
@@ -175,7 +175,7 @@ fn prepare(
         attach: None,
         is_build: true,
     };
-    Ok((instance::sandbox(shared, wanted)?, layers))
+    Ok((sandbox::prepare(shared, wanted)?, layers))
 }
 
 /// Until the shim's end. The first value is how we ended it, if we did.
@@ -247,7 +247,7 @@ struct Traces {
 
 impl Drop for Traces {
     fn drop(&mut self) {
-        if let Err(why) = instance::remove_traces(&self.shared, &self.id) {
+        if let Err(why) = sandbox::remove_traces(&self.shared, &self.id) {
             tracing::error!(instance.id = %self.id, "not everything of a build can be removed: {why}");
             self.shared.set_unkillable(&self.id, true);
         }

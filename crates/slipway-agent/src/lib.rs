@@ -13,9 +13,10 @@
 //! does not, from the kernel's cgroups outwards. Files in the run directory may vanish (a reboot);
 //! files in the state directory hold no secret.
 //!
-//! Read in this order: [`agent`] (the list), [`instance`] (the life of one), then what it uses:
-//! [`image`] and [`layers`], [`bundle`], [`shim`], [`health`], [`logs`]; then [`build`] with
-//! [`scratch`], and what a start of the agent does: [`recovery`], [`runtime`], [`cgroup`].
+//! Read in this order: [`agent`] (the list), [`instance`] (the life of one), `sandbox` (what is made
+//! for it, and removed), then what it uses: [`image`] and [`layers`], [`bundle`], [`shim`],
+//! [`health`], [`logs`]; then [`build`] with [`scratch`], and what a start of the agent does:
+//! [`recovery`], [`runtime`], [`cgroup`].
 
 mod error;
 
@@ -24,6 +25,8 @@ pub mod options;
 pub mod agent;
 
 pub mod instance;
+
+mod sandbox;
 
 pub mod image;
 

@@ -14,7 +14,7 @@
 //! Whether a shim lives is told by a lock, not by a process id: its standard input is a locked file
 //! that the agent made, and the lock is gone when, and only when, the process is gone.
 //!
-//! It uses the standard library and system calls only and one thread, because there is one of these
+//! It has one thread, no async runtime and next to no libraries, because there is one of these
 //! for each instance: about a third of a megabyte.
 
 pub mod spec;

@@ -47,8 +47,14 @@ const SUBJECTS: &[(&str, &str, Subject)] = &[
     ("flask", "a Flask program, cold, beside docker build", push::flask_cold),
 ];
 
-/// Runs all subjects, or those that are named.
-pub fn bench(names: &[&str]) -> anyhow::Result<()> {
+/// Runs all subjects, or those that are named; with `--built` it measures the release build there is.
+pub fn bench(words: &[&str]) -> anyhow::Result<()> {
+    let (options, names): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with("--"));
+    let is_built = match options.as_slice() {
+        [] => false,
+        ["--built"] => true,
+        other => bail!("bench takes --built, not {}", other.join(" ")),
+    };
     if !nix::unistd::geteuid().is_root() {
         bail!("the bench starts containers and needs root");
     }
@@ -59,7 +65,9 @@ pub fn bench(names: &[&str]) -> anyhow::Result<()> {
     crate::interrupt::catch()?;
     packages::install(packages::ALL)?;
     packages::install_idle(packages::PEERS)?;
-    build()?;
+    if !is_built {
+        build()?;
+    }
     let (mut bench, mut report) = (Bench::default(), Report::default());
     for (name, title, subject) in SUBJECTS {
         if !names.is_empty() && !names.contains(name) {

@@ -3,8 +3,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use anyhow::Context;
+use serde_json::Value;
 
 use super::docker::{Docker, IMAGE};
 use super::openssh::OpenSsh;
@@ -117,12 +120,31 @@ impl DebianRegistry {
     }
 }
 
-/// The stack's build image as a Docker image, so that both sides build on the same files.
+/// The stack's build image as a Docker image, so that both sides build on the same files. Its layers
+/// are laid over one another by hand: this Docker cannot read zstd.
 pub fn import_stack(docker: &Docker, layout: &Path, folder: &Folder, name: &str) -> anyhow::Result<()> {
-    let archive = folder.text("stack.tar");
-    let from = format!("oci:{}:build", layout.display());
-    let to = format!("docker-archive:{archive}:{name}:latest");
-    output(Command::new("skopeo").args(["--insecure-policy", "copy", "--quiet", &from, &to]))?;
-    docker.run(&["load", "--quiet", "--input", &archive])?;
-    Ok(fs::remove_file(archive)?)
+    let (tree, archive) = (folder.join("stack"), folder.text("stack.tar"));
+    fs::create_dir(&tree)?;
+    let index = read_json(&layout.join("index.json"))?;
+    let is_build = |manifest: &&Value| manifest["annotations"]["org.opencontainers.image.ref.name"] == "build";
+    let build = index["manifests"].as_array().and_then(|all| all.iter().find(is_build));
+    let manifest = read_json(&blob(layout, build.context("the stack has no build image")?)?)?;
+    for layer in manifest["layers"].as_array().into_iter().flatten() {
+        let mut unpack = Command::new("tar");
+        unpack.args(["--extract", "--zstd", "--file"]).arg(blob(layout, layer)?);
+        output(unpack.arg("--directory").arg(&tree))?;
+    }
+    output(Command::new("tar").args(["--create", "--file", &archive, "--directory"]).arg(&tree).arg("."))?;
+    docker.run(&["import", &archive, name])?;
+    fs::remove_file(archive)?;
+    Ok(fs::remove_dir_all(tree)?)
+}
+
+fn read_json(path: &Path) -> anyhow::Result<Value> {
+    Ok(serde_json::from_str(&fs::read_to_string(path)?)?)
+}
+
+fn blob(layout: &Path, descriptor: &Value) -> anyhow::Result<PathBuf> {
+    let digest = descriptor["digest"].as_str().and_then(|digest| digest.strip_prefix("sha256:"));
+    Ok(layout.join("blobs/sha256").join(digest.context("a descriptor without a digest")?))
 }

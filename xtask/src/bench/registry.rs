@@ -181,7 +181,9 @@ impl StaticFiles {
     }
 }
 
+/// Seconds. What was written before is on the disk by then, and not in the way.
 fn timed(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    nix::unistd::sync();
     let begun_at = Instant::now();
     work()?;
     Ok(begun_at.elapsed().as_secs_f64())

@@ -166,13 +166,10 @@ fn prepare(
         InstanceRole::OneOff { tty, .. } => (*tty, true),
         _ => (false, false),
     };
-    let mut given = spec.env.clone();
-    given.insert("SLIPWAY_RELEASE".into(), spec.release.to_string());
-    given.insert("SLIPWAY_INSTANCE".into(), spec.id.to_string());
     let process = bundle::Process {
         user: bundle::user(&image.config, &image.layers).map_err(refuse)?,
         argv: bundle::argv(&spec.program, &image.config).map_err(refuse)?,
-        env: bundle::environment(&image.config, &given, spec.port),
+        env: bundle::environment(&image.config, &spec.env, spec.port),
         cwd: bundle::working_directory(&image.config).map_err(refuse)?,
         tty,
     };

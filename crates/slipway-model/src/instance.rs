@@ -142,7 +142,7 @@ pub struct InstanceSpec {
     pub environment: EnvironmentPath,
     /// What it is for.
     pub role: InstanceRole,
-    /// The release, for logs and `$SLIPWAY_RELEASE`.
+    /// The release, for logs.
     pub release: ReleaseNumber,
     /// The image.
     pub image: ImageRef,

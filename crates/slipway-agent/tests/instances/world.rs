@@ -269,7 +269,7 @@ pub fn spec(image: ImageRef, line: &str) -> InstanceSpec {
         release: ReleaseNumber(7),
         image,
         program: Program::CommandLine { line: line.to_owned() },
-        env: BTreeMap::new(),
+        env: BTreeMap::from([("SLIPWAY_RELEASE".into(), "v7".into())]),
         cpus: Cpus(1000),
         mem: Bytes::mebi(64),
         disk: Bytes::mebi(32),

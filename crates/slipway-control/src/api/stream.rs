@@ -1,5 +1,6 @@
 //! Answers that go on: build logs, program logs, attachments. They end with the caller's right.
 
+use std::path::Path;
 use std::time::Duration;
 
 use axum::body::Body as Payload;
@@ -19,7 +20,7 @@ use slipway_model::instance::{Assignments, InstanceRole, RunRequest};
 use slipway_model::name::{EnvironmentPath, ServiceName};
 use slipway_model::project::Environment;
 use slipway_model::push::{Build, Push};
-use slipway_store::journal::Follower;
+use slipway_store::journal::{self, Follower, Journal};
 use tokio::sync::mpsc;
 
 use super::extract::{Asking, Named};
@@ -48,8 +49,7 @@ pub async fn build_log(
     environment.get::<Push>(number).await?;
     let file = Build::log_path(&path, number);
     if !query.follow {
-        let text = api.journal.read(file.as_ref()).await.unwrap_or_default();
-        return Ok(text_response(Payload::from(text)));
+        return Ok(text_response(Payload::from(so_far(&api.journal, file.as_ref()).await?)));
     }
     let follower = api.journal.follow(file.as_ref(), 0).map_err(|error| Refusal::internal(&error))?;
     let chunks = stream::unfold(follower, |mut follower: Follower| async move {
@@ -58,6 +58,14 @@ pub async fn build_log(
     });
     let revoked = Box::pin(revoked(environment, Right::View, RIGHT_INTERVAL));
     Ok(text_response(Payload::from_stream(chunks.take_until(revoked))))
+}
+
+/// What there is of a log; nothing when its build has not begun.
+async fn so_far(journal: &Journal, file: &Path) -> Result<Vec<u8>, Refusal> {
+    match journal.read(file).await {
+        Err(journal::Error::Absent(_)) => Ok(Vec::new()),
+        read => read.map_err(|error| Refusal::internal(&error)),
+    }
 }
 
 fn text_response(body: Payload) -> Response {

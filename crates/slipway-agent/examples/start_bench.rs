@@ -10,6 +10,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
@@ -26,6 +28,12 @@ use slipway_model::instance::{
 use slipway_model::push::ImageRef;
 use slipway_model::unit::{Bytes, Cpus, Span};
 use tokio::sync::broadcast::error::RecvError;
+
+/// Before each start: those of a deployment come one after the other, with time for health between
+/// them, and what is prepared ahead is there again. Starts without a pause are the burst's subject.
+const REST: Duration = Duration::from_millis(250);
+/// Of the bare runtime's burst; more are not faster.
+const BARE_CLIENTS: usize = 8;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -48,10 +56,10 @@ async fn compare() -> Outcome<()> {
     let image = make_image(root, &tree)?;
     let agent = Agent::start(options(root)?).await?;
     let mut list = List { agent: agent.clone(), generation: 0, instances: Vec::new() };
-    let mut bare =
-        Bare { runtime: agent.runtime().to_owned(), root: root.to_owned(), tree, started: Vec::new() };
+    let bare =
+        Bare { runtime: agent.runtime().to_owned(), root: root.to_owned(), tree, started: Mutex::default() };
 
-    let measured = measure(&mut list, &mut bare, &image, rounds, burst).await;
+    let measured = measure(&mut list, &bare, &image, rounds, burst).await;
     list.instances.clear();
     list.apply()?;
     bare.stop();
@@ -60,19 +68,15 @@ async fn compare() -> Outcome<()> {
     measured
 }
 
-async fn measure(
-    list: &mut List,
-    bare: &mut Bare,
-    image: &ImageRef,
-    rounds: usize,
-    burst: usize,
-) -> Outcome<()> {
+async fn measure(list: &mut List, bare: &Bare, image: &ImageRef, rounds: usize, burst: usize) -> Outcome<()> {
     // The first of each unpacks, loads and warms.
     list.start(vec![spec(image)]).await?;
     bare.start(0)?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
+        tokio::time::sleep(REST).await;
         ours.push(list.start(vec![spec(image)]).await?);
+        tokio::time::sleep(REST).await;
         theirs.push(bare.start(round)?);
     }
     let (agent_ms, bare_ms) = (median(&mut ours), median(&mut theirs));
@@ -83,7 +87,11 @@ async fn measure(
 
     disks_and_layers(&list.agent, &bare.root, rounds).await?;
     let took = list.start((0..burst).map(|_| spec(image)).collect()).await?;
-    println!("{burst} at once: {:.0} a second", burst as f64 / took.as_secs_f64());
+    println!("{burst} at once: {:.1} a second", burst as f64 / took.as_secs_f64());
+    println!(
+        "{burst} at once by the bare runtime alone: {:.1} a second",
+        bare.start_at_once(rounds + 1, burst)?
+    );
     memory(&bare.root.join("run"))
 }
 
@@ -163,11 +171,11 @@ struct Bare {
     runtime: PathBuf,
     root: PathBuf,
     tree: PathBuf,
-    started: Vec<String>,
+    started: Mutex<Vec<String>>,
 }
 
 impl Bare {
-    fn start(&mut self, number: usize) -> Outcome<Duration> {
+    fn start(&self, number: usize) -> Outcome<Duration> {
         let id = format!("bare{number}");
         let dir = self.root.join(&id);
         let base = uid_range(1);
@@ -213,8 +221,29 @@ impl Bare {
         mount(Some("overlay"), &rootfs, Some("overlay"), MsFlags::empty(), Some(options.as_str()))?;
         let status = self.command().args(["run", "--detach", "--bundle"]).arg(&dir).arg(&id).status()?;
         let took = begun_at.elapsed();
-        self.started.push(id);
+        self.started.lock().expect("nobody panics with it").push(id);
         if status.success() { Ok(took) } else { Err(format!("the bare runtime failed: {status}").into()) }
+    }
+
+    /// How many a second, when a few clients start so many as fast as they can.
+    fn start_at_once(&self, first: usize, count: usize) -> Outcome<f64> {
+        let next = AtomicUsize::new(first);
+        let client = || {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= first + count {
+                    return Ok(());
+                }
+                self.start(number).map_err(|error| error.to_string())?;
+            }
+        };
+        let begun_at = Instant::now();
+        let done: Result<(), String> = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..BARE_CLIENTS).map(|_| scope.spawn(client)).collect();
+            clients.into_iter().try_for_each(|client| client.join().expect("a client does not panic"))
+        });
+        done?;
+        Ok(count as f64 / begun_at.elapsed().as_secs_f64())
     }
 
     fn command(&self) -> Command {
@@ -224,8 +253,8 @@ impl Bare {
         command
     }
 
-    fn stop(&mut self) {
-        for id in self.started.drain(..).collect::<Vec<_>>() {
+    fn stop(&self) {
+        for id in self.started.lock().expect("nobody panics with it").drain(..) {
             let _ = self.command().args(["delete", "--force", &id]).status();
             let _ = nix::mount::umount(&self.root.join(&id).join("rootfs"));
         }
@@ -308,7 +337,7 @@ fn options(root: &Path) -> Outcome<Options> {
             mtu: Some(1500),
             dns: Vec::new(),
             egress_allow: Vec::new(),
-            pool: 4,
+            pool: 8,
         }),
     })
 }

@@ -63,6 +63,7 @@ struct Ours {
     agent_ms: Samples,
     bare_ms: Samples,
     at_once: Samples,
+    bare_at_once: Samples,
     shim_mb: Samples,
 }
 
@@ -75,6 +76,7 @@ impl Ours {
         self.agent_ms.push(number("agent ")?);
         self.bare_ms.push(number("bare runtime ")?);
         self.at_once.push(number("at once: ")?);
+        self.bare_at_once.push(number("bare runtime alone: ")?);
         self.shim_mb.push(number("shims: ")? / 1024.0);
         Ok(())
     }

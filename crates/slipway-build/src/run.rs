@@ -77,6 +77,12 @@ impl Builder {
 }
 
 impl BuilderHandle {
+    /// Waits until the loop has ended, which without [`BuilderHandle::stop`] it only does by a panic.
+    pub async fn ended(&mut self) {
+        // The panic has been reported where it happened.
+        let _ = (&mut self.task).await;
+    }
+
     /// Ends the loop and what it builds. Builds under way stay `Running`, and the next builder
     /// begins them anew; this does not count as an attempt.
     pub async fn stop(self) {

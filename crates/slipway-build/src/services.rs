@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use slipway_model::limit::INSTANCES_OF_ENVIRONMENT_MAX;
 use slipway_model::manifest::Manifest;
 use slipway_model::name::{EnvironmentName, ServiceName};
 use slipway_model::service::{HealthCheck, ServiceSpec};
@@ -74,6 +75,12 @@ pub fn merge(
             spec.health.get_or_insert_with(HealthCheck::tcp);
         }
         specs.insert(name, spec);
+    }
+    let instances: u64 = specs.values().map(|spec| u64::from(spec.instances)).sum();
+    if instances > u64::from(INSTANCES_OF_ENVIRONMENT_MAX) {
+        return Err(Error::refused(format!(
+            "the services ask for {instances} instances; an environment has {INSTANCES_OF_ENVIRONMENT_MAX} at most"
+        )));
     }
     Ok(Services { specs, release_command: manifest.release.clone().or(release) })
 }

@@ -247,6 +247,11 @@ impl LeaderHandle {
 }
 
 impl LeaderQueries {
+    /// Waits until there is nobody to ask any more: the leader has ended, for whatever reason.
+    pub async fn gone(&self) {
+        self.0.closed().await;
+    }
+
     /// What runs in an environment, for `slipway ps`. `None` when the environment is unknown, or there
     /// is no leader.
     pub async fn snapshot(&self, environment: &EnvironmentPath) -> Option<EnvironmentSnapshot> {

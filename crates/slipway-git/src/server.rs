@@ -168,6 +168,13 @@ impl GitServer {
         &self.host_key
     }
 
+    /// Waits until one of its tasks has ended, which without [`GitServer::stop`] they only do by a
+    /// panic.
+    pub async fn ended(&mut self) {
+        // The panic has been reported where it happened.
+        let _ = self.tasks.join_next().await;
+    }
+
     /// Accepts nothing new, tells pushers that follow a build how to go on following it, and waits
     /// up to `grace` for what is being transferred; then ends it.
     pub async fn stop(mut self, grace: Duration) {

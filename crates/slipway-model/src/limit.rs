@@ -49,7 +49,10 @@ pub const INSTANCE_LOG_BYTES_MAX: Bytes = Bytes::mebi(10);
 /// Lines of a dead instance's output that are kept with the deployment or the instance's end.
 pub const CRASH_TAIL_LINES: usize = 30;
 /// Copies of one service.
-pub const INSTANCES_MAX: u32 = 1000;
+pub const INSTANCES_MAX: u32 = 500;
+/// Copies of all services of an environment. Their assignments are one record of some 180 bytes each,
+/// and during a rollout there are two of each: 1,400 fit into [`RECORD_BYTES_MAX`].
+pub const INSTANCES_OF_ENVIRONMENT_MAX: u32 = 500;
 
 /// One record in the store: ZooKeeper holds 1 MiB at most and drops the connection beyond (F7),
 /// records are meant to be small, so this is the hard stop (`design.md` section 4).

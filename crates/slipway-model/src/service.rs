@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::unit::{Bytes, Cpus, Span};
 
-/// One service as a release fixes it.
+/// One service as a release fixes it. A field that an older release does not have gets its default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ServiceSpec {
     /// What runs; `None` means what the image itself starts.
     pub command: Option<String>,

@@ -21,12 +21,15 @@ use crate::places::Places;
 const ACCESS_LOG_BYTES_MAX: u64 = 64 << 20;
 /// Between two looks whether there is a router. Without one nothing answers, so it is short.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// The router says little; its access log is another file.
+const LOG_BYTES_MAX: i64 = 8 << 20;
 /// Requests under way at a stop get this long.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// Serves until TERM.
 pub fn run(options: args::Router) -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    std::thread::spawn(keep_log_short);
     crate::places::raise_file_limit();
     let places = Places::make(&options.places)?;
     let _lock = own_lock(&places)?;
@@ -94,6 +97,21 @@ pub async fn keep(up: args::Up, places: Places) {
             Ok(Ok(true)) => tracing::warn!("the router had ended and was started again"),
             Ok(Err(error)) => tracing::error!("the router has ended and cannot be started: {error:#}"),
             Err(error) => tracing::error!(%error, "looking after the router ended by a panic"),
+        }
+    }
+}
+
+/// Keeps the file that standard error goes to within its bound, by emptying it: what is appended goes
+/// to the new end. A terminal or a pipe is left alone.
+fn keep_log_short() {
+    let stderr = std::io::stderr();
+    loop {
+        std::thread::sleep(Duration::from_secs(60));
+        let too_long = nix::sys::stat::fstat(&stderr).is_ok_and(|stat| {
+            stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG && stat.st_size > LOG_BYTES_MAX
+        });
+        if too_long && nix::unistd::ftruncate(&stderr, 0).is_ok() {
+            tracing::info!("emptied this log, which had reached its bound");
         }
     }
 }

@@ -34,7 +34,7 @@ use tokio::task::JoinSet;
 
 use crate::args;
 use crate::glue::authority::TenantAuthority;
-use crate::glue::config::{Opener, Source};
+use crate::glue::config::Source;
 use crate::glue::images::LocalImages;
 use crate::glue::instances::LocalInstances;
 use crate::glue::nodes::{self, LocalNode};
@@ -65,8 +65,11 @@ pub fn up(options: args::Up) -> anyhow::Result<()> {
     places::raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let server = Server::start(&options).await?;
-        wait_for_signal().await?;
+        let mut server = Server::start(&options).await?;
+        tokio::select! {
+            signalled = wait_for_signal() => signalled?,
+            what = server.ended() => bail!("{what} has ended; see the log above. Starting slipwayd again mends it"),
+        }
         tracing::info!("stopping; instances and router go on");
         // A second signal ends at once.
         tokio::select! {
@@ -80,7 +83,8 @@ pub fn up(options: args::Up) -> anyhow::Result<()> {
 }
 
 struct Server {
-    api: JoinSet<()>,
+    /// What has no handle of its own: API, registry, feed, reports, pins. None ends before the server.
+    tasks: JoinSet<()>,
     stop_api: watch::Sender<bool>,
     git: GitServer,
     builder: BuilderHandle,
@@ -130,7 +134,7 @@ impl Server {
             Ports {
                 nodes: Arc::new(LocalNode(agent.clone())),
                 node_messages,
-                opener: Arc::new(Opener(access.clone())),
+                opener: Arc::new(access.keyring().clone()),
                 table,
                 router_messages,
             },
@@ -146,7 +150,8 @@ impl Server {
 
         tasks.spawn(pins::keep(store.clone(), registry.clone()));
         tasks.spawn(router::keep(options.clone(), places.clone()));
-        tasks.spawn(bring_stack(options.stack.clone(), registry.clone(), agent.clone()));
+        // Ends when it is done, unlike the others.
+        tokio::spawn(bring_stack(options.stack.clone(), registry.clone(), agent.clone()));
 
         let builder = Builder::start(
             slipway_build::Options {
@@ -201,7 +206,20 @@ impl Server {
             api = %options.api, router = %options.router, ssh = %options.ssh, registry = %options.registry,
             git.host_key = %server.git_host_key, "ready"
         );
-        Ok(Self { api: tasks, stop_api, git, builder, leader, store })
+        Ok(Self { tasks, stop_api, git, builder, leader, store })
+    }
+
+    /// Waits until a part has ended that should not, and names it. A server of which half is gone
+    /// would answer and do nothing; one that ends is started again by systemd, and instances and
+    /// router do not notice.
+    async fn ended(&mut self) -> &'static str {
+        let leader = self.leader.queries();
+        tokio::select! {
+            () = leader.gone() => "the leader",
+            () = self.builder.ended() => "the builder",
+            () = self.git.ended() => "the git endpoint",
+            _ = self.tasks.join_next() => "a part of the server",
+        }
     }
 
     async fn stop(mut self) {
@@ -211,7 +229,7 @@ impl Server {
         if let Err(error) = self.leader.stop().await {
             tracing::warn!(%error, "the leader had ended before");
         }
-        self.api.shutdown().await;
+        self.tasks.shutdown().await;
         self.store.close().await;
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use slipway_model::account::Right;
 use slipway_model::instance::Assignments;
-use slipway_model::limit::{INSTANCES_MAX, SCALED_SERVICES_MAX};
+use slipway_model::limit::{INSTANCES_MAX, INSTANCES_OF_ENVIRONMENT_MAX, SCALED_SERVICES_MAX};
 use slipway_model::name::ServiceName;
 use slipway_model::project::{Environment, EnvironmentStatus};
 use slipway_model::push::BuildCancellation;
@@ -53,12 +53,22 @@ impl Scoped<Environment> {
         if wanted.values().any(|count| *count > INSTANCES_MAX) {
             return Err(Error::Limit { what: "instances of one service", max: INSTANCES_MAX as usize });
         }
-        if let Some(release) = self.live_release().await?
-            && let Some(unknown) = wanted.keys().find(|name| !release.services.contains_key(name))
-        {
-            return Err(Error::NotFound {
-                what: format!("service {unknown} of {} {}", self.path, release.number),
-            });
+        let mut counts = self.scale.clone();
+        if let Some(release) = self.live_release().await? {
+            if let Some(unknown) = wanted.keys().find(|name| !release.services.contains_key(name)) {
+                return Err(Error::NotFound {
+                    what: format!("service {unknown} of {} {}", self.path, release.number),
+                });
+            }
+            for (name, spec) in release.services {
+                counts.entry(name).or_insert(spec.instances);
+            }
+        }
+        counts.extend(wanted.iter().map(|(name, count)| (name.clone(), *count)));
+        let total: u64 = counts.values().map(|count| u64::from(*count)).sum();
+        if total > u64::from(INSTANCES_OF_ENVIRONMENT_MAX) {
+            let max = INSTANCES_OF_ENVIRONMENT_MAX as usize;
+            return Err(Error::Limit { what: "instances in one environment", max });
         }
         self.change(Right::Deploy, |environment| {
             environment.scale.extend(wanted.iter().map(|(name, count)| (name.clone(), *count)));

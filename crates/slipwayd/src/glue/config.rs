@@ -1,30 +1,11 @@
-//! Leader and builder get config variables opened by `slipway-access`.
+//! The builder gets config variables opened by `slipway-access`.
 
-use std::collections::BTreeMap;
-
-use slipway_access::{Access, Keyring, Plaintext};
+use slipway_access::{Keyring, Plaintext};
 use slipway_build::{ConfigSource, ConfigVar};
-use slipway_control::leader::ConfigOpener;
 use slipway_model::account::Tenant;
 use slipway_model::name::{ConfigKey, EnvironmentPath};
-use slipway_model::project::{ConfigEntry, Environment};
+use slipway_model::project::Environment;
 use slipway_store::Store;
-
-/// For the leader: a release's config.
-pub struct Opener(pub Access);
-
-impl ConfigOpener for Opener {
-    fn open(
-        &self,
-        tenant: &Tenant,
-        environment: &EnvironmentPath,
-        config: &BTreeMap<ConfigKey, ConfigEntry>,
-    ) -> Result<BTreeMap<String, String>, String> {
-        let opened = self.0.keyring().open_config(tenant, environment, config);
-        let opened = opened.map_err(|error| error.to_string())?;
-        Ok(opened.into_iter().map(|(key, value)| (key.to_string(), value.into_exposed())).collect())
-    }
-}
 
 /// For the builder: an environment's config as it is now.
 pub struct Source {

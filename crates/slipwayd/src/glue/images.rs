@@ -2,9 +2,8 @@
 
 use futures_util::future::BoxFuture;
 use slipway_control::api::Images;
-use slipway_model::id::Digest;
 use slipway_model::push::ImageRef;
-use slipway_registry::{Registry, Repository, Tag};
+use slipway_registry::{Reference, Registry, Repository};
 
 /// The built-in registry.
 pub struct LocalImages(pub Registry);
@@ -20,17 +19,15 @@ impl Images for LocalImages {
     }
 }
 
-/// `repository@digest`, `repository:tag`, or `repository` for the tag `latest`.
-fn find(registry: &Registry, reference: &str) -> Option<ImageRef> {
-    if let Some((repository, digest)) = reference.split_once('@') {
-        let repository: Repository = repository.parse().ok()?;
-        let digest: Digest = digest.parse().ok()?;
-        registry.image(&repository, &slipway_registry::Reference::Digest(digest.clone())).ok()?;
-        return Some(ImageRef { repository: repository.to_string(), digest });
-    }
-    let (repository, tag) = reference.rsplit_once(':').unwrap_or((reference, "latest"));
+/// See [`Reference::split`] for how images are written.
+fn find(registry: &Registry, image: &str) -> Option<ImageRef> {
+    let (repository, reference) = Reference::split(image);
     let repository: Repository = repository.parse().ok()?;
-    let tag: Tag = tag.parse().ok()?;
-    let digest = registry.resolve(&repository, &tag).ok()??;
+    let digest = match reference.ok()? {
+        Reference::Tag(tag) => registry.resolve(&repository, &tag).ok()??,
+        Reference::Digest(digest) => digest,
+    };
+    // It must be there, and be an image.
+    registry.image(&repository, &Reference::Digest(digest.clone())).ok()?;
     Some(ImageRef { repository: repository.to_string(), digest })
 }

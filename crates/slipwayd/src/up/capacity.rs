@@ -24,14 +24,13 @@ pub fn node(options: &args::Up, name: &NodeName, places: &Places) -> anyhow::Res
     };
     let stat = nix::sys::statvfs::statvfs(&places.data)?;
     let disk = Bytes(stat.blocks_available() * stat.fragment_size());
-    let joined_at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Ok(Node {
         name: name.clone(),
         cpus,
         mem,
         disk,
         attributes: BTreeMap::new(),
-        joined_at: Timestamp(joined_at.as_millis() as u64),
+        joined_at: Timestamp::from(std::time::SystemTime::now()),
     })
 }
 

@@ -2,6 +2,9 @@
 //!
 //! Among the nodes that can be reached, have room and are accepted by every constraint, [`Rank`]
 //! chooses: fewest copies of the service first, then the node that is filled best.
+//!
+//! [`Room`] looks at every node each time, which is plain and, for a few nodes, fast. [`Index`] makes
+//! the same choices without looking at every node, for clusters of thousands.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +18,17 @@ use slipway_model::service::{Constraint, ServiceSpec};
 use crate::attribute::value_of;
 use crate::cluster::{Cluster, Contact, Resources};
 use crate::constraint::{Rule, RuleAmong};
+
+mod batch;
+mod check;
+mod index;
+mod order;
+mod rank;
+mod repair;
+
+pub use batch::{Batch, Placed};
+pub use index::{Index, Slot};
+use rank::{Rank, Scales};
 
 /// The size and times of an instance. A release command or a one-off run is sized as the service `web`,
 /// else as the release's first: it runs the same program with the same libraries.
@@ -59,13 +73,14 @@ impl<'a> Room<'a> {
     pub fn place(&mut self, ask: &mut Ask<'_>) -> Result<NodeName, Refusal> {
         let best = self.cluster.nodes().filter_map(|(node, contact)| ask.rank(self, node, contact)).min();
         let Some(best) = best else { return Err(ask.refusal(self)) };
-        let taken = self.taken.entry(best.name.clone()).or_default();
+        let name = best.id;
+        let taken = self.taken.entry(name.clone()).or_default();
         *taken = taken.plus(ask.need);
-        if let Some(node) = self.cluster.node(&best.name) {
+        if let Some(node) = self.cluster.node(&name) {
             ask.rules.iter_mut().for_each(|rule| rule.among.add(node));
         }
-        *ask.copies.entry(best.name.clone()).or_default() += 1;
-        Ok(best.name)
+        *ask.copies.entry(name.clone()).or_default() += 1;
+        Ok(name)
     }
 }
 
@@ -131,7 +146,7 @@ impl<'a> Ask<'a> {
         Self { need, instances: instances as usize, rules: rules_read, bad: &rules.bad, copies }
     }
 
-    fn rank(&self, room: &Room<'_>, node: &Node, contact: Contact) -> Option<Rank> {
+    fn rank(&self, room: &Room<'_>, node: &Node, contact: Contact) -> Option<Rank<NodeName>> {
         if contact != Contact::Reachable || !self.bad.is_empty() {
             return None;
         }
@@ -142,12 +157,10 @@ impl<'a> Ask<'a> {
         if !self.rules.iter().all(|rule| rule.among.accepts(node, self.instances, rule.groups_seen)) {
             return None;
         }
-        let left = free.minus(self.need);
-        // Thousandths of the node that stay free, of whichever kind is scarcest afterwards.
-        let share = |left: u64, all: u64| left.saturating_mul(1000) / all.max(1);
-        let left_permille = share(left.mem.0, node.mem.0).min(share(left.cpus.0.into(), node.cpus.0.into()));
+        let size = Resources { cpus: node.cpus, mem: node.mem, disk: node.disk };
+        let left = Scales::of(size).share(free.minus(self.need));
         let copies = self.copies.get(&node.name).copied().unwrap_or(0);
-        Some(Rank { copies, left_permille, name: node.name.clone() })
+        Some(Rank { copies, left, id: node.name.clone() })
     }
 
     fn refusal(&self, room: &Room<'_>) -> Refusal {
@@ -172,17 +185,6 @@ impl<'a> Ask<'a> {
         }
         Refusal { nodes, by_reason }
     }
-}
-
-/// The order of nodes; the first field decides before the second.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    /// Spreads a service, so that one machine's end does not take all of it.
-    copies: u32,
-    /// Best fit: keeps large holes whole for large services.
-    left_permille: u64,
-    /// Ties are stable.
-    name: NodeName,
 }
 
 fn groups_seen(cluster: &Cluster, field: &str) -> usize {

@@ -1,0 +1,250 @@
+//! Placing instances of one service, one after the other, with an [`Index`].
+//!
+//! While a batch lasts nothing else changes the index (it is borrowed), so room only shrinks and
+//! counts only grow, and a node that was refused once stays refused: that is so for all seven
+//! operators. A search therefore goes on where the last one ended, and a batch looks at each node a
+//! few times at most, however many instances it places.
+//!
+//! Nodes without a copy come first ([`Rank`](super::rank::Rank)); they are found by walking the
+//! index's orders. When they are used up, those with the fewest copies are ranked once and taken in
+//! that order, then those with one more, and so on.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use slipway_model::name::NodeName;
+use slipway_model::service::Constraint;
+
+use super::check::Check;
+use super::index::{Index, Slot};
+use super::order::Entry;
+use super::rank::Rank;
+use super::{Reason, Refusal, Rules};
+use crate::cluster::Resources;
+
+/// Instances of one service that are being placed.
+#[derive(Debug)]
+pub struct Batch<'i> {
+    pub(super) index: &'i mut Index,
+    pub(super) need: Resources,
+    pub(super) checks: Vec<Check<'i>>,
+    bad: &'i [Constraint],
+    /// Where instances are that existed before.
+    pub(super) placed: Vec<Slot>,
+    /// Copies on each node. Lent by the index, zeroed at the end.
+    copies: Vec<u32>,
+    /// Nodes that have copies.
+    used: Vec<Slot>,
+    /// For each shelf, the first nodes in its orders that have not been refused.
+    from: Vec<(Entry, Entry)>,
+    /// Nodes with fewer copies have been refused.
+    level: u32,
+    /// Those with as many, if there are any; the best is last.
+    queue: Vec<Slot>,
+}
+
+/// What became of a whole batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// One node for each instance.
+    pub slots: Vec<Slot>,
+    /// Why there are fewer than were asked for.
+    pub refusal: Option<Refusal>,
+}
+
+impl<'i> Batch<'i> {
+    pub(super) fn new(
+        index: &'i mut Index,
+        need: Resources,
+        rules: &'i Rules,
+        instances: usize,
+        placed: &[NodeName],
+    ) -> Self {
+        let checks = rules.good.iter().map(|rule| Check::new(rule, index, instances)).collect();
+        let from = index.shelves.iter().map(|_| (Entry::before(0), Entry::before(0))).collect();
+        let copies = std::mem::take(&mut index.copies);
+        let placed = placed.iter().filter_map(|name| index.slot(name)).collect();
+        let (used, queue) = (Vec::new(), Vec::new());
+        let bad = &rules.bad;
+        let mut batch = Self { index, need, checks, bad, placed, copies, used, from, level: 0, queue };
+        batch.start();
+        batch
+    }
+
+    /// Places one instance and takes its room.
+    ///
+    /// # Errors
+    /// Why no node takes it, in numbers (MA-17). Only this looks at every node.
+    pub fn place(&mut self) -> Result<Slot, Refusal> {
+        let Some(slot) = self.best() else { return Err(self.refusal()) };
+        self.take(slot);
+        Ok(slot)
+    }
+
+    /// Places `count` instances. Where taking the best node each time leaves some without room,
+    /// others of this batch make way if they can ([`repair`](super::repair)).
+    pub fn place_all(&mut self, count: usize) -> Placed {
+        let mut slots = Vec::new();
+        while slots.len() < count {
+            let Some(slot) = self.best() else { break };
+            self.take(slot);
+            slots.push(slot);
+        }
+        if slots.len() < count && self.can_repair() {
+            self.repair(&mut slots, count);
+        }
+        let refusal = (slots.len() < count).then(|| self.refusal());
+        Placed { slots, refusal }
+    }
+
+    /// Whether the node takes one more.
+    pub(super) fn accepts(&mut self, slot: Slot) -> bool {
+        let Self { index, need, checks, copies, .. } = self;
+        index.has_room(slot, *need) && checks.iter_mut().all(|check| check.accepts(index, slot, copies))
+    }
+
+    pub(super) fn take(&mut self, slot: Slot) {
+        self.index.promise_at(slot, self.need);
+        self.count(slot);
+    }
+
+    /// Gives the room of these instances back and begins again.
+    pub(super) fn give_back(&mut self, slots: &[Slot]) {
+        for slot in slots {
+            self.index.release_at(*slot, self.need);
+        }
+        self.start();
+    }
+
+    pub(super) fn rank(&self, slot: Slot) -> Rank<u64> {
+        self.index.rank(slot, self.copies[slot.at()], self.need)
+    }
+
+    pub(super) fn copies(&self, slot: Slot) -> usize {
+        self.copies[slot.at()] as usize
+    }
+
+    /// Knows of the instances that existed before, and of no search.
+    fn start(&mut self) {
+        for slot in self.used.drain(..) {
+            self.copies[slot.at()] = 0;
+        }
+        self.checks.iter_mut().for_each(Check::start);
+        for number in 0..self.placed.len() {
+            self.count(self.placed[number]);
+        }
+        let start = (Entry::before(self.need.cpus.0.into()), Entry::before(self.need.mem.0));
+        self.from.fill(start);
+        self.level = 0;
+        self.queue.clear();
+    }
+
+    fn count(&mut self, slot: Slot) {
+        self.checks.iter_mut().for_each(|check| check.add(self.index, slot, &self.copies));
+        let copies = &mut self.copies[slot.at()];
+        *copies += 1;
+        if *copies == 1 {
+            self.used.push(slot);
+        }
+    }
+
+    fn best(&mut self) -> Option<Slot> {
+        if !self.bad.is_empty() {
+            return None;
+        }
+        if self.level == 0 {
+            if let Some(slot) = self.best_unused() {
+                return Some(slot);
+            }
+            self.climb()?;
+        }
+        loop {
+            while let Some(slot) = self.queue.pop() {
+                if self.accepts(slot) {
+                    return Some(slot);
+                }
+            }
+            self.climb()?;
+        }
+    }
+
+    /// The best node without a copy.
+    fn best_unused(&mut self) -> Option<Slot> {
+        let Self { index, need, checks, copies, from, .. } = self;
+        let index = &**index;
+        let mut accepts = |slot| {
+            let slot = Slot(slot);
+            copies[slot.at()] == 0
+                && index.has_room(slot, *need)
+                && checks.iter_mut().all(|check| check.accepts(index, slot, copies))
+        };
+        let mut best: Option<(Rank<u64>, Slot)> = None;
+        for (shelf, (from_cpus, from_mem)) in index.shelves.iter().zip(from) {
+            *from_cpus = shelf.by_cpus.first(*from_cpus, &mut accepts).unwrap_or(Entry::END);
+            *from_mem = shelf.by_mem.first(*from_mem, &mut accepts).unwrap_or(Entry::END);
+            // Each is looked at by the one resource that it was found by. Where the other is scarcer,
+            // the other order has found this node, or a better one.
+            let by_cpus = (*from_cpus, shelf.scales.cpus, u64::from(need.cpus.0));
+            let by_mem = (*from_mem, shelf.scales.mem, need.mem.0);
+            for (entry, scale, need) in [by_cpus, by_mem] {
+                if entry == Entry::END {
+                    continue;
+                }
+                let rank = Rank { copies: 0, left: scale.share(entry.free - need), id: entry.label };
+                if best.is_none_or(|(best, _)| rank < best) {
+                    best = Some((rank, Slot(entry.slot)));
+                }
+            }
+        }
+        best.map(|(_, slot)| slot)
+    }
+
+    /// Goes on to the nodes with the next number of copies that occurs; `None` when there is none.
+    fn climb(&mut self) -> Option<()> {
+        let copies = |slot: &Slot| self.copies[slot.at()];
+        let level = self.used.iter().map(copies).filter(|copies| *copies > self.level).min()?;
+        let is_next = |slot: &Slot| copies(slot) == level && self.index.is_reachable(*slot);
+        let mut queue: Vec<_> = self.used.iter().copied().filter(is_next).collect();
+        queue.sort_by_cached_key(|slot| Reverse(self.rank(*slot)));
+        (self.level, self.queue) = (level, queue);
+        Some(())
+    }
+
+    fn refusal(&mut self) -> Refusal {
+        let mut by_reason: BTreeMap<Reason, u32> = BTreeMap::new();
+        let Self { index, need, checks, copies, .. } = self;
+        // A constraint that is written twice is one reason.
+        let mut by_constraint: BTreeMap<Reason, Vec<&mut Check<'_>>> = BTreeMap::new();
+        for check in checks {
+            by_constraint.entry(Reason::constraint(check.constraint())).or_default().push(check);
+        }
+        let mut nodes = 0;
+        for slot in index.slots() {
+            nodes += 1;
+            let contact = (!index.is_reachable(slot)).then_some(Reason::Unreachable);
+            for reason in index.shortages(slot, *need).into_iter().chain(contact) {
+                *by_reason.entry(reason).or_default() += 1;
+            }
+        }
+        for (reason, mut checks) in by_constraint {
+            let refuses = |slot: &Slot| checks.iter_mut().any(|check| !check.accepts(index, *slot, copies));
+            let refused = index.slots().filter(refuses).count() as u32;
+            if refused > 0 {
+                by_reason.insert(reason, refused);
+            }
+        }
+        if nodes > 0 {
+            by_reason.extend(self.bad.iter().map(|bad| (Reason::constraint(bad), nodes)));
+        }
+        Refusal { nodes, by_reason }
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        for slot in &self.used {
+            self.copies[slot.at()] = 0;
+        }
+        self.index.copies = std::mem::take(&mut self.copies);
+    }
+}

@@ -1,4 +1,6 @@
-//! How often somebody may be wrong (N9): a bucket of attempts for each account and each source.
+//! How often somebody may be wrong (N9): a bucket of attempts for each account as seen from each
+//! source, for each source, and a large one for each account. The first stops a guesser without
+//! locking the owner out, who comes from elsewhere; the last stops many guessers together.
 //!
 //! An attempt is taken before the password is looked at, so that many at once cannot all slip
 //! through, and given back if it succeeds. A pure function of its calls and the time handed in.
@@ -13,8 +15,12 @@ use slipway_model::name::UserName;
 /// one that somebody who floods us with names used once.
 const BUCKETS_MAX: usize = 10_000;
 
-/// An account may be wrong ten times at once, then every thirty seconds: some 3,000 guesses a day.
-const ACCOUNT: Rate = Rate { attempts_max: 10.0, refill: Duration::from_secs(30) };
+/// From one source, an account may be wrong ten times at once, then every thirty seconds: some 3,000
+/// guesses a day.
+const ACCOUNT_FROM_SOURCE: Rate = Rate { attempts_max: 10.0, refill: Duration::from_secs(30) };
+
+/// From everywhere together: more than one source can use up, some 9,000 guesses a day.
+const ACCOUNT: Rate = Rate { attempts_max: 100.0, refill: Duration::from_secs(10) };
 
 /// A source may be wrong for more people: there may be a whole office behind it.
 const SOURCE: Rate = Rate { attempts_max: 50.0, refill: Duration::from_secs(5) };
@@ -28,6 +34,7 @@ struct Rate {
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     accounts: HashMap<UserName, Bucket>,
+    accounts_from_sources: HashMap<(UserName, IpAddr), Bucket>,
     sources: HashMap<IpAddr, Bucket>,
 }
 
@@ -41,24 +48,26 @@ impl Throttle {
     /// Takes one attempt, or says how long to wait for the next.
     pub(crate) fn take(&mut self, account: &UserName, source: IpAddr, now: Instant) -> Result<(), Duration> {
         let source = network_of(source);
-        let wait = wait(&mut self.accounts, account, &ACCOUNT, now).max(wait(
-            &mut self.sources,
-            &source,
-            &SOURCE,
-            now,
-        ));
+        let both = (account.clone(), source);
+        let wait = wait(&mut self.accounts, account, &ACCOUNT, now)
+            .max(wait(&mut self.accounts_from_sources, &both, &ACCOUNT_FROM_SOURCE, now))
+            .max(wait(&mut self.sources, &source, &SOURCE, now));
         if wait > Duration::ZERO {
             return Err(wait);
         }
-        add(&mut self.accounts, account.clone(), -1.0, &ACCOUNT, now);
-        add(&mut self.sources, source, -1.0, &SOURCE, now);
+        self.add(account, source, -1.0, now);
         Ok(())
     }
 
     /// Gives the attempt back: it was right.
     pub(crate) fn give_back(&mut self, account: &UserName, source: IpAddr, now: Instant) {
-        add(&mut self.accounts, account.clone(), 1.0, &ACCOUNT, now);
-        add(&mut self.sources, network_of(source), 1.0, &SOURCE, now);
+        self.add(account, network_of(source), 1.0, now);
+    }
+
+    fn add(&mut self, account: &UserName, source: IpAddr, attempts: f64, now: Instant) {
+        add(&mut self.accounts, account.clone(), attempts, &ACCOUNT, now);
+        add(&mut self.accounts_from_sources, (account.clone(), source), attempts, &ACCOUNT_FROM_SOURCE, now);
+        add(&mut self.sources, source, attempts, &SOURCE, now);
     }
 }
 

@@ -65,12 +65,13 @@ impl Git {
             path: hooks.clone(),
             source,
         })?;
-        // Nothing in it is secret, and git's user has to get through to the repositories.
-        for directory in [root, &hooks] {
-            fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).map_err(|source| {
-                Error::File { what: "set the mode of", path: directory.to_owned(), source }
-            })?;
-        }
+        // git's user has to get through to its hooks; who else may get this far, the caller has
+        // decided with the mode of the root.
+        fs::set_permissions(&hooks, fs::Permissions::from_mode(0o755)).map_err(|source| Error::File {
+            what: "set the mode of",
+            path: hooks.clone(),
+            source,
+        })?;
         // The program gets a name here, because git's user may not reach the place it was started
         // from, and because an upgrade must not pull it away from under a push.
         replace(&hooks.join("slipway-hook"), |new| {

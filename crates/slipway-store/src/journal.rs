@@ -111,6 +111,19 @@ impl Journal {
         tokio::fs::read(&path).await.map_err(Error::io("read", &path))
     }
 
+    /// How long a journal is now, in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Absent`], [`Error::BadPath`], [`Error::Io`].
+    pub async fn length(&self, path: &Path) -> Result<u64, Error> {
+        let path = self.file(path)?;
+        let found = tokio::fs::metadata(&path).await.map_err(Error::io("examine", &path))?;
+        if !found.is_file() {
+            return Err(Error::BadPath(path));
+        }
+        Ok(found.len())
+    }
+
     /// The bytes from `from_offset` on, and those that come, until the journal is finished. Waits for
     /// a journal that does not exist yet.
     ///

@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use sha2::{Digest, Sha256};
 use slipway_agent::network::{Cidr, Tag};
+use slipway_git::GitUser;
 
 use crate::args;
+
+/// Whom git runs as: ids that no package uses, below the ranges of `/etc/subuid`.
+pub const GIT_USER: GitUser = GitUser { uid: 61_022, gid: 61_022 };
 
 /// The directories of one Slipway, as absolute paths.
 #[derive(Debug, Clone)]
@@ -27,7 +31,21 @@ impl Places {
                 .and_then(|()| path.canonicalize())
                 .with_context(|| format!("cannot make the directory {}", path.display()))
         };
-        Ok(Self { data: make(&places.data_dir)?, run: make(&places.run_dir)? })
+        let places = Self { data: make(&places.data_dir)?, run: make(&places.run_dir)? };
+        for private in [
+            places.store(),
+            places.registry(),
+            places.builds(),
+            places.cache(),
+            places.agent(),
+            places.network(),
+            places.router(),
+        ] {
+            keep_out(&private, 0o700, None)?;
+        }
+        // git runs as a user of its own, which must get through to the repositories.
+        keep_out(&places.repositories(), 0o710, Some(GIT_USER.gid))?;
+        Ok(places)
     }
 
     pub fn store(&self) -> PathBuf {
@@ -52,6 +70,10 @@ impl Places {
 
     pub fn agent(&self) -> PathBuf {
         self.data.join("agent")
+    }
+
+    pub fn network(&self) -> PathBuf {
+        self.data.join("network")
     }
 
     pub fn ssh_host_key(&self) -> PathBuf {
@@ -102,6 +124,15 @@ impl Places {
     fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.data.as_os_str().as_encoded_bytes()).into()
     }
+}
+
+/// Makes a directory, or mends the mode of one, so that other users of this machine see nothing of
+/// what tenants keep in it.
+fn keep_out(folder: &Path, mode: u32, group: Option<u32>) -> anyhow::Result<()> {
+    let made = fs::create_dir_all(folder)
+        .and_then(|()| std::os::unix::fs::chown(folder, None, group))
+        .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(mode)));
+    made.with_context(|| format!("cannot make the directory {} and close it to others", folder.display()))
 }
 
 /// A program of ours that is installed beside this one.

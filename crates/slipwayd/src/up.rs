@@ -20,7 +20,7 @@ use slipway_api::wire::ServerInfo;
 use slipway_build::{Builder, BuilderHandle};
 use slipway_control::api::Api;
 use slipway_control::leader::{self, LeaderHandle, Ports, PublicUrl};
-use slipway_git::{GitServer, GitUser};
+use slipway_git::GitServer;
 use slipway_model::name::NodeName;
 use slipway_model::push::ImageRef;
 use slipway_model::route::RouteTable;
@@ -41,14 +41,12 @@ use crate::glue::nodes::{self, LocalNode};
 use crate::glue::pins;
 use crate::glue::routers;
 use crate::glue::sandbox::AgentSandbox;
-use crate::places::{self, Places, beside};
+use crate::places::{self, GIT_USER, Places, beside};
 use crate::router;
 
 mod capacity;
 mod http;
 
-/// Whom git runs as: ids that no package uses, below the ranges of `/etc/subuid`.
-const GIT_USER: GitUser = GitUser { uid: 61_022, gid: 61_022 };
 /// Pushers hear something at least this often (F49).
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Sandboxes of the network that are kept ready.
@@ -341,7 +339,7 @@ fn agent_options(
             tag: places.tag()?,
             subnet,
             run_dir: places.run.join("network"),
-            state_dir: places.data.join("network"),
+            state_dir: places.network(),
             mtu: None,
             dns: options.dns.clone(),
             egress_allow: options.allow_egress.iter().map(parse).collect::<Result<_, _>>()?,

@@ -50,7 +50,7 @@ async fn remove_instances(places: &Places) -> anyhow::Result<()> {
             tag: places.tag()?,
             subnet: places.subnet_default()?,
             run_dir: places.run.join("network"),
-            state_dir: places.data.join("network"),
+            state_dir: places.network(),
             mtu: None,
             dns: Vec::new(),
             egress_allow: Vec::new(),

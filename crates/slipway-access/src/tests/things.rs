@@ -221,5 +221,7 @@ async fn many_changes_at_once_are_all_made() {
         (dev.restart_generation, dev.scale.len(), dev.config_generation, dev.config.len()),
         (8, 8, 8, 8)
     );
-    refused(dev.scale(&BTreeMap::from([(name("web"), 1001)])).await, Kind::Invalid, "at most 1000");
+    let many = BTreeMap::from([(name("web"), 400), (name("worker"), 101)]);
+    refused(dev.scale(&many).await, Kind::Invalid, "instances in one environment");
+    refused(dev.scale(&BTreeMap::from([(name("web"), 501)])).await, Kind::Invalid, "at most 500");
 }

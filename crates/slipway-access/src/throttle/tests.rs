@@ -14,10 +14,19 @@ fn an_account_is_throttled_and_others_are_not() {
     let (mut throttle, now) = (Throttle::default(), Instant::now());
     assert_eq!(through(&mut throttle, "ann", "10.0.0.1", 10_000, now), 10);
     assert_eq!(through(&mut throttle, "bob", "10.0.0.1", 5, now), 5);
-    assert_eq!(through(&mut throttle, "ann", "10.0.0.2", 5, now), 0, "the account counts from everywhere");
+    assert_eq!(through(&mut throttle, "ann", "10.0.0.2", 5, now), 5, "ann herself is not locked out");
     let wait = throttle.take(&user("ann"), "10.0.0.1".parse().unwrap(), now).unwrap_err();
-    assert_eq!(wait, ACCOUNT.refill);
+    assert_eq!(wait, ACCOUNT_FROM_SOURCE.refill);
     assert_eq!(through(&mut throttle, "ann", "10.0.0.1", 5, now + wait), 1);
+}
+
+#[test]
+fn many_sources_together_are_throttled_too() {
+    let (mut throttle, now) = (Throttle::default(), Instant::now());
+    let sources = (1..=200u8).map(|number| format!("10.0.1.{number}"));
+    let got: usize = sources.map(|source| through(&mut throttle, "ann", &source, 10, now)).sum();
+    assert_eq!(got, 100);
+    assert_eq!(through(&mut throttle, "bob", "10.0.2.1", 5, now), 5);
 }
 
 #[test]
@@ -50,5 +59,6 @@ fn a_flood_of_names_takes_bounded_memory_and_frees_nobody() {
         throttle.take(&user(&format!("user{number}")), source, now).unwrap();
     }
     assert!(throttle.accounts.len() <= BUCKETS_MAX && throttle.sources.len() <= BUCKETS_MAX);
-    assert_eq!(through(&mut throttle, "ann", "10.9.9.9", 5, now), 0);
+    assert!(throttle.accounts_from_sources.len() <= BUCKETS_MAX);
+    assert_eq!(through(&mut throttle, "ann", "10.0.0.1", 5, now), 0);
 }

@@ -1,6 +1,7 @@
 //! What a request says, as the model's types: who asks, what the path names, the body.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, RawPathParams, Request};
 use http::header::AUTHORIZATION;
@@ -45,6 +46,9 @@ impl FromRequestParts<Api> for Source {
     }
 }
 
+/// A body must be there within this time, so that nobody holds a connection with half of one.
+const BODY_TIME_MAX: Duration = Duration::from_secs(15);
+
 /// A JSON body.
 pub struct Body<T>(pub T);
 
@@ -52,7 +56,10 @@ impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Refusal> {
-        let bytes = bytes::Bytes::from_request(request, api).await.map_err(|rejection| {
+        let arriving = tokio::time::timeout(BODY_TIME_MAX, bytes::Bytes::from_request(request, api));
+        let arrived =
+            arriving.await.map_err(|_| Refusal::new(ErrorCode::BadRequest, "the body took too long"))?;
+        let bytes = arrived.map_err(|rejection| {
             let code = match rejection.status() {
                 http::StatusCode::PAYLOAD_TOO_LARGE => ErrorCode::TooLarge,
                 _ => ErrorCode::BadRequest,

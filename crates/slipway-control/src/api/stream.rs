@@ -48,23 +48,29 @@ pub async fn build_log(
     let environment = api.access.environment(&caller, &path, Right::View).await?;
     environment.get::<Push>(number).await?;
     let file = Build::log_path(&path, number);
-    if !query.follow {
-        return Ok(text_response(Payload::from(so_far(&api.journal, file.as_ref()).await?)));
+    let end = if query.follow { u64::MAX } else { length(&api.journal, file.as_ref()).await? };
+    if end == 0 {
+        return Ok(text_response(Payload::empty()));
     }
     let follower = api.journal.follow(file.as_ref(), 0).map_err(|error| Refusal::internal(&error))?;
-    let chunks = stream::unfold(follower, |mut follower: Follower| async move {
+    // In pieces as the client takes them: a log that nobody reads is not held in memory.
+    let chunks = stream::unfold((follower, 0), move |(mut follower, told): (Follower, u64)| async move {
+        if told >= end {
+            return None;
+        }
         let chunk = follower.next().await.ok()??;
-        Some((Ok::<_, std::convert::Infallible>(Bytes::from(chunk.bytes)), follower))
+        let told = chunk.offset + chunk.bytes.len() as u64;
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(chunk.bytes)), (follower, told)))
     });
     let revoked = Box::pin(revoked(environment, Right::View, RIGHT_INTERVAL));
     Ok(text_response(Payload::from_stream(chunks.take_until(revoked))))
 }
 
-/// What there is of a log; nothing when its build has not begun.
-async fn so_far(journal: &Journal, file: &Path) -> Result<Vec<u8>, Refusal> {
-    match journal.read(file).await {
-        Err(journal::Error::Absent(_)) => Ok(Vec::new()),
-        read => read.map_err(|error| Refusal::internal(&error)),
+/// How long a log is; nothing when its build has not begun.
+async fn length(journal: &Journal, file: &Path) -> Result<u64, Refusal> {
+    match journal.length(file).await {
+        Err(journal::Error::Absent(_)) => Ok(0),
+        length => length.map_err(|error| Refusal::internal(&error)),
     }
 }
 

@@ -25,6 +25,12 @@ pub const LAUNCHER: &str = "/slipway/launch";
 /// System calls that may be made, and those that are refused in a special way.
 const SECCOMP: &str = include_str!("bundle/seccomp.json");
 
+/// Terminals that a sandbox may have open. The host has `kernel.pty.max` for all, 4,096 by default.
+const TERMINALS_MAX: u32 = 32;
+
+/// A hook writes a dozen small files; the rest is a busy machine.
+const HOOK_SECONDS_MAX: u32 = 30;
+
 /// All that a bundle depends on.
 #[derive(Debug)]
 pub struct Sandbox<'a> {
@@ -42,6 +48,8 @@ pub struct Sandbox<'a> {
     pub netns: Option<&'a Path>,
     /// Name inside.
     pub hostname: &'a str,
+    /// The program that bounds what the kernel counts by user ([`slipway_shim::limit`]).
+    pub shim: &'a Path,
     /// Directory with `hosts`, `hostname` and `resolv.conf`.
     pub files: &'a Path,
     /// The process.
@@ -103,6 +111,11 @@ pub fn config(sandbox: &Sandbox) -> Value {
         "root": { "path": sandbox.root, "readonly": false },
         "hostname": sandbox.hostname,
         "mounts": mounts(sandbox),
+        "hooks": { "createRuntime": [{
+            "path": sandbox.shim,
+            "args": [slipway_shim::ARGV0, slipway_shim::LIMIT],
+            "timeout": HOOK_SECONDS_MAX,
+        }] },
         "linux": {
             "uidMappings": ids,
             "gidMappings": ids,
@@ -240,7 +253,8 @@ fn mounts(sandbox: &Sandbox) -> Value {
         json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
                 "options": ["nosuid", "noexec", "strictatime", "mode=755", "size=64k"] }),
         json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts",
-                "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"] }),
+                "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620",
+                            format!("max={TERMINALS_MAX}")] }),
         json!({ "destination": "/dev/shm", "type": "tmpfs", "source": "shm",
                 "options": ["nosuid", "noexec", "nodev", "mode=1777", format!("size={shm}")] }),
         json!({ "destination": "/sys", "type": "tmpfs", "source": "tmpfs",

@@ -36,7 +36,7 @@ pub(crate) fn choose(options: &Options, paths: &Paths, cgroups: &Cgroups) -> Res
     }
     let mut complaints = Vec::new();
     for program in candidates {
-        match trial(&program, paths, cgroups) {
+        match trial(&program, &options.shim, paths, cgroups) {
             Ok(()) => {
                 if let Some(proven) = Proven::now(&program) {
                     let _ = slipway_shim::spec::write_whole(&memory, &proven);
@@ -85,7 +85,7 @@ impl Proven {
 }
 
 /// Runs `true` of the host in a sandbox like an instance's.
-fn trial(program: &Path, paths: &Paths, cgroups: &Cgroups) -> Result<(), String> {
+fn trial(program: &Path, shim: &Path, paths: &Paths, cgroups: &Cgroups) -> Result<(), String> {
     const ID: &str = "trial";
     let bundle = paths.run().join(ID);
     let cleanup = || {
@@ -94,14 +94,14 @@ fn trial(program: &Path, paths: &Paths, cgroups: &Cgroups) -> Result<(), String>
         let _ = cgroups.destroy(ID, Duration::from_secs(2));
     };
     cleanup();
-    let done = prepare_trial(&bundle, &cgroups.path_of(ID), cgroups.limits_swap())
+    let done = prepare_trial(&bundle, shim, &cgroups.path_of(ID), cgroups.limits_swap())
         .map_err(|error| format!("cannot prepare {}: {error}", bundle.display()))
         .and_then(|()| run_trial(program, &bundle, &paths.runtime_root(), ID));
     cleanup();
     done
 }
 
-fn prepare_trial(bundle: &Path, cgroup: &str, limits_swap: bool) -> std::io::Result<()> {
+fn prepare_trial(bundle: &Path, shim: &Path, cgroup: &str, limits_swap: bool) -> std::io::Result<()> {
     let root = bundle.join("rootfs");
     fs::DirBuilder::new().mode(0o711).create(bundle)?;
     fs::DirBuilder::new().mode(0o755).create(&root)?;
@@ -128,6 +128,7 @@ fn prepare_trial(bundle: &Path, cgroup: &str, limits_swap: bool) -> std::io::Res
         uid_count: slipway_model::instance::UID_RANGE,
         netns: None,
         hostname: "trial",
+        shim,
         files: bundle,
         process: bundle::Process {
             user: User { uid: 1000, gid: 1000 },

@@ -77,6 +77,7 @@ pub(crate) fn prepare(shared: &Shared, wanted: Wanted) -> Result<Prepared, Error
         uid_count: UID_RANGE,
         netns: wanted.network.map(|sandbox| sandbox.netns_path.as_path()),
         hostname: id,
+        shim: &shared.options.shim,
         files: &bundle,
         process: wanted.process,
         mem: wanted.mem,

@@ -33,6 +33,8 @@ pub mod pump;
 
 pub mod exec;
 
+pub mod limit;
+
 mod evidence;
 
 use std::path::Path;
@@ -44,11 +46,15 @@ use crate::spec::{Ended, ExitRecord, ShimProcess, ShimSpec};
 /// binary does so always; a larger program may contain it and ask this first.
 pub const ARGV0: &str = "slipway-shim";
 
+/// The word after it that makes it the runtime's hook ([`limit`]).
+pub const LIMIT: &str = "limit";
+
 /// The shim as a program: `slipway-shim <spec file>`, or `slipway-shim exec <spec file>` for one more
-/// process in a sandbox that runs ([`exec`]).
+/// process in a sandbox that runs ([`exec`]), or `slipway-shim limit` as the runtime's hook ([`limit`]).
 pub fn main() -> ExitCode {
     let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
     match words.as_slice() {
+        [_, mode] if mode == LIMIT => limit::run(),
         [_, spec] => run(Path::new(spec)),
         [_, mode, spec] if mode == "exec" => exec::run(Path::new(spec)),
         _ => {

@@ -105,9 +105,15 @@ fn the_list_of_system_calls_refuses_by_default() {
         "clone",
         "clone3",
         "socket",
+        "socketpair",
         "personality",
         "process_vm_readv",
     ] {
         assert!(!has(name), "{name}");
     }
+    // Of sockets: local, IPv4, IPv6, and of netlink what says which addresses there are.
+    let rules = list["syscalls"].as_array().unwrap().iter();
+    let sockets = rules.filter(|rule| rule["names"][0] == "socket" && rule["action"] == "SCMP_ACT_ALLOW");
+    let families: Vec<_> = sockets.map(|rule| rule["args"][0]["value"].as_i64().unwrap() as i32).collect();
+    assert_eq!(families, [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK]);
 }

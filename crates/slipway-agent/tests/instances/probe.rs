@@ -55,8 +55,76 @@ const UNREACHABLE: &[(&str, libc::c_int)] = &[
     ("/dev/loop-control", libc::O_RDWR),
 ];
 
+/// Families of sockets beyond those that programs of the network need.
+const FAMILIES: &[(&str, libc::c_int)] = &[
+    ("AF_X25", libc::AF_X25),
+    ("AF_KEY", libc::AF_KEY),
+    ("AF_PACKET", libc::AF_PACKET),
+    ("AF_RDS", libc::AF_RDS),
+    ("AF_CAN", libc::AF_CAN),
+    ("AF_TIPC", libc::AF_TIPC),
+    ("AF_BLUETOOTH", libc::AF_BLUETOOTH),
+    ("AF_ALG", libc::AF_ALG),
+    ("AF_VSOCK", libc::AF_VSOCK),
+    ("AF_XDP", libc::AF_XDP),
+];
+
 /// Present, and empty.
 const MASKED: &[&str] = &["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/interrupts"];
+
+/// The filter itself must refuse, whether or not this kernel has the family.
+fn sockets() {
+    // SAFETY: takes integers; the descriptor is ours.
+    let errno = |family, protocol| unsafe {
+        let descriptor = libc::socket(family, libc::SOCK_DGRAM, protocol);
+        if descriptor < 0 {
+            return std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+        }
+        libc::close(descriptor);
+        0
+    };
+    for (name, family) in FAMILIES {
+        if errno(*family, 0) != libc::EPERM {
+            println!("LET THROUGH {name}");
+        }
+    }
+    if errno(libc::AF_NETLINK, libc::NETLINK_KOBJECT_UEVENT) != libc::EPERM {
+        println!("LET THROUGH events of the host's kernel");
+    }
+    if errno(libc::AF_NETLINK, libc::NETLINK_AUDIT) != libc::EPROTONOSUPPORT {
+        println!("LET THROUGH the host's audit");
+    }
+    for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_NETLINK] {
+        if errno(family, 0) != 0 {
+            println!("refused family {family}, which programs need");
+        }
+    }
+}
+
+/// What the kernel has a fixed number of, for all sandboxes and the host together: a sandbox gets some
+/// and no more.
+fn exhaustible() {
+    let count = |what: &str, most: usize, open: &dyn Fn() -> libc::c_int| {
+        let mut held = Vec::new();
+        while held.len() < 1000 {
+            match open() {
+                descriptor if descriptor >= 0 => held.push(descriptor),
+                _ => break,
+            }
+        }
+        if held.is_empty() || held.len() > most {
+            println!("LET THROUGH {} {what}", held.len());
+        }
+        for descriptor in held {
+            // SAFETY: ours, and not used again.
+            unsafe { libc::close(descriptor) };
+        }
+    };
+    // SAFETY: a NUL-terminated path, and integers.
+    count("terminals", 32, &|| unsafe { libc::open(c"/dev/ptmx".as_ptr(), libc::O_RDWR | libc::O_NOCTTY) });
+    // SAFETY: takes an integer.
+    count("inotify instances", 16, &|| unsafe { libc::inotify_init1(0) });
+}
 
 pub fn run() -> ExitCode {
     for (name, number, [a, b, c, d, e]) in FORBIDDEN {
@@ -79,14 +147,11 @@ pub fn run() -> ExitCode {
                 println!("LET THROUGH clone with {flag:#x}");
             }
         }
-        for (name, domain, kind) in [
-            ("raw socket", libc::AF_INET, libc::SOCK_RAW),
-            ("packet socket", libc::AF_PACKET, libc::SOCK_RAW),
-        ] {
-            if libc::socket(domain, kind, 1) >= 0 {
-                println!("LET THROUGH {name}");
-            }
+        if libc::socket(libc::AF_INET, libc::SOCK_RAW, 1) >= 0 {
+            println!("LET THROUGH raw socket");
         }
+        sockets();
+        exhaustible();
         let node = CString::new("/tmp/sda").unwrap();
         if libc::mknod(node.as_ptr(), libc::S_IFBLK | 0o666, libc::makedev(8, 0)) == 0 {
             println!("LET THROUGH mknod of a disk");

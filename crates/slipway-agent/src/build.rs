@@ -62,7 +62,7 @@ pub struct BuildSandbox {
     pub pids: u32,
     /// Wall time.
     pub time_max: Span,
-    /// Whether it can reach the internet.
+    /// Whether it can reach the internet. It never reaches an instance, nor another build.
     pub network: bool,
 }
 
@@ -142,7 +142,8 @@ fn prepare(
     let image = crate::image::prepare(&shared.options.images, &shared.layers, &sandbox.image)?;
     let network = match &shared.network {
         Some(network) if sandbox.network => {
-            let taken = network.take(&sandbox.id, &sandbox.tenant, sandbox.tenant_index, Egress::Internet);
+            let taken =
+                network.take(&sandbox.id, &sandbox.tenant, sandbox.tenant_index, Egress::InternetAlone);
             Some(taken.map_err(|source| Error::Network { source })?)
         }
         _ => None,

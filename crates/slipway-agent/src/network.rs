@@ -95,6 +95,8 @@ pub struct Tag(String);
 pub enum Egress {
     /// The internet, and instances of its own tenant.
     Internet,
+    /// The internet and no instance at all, not even of its own tenant: what a build may reach.
+    InternetAlone,
     /// Nothing at all; it can only answer the host.
     None,
 }

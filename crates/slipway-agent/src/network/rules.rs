@@ -24,12 +24,16 @@ impl Group {
     pub(super) const POOL: Self = Self(3);
     /// May answer the host and nothing else, whoever's it is.
     pub(super) const ISOLATED: Self = Self(4);
+    /// May reach the internet and no other instance, not even of this group. All from here on may
+    /// begin connections.
+    pub(super) const ALONE: Self = Self(5);
     const FIRST_TENANT: u32 = 0x1_0000;
 
     /// The group of a sandbox.
     pub(super) fn of(tenant_index: u32, egress: Egress) -> Self {
         match egress {
             Egress::None => Self::ISOLATED,
+            Egress::InternetAlone => Self::ALONE,
             Egress::Internet => Self(Self::FIRST_TENANT + tenant_index),
         }
     }
@@ -39,7 +43,7 @@ impl Group {
         self >= Self::ISOLATED
     }
 
-    /// Whether the links of this group may reach each other and the internet.
+    /// Whether the links of this group may reach each other as well as the internet.
     pub(super) fn is_tenant(self) -> bool {
         self.0 >= Self::FIRST_TENANT
     }
@@ -79,14 +83,14 @@ pub(super) struct SwitchRules<'a> {
 pub(super) fn switch(rules: &SwitchRules<'_>) -> String {
     let SwitchRules { uplink, host, host_addresses, gateway, resolver, egress_allow, tenants, subnet } =
         rules;
-    let (uplink_group, isolated, tenant) = (Group::UPLINK.0, Group::ISOLATED.0, Group::FIRST_TENANT);
+    let (uplink_group, isolated, outgoing) = (Group::UPLINK.0, Group::ISOLATED.0, Group::ALONE.0);
     let sources = subnet.size();
     let same_tenant = elements(tenants.iter().map(|group| format!("{0} . {0}", group.0)));
     let host_addresses = elements(host_addresses.iter().map(Ipv4Addr::to_string));
     let egress_allow = elements(egress_allow.iter().map(Cidr::to_string));
     let to_resolver = resolver.map_or(String::new(), |resolver| {
         format!(
-            "iifgroup >= {tenant} ip daddr {gateway} meta l4proto {{ tcp, udp }} th dport 53 dnat ip to {resolver}"
+            "iifgroup >= {outgoing} ip daddr {gateway} meta l4proto {{ tcp, udp }} th dport 53 dnat ip to {resolver}"
         )
     });
     format!(
@@ -125,7 +129,7 @@ table inet slipway {{
     # Nobody's: not through a connection that is open either.
     iifgroup != {uplink_group} iifgroup < {isolated} drop
     oifgroup != {uplink_group} oifgroup < {isolated} drop
-    iifgroup >= {tenant} ct state new jump limits
+    iifgroup >= {outgoing} ct state new jump limits
 
     # From instance to instance, without regard to the state of a connection: one that outlived an
     # address's former owner must not let the next owner be reached.
@@ -139,7 +143,7 @@ table inet slipway {{
 
     # From an instance outwards.
     ct state established,related accept
-    iifgroup < {tenant} drop
+    iifgroup < {outgoing} drop
     ct status dnat jump questions
     ct status dnat accept
     ip daddr @host_addresses drop

@@ -61,6 +61,26 @@ fn a_tenant_reaches_itself_and_no_other() {
 }
 
 #[test]
+fn a_build_reaches_the_internet_and_nobody_of_its_tenant() {
+    let scene = scene();
+    let world = &scene.world;
+    let build =
+        |number| scene.network.take(&instance(number), &tenant("acme"), 0, Egress::InternetAlone).unwrap();
+    let (one, other) = (build(10), build(11));
+    let _web = world.listen(&open(&scene.a1), scene.a1.address, 8080);
+    let _other = world.listen(&open(&other), other.address, 8080);
+    let _server = world.listen(&world.internet, World::PUBLIC, 443);
+    let _resolver = world.listen(&world.internet, World::RESOLVER, 53);
+    scene.check(&open(&one), (scene.a1.address, 8080), Outcome::Nothing);
+    scene.check(&open(&one), (other.address, 8080), Outcome::Nothing);
+    scene.check(&open(&scene.a1), (other.address, 8080), Outcome::Nothing);
+    scene.check(&open(&one), (World::PUBLIC, 443), Outcome::Connected);
+    scene.check(&open(&one), (one.gateway, 53), Outcome::Connected);
+    scene.check(&world.host, (other.address, 8080), Outcome::Connected);
+    scene.network.stop().unwrap();
+}
+
+#[test]
 fn a_connection_that_outlives_an_owner_does_not_reach_the_next() {
     let scene = scene();
     let (a1, a2) = (open(&scene.a1), open(&scene.a2));

@@ -54,7 +54,7 @@ mod rules;
 mod sandbox;
 
 pub use cidr::{Cidr, CidrError};
-pub(crate) use host::routes;
+pub(crate) use host::{NO_LINK, Route, routes};
 pub use netlink::NetlinkError;
 pub use resolver::{host_resolvers, nameservers};
 
@@ -133,6 +133,10 @@ pub enum Error {
     Namespace { step: &'static str, path: PathBuf, source: io::Error },
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    #[error(
+        "this host reaches {taken} of the instance subnet {subnet} over {link}: give another subnet with --subnet, or remove that route"
+    )]
+    SubnetTaken { subnet: Cidr, taken: Cidr, link: String },
     #[error("failed to set up {part} of the host")]
     Host { part: &'static str, source: io::Error },
     #[error("failed to load the packet rules of the {place}")]
@@ -170,6 +174,7 @@ impl Network {
             .map_err(|source| Error::Host { part: "a netlink socket", source })?;
         let mtu = options.mtu.map_or_else(|| host::mtu(&mut host_links), Ok)?;
         let layout = Layout::new(&options.tag, subnet, &options.run_dir, mtu);
+        host::refuse_taken_subnet(&layout)?;
         fs::create_dir_all(&options.state_dir)
             .map_err(|source| Error::Addresses { directory: options.state_dir.clone(), source })?;
         fs::create_dir_all(&layout.directory).map_err(|source| Error::Namespace {
@@ -187,7 +192,7 @@ impl Network {
             path: "/proc/thread-self/ns/net".into(),
             source,
         })?;
-        let switch = host::ensure_switch(&layout)?;
+        let switch = host::ensure_switch(&layout, &mut host_links)?;
         let mut switch_links = sandbox::socket_in(&switch, &layout)?;
         host::ensure_uplink(&layout, &mut host_links, &mut switch_links, &host)?;
         host::ensure_forwarding()?;
@@ -250,9 +255,9 @@ impl Network {
     }
 
     /// Releases what belongs to none of the `known` instances and returns what that was; what was
-    /// taken in the last minute is spared, since `known` may be older than it. Also repairs the host's
-    /// rules, which a restart of somebody else's firewall may have removed, and learns the host's
-    /// present addresses.
+    /// taken in the last minute is spared, since `known` may be older than it. Also repairs the uplink
+    /// and its route, and the host's rules, which others may have removed, and learns the host's present
+    /// addresses.
     pub fn sweep(&self, known: &BTreeSet<InstanceId>) -> Result<Vec<InstanceId>> {
         self.keeper.load_host_rules()?;
         let addresses = self.keeper.host_addresses()?;
@@ -266,6 +271,8 @@ impl Network {
         for instance in &unknown {
             self.keeper.release(instance)?;
         }
+        // Last: somebody who has our route does not keep the rest from being done.
+        self.keeper.restore_uplink()?;
         Ok(unknown)
     }
 

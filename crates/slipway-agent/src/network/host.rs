@@ -6,13 +6,45 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 use super::cidr::Cidr;
-use super::netlink::Socket;
+use super::netlink::{NetlinkError, Socket};
 use super::rules::Group;
 use super::sandbox::{LOOPBACK_INDEX, Layout, SWITCH_UPLINK, SWITCH_UPLINK_INDEX, mac};
-use super::{Error, Result, link, namespace, program, sandbox};
+use super::{Error, Result, absent_is_done, link, namespace, program, sandbox};
+
+/// What `/proc/net/route` has for a route that refuses.
+pub(crate) const NO_LINK: &str = "*";
+
+/// Somebody who has a route to the subnet, or to a part of it, would get packets for instances or lose
+/// their own: another Slipway above all. Asked before anything is made. A route to more than the
+/// subnet, such as a VPN's, is no obstacle, because ours is the more precise.
+pub(super) fn refuse_taken_subnet(layout: &Layout) -> Result<()> {
+    let table = route_table()?;
+    match taken(&table, layout.subnet, &layout.host_uplink()) {
+        None => Ok(()),
+        Some(route) => {
+            Err(Error::SubnetTaken { subnet: layout.subnet, taken: route.to, link: route.link.to_owned() })
+        }
+    }
+}
+
+/// The first route that is in the way of a subnet.
+pub(super) fn taken<'a>(table: &'a str, subnet: Cidr, uplink: &str) -> Option<Route<'a>> {
+    let is_within = |route: &Route<'_>| route.to.prefix() >= subnet.prefix() && route.to.overlaps(subnet);
+    // Another Slipway's must not overlap at all: each would route into the other's middle.
+    let is_slipways = |route: &Route<'_>| route.link.starts_with("slw-") && route.to.overlaps(subnet);
+    routes(table)
+        .filter(|route| route.link != uplink && route.link != NO_LINK)
+        .find(|route| is_within(route) || is_slipways(route))
+}
+
+/// The routes of the calling thread's namespace.
+fn route_table() -> Result<String> {
+    fs::read_to_string("/proc/thread-self/net/route")
+        .map_err(|source| Error::Host { part: "the routes", source })
+}
 
 /// The switch namespace, made if it is not there.
-pub(super) fn ensure_switch(layout: &Layout) -> Result<File> {
+pub(super) fn ensure_switch(layout: &Layout, host_links: &mut Socket) -> Result<File> {
     let path = layout.switch_path();
     let failed = |step| {
         let path = path.clone();
@@ -23,7 +55,12 @@ pub(super) fn ensure_switch(layout: &Layout) -> Result<File> {
             return Ok(switch);
         }
         tracing::warn!(subnet = %layout.subnet, "the subnet is another than before: all instances lose their network");
+        let table = route_table()?;
+        let former = routes(&table).find(|route| route.link == layout.host_uplink());
         sandbox::remove_switch(layout, &switch)?;
+        if let Some(former) = former {
+            absent_is_done(host_links.run(vec![link::delete_refusal(former.to)]))?;
+        }
     }
     namespace::create(&path, || {
         for (name, value) in [
@@ -93,8 +130,8 @@ pub(super) fn ensure_uplink(
         link::add_address(index, host),
         link::up_without_arp(index),
         link::add_neighbour(index, gateway, mac(gateway)),
-        link::add_route(layout.subnet, Some(gateway), index, Some(host)),
     ])?;
+    ensure_routes(layout, host_links, index)?;
     switch_links.run(vec![
         link::up(LOOPBACK_INDEX),
         link::set_group(SWITCH_UPLINK_INDEX, Group::UPLINK.0),
@@ -105,6 +142,34 @@ pub(super) fn ensure_uplink(
         link::add_route(Cidr::EVERYTHING, Some(host), SWITCH_UPLINK_INDEX, Some(gateway)),
     ])?;
     Ok(())
+}
+
+/// Routes the subnet over the uplink, without taking the place of anybody's route; and refuses what
+/// goes there while the uplink is down or gone, which would else leave by the default route.
+fn ensure_routes(layout: &Layout, host_links: &mut Socket, index: u32) -> Result<()> {
+    let (gateway, host) = (layout.gateway(), layout.host_address());
+    present_is_done(host_links.run(vec![link::create_refusal(layout.subnet)]))?;
+    present_is_done(host_links.run(vec![link::create_route(
+        layout.subnet,
+        Some(gateway),
+        index,
+        Some(host),
+    )]))?;
+    // It may have been another's that is present; one without a link is nobody's whom we could name.
+    refuse_taken_subnet(layout)?;
+    let (table, uplink) = (route_table()?, layout.host_uplink());
+    if routes(&table).any(|route| route.to == layout.subnet && route.link == uplink) {
+        return Ok(());
+    }
+    Err(Error::SubnetTaken { subnet: layout.subnet, taken: layout.subnet, link: NO_LINK.to_owned() })
+}
+
+/// Making what is there already counts as done.
+fn present_is_done(result: std::result::Result<(), NetlinkError>) -> std::result::Result<(), NetlinkError> {
+    match result {
+        Err(error) if error.is_present() => Ok(()),
+        other => other,
+    }
 }
 
 /// Instances reach the internet through the host, so the host must forward.
@@ -120,8 +185,7 @@ pub(super) fn ensure_forwarding() -> Result<()> {
 
 /// The largest packet that leaves this host whole: that of the link with the default route.
 pub(super) fn mtu(host_links: &mut Socket) -> Result<u32> {
-    let table = fs::read_to_string("/proc/thread-self/net/route")
-        .map_err(|source| Error::Host { part: "the default route", source })?;
+    let table = route_table()?;
     let name = default_link(&table);
     let links = link::list(host_links)?;
     let link = links.into_iter().find(|link| Some(link.name.as_str()) == name);

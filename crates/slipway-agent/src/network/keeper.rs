@@ -244,9 +244,7 @@ impl Keeper {
     }
 
     pub(super) fn host_addresses(&self) -> Result<Vec<Ipv4Addr>> {
-        let socket = namespace::within(self.host.as_fd(), || Socket::open(SockProtocol::NetlinkRoute));
-        let mut socket = socket.map_err(|source| Error::Host { part: "a netlink socket", source })?;
-        Ok(link::addresses(&mut socket)?)
+        Ok(link::addresses(&mut self.host_socket()?)?)
     }
 
     pub(super) fn load_host_rules(&self) -> Result<()> {
@@ -262,6 +260,16 @@ impl Keeper {
             host::pass_through_docker(&uplink)
         })
         .map_err(|source| Error::Rules { place: "host", source })
+    }
+
+    /// Makes the uplink and its routes again, as far as they are gone.
+    pub(super) fn restore_uplink(&self) -> Result<()> {
+        let restored = namespace::within(self.host.as_fd(), || {
+            let mut host_links = Socket::open(SockProtocol::NetlinkRoute)?;
+            let mut switch_links = self.switch_links();
+            Ok(host::ensure_uplink(&self.layout, &mut host_links, &mut switch_links, &self.host))
+        });
+        restored.map_err(|source| Error::Host { part: "the uplink", source })?
     }
 
     pub(super) fn remove_all(&self) -> Result<()> {
@@ -282,6 +290,8 @@ impl Keeper {
         .map_err(|source| Error::Rules { place: "host", source })?;
         // Its peer on the host goes with it.
         absent_is_done(self.switch_links().run(vec![link::delete(sandbox::SWITCH_UPLINK_INDEX)]))?;
+        let mut host_links = self.host_socket()?;
+        absent_is_done(host_links.run(vec![link::delete_refusal(self.layout.subnet)]))?;
         let path = self.layout.switch_path();
         namespace::remove(&path).map_err(|source| Error::Namespace { step: "remove", path, source })?;
         match fs::remove_dir(&self.layout.directory) {
@@ -299,6 +309,11 @@ impl Keeper {
 
     pub(super) fn switch_links(&self) -> MutexGuard<'_, Socket> {
         self.switch_links.lock().expect("nobody panics with the lock held")
+    }
+
+    fn host_socket(&self) -> Result<Socket> {
+        let socket = namespace::within(self.host.as_fd(), || Socket::open(SockProtocol::NetlinkRoute));
+        socket.map_err(|source| Error::Host { part: "a netlink socket", source })
     }
 
     fn switch_socket(&self) -> Result<Socket> {

@@ -8,6 +8,8 @@ use super::netlink::{Message, NetlinkError, Socket, attributes, u32_at};
 
 const CREATE: i32 = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
 const REPLACE: i32 = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+/// Worse than that of any route that somebody would make; also how ours are told from others.
+const REFUSAL_METRIC: u32 = 0x51b9_0000;
 /// `VETH_INFO_PEER` of `linux/veth.h`.
 const VETH_INFO_PEER: u16 = 1;
 /// `RTNH_F_ONLINK` of `linux/rtnetlink.h`: the gateway is on the link although no route says so.
@@ -89,8 +91,37 @@ pub(super) fn add_address(index: u32, address: Ipv4Addr) -> Message {
         .attr(libc::IFA_ADDRESS, &address.octets())
 }
 
-/// Routes a block straight over a link, or through a gateway that is on the link by decree.
+/// Routes a block straight over a link, or through a gateway that is on the link by decree. Takes the
+/// place of another route to it.
 pub(super) fn add_route(to: Cidr, via: Option<Ipv4Addr>, index: u32, source: Option<Ipv4Addr>) -> Message {
+    route(REPLACE, to, via, index, source)
+}
+
+/// The same, but the kernel answers EEXIST where there is a route to that block.
+pub(super) fn create_route(to: Cidr, via: Option<Ipv4Addr>, index: u32, source: Option<Ipv4Addr>) -> Message {
+    route(CREATE, to, via, index, source)
+}
+
+/// Refuses what goes to a block unless there is a better route to it; EEXIST where this is so already.
+pub(super) fn create_refusal(to: Cidr) -> Message {
+    refusal("refuse what goes to", libc::RTM_NEWROUTE, CREATE, to)
+}
+
+/// Takes [`create_refusal`] back.
+pub(super) fn delete_refusal(to: Cidr) -> Message {
+    refusal("no longer refuse what goes to", libc::RTM_DELROUTE, 0, to)
+}
+
+fn refusal(what: &str, kind: u16, flags: i32, to: Cidr) -> Message {
+    let (family, table) = (libc::AF_INET as u8, libc::RT_TABLE_MAIN);
+    let (protocol, scope) = (libc::RTPROT_STATIC, libc::RT_SCOPE_UNIVERSE);
+    let head = [family, to.prefix(), 0, 0, table, protocol, scope, libc::RTN_UNREACHABLE, 0, 0, 0, 0];
+    Message::new(format!("{what} {to}"), kind, flags, &head)
+        .attr(libc::RTA_DST, &to.base().octets())
+        .attr(libc::RTA_PRIORITY, &REFUSAL_METRIC.to_ne_bytes())
+}
+
+fn route(flags: i32, to: Cidr, via: Option<Ipv4Addr>, index: u32, source: Option<Ipv4Addr>) -> Message {
     let scope = if via.is_some() { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_LINK };
     let onlink: u32 = if via.is_some() { NEXT_HOP_ONLINK } else { 0 };
     let mut head = [0u8; 12];
@@ -105,7 +136,7 @@ pub(super) fn add_route(to: Cidr, via: Option<Ipv4Addr>, index: u32, source: Opt
         libc::RTN_UNICAST,
     ]);
     head[8..].copy_from_slice(&onlink.to_ne_bytes());
-    let mut message = Message::new(format!("add the route to {to}"), libc::RTM_NEWROUTE, REPLACE, &head)
+    let mut message = Message::new(format!("add the route to {to}"), libc::RTM_NEWROUTE, flags, &head)
         .attr(libc::RTA_OIF, &index.to_ne_bytes());
     if to.prefix() > 0 {
         message = message.attr(libc::RTA_DST, &to.base().octets());

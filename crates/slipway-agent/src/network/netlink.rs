@@ -94,6 +94,11 @@ impl NetlinkError {
     pub(super) fn is_absent(&self) -> bool {
         matches!(self.source.raw_os_error(), Some(libc::ENODEV | libc::ENOENT | libc::ESRCH))
     }
+
+    /// True when the thing is there already.
+    pub(super) fn is_present(&self) -> bool {
+        self.source.raw_os_error() == Some(libc::EEXIST)
+    }
 }
 
 /// A netlink socket of the namespace that it was opened in.

@@ -153,6 +153,59 @@ fn two_of_them_live_side_by_side() {
 }
 
 #[test]
+fn a_subnet_that_another_has_is_refused_and_left_alone() {
+    let world = World::new();
+    let one = world.start(&world.options("one", "10.112.9.0/24"));
+    let a = one.take(&instance(1), &tenant("acme"), 0, Egress::Internet).unwrap();
+    let _a = world.listen(&open(&a), a.address, 8080);
+    let before = world.traces();
+    for (subnet, taken) in [
+        ("10.112.9.0/24", "10.112.9.0/24 of the instance subnet 10.112.9.0/24 over slw-one"),
+        ("10.112.0.0/20", "10.112.9.0/24 of the instance subnet 10.112.0.0/20 over slw-one"),
+        ("10.112.9.128/26", "10.112.9.0/24 of the instance subnet 10.112.9.128/26 over slw-one"),
+        ("198.51.100.0/24", "over eth0"),
+    ] {
+        let options = world.options("two", subnet);
+        let error = world.inside(&world.host, || Ok(Network::start(options.clone()).err().unwrap()));
+        assert!(error.to_string().contains(taken) && error.to_string().contains("--subnet"), "{error}");
+        assert_eq!(world.traces(), before, "{subnet}");
+    }
+    assert_eq!(world.connect(&world.host, (a.address, 8080), &Outcome::Connected), Outcome::Connected);
+    // A network that is wider, such as a VPN's, is in nobody's way.
+    world.ip(&world.host, "route add 10.0.0.0/8 via 198.51.100.1");
+    world.start(&world.options("two", "10.113.9.0/24")).stop().unwrap();
+    one.stop().unwrap();
+}
+
+#[test]
+fn nothing_for_instances_leaves_by_the_default_route_and_the_uplink_is_mended() {
+    let world = World::new();
+    let before = world.traces();
+    let network = world.start(&world.options("one", "10.112.10.0/24"));
+    let a = network.take(&instance(1), &tenant("acme"), 0, Egress::Internet).unwrap();
+    let _a = world.listen(&open(&a), a.address, 8080);
+    let known = BTreeSet::from([instance(1)]);
+    let way = || {
+        let words = ["route", "get", "10.112.10.77"];
+        world.inside(&world.host, || Ok(Command::new("ip").args(words).output()?.stdout))
+    };
+    for harm in ["route del 10.112.10.0/24 dev slw-one", "link set slw-one down", "link del slw-one"] {
+        world.ip(&world.host, harm);
+        assert!(!String::from_utf8(way()).unwrap().contains("eth0"), "after {harm}");
+        network.sweep(&known).unwrap();
+        let reached = world.connect(&world.host, (a.address, 8080), &Outcome::Connected);
+        assert_eq!(reached, Outcome::Connected, "after {harm}");
+    }
+    // Somebody who takes it meanwhile is named and not overruled.
+    world.ip(&world.host, "route replace 10.112.10.0/24 via 198.51.100.1 dev eth0");
+    assert!(network.sweep(&known).unwrap_err().to_string().contains("over eth0"));
+    assert!(world.ip(&world.host, "route show 10.112.10.0/24").contains("eth0"));
+    world.ip(&world.host, "route del 10.112.10.0/24 dev eth0");
+    network.stop().unwrap();
+    assert_eq!(world.traces(), before);
+}
+
+#[test]
 fn a_full_subnet_is_said_and_does_no_harm() {
     let world = World::new();
     let network = world.start(&world.options("t6", "10.112.6.0/26"));

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::network::Cidr;
+use crate::network::{Cidr, Tag};
 
 mod cgroups;
 mod kernel;
@@ -76,7 +76,18 @@ impl Finding {
 
 /// Makes all checks, in the order in which one would repair what they find. Blocks, for two seconds
 /// at most when the resolver does not answer.
+///
+/// A Slipway that runs already is told from another by [`run_as`] only.
 pub fn run(options: &HostOptions) -> Vec<Finding> {
+    run_all(options, None)
+}
+
+/// The same for the Slipway with that tag, whose own interfaces are in nobody's way.
+pub fn run_as(tag: &Tag, options: &HostOptions) -> Vec<Finding> {
+    run_all(options, Some(tag))
+}
+
+fn run_all(options: &HostOptions, own: Option<&Tag>) -> Vec<Finding> {
     let mut findings = vec![kernel::root()];
     findings.extend(kernel::all(&options.data_dir));
     let cgroups = cgroups::Layout::of_this_host();
@@ -84,7 +95,7 @@ pub fn run(options: &HostOptions) -> Vec<Finding> {
     findings.extend(programs::all(&cgroups));
     findings.extend(ports::all(&options.listens));
     findings.extend(resources::all(&options.data_dir));
-    findings.extend(network::all(options.subnet, &options.dns));
+    findings.extend(network::all(options.subnet, &options.dns, own));
     findings
 }
 

@@ -8,15 +8,15 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::Finding;
-use crate::network::{Cidr, host_resolvers, routes};
+use crate::network::{Cidr, NO_LINK, Route, Tag, host_resolvers, routes};
 
-pub(super) fn all(subnet: Cidr, dns: &[Ipv4Addr]) -> Vec<Finding> {
+pub(super) fn all(subnet: Cidr, dns: &[Ipv4Addr], own: Option<&Tag>) -> Vec<Finding> {
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
     let forwarding = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap_or_default();
     vec![
         resolver(dns),
         default_route(&routes),
-        overlap(&routes, subnet),
+        overlap(&routes, subnet, own),
         self::forwarding(forwarding.trim() == "1"),
         foreign_filters(),
     ]
@@ -63,15 +63,24 @@ fn default_route(table: &str) -> Finding {
     Finding::warn("default route", "there is none", "add one, or builds cannot fetch dependencies")
 }
 
-/// From the text of `/proc/net/route`.
-pub(super) fn overlap(table: &str, subnet: Cidr) -> Finding {
+/// From the text of `/proc/net/route`. `own` is the tag of the Slipway that is asked for, which may
+/// run already.
+pub(super) fn overlap(table: &str, subnet: Cidr, own: Option<&Tag>) -> Finding {
     let name = "instance subnet";
-    // Our own uplinks: a Slipway that is running already.
-    let other = routes(table).find(|route| {
-        route.to != Cidr::EVERYTHING && route.to.overlaps(subnet) && !route.link.starts_with("slw-")
-    });
-    match other {
+    let own_link = own.map(|tag| format!("slw-{tag}"));
+    let is_slipways = |route: &Route<'_>| route.link.starts_with("slw-");
+    let others: Vec<_> = routes(table)
+        .filter(|route| route.to != Cidr::EVERYTHING && route.to.overlaps(subnet))
+        // One that refuses is a Slipway's that is down, or does no harm.
+        .filter(|route| route.link != NO_LINK && Some(route.link) != own_link.as_deref())
+        .collect();
+    match others.iter().find(|route| !is_slipways(route)).or(others.first()) {
         None => Finding::ok(name, format!("{subnet} is used by nobody else")),
+        Some(route) if own.is_none() && is_slipways(route) && route.to == subnet => Finding::warn(
+            name,
+            format!("{subnet} is that of the Slipway with the interface {}", route.link),
+            "if that is another Slipway than this one, choose a private network that nothing here uses with --subnet",
+        ),
         Some(route) => Finding::fail(
             name,
             format!("{subnet} overlaps {}, which this host reaches over {}", route.to, route.link),

@@ -19,6 +19,11 @@ pub(super) fn all(data_dir: &Path) -> Vec<Finding> {
             Finding::warn("open files", format!("the limit cannot be read: {error}"), "run this as root")
         }
     });
+    let limit = |name: &str| {
+        let text = fs::read_to_string(Path::new("/proc/sys/fs/inotify").join(name)).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    };
+    findings.push(watchers(limit("max_user_instances"), limit("max_user_watches")));
     findings
 }
 
@@ -88,6 +93,22 @@ pub(super) fn memory(meminfo: &str) -> Finding {
         ),
         _ => Finding::fail("memory", what, "have at least 512 MiB available, and 2 GiB for builds"),
     }
+}
+
+/// What instances have of it is counted for root of the host as well, so that a few hundred of them
+/// need more than a desktop.
+pub(super) fn watchers(instances: u64, watches: u64) -> Finding {
+    let what = format!("{instances} inotify instances and {watches} watches for all sandboxes together");
+    // 128 sandboxes that use all they may have, by `slipway_shim::limit`; watches are used up by few.
+    if instances >= 2048 && watches >= 131_072 {
+        return Finding::ok("file watchers", what);
+    }
+    Finding::warn(
+        "file watchers",
+        what,
+        "run `sysctl -w fs.inotify.max_user_instances=8192 fs.inotify.max_user_watches=1048576`, and write \
+         the same to /etc/sysctl.d/60-slipway.conf",
+    )
 }
 
 pub(super) fn open_files(hard: u64) -> Finding {

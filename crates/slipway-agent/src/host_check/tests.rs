@@ -107,6 +107,10 @@ fn resources_are_weighed() {
     assert_eq!(resources::memory("").status, Status::Warn);
     assert_eq!(resources::open_files(1024).status, Status::Warn);
     assert_eq!(resources::open_files(u64::MAX).status, Status::Ok);
+    assert_eq!(resources::watchers(128, 192_536).status, Status::Warn);
+    assert_eq!(resources::watchers(8192, 8192).status, Status::Warn);
+    assert_eq!(resources::watchers(8192, 1_048_576).status, Status::Ok);
+    assert!(resources::watchers(128, 1 << 20).advice.contains("sysctl -w fs.inotify.max_user_instances="));
     assert_eq!(resources::existing(Path::new("/proc/self/not/there/yet")), Path::new("/proc/self"));
 }
 
@@ -116,17 +120,26 @@ fn a_subnet_that_somebody_else_uses_is_refused() {
 eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
 docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0
 slw-ab12\t00006F0A\t01006F0A\t0007\t0\t0\t0\t0000FFFF\t0\t0\t0
+*\t00005A0A\t00000000\t0201\t0\t0\t1371078656\t0000FFFF\t0\t0\t0
 ";
-    let check = |subnet: &str, status: Status| {
-        let finding = network::overlap(table, subnet.parse().unwrap());
+    let check = |own: Option<&str>, subnet: &str, status: Status| {
+        let own = own.map(|tag| tag.parse().unwrap());
+        let finding = network::overlap(table, subnet.parse().unwrap(), own.as_ref());
         assert_eq!(finding.status, status, "{finding:?}");
     };
-    check("10.112.0.0/16", Status::Ok);
-    check("172.17.5.0/24", Status::Fail);
-    check("172.16.0.0/12", Status::Fail);
-    // Our own, from a Slipway that runs already.
-    check("10.111.0.0/16", Status::Ok);
-    assert!(network::overlap(table, "172.17.0.0/16".parse().unwrap()).what.contains("over docker0"));
+    for own in [None, Some("ab12")] {
+        check(own, "10.112.0.0/16", Status::Ok);
+        check(own, "172.17.5.0/24", Status::Fail);
+        check(own, "172.16.0.0/12", Status::Fail);
+        // What only refuses, as long as a Slipway is down.
+        check(own, "10.90.0.0/16", Status::Ok);
+    }
+    // Our own, from a Slipway that runs already, or another's.
+    check(Some("ab12"), "10.111.0.0/16", Status::Ok);
+    check(Some("ab13"), "10.111.0.0/16", Status::Fail);
+    check(None, "10.111.0.0/16", Status::Warn);
+    check(None, "10.111.7.0/24", Status::Fail);
+    assert!(network::overlap(table, "172.17.0.0/16".parse().unwrap(), None).what.contains("over docker0"));
 }
 
 #[test]

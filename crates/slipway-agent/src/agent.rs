@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use slipway_model::id::{Epoch, InstanceId};
-use slipway_model::instance::{Desired, ExitReason, Goal, InstanceReport, InstanceSpec, InstanceState};
+use slipway_model::instance::{Desired, ExitReason, Goal, InstanceReport, InstanceRole, InstanceSpec, InstanceState};
 use slipway_model::push::ImageRef;
 use tokio::sync::{Semaphore, broadcast, watch};
 
@@ -230,6 +230,16 @@ impl Agent {
             image::prepare(&shared.options.images, &shared.layers, &image).map(drop)
         });
         brought.await.map_err(|error| Error::Launch { why: error.to_string() })?
+    }
+
+    /// Ends a one-off run, as its grace period allows. Nothing happens to anything else.
+    pub fn end_run(&self, id: &InstanceId) {
+        let table = self.shared.table();
+        if let Some(entry) = table.entries.get(id)
+            && matches!(entry.spec.role, InstanceRole::OneOff { .. })
+        {
+            entry.goal.send_replace(Goal::Stop);
+        }
     }
 
     /// Changes of instances, from now on. A reader that lags is told so and should take a

@@ -2,7 +2,8 @@
 //!
 //! Until the first success it is asked every 100 ms and failures do not count, so that a deployment
 //! waits for the program and for nothing else; then at the check's own interval, and so many failures
-//! in a row end it. A service that listens has at least a TCP check. One that does not listen and has
+//! in a row end it. A service that listens has at least to answer once, and to accept
+//! connections from then on. One that does not listen and has
 //! no check is healthy once it has lived for a second: long enough for a typing error or a missing
 //! module to show. What runs once (a release command, a one-off run) is healthy as soon as it runs.
 
@@ -57,7 +58,7 @@ impl Target {
     ) -> Self {
         Self {
             instance: spec.id.to_string(),
-            check: spec.health.clone().or_else(|| spec.port.map(|_| HealthCheck::tcp())),
+            check: spec.health.clone().or_else(|| spec.port.map(|_| HealthCheck::answer())),
             address,
             port: spec.port,
             init_pid,
@@ -102,7 +103,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, target: Target, verdicts: mpsc::S
     let mut failures = 0;
     loop {
         sleep(check.interval.duration().max(FIRST_INTERVAL)).await;
-        match ask(&shared, &target, &check).await {
+        match ask(&shared, &target, &check, false).await {
             Ok(()) => failures = 0,
             Err(failure) => {
                 failures += 1;
@@ -120,7 +121,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, target: Target, verdicts: mpsc::S
 async fn first_success(shared: &Shared, target: &Target, check: &HealthCheck) -> Result<(), String> {
     let mut last = "it did not answer at all".to_owned();
     let asking = async {
-        while let Err(seen) = ask(shared, target, check).await {
+        while let Err(seen) = ask(shared, target, check, true).await {
             last = seen;
             sleep(FIRST_INTERVAL).await;
         }
@@ -130,14 +131,18 @@ async fn first_success(shared: &Shared, target: &Target, check: &HealthCheck) ->
     in_time.map_err(|_| last)
 }
 
-async fn ask(shared: &Shared, target: &Target, check: &HealthCheck) -> Result<(), String> {
+async fn ask(shared: &Shared, target: &Target, check: &HealthCheck, is_first: bool) -> Result<(), String> {
     // A semaphore that is never closed.
     let _permit = shared.checks.acquire().await;
     let limit = check.timeout;
     let asked = async {
         match &check.probe {
-            Probe::Tcp => connect(target).await.map(drop),
-            Probe::Http(path) => http(target, path).await,
+            Probe::Answer if is_first => http(target, "/").await.map(drop),
+            Probe::Tcp | Probe::Answer => connect(target).await.map(drop),
+            Probe::Http(path) => match http(target, path).await? {
+                200..=399 => Ok(()),
+                status => Err(format!("GET {path} was answered with status {status}")),
+            },
             Probe::Command(line) => return command(shared, target, line, limit.duration()).await,
         }
     };
@@ -161,9 +166,9 @@ async fn connect(target: &Target) -> Result<TcpStream, String> {
         .map_err(|error| format!("nothing answers on port {port} ({error})"))
 }
 
-/// One request, in so many words: an HTTP client would bring pools and redirects that a check must
+/// The status that one request is answered with. In so many words: an HTTP client would bring pools and redirects that a check must
 /// not have.
-async fn http(target: &Target, path: &str) -> Result<(), String> {
+async fn http(target: &Target, path: &str) -> Result<u16, String> {
     let acceptable = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
     if !acceptable {
         return Err(format!("the path {path:?} of its check is not one"));
@@ -181,11 +186,10 @@ async fn http(target: &Target, path: &str) -> Result<(), String> {
             break;
         }
     }
-    match status_of(&answer) {
-        Some(200..=399) => Ok(()),
-        Some(status) => Err(format!("GET {path} was answered with status {status}")),
-        None => Err(format!("GET {path} was answered with what is not HTTP")),
-    }
+    status_of(&answer).ok_or_else(|| match answer.as_slice() {
+        [] => format!("GET {path} was not answered"),
+        _ => format!("GET {path} was answered with what is not HTTP"),
+    })
 }
 
 fn status_of(answer: &[u8]) -> Option<u16> {

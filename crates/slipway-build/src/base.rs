@@ -29,7 +29,7 @@ impl Base {
         let unusable = |why: &str| Error::Stack { stack: name.to_owned(), why: why.to_owned() };
         let stack = stack::find(name, registry).map_err(|e| unusable(&e.to_string()))?;
         let stack =
-            stack.ok_or_else(|| unusable("its images are not here; `slipwayd stack create` makes them"))?;
+            stack.ok_or_else(|| unusable("its images are not on this server; ask its operator, who makes them with `slipwayd stack create`"))?;
         let run = registry.image(&stack.repository, &Reference::Digest(stack.run))?;
         let build = ImageRef { repository: stack.repository.to_string(), digest: stack.build };
         let repository = stack.repository;

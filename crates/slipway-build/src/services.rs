@@ -72,7 +72,7 @@ pub fn merge(
             )));
         }
         if spec.listens {
-            spec.health.get_or_insert_with(HealthCheck::tcp);
+            spec.health.get_or_insert_with(HealthCheck::answer);
         }
         specs.insert(name, spec);
     }

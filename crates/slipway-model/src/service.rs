@@ -67,6 +67,11 @@ pub struct HealthCheck {
 
 impl HealthCheck {
     /// The check a listening service has when the manifest names none.
+    pub fn answer() -> Self {
+        Self { probe: Probe::Answer, ..Self::tcp() }
+    }
+
+    /// Whether connections are accepted, with the usual times.
     pub fn tcp() -> Self {
         Self {
             probe: Probe::Tcp,
@@ -85,6 +90,9 @@ pub enum Probe {
     Http(String),
     /// A connection to `$PORT`.
     Tcp,
+    /// Any HTTP answer to `GET /` on `$PORT` the first time, a connection from then on. A server that
+    /// listens before its program works accepts connections that nobody will ever answer.
+    Answer,
     /// This command inside the instance; exit status 0 is healthy.
     Command(String),
 }

@@ -121,6 +121,20 @@ impl Places {
         text.parse().map_err(|error| anyhow::anyhow!("{error}"))
     }
 
+    /// The network that the last start used; what it has left behind is in there.
+    pub fn subnet_of_last_start(&self) -> anyhow::Result<Cidr> {
+        match fs::read_to_string(self.network().join("subnet")) {
+            Ok(text) => text.parse().map_err(|error| anyhow::anyhow!("{error}")),
+            Err(_) => self.subnet_default(),
+        }
+    }
+
+    /// Remembers the network for [`Places::subnet_of_last_start`].
+    pub fn remember_subnet(&self, subnet: Cidr) -> anyhow::Result<()> {
+        let path = self.network().join("subnet");
+        fs::write(&path, subnet.to_string()).with_context(|| format!("cannot write {}", path.display()))
+    }
+
     fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.data.as_os_str().as_encoded_bytes()).into()
     }

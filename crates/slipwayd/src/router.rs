@@ -1,6 +1,8 @@
 //! `slipwayd router`: the process that serves requests, whatever happens to all others.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,6 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use slipway_router::access_log::AccessLogOptions;
 use slipway_router::limits::Limits;
 use slipway_router::tls::TlsOptions;
@@ -66,6 +70,55 @@ pub fn run(options: args::Router) -> anyhow::Result<()> {
     })?;
     router.stop(STOP_GRACE);
     Ok(())
+}
+
+/// Router processes with our run directory, and their command lines.
+pub fn running(places: &Places) -> Vec<(Pid, Vec<Vec<u8>>)> {
+    let mut found = Vec::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<Vec<u8>> = command.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
+        let is_router = words.get(1).is_some_and(|word| word == b"router");
+        if is_router && words.iter().any(|word| word == places.run.as_os_str().as_bytes()) {
+            found.push((Pid::from_raw(pid), words));
+        }
+    }
+    found
+}
+
+/// Ends a router that was started with other options than these, so that one with these can take its
+/// place: addresses that nothing answers on would be told to everybody.
+pub fn replace_if_other(up: &args::Up, places: &Places) -> anyhow::Result<()> {
+    let wanted = arguments(up, places);
+    for (pid, words) in running(places) {
+        let given = words.iter().skip(1).filter(|word| !word.is_empty()).map(Vec::as_slice);
+        if given.eq(wanted.iter().map(|word| word.as_bytes())) {
+            continue;
+        }
+        tracing::warn!("the router that runs has other options; it finishes its requests and is replaced");
+        // It may be gone by now.
+        let _gone = kill(pid, Signal::SIGTERM);
+        for _ in 0..200 {
+            if lock(places)?.is_some() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(60));
+        }
+    }
+    Ok(())
+}
+
+/// The command line of a router with these options.
+fn arguments(up: &args::Up, places: &Places) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec!["router".into(), "--data-dir".into(), places.data.clone().into()];
+    words.extend(["--run-dir".into(), places.run.clone().into()]);
+    words.extend(["--listen".into(), up.router.to_string().into()]);
+    if let (Some(listen), Some(certificate), Some(key)) = (up.router_tls, &up.tls_cert, &up.tls_key) {
+        words.extend(["--listen-tls".into(), listen.to_string().into()]);
+        words.extend(["--tls-cert".into(), certificate.into(), "--tls-key".into(), key.into()]);
+    }
+    words
 }
 
 /// The lock for a router's whole life. Whoever looks whether there is a router holds it for a moment.
@@ -133,12 +186,7 @@ pub fn spawn(up: &args::Up, places: &Places) -> anyhow::Result<()> {
     let log_path = places.router().join("router.log");
     let log = open_log(&log_path)?;
     let mut command = Command::new(std::env::current_exe().context("cannot tell where slipwayd itself is")?);
-    command.arg("router").arg("--data-dir").arg(&places.data).arg("--run-dir").arg(&places.run);
-    command.args(["--listen", &up.router.to_string()]);
-    if let (Some(listen), Some(certificate), Some(key)) = (up.router_tls, &up.tls_cert, &up.tls_key) {
-        command.args(["--listen-tls", &listen.to_string()]);
-        command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
-    }
+    command.args(arguments(up, places));
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // A group of its own: Ctrl-C in the server's terminal is not meant for it.
     let mut child = command.process_group(0).spawn().context("cannot start the router")?;

@@ -64,7 +64,7 @@ fn create(name: &str, registry: &Registry, work: &Path, ca_bundle: &Path) -> any
 fn open(folder: &Path) -> anyhow::Result<Registry> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     Registry::open(folder, Options::default()).with_context(|| {
-        format!("cannot open the registry in {}; stop slipwayd first if it runs", folder.display())
+        format!("cannot open the registry in {}; if slipwayd runs, stop it first: programs and router go on meanwhile", folder.display())
     })
 }
 

@@ -99,6 +99,8 @@ struct Listeners {
 
 impl Server {
     async fn start(options: &args::Up) -> anyhow::Result<Self> {
+        check_host("--base-domain", &options.base_domain)?;
+        check_host("--public-host", public_host(options))?;
         let places = Places::make(&options.places)?;
         let node: NodeName = match &options.node {
             Some(node) => node.clone(),
@@ -111,6 +113,7 @@ impl Server {
         let journal = Journal::new(places.builds());
         // The socket must be there before a router looks for it.
         let feed = bind_socket(&places.router_socket())?;
+        router::replace_if_other(options, &places)?;
         if router::lock(&places)?.is_some() {
             router::spawn(options, &places)?;
         }
@@ -325,6 +328,7 @@ fn agent_options(
         Some(text) => text.parse().map_err(|error| anyhow::anyhow!("--subnet {text}: {error}"))?,
         None => places.subnet_default()?,
     };
+    places.remember_subnet(subnet)?;
     let parse =
         |text: &String| text.parse().map_err(|error| anyhow::anyhow!("--allow-egress {text}: {error}"));
     Ok(slipway_agent::Options {
@@ -393,6 +397,20 @@ fn public_url(options: &args::Up) -> PublicUrl {
         None => ("http", options.router.port(), 80),
     };
     PublicUrl { scheme, port: (port != usual).then_some(port) }
+}
+
+/// A host name as users will type it.
+fn check_host(flag: &str, host: &str) -> anyhow::Result<()> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if host.len() > 180 || !host.split('.').all(label) {
+        bail!("{flag} {host:?} is no host name; write it in lower case, such as apps.example.com");
+    }
+    Ok(())
 }
 
 fn log(options: &args::Up) {

@@ -1,13 +1,11 @@
 //! `slipwayd wipe`: the end of a demonstration, or of a node.
 
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use slipway_agent::network::NetworkOptions;
 use slipway_agent::{Agent, RuntimeChoice};
 use slipway_registry::{Options, Registry};
@@ -18,26 +16,41 @@ use crate::router;
 
 /// Stops router and instances, removes network, cgroups and mounts, and deletes both directories.
 pub fn wipe(places: &args::Places, yes: bool) -> anyhow::Result<()> {
-    if !places.data_dir.exists() && !places.run_dir.exists() {
+    let ours = |folder: &Path, marks: &[&str]| marks.iter().any(|mark| folder.join(mark).exists());
+    let (data, run) = (&places.data_dir, &places.run_dir);
+    if data.exists() && !ours(data, &["store", "registry"]) {
+        bail!("{} is no data directory of Slipway, so nothing was deleted", data.display());
+    }
+    if run.exists()
+        && !ours(run, &["router.lock", "agent", "api.sock"])
+        && fs::read_dir(run)?.next().is_some()
+    {
+        bail!("{} is no run directory of Slipway, so nothing was deleted", run.display());
+    }
+    if !data.exists() && !run.exists() {
+        println!("there is nothing in {} and {}", data.display(), run.display());
         return Ok(());
     }
     if !yes {
-        bail!("this deletes {}; say --yes if you mean it", places.data_dir.display());
+        bail!("this stops all that runs of {} and deletes it; say --yes if you mean it", data.display());
     }
     let places = Places::make(places)?;
+    // Held until the end: a server that runs has it, and then nothing must be touched.
+    let registry = Registry::open(&places.registry(), Options::default())
+        .context("slipwayd runs on this data directory; stop it first. Nothing was touched")?;
+    println!("stopping the router and all instances");
     stop_router(&places)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(remove_instances(&places))?;
+    runtime.block_on(remove_instances(&places, registry))?;
     drop(runtime);
     for folder in [&places.data, &places.run] {
         remove(folder)?;
+        println!("deleted {}", folder.display());
     }
     Ok(())
 }
 
-async fn remove_instances(places: &Places) -> anyhow::Result<()> {
-    let registry = Registry::open(&places.registry(), Options::default())
-        .context("cannot open the registry; stop slipwayd first if it runs")?;
+async fn remove_instances(places: &Places, registry: Registry) -> anyhow::Result<()> {
     let agent = Agent::start(slipway_agent::Options {
         node: "wiped".parse()?,
         state_dir: places.agent(),
@@ -48,7 +61,7 @@ async fn remove_instances(places: &Places) -> anyhow::Result<()> {
         runtime: RuntimeChoice::Auto,
         network: Some(NetworkOptions {
             tag: places.tag()?,
-            subnet: places.subnet_default()?,
+            subnet: places.subnet_of_last_start()?,
             run_dir: places.run.join("network"),
             state_dir: places.network(),
             mtu: None,
@@ -68,7 +81,7 @@ fn stop_router(places: &Places) -> anyhow::Result<()> {
     while router::lock(places)?.is_none() {
         let signal =
             if since.elapsed() < Duration::from_secs(12) { Signal::SIGTERM } else { Signal::SIGKILL };
-        for pid in routers_of(places) {
+        for (pid, _) in router::running(places) {
             let _gone = kill(pid, signal);
         }
         if since.elapsed() > Duration::from_secs(20) {
@@ -77,21 +90,6 @@ fn stop_router(places: &Places) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
-}
-
-/// Processes whose command line is that of a router with our run directory.
-fn routers_of(places: &Places) -> Vec<Pid> {
-    let mut found = Vec::new();
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
-        let is_router = words.get(1) == Some(&b"router".as_slice());
-        if is_router && words.contains(&places.run.as_os_str().as_bytes()) {
-            found.push(Pid::from_raw(pid));
-        }
-    }
-    found
 }
 
 fn remove(folder: &Path) -> anyhow::Result<()> {

@@ -61,6 +61,11 @@ impl Scoped<Environment> {
     fn apply(&self, environment: &mut Environment, wanted: &ConfigChange) -> Result<(), Error> {
         let keyring = &self.access.keyring;
         let mut config = environment.config.clone();
+        if let Some(key) = wanted.set.keys().find(|key| config.get(*key).is_some_and(|entry| entry.secret)) {
+            return Err(Error::rule(format!(
+                "{key} is a secret; set it as one again, or unset it first if everybody may see it"
+            )));
+        }
         let values = wanted.set.iter().map(|entry| (false, entry));
         for (secret, (key, value)) in values.chain(wanted.set_secret.iter().map(|entry| (true, entry))) {
             // Sealing twice gives two texts, so "as it was" is asked of the open value.
@@ -103,6 +108,9 @@ fn check(wanted: &ConfigChange) -> Result<(), Error> {
         return Err(Error::invalid(format!("the config variable {} is named twice", twice[0])));
     }
     for (key, value) in wanted.set.iter().chain(&wanted.set_secret) {
+        if key.as_str() == "PORT" || key.as_str().starts_with("SLIPWAY_") {
+            return Err(Error::invalid(format!("{key} is set by the platform itself")));
+        }
         if value.contains('\0') {
             return Err(Error::invalid(format!(
                 "the value of {key} contains a NUL, which no program could be given"

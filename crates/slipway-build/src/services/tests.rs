@@ -75,5 +75,8 @@ fn an_image_may_start_itself() {
     let manifest = slipway_model::manifest::parse(b"project: acme/shop\ncredential: slwp_1\n").unwrap();
     let services = merge(&manifest, &"dev".parse().unwrap(), None, &BTreeMap::new(), true).unwrap();
     let web = &services.specs[&"web".parse().unwrap()];
-    assert_eq!((web.command.as_deref(), web.listens, &web.health), (None, true, &Some(HealthCheck::tcp())));
+    assert_eq!(
+        (web.command.as_deref(), web.listens, &web.health),
+        (None, true, &Some(HealthCheck::answer()))
+    );
 }

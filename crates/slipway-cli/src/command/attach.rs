@@ -43,29 +43,43 @@ async fn relay(attachment: Attachment, tty: bool) -> anyhow::Result<u8> {
             }
         }
     });
-    let input = tokio::spawn(read_input(frames.clone()));
+    let (leave, mut left) = mpsc::channel::<()>(1);
+    let input = tokio::spawn(read_input(frames.clone(), tty, leave));
     let window = tokio::spawn(follow_window(frames, tty));
+    let (arrived, mut arriving) = mpsc::channel::<Frame>(16);
+    let receiver = tokio::spawn(async move {
+        while let Ok(Some(frame)) = receive.next().await {
+            if arrived.send(frame).await.is_err() {
+                break;
+            }
+        }
+    });
     let mut stdout = tokio::io::stdout();
     let mut stderr = tokio::io::stderr();
     let mut status = None;
-    while let Some(frame) = receive.next().await? {
+    loop {
+        let frame = tokio::select! {
+            frame = arriving.recv() => frame,
+            Some(()) = left.recv() => anyhow::bail!("left the command, which ends now\r"),
+        };
         match frame {
-            Frame::Data(data) => {
+            Some(Frame::Data(data)) => {
                 stdout.write_all(&data).await?;
                 stdout.flush().await?;
             }
-            Frame::ErrorData(data) => {
+            Some(Frame::ErrorData(data)) => {
                 stderr.write_all(&data).await?;
                 stderr.flush().await?;
             }
-            Frame::Exit { status: code, reason } => {
+            Some(Frame::Exit { status: code, reason }) => {
                 status = Some((code, reason));
                 break;
             }
-            Frame::Eof | Frame::Resize { .. } => {}
+            Some(Frame::Eof | Frame::Resize { .. }) => {}
+            None => break,
         }
     }
-    for task in [sender, input, window] {
+    for task in [sender, receiver, input, window] {
         task.abort();
     }
     match status {
@@ -74,19 +88,30 @@ async fn relay(attachment: Attachment, tty: bool) -> anyhow::Result<u8> {
             eprintln!("\rslipway: the command {reason}\r");
             Ok(code)
         }
-        None => anyhow::bail!("the connection to the command broke; it may still run: slipway ps"),
+        None => anyhow::bail!("the connection to the command broke, and so the command ends"),
     }
 }
 
-async fn read_input(frames: mpsc::Sender<Frame>) {
+/// Times that Ctrl-C is typed in a row to leave a command that does not mind it: process 1 of a
+/// sandbox is not interrupted unless it handles the signal.
+const INTERRUPTS_TO_LEAVE: u32 = 3;
+
+async fn read_input(frames: mpsc::Sender<Frame>, raw: bool, leave: mpsc::Sender<()>) {
     let mut stdin = tokio::io::stdin();
     let mut buffer = vec![0; 16 << 10];
+    let mut interrupts = 0;
     loop {
         let frame = match stdin.read(&mut buffer).await {
             Ok(0) | Err(_) => Frame::Eof,
             Ok(count) => Frame::Data(buffer[..count].to_vec()),
         };
         let end = frame == Frame::Eof;
+        let is_interrupt = raw && frame == Frame::Data(vec![3]);
+        interrupts = if is_interrupt { interrupts + 1 } else { 0 };
+        if interrupts == INTERRUPTS_TO_LEAVE {
+            let _ended = leave.send(()).await;
+            return;
+        }
         if frames.send(frame).await.is_err() || end {
             return;
         }

@@ -71,7 +71,7 @@ pub async fn invitations(session: &mut Session, verb: Invitations) -> anyhow::Re
             let answer: NewInvitation =
                 session.client()?.post(&path, &Invite { user: user.clone(), role }).await?;
             session.printer.note(&format!(
-                "Give this to {user}; it is shown once and works once, until {}:",
+                "Give this to {user}, who adds --new without an account here; it works once, until {}:",
                 answer.about.expires_at
             ));
             session.printer.result(&answer, || {

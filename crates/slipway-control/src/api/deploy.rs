@@ -66,7 +66,7 @@ pub async fn image(
     let spec = ServiceSpec {
         command: wanted.command,
         listens,
-        health: listens.then(HealthCheck::tcp),
+        health: listens.then(HealthCheck::answer),
         ..ServiceSpec::default()
     };
     let service = if listens { "web" } else { "worker" }.parse().map_err(Refusal::invalid)?;

@@ -16,7 +16,7 @@ use slipway_model::push::{Build, Push};
 
 use super::extract::{Asking, Body, Named};
 use super::{Answer, Api, Refusal, present, project};
-use crate::leader::{EnvironmentSnapshot, InstanceSnapshot};
+use crate::leader::{EndSnapshot, EnvironmentSnapshot, InstanceSnapshot};
 
 /// Entries of a history that one answer shows, newest first.
 pub const HISTORY_MAX: usize = 100;
@@ -88,9 +88,12 @@ async fn services(
     }
     for waiting in snapshot.waiting {
         let Some(service) = waiting.service else { continue };
-        if let Some(state) = states.get_mut(&service) {
-            state.waiting = Some(waiting.why);
-        }
+        let Some(state) = states.get_mut(&service) else { continue };
+        let of_service = |end: &&EndSnapshot| end.role == InstanceRole::Service { service: service.clone() };
+        state.waiting = Some(match snapshot.ends.iter().rev().find(of_service) {
+            Some(end) => format!("{}; the last copy {}", waiting.why, end.exit.reason),
+            None => waiting.why,
+        });
     }
     Ok(states.into_values().collect())
 }

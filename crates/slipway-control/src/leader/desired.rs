@@ -85,5 +85,5 @@ fn program(release: &Release, role: &InstanceRole, spec: &ServiceSpec) -> Progra
 
 /// A service that listens has at least a TCP check.
 fn health(spec: &ServiceSpec) -> Option<HealthCheck> {
-    spec.health.clone().or_else(|| spec.listens.then(HealthCheck::tcp))
+    spec.health.clone().or_else(|| spec.listens.then(HealthCheck::answer))
 }

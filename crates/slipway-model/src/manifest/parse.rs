@@ -53,7 +53,7 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
     }
     let missing = |key: &str| {
         Place::START.error(format!(
-            "{key:?} is missing; the file needs project: tenant/name and its credential: slwp_…"
+            "{key:?} is missing; the file needs project: tenant/name and its credential: slwc_…"
         ))
     };
     Ok(Manifest {

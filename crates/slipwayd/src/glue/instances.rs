@@ -78,6 +78,7 @@ async fn carry(
         }
     };
     let input = attachment.input;
+    let (run, of) = (agent.clone(), instance.clone());
     let relay = tokio::spawn(async move {
         while let Some(frame) = from_client.recv().await {
             let given = match frame {
@@ -90,7 +91,8 @@ async fn carry(
                 return;
             }
         }
-        // A client that has gone does not end the run; it only types no more.
+        // The client has gone: nobody sees what it prints any more, or could find it to end it.
+        run.end_run(&of);
     });
     while let Some(output) = attachment.output.recv().await {
         let frame = match output {

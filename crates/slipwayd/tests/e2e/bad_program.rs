@@ -12,6 +12,7 @@ pub fn cases() -> Vec<Case> {
         a_program_that_crashes_at_start,
         a_program_that_never_listens,
         a_program_that_listens_on_another_port,
+        a_server_whose_program_does_not_load,
         a_program_that_ignores_term,
         a_program_that_needs_too_much_memory,
         a_release_command_that_fails,
@@ -61,6 +62,15 @@ fn a_program_that_listens_on_another_port(server: &Server) {
     let work = running(&person);
     let program = "import http.server\nhttp.server.HTTPServer(('', 3000), http.server.SimpleHTTPRequestHandler).serve_forever()\n";
     is_rolled_back(&work, program, &["3000", "8080"]);
+}
+
+/// Like a server of many processes: the first listens, and only then the program turns out broken.
+fn a_server_whose_program_does_not_load(server: &Server) {
+    let person = Person::with_tenant(server, "unloadable");
+    let work = running(&person);
+    let program = "import os, socket, sys, time\ns = socket.socket(); s.bind(('', int(os.environ['PORT']))); s.listen()\n\
+                   time.sleep(1.5)\nprint('cannot import nope', flush=True)\nsys.exit(3)\n";
+    is_rolled_back(&work, program, &["cannot import nope"]);
 }
 
 fn a_program_that_ignores_term(server: &Server) {

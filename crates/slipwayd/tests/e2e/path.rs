@@ -162,6 +162,8 @@ fn config_makes_a_release_and_secrets_stay_secret(server: &Server) {
         .unwrap();
     assert!(found.stdout.is_empty(), "found in {}", String::from_utf8_lossy(&found.stdout));
     work.slipway(&["config", "set", "not a key=1", "-e", "dev"]).refused("config key");
+    work.slipway(&["config", "set", "API_KEY=plain", "-e", "dev"]).refused("is a secret");
+    work.slipway(&["config", "set", "PORT=1", "-e", "dev"]).refused("set by the platform");
 }
 
 /// A build that takes as long as the test wants: a buildpack in the repository that waits.
@@ -289,6 +291,26 @@ fn a_one_off_command_has_the_environment(server: &Server) {
     assert_eq!(said.out.split_whitespace().take(2).collect::<Vec<_>>(), ["/app", "1000"]);
     let said = work.slipway(&["run", "-T", "-e", "dev", "--", "exit 7"]);
     assert_eq!(said.status, 7, "{}", said.text);
+    // Whoever leaves takes the command along.
+    let mut left = person
+        .command(
+            &work.path,
+            &crate::server::built("slipway").to_string_lossy(),
+            &["run", "-T", "-e", "dev", "--", "sleep 4711"],
+        )
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let sleeps = || {
+        let found = std::process::Command::new("pgrep").args(["-f", "^sleep 4711"]).output().unwrap();
+        !found.stdout.is_empty()
+    };
+    wait_for("the command to run", Duration::from_secs(20), || sleeps().then_some(()));
+    left.kill().unwrap();
+    left.wait().unwrap();
+    wait_for("the command to end", Duration::from_secs(30), || (!sleeps()).then_some(()));
     let words = ["run", "-T", "-e", "dev", "--", "cat"];
     let said =
         person.run_in(&work.path, &crate::server::built("slipway").to_string_lossy(), &words, "typed in\n");

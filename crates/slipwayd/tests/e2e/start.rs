@@ -12,6 +12,8 @@ pub fn cases() -> Vec<Case> {
         a_data_directory_in_use_is_named,
         before_the_claim_nothing_answers,
         doctor_says_what_to_do,
+        wipe_deletes_nothing_but_its_own,
+        others_on_the_machine_see_nothing,
     ]
 }
 
@@ -65,5 +67,53 @@ fn doctor_says_what_to_do(shared: &Server) {
     for finding in findings {
         let fine = finding["status"] == "ok";
         assert!(fine || !finding["advice"].as_str().unwrap_or_default().is_empty(), "{finding}");
+    }
+}
+
+fn wipe_deletes_nothing_but_its_own(shared: &Server) {
+    let wipe = |data: &std::path::Path| {
+        Command::new(built("slipwayd"))
+            .args(["wipe", "--yes", "--data-dir"])
+            .arg(data)
+            .arg("--run-dir")
+            .arg(shared.folder.join("absent"))
+            .output()
+            .unwrap()
+    };
+    let precious = shared.folder.join("precious");
+    std::fs::create_dir_all(&precious).unwrap();
+    std::fs::write(precious.join("letter"), "x").unwrap();
+    assert!(!wipe(&precious).status.success() && precious.join("letter").exists());
+    // One that runs is not touched either.
+    let output = wipe(&shared.folder.join("data"));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("stop it first"), "{text}");
+    assert_eq!(shared.get("nobody-has-this").unwrap().status, 404, "the router goes on");
+}
+
+fn others_on_the_machine_see_nothing(shared: &Server) {
+    let person = crate::person::Person::with_tenant(shared, "private");
+    let web = crate::app::web("one");
+    let work = person.project("shop", &crate::app::files(&web));
+    work.push().ok();
+    let data = shared.folder.join("data");
+    // As somebody who is not root and in no group of ours.
+    let output = Command::new("setpriv")
+        .args(["--reuid=1000", "--regid=1000", "--clear-groups", "find"])
+        .arg(&data)
+        .args(["-mindepth", "2", "-print"])
+        .output()
+        .unwrap();
+    let seen = String::from_utf8_lossy(&output.stdout);
+    assert!(seen.is_empty(), "{seen}");
+    for name in
+        ["git/private/shop.git/HEAD", "registry/registry.redb", "store/records.redb", "router/routes.json"]
+    {
+        let read = Command::new("setpriv")
+            .args(["--reuid=1000", "--regid=1000", "--clear-groups", "cat"])
+            .arg(data.join(name))
+            .output()
+            .unwrap();
+        assert!(!read.status.success(), "{name} can be read");
     }
 }

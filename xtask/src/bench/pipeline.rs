@@ -126,7 +126,8 @@ pub fn import_stack(docker: &Docker, layout: &Path, folder: &Folder, name: &str)
     let (tree, archive) = (folder.join("stack"), folder.text("stack.tar"));
     fs::create_dir(&tree)?;
     let index = read_json(&layout.join("index.json"))?;
-    let is_build = |manifest: &&Value| manifest["annotations"]["org.opencontainers.image.ref.name"] == "build";
+    let is_build =
+        |manifest: &&Value| manifest["annotations"]["org.opencontainers.image.ref.name"] == "build";
     let build = index["manifests"].as_array().and_then(|all| all.iter().find(is_build));
     let manifest = read_json(&blob(layout, build.context("the stack has no build image")?)?)?;
     for layer in manifest["layers"].as_array().into_iter().flatten() {

@@ -35,7 +35,8 @@ pub fn registry(bench: &mut Bench, report: &mut Report) -> anyhow::Result<()> {
         crate::interrupt::check()?;
         // New bytes each round: a layer that is there already is not sent.
         let layers: Vec<Layer> = (0..LAYERS).map(|_| Layer::random()).collect::<Result<_, _>>()?;
-        floor.push(megabytes / timed(|| layers.iter().try_for_each(|layer| hash_and_write(&folder, layer)))?);
+        let write_all = || layers.iter().try_for_each(|layer| hash_and_write(&folder, layer));
+        let first = timed(write_all)?;
 
         let ours = Repository::of_slipway(slipway, &format!("acme/round-{round}"))?;
         let cpu_before = cpu_seconds(slipway.pid());
@@ -43,6 +44,9 @@ pub fn registry(bench: &mut Bench, report: &mut Report) -> anyhow::Result<()> {
         cpu.push((cpu_seconds(slipway.pid()) - cpu_before) * 1000.0 / megabytes);
         let theirs = Repository { port: debian.port, name: format!("round-{round}"), authorization: None };
         debian_push.push(megabytes / timed(|| layers.iter().try_for_each(|layer| theirs.push(layer)))?);
+
+        // A floor is the least that is possible: whoever else used the disk may have met one of the two.
+        floor.push(megabytes / timed(write_all)?.min(first));
 
         // The files that nginx serves are the ones just written; all three come from the page cache.
         nginx_pull.push(megabytes / timed(|| layers.iter().try_for_each(|layer| nginx.pull(layer)))?);

@@ -34,6 +34,7 @@ pub fn start(bench: &mut Bench, report: &mut Report) -> anyhow::Result<()> {
     report.note("agent accepts to exec, p50", "ms", &ours.agent_ms);
     report.note("bare runtime, p50", "ms", &ours.bare_ms);
     report.note(&format!("agent, {AT_ONCE} at once"), "a second", &ours.at_once);
+    report.note(&format!("bare runtime, {AT_ONCE} at once"), "a second", &ours.bare_at_once);
     report.found(
         "start beside the bare runtime",
         Goal::AtMost(1.25),

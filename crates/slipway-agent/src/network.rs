@@ -316,7 +316,7 @@ pub(crate) fn try_rules() -> io::Result<()> {
     let switch = rules::SwitchRules {
         uplink,
         host,
-        host_addresses: &[host],
+        host_addresses: &[link::Address { local: host, neighbours: subnet }],
         gateway,
         resolver,
         egress_allow: &[subnet],

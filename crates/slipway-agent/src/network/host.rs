@@ -90,7 +90,8 @@ pub(super) fn ensure_switch(layout: &Layout, host_links: &mut Socket) -> Result<
 /// False when an earlier life had another subnet. Then no address means what its link's name says.
 fn is_of_this_subnet(layout: &Layout, switch: &File) -> Result<bool> {
     let addresses = link::addresses(&mut sandbox::socket_in(switch, layout)?)?;
-    let mut own = addresses.into_iter().filter(|address| !address.is_loopback()).peekable();
+    let own = addresses.into_iter().map(|address| address.local);
+    let mut own = own.filter(|address| !address.is_loopback()).peekable();
     Ok(own.peek().is_none() || own.any(|address| address == layout.gateway()))
 }
 

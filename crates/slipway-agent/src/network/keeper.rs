@@ -243,7 +243,7 @@ impl Keeper {
             .map_err(|source| Error::Rules { place: "switch", source })
     }
 
-    pub(super) fn host_addresses(&self) -> Result<Vec<Ipv4Addr>> {
+    pub(super) fn host_addresses(&self) -> Result<Vec<link::Address>> {
         Ok(link::addresses(&mut self.host_socket()?)?)
     }
 

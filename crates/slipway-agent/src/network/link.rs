@@ -177,17 +177,31 @@ pub(super) fn list(socket: &mut Socket) -> Result<Vec<Link>, NetlinkError> {
     Ok(bodies.iter().filter(|body| body.len() >= LINK_HEAD_BYTES).map(|body| read_link(body)).collect())
 }
 
+/// An IPv4 address of the socket's namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) local: Ipv4Addr,
+    /// Those that are reached over the address's link without a gateway.
+    pub(super) neighbours: Cidr,
+}
+
 /// All IPv4 addresses of the socket's namespace.
-pub(super) fn addresses(socket: &mut Socket) -> Result<Vec<Ipv4Addr>, NetlinkError> {
+pub(super) fn addresses(socket: &mut Socket) -> Result<Vec<Address>, NetlinkError> {
     let bodies =
         socket.dump(Message::new("list the addresses", libc::RTM_GETADDR, 0, &[0; ADDRESS_HEAD_BYTES]))?;
     let ipv4 = bodies.iter().filter(|body| body.first() == Some(&(libc::AF_INET as u8)));
-    let local = ipv4.filter_map(|body| {
-        let (_, value) =
-            attributes(body, ADDRESS_HEAD_BYTES).into_iter().find(|(kind, _)| *kind == libc::IFA_LOCAL)?;
-        Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
+    let read = ipv4.filter_map(|body| {
+        let attributes = attributes(body, ADDRESS_HEAD_BYTES);
+        let address = |wanted: u16| {
+            let (_, value) = attributes.iter().find(|(kind, _)| *kind == wanted)?;
+            Some(Ipv4Addr::from(<[u8; 4]>::try_from(*value).ok()?))
+        };
+        let local = address(libc::IFA_LOCAL)?;
+        // On a link between two, this is the other one's.
+        let neighbour = address(libc::IFA_ADDRESS).unwrap_or(local);
+        Some(Address { local, neighbours: Cidr::containing(neighbour, *body.get(1)?) })
     });
-    Ok(local.collect())
+    Ok(read.collect())
 }
 
 fn read_link(body: &[u8]) -> Link {

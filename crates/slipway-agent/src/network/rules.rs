@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::net::Ipv4Addr;
 
 use super::cidr::Cidr;
+use super::link::Address;
 use super::{Egress, Tag};
 
 /// What a link is, as its interface group says it. 0, the kernel's own default, is a link that is
@@ -68,7 +69,7 @@ pub(super) struct SwitchRules<'a> {
     /// The host's own address on the uplink, from which routers and health checks come.
     pub(super) host: Ipv4Addr,
     /// All addresses that the host has, on whatever link.
-    pub(super) host_addresses: &'a [Ipv4Addr],
+    pub(super) host_addresses: &'a [Address],
     /// The switch's address, which instances use as gateway and resolver.
     pub(super) gateway: Ipv4Addr,
     /// Where questions to the gateway go on to.
@@ -86,7 +87,8 @@ pub(super) fn switch(rules: &SwitchRules<'_>) -> String {
     let (uplink_group, isolated, outgoing) = (Group::UPLINK.0, Group::ISOLATED.0, Group::ALONE.0);
     let sources = subnet.size();
     let same_tenant = elements(tenants.iter().map(|group| format!("{0} . {0}", group.0)));
-    let host_addresses = elements(host_addresses.iter().map(Ipv4Addr::to_string));
+    let host_networks = elements(neighbours(host_addresses));
+    let host_addresses = elements(host_addresses.iter().map(|address| address.local.to_string()));
     let egress_allow = elements(egress_allow.iter().map(Cidr::to_string));
     let to_resolver = resolver.map_or(String::new(), |resolver| {
         format!(
@@ -99,6 +101,7 @@ delete table inet slipway
 table inet slipway {{
   set same_tenant {{ typeof meta iifgroup . meta oifgroup; {same_tenant} }}
   set host_addresses {{ type ipv4_addr; {host_addresses} }}
+  set host_networks {{ type ipv4_addr; flags interval; auto-merge; {host_networks} }}
   set private {{ type ipv4_addr; flags interval; elements = {{ {PRIVATE} }} }}
   set egress_allow {{ type ipv4_addr; flags interval; auto-merge; {egress_allow} }}
   set connections {{ type ipv4_addr; size {sources}; flags dynamic; }}
@@ -149,6 +152,7 @@ table inet slipway {{
     ip daddr @host_addresses drop
     ip daddr @egress_allow accept
     ip daddr @private drop
+    ip daddr @host_networks drop
     meta l4proto {{ tcp, udp }} th dport 53 drop
     tcp dport 25 drop
     accept
@@ -172,12 +176,24 @@ pub(super) fn admit_tenant(group: Group) -> String {
 }
 
 /// Says anew which addresses the host has.
-pub(super) fn host_addresses(addresses: &[Ipv4Addr]) -> String {
-    let mut text = String::from("flush set inet slipway host_addresses\n");
+pub(super) fn host_addresses(addresses: &[Address]) -> String {
+    let mut text =
+        String::from("flush set inet slipway host_addresses\nflush set inet slipway host_networks\n");
     for address in addresses {
-        let _ = writeln!(text, "add element inet slipway host_addresses {{ {address} }}");
+        let _ = writeln!(text, "add element inet slipway host_addresses {{ {} }}", address.local);
+    }
+    for network in neighbours(addresses) {
+        let _ = writeln!(text, "add element inet slipway host_networks {{ {network} }}");
     }
     text
+}
+
+/// The networks that the host itself is in, whose machines may trust each other although their
+/// addresses are public. An address of its own is in none, and what claims to be next to half of the
+/// internet says nothing about trust.
+fn neighbours(addresses: &[Address]) -> impl Iterator<Item = String> {
+    let networks = addresses.iter().map(|address| address.neighbours);
+    networks.filter(|network| (8..32).contains(&network.prefix())).map(|network| network.to_string())
 }
 
 /// The table on the host.

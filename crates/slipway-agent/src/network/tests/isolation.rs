@@ -193,6 +193,33 @@ fn the_internet_is_reached_but_nothing_private_and_no_mail() {
 }
 
 #[test]
+fn the_networks_that_the_host_is_in_are_not_reached() {
+    let neighbour = Ipv4Addr::new(198, 51, 100, 9);
+    let learned = Ipv4Addr::new(192, 0, 2, 9);
+    for (allow, wanted) in [(vec![], Outcome::Nothing), (vec!["198.51.100.9/32"], Outcome::Connected)] {
+        let scene = scene_with(|options| {
+            options.egress_allow = allow.iter().map(|block| block.parse().unwrap()).collect();
+        });
+        let world = &scene.world;
+        world.ip(&world.internet, &format!("addr add {neighbour}/24 dev wan"));
+        world.ip(&world.internet, &format!("addr add {learned}/24 dev wan"));
+        let _database = world.listen(&world.internet, Ipv4Addr::UNSPECIFIED, 5432);
+        let _resolver = world.listen(&world.internet, World::RESOLVER, 53);
+        let a1 = open(&scene.a1);
+        scene.check(&a1, (neighbour, 5432), wanted);
+        scene.check(&a1, (learned, 5432), Outcome::Connected);
+        // The host comes into another network, and two of its addresses there overlap.
+        world.ip(&world.host, "addr add 192.0.2.2/24 dev eth0");
+        world.ip(&world.host, "addr add 192.0.2.3/25 dev eth0");
+        scene.network.sweep(&BTreeSet::new()).unwrap();
+        scene.check(&a1, (learned, 5432), Outcome::Nothing);
+        scene.check(&a1, (scene.a1.gateway, 53), Outcome::Connected);
+        scene.check(&a1, (World::PUBLIC, 5432), Outcome::Connected);
+        scene.network.stop().unwrap();
+    }
+}
+
+#[test]
 fn the_operator_can_allow_a_private_network() {
     let scene = scene_with(|options| options.egress_allow = vec!["192.168.7.0/24".parse().unwrap()]);
     let world = &scene.world;

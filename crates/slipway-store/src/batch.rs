@@ -145,7 +145,7 @@ impl Batch {
 
 /// Most parts of keys are names that cannot hold anything odd; a host name or a request's id is
 /// text. The rules are ZooKeeper's for paths, and a bound.
-fn is_key(key: &str) -> bool {
+pub(crate) fn is_key(key: &str) -> bool {
     key.len() <= 1024
         && key.strip_prefix('/').is_some_and(|rest| {
             rest.split('/').all(|part| {

@@ -65,7 +65,8 @@ impl Embedded {
     }
 
     pub(crate) fn watch(&self, prefix: String) -> Subscription {
-        Subscription { store: self.memory.clone(), watcher: self.memory.watch(prefix) }
+        let watcher = self.memory.watch(prefix);
+        Subscription { store: self.memory.clone(), watcher, _mirror: None }
     }
 
     pub(crate) async fn close(&self) {

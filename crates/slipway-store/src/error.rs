@@ -45,14 +45,14 @@ pub enum Error {
         /// The store's file.
         path: PathBuf,
     },
-    /// The disk failed while the change was being written, in a way after which nobody knows whether
+    /// The disk or the connection failed while the change was being written, in a way after which nobody knows whether
     /// it was made. Read before trying again.
-    #[error("failed to write {path}, and the change may or may not have been made")]
+    #[error("failed to write {place}, and the change may or may not have been made")]
     Uncertain {
-        /// The store's file.
-        path: PathBuf,
-        /// What the disk said.
-        source: Arc<redb::Error>,
+        /// The store's file, or the servers.
+        place: String,
+        /// What went wrong.
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// The disk failed. Nothing was changed.
     #[error("failed to write {path}")]
@@ -119,6 +119,32 @@ pub enum Error {
         /// The store's file.
         path: PathBuf,
     },
+    /// No server answers. Nothing was changed.
+    #[error("the coordination servers do not answer: {why}")]
+    Unavailable {
+        /// What was wrong with the server that was tried last.
+        why: String,
+    },
+    /// A server does not do what it was asked for, because of its settings or of access lists.
+    #[error("the coordination servers refuse: {why}")]
+    Refused {
+        /// What the server said.
+        why: String,
+    },
+    /// A file that TLS needs cannot be used.
+    #[error("cannot use {path} for TLS: {why}")]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The options for the servers contradict each other, or say too little.
+    #[error("cannot connect to the coordination servers: {why}")]
+    Options {
+        /// What is wrong with them.
+        why: String,
+    },
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
@@ -149,7 +175,11 @@ impl Error {
     pub fn is_worth_a_retry(&self) -> bool {
         matches!(
             self,
-            Error::Full { .. } | Error::Write { .. } | Error::Uncertain { .. } | Error::Open { .. }
+            Error::Full { .. }
+                | Error::Write { .. }
+                | Error::Uncertain { .. }
+                | Error::Open { .. }
+                | Error::Unavailable { .. }
         )
     }
 }

@@ -7,8 +7,8 @@
 //! yields an epoch, and a leader's writes carry it and are refused once there is a newer one (S2).
 //! One machine needs no ZooKeeper: the embedded backend keeps the same promises over one file.
 //!
-//! Read in this order: [`Store`], [`Batch`], [`Watch`], [`Error`], then `embedded` for how it is
-//! done. [`journal`] stands beside: append-only text that is too big for a record, such as the
+//! Read in this order: [`Store`], [`Batch`], [`Watch`], [`Error`], then `embedded` and `zookeeper` for
+//! how it is done. [`journal`] stands beside: append-only text that is too big for a record, such as the
 //! output of a build.
 
 mod store;
@@ -23,6 +23,8 @@ mod error;
 
 mod embedded;
 
+mod zookeeper;
+
 pub mod journal;
 
 pub use batch::{BATCH_BYTES_MAX, Batch};
@@ -30,6 +32,7 @@ pub use election::Leadership;
 pub use error::Error;
 pub use store::{Store, Version, Versioned};
 pub use watch::{Watch, WatchEvent};
+pub use zookeeper::{Acl, ZooKeeperOptions, ZooKeeperTls};
 
 #[cfg(test)]
 mod tmpfs;

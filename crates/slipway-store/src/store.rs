@@ -11,6 +11,7 @@ use crate::election::Leadership;
 use crate::embedded::Embedded;
 use crate::error::Error;
 use crate::watch::Watch;
+use crate::zookeeper::{ZooKeeper, ZooKeeperOptions};
 
 /// A handle on the store; clones share it.
 #[derive(Clone, Debug)]
@@ -18,10 +19,11 @@ pub struct Store {
     backend: Backend,
 }
 
-/// A closed set: a machine of its own, and later a ZooKeeper ensemble.
+/// A closed set: a machine of its own, or a ZooKeeper ensemble.
 #[derive(Clone, Debug)]
 enum Backend {
     Embedded(Embedded),
+    ZooKeeper(ZooKeeper),
 }
 
 impl Store {
@@ -35,14 +37,30 @@ impl Store {
         Ok(Self { backend: Backend::Embedded(Embedded::open(dir)?) })
     }
 
+    /// Connects to the ZooKeeper servers of a cluster, and makes the root if it is not there. What
+    /// happens to the connection later is the store's business: it reconnects for as long as there
+    /// is a handle, and [`Store::close`] or the last handle's end closes the session.
+    ///
+    /// Must be called within a tokio runtime with time and network.
+    ///
+    /// # Errors
+    /// [`Error::Options`], [`Error::Tls`], [`Error::Unavailable`] when no server answers in time,
+    /// [`Error::Refused`] when it may not make or read the root.
+    pub async fn connect(options: ZooKeeperOptions) -> Result<Self, Error> {
+        Ok(Self { backend: Backend::ZooKeeper(ZooKeeper::connect(options).await?) })
+    }
+
     /// One record, or `None` if there is none under that key.
     ///
     /// # Errors
-    /// [`Error::Unreadable`] when what is stored cannot be understood.
+    /// [`Error::Unreadable`] when what is stored cannot be understood; [`Error::Unavailable`].
     pub async fn get<R: Record>(&self, key: &R::Key) -> Result<Option<Versioned<R>>, Error> {
-        let Backend::Embedded(embedded) = &self.backend;
         let key = R::key(key);
-        embedded.get(&key).map(|stored| stored.decode(&key)).transpose()
+        let stored = match &self.backend {
+            Backend::Embedded(embedded) => embedded.get(&key),
+            Backend::ZooKeeper(zookeeper) => zookeeper.get(&key).await?,
+        };
+        stored.map(|stored| stored.decode(&key)).transpose()
     }
 
     /// All records of a kind below `prefix`, in the order of their keys. The prefix is whole path
@@ -50,10 +68,13 @@ impl Store {
     /// may be left out, and `acme` never matches `acme2`.
     ///
     /// # Errors
-    /// [`Error::Unreadable`] when one of them cannot be understood.
+    /// [`Error::Unreadable`] when one of them cannot be understood; [`Error::Unavailable`].
     pub async fn list<R: Record>(&self, prefix: &str) -> Result<Vec<Versioned<R>>, Error> {
-        let Backend::Embedded(embedded) = &self.backend;
-        let stored = embedded.list(&full_prefix::<R>(prefix));
+        let prefix = full_prefix::<R>(prefix);
+        let stored = match &self.backend {
+            Backend::Embedded(embedded) => embedded.list(&prefix),
+            Backend::ZooKeeper(zookeeper) => zookeeper.list(&prefix).await?,
+        };
         stored.iter().map(|(key, stored)| stored.decode(key)).collect()
     }
 
@@ -63,35 +84,48 @@ impl Store {
     /// # Errors
     /// [`Error::Conflict`] when a condition does not hold, [`Error::Fenced`] when there is a newer
     /// leader, [`Error::TooLarge`], [`Error::BadKey`], [`Error::Full`] when the disk has no room,
-    /// [`Error::Uncertain`] when it cannot be told whether the batch reached the disk.
+    /// [`Error::Uncertain`] when it cannot be told whether the batch was carried out,
+    /// [`Error::Unavailable`] when no server answers.
     pub async fn commit(&self, batch: Batch) -> Result<(), Error> {
-        let Backend::Embedded(embedded) = &self.backend;
-        embedded.commit(batch.checked()?).await
+        let batch = batch.checked()?;
+        match &self.backend {
+            Backend::Embedded(embedded) => embedded.commit(batch).await,
+            Backend::ZooKeeper(zookeeper) => zookeeper.commit(batch).await,
+        }
     }
 
     /// Watches all records of a kind below `prefix` (see [`Store::list`]). Nothing is missed from
     /// this call on.
     pub fn watch<R: Record>(&self, prefix: &str) -> Watch<R> {
-        let Backend::Embedded(embedded) = &self.backend;
-        Watch::new(embedded.watch(full_prefix::<R>(prefix)))
+        let prefix = full_prefix::<R>(prefix);
+        Watch::new(match &self.backend {
+            Backend::Embedded(embedded) => embedded.watch(prefix),
+            Backend::ZooKeeper(zookeeper) => zookeeper.watch(prefix),
+        })
     }
 
     /// Becomes the leader under the name `candidate`, waiting for it if need be. In the embedded
-    /// store this deposes at once whoever led before: the process that has the file open leads.
+    /// store this deposes at once whoever led before: the process that has the file open leads. On
+    /// ZooKeeper, a handle and its clones are one candidate, which deposes itself and waits for others.
+    /// Dropping the [`Leadership`] makes room for the next.
     ///
     /// # Errors
     /// As for [`Store::commit`].
     pub async fn elect(&self, candidate: &str) -> Result<Leadership, Error> {
-        let Backend::Embedded(embedded) = &self.backend;
-        embedded.elect(candidate).await
+        match &self.backend {
+            Backend::Embedded(embedded) => embedded.elect(candidate).await,
+            Backend::ZooKeeper(zookeeper) => zookeeper.elect(candidate).await,
+        }
     }
 
     /// Finishes what has been asked for and lets go of the files. Reads still answer on the clones
     /// that are left; writes answer [`Error::Closed`]. Dropping the last clone does the same, and
     /// blocks for as long as that takes.
     pub async fn close(self) {
-        let Backend::Embedded(embedded) = &self.backend;
-        embedded.close().await;
+        match &self.backend {
+            Backend::Embedded(embedded) => embedded.close().await,
+            Backend::ZooKeeper(zookeeper) => zookeeper.close().await,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::embedded::memory::{Memory, Stored};
 use crate::store::Versioned;
+use crate::zookeeper::mirror::Mirror;
 
 /// Changed keys that wait for one watcher; beyond, it is given everything anew. Re-reading as many
 /// records one by one would cost more than the list.
@@ -55,7 +56,7 @@ impl<R: Record> Watch<R> {
             if let Some(event) = self.take() {
                 return event;
             }
-            self.source.watcher.changed.notified().await;
+            self.source.watcher.changed().await;
         }
     }
 
@@ -95,6 +96,8 @@ fn decode<R: Record>(key: &str, stored: &Stored) -> Option<Versioned<R>> {
 pub(crate) struct Subscription {
     pub(crate) store: Arc<Memory>,
     pub(crate) watcher: Arc<Watcher>,
+    /// Keeps `store` like the servers'; the embedded store needs nothing.
+    pub(crate) _mirror: Option<Arc<Mirror>>,
 }
 
 /// What a watcher has not been told yet.
@@ -149,6 +152,17 @@ impl Watcher {
         }
         drop(pending);
         self.changed.notify_one();
+    }
+
+    /// Notes that anything may have changed.
+    pub(crate) fn note_whole(&self) {
+        *self.pending() = Pending::Whole;
+        self.changed.notify_one();
+    }
+
+    /// Returns when something may have been noted since the last call. May be cancelled.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Takes the next thing to tell. Called while the store's state is locked for reading.

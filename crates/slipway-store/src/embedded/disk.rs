@@ -133,7 +133,7 @@ impl Disk {
             }
             // The change may be there, but after a failed fsync nobody knows whether it is on the disk or
             // only in the page cache. The next group begins with what is found then.
-            _ => Err(Error::Uncertain { path, source }),
+            _ => Err(Error::Uncertain { place: path.display().to_string(), source }),
         }
     }
 

@@ -1,4 +1,5 @@
-//! All records in memory, as they are on disk. Changed by the writer only.
+//! All records in memory, as they are on disk, changed by the writer only; or some of them, as
+//! they are on the servers, changed by the one task that follows those.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -48,12 +49,21 @@ pub(crate) struct Memory {
 struct State {
     content: Content,
     watchers: Vec<Weak<Watcher>>,
+    /// Until then there is nothing to tell, not even that there is nothing.
+    loaded: bool,
 }
 
 impl Memory {
     pub(crate) fn new(content: Content) -> Self {
         let epochs = watch::Sender::new(Epoch(content.epoch));
-        Self { state: RwLock::new(State { content, watchers: Vec::new() }), epochs }
+        Self { state: RwLock::new(State { content, watchers: Vec::new(), loaded: true }), epochs }
+    }
+
+    /// A memory that does not know yet what there is.
+    pub(crate) fn unloaded() -> Self {
+        let memory = Self::new(Content::default());
+        memory.write().loaded = false;
+        memory
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<Stored> {
@@ -79,6 +89,9 @@ impl Memory {
     /// The next thing to tell a watcher, with the content of this moment.
     pub(crate) fn take(&self, watcher: &Watcher) -> Option<News> {
         let state = self.read();
+        if !state.loaded {
+            return None;
+        }
         Some(match watcher.take()? {
             Wanted::Whole => News::Whole(state.content.list(watcher.prefix())),
             Wanted::Key(key) => {
@@ -96,7 +109,7 @@ impl Memory {
     /// Makes changes that are on disk visible, and tells the watchers.
     pub(crate) fn apply(&self, changes: BTreeMap<Arc<str>, Option<Stored>>, sequence: u64, epoch: u64) {
         let mut state = self.write();
-        let State { content, watchers } = &mut *state;
+        let State { content, watchers, .. } = &mut *state;
         content.sequence = sequence;
         content.epoch = epoch;
         let watchers: Vec<Arc<Watcher>> = watchers.iter().filter_map(Weak::upgrade).collect();
@@ -111,7 +124,23 @@ impl Memory {
         self.epochs.send_if_modified(|newest| std::mem::replace(newest, Epoch(epoch)) != Epoch(epoch));
     }
 
-    // The state is changed by `apply` alone, which cannot panic half way; so a lock that a panicking
+    /// Makes these all the records there are, and gives the watchers the whole.
+    pub(crate) fn replace(&self, records: BTreeMap<Arc<str>, Stored>) {
+        let mut state = self.write();
+        state.content.records = records;
+        state.loaded = true;
+        state.watchers.iter().filter_map(Weak::upgrade).for_each(|watcher| watcher.note_whole());
+    }
+
+    /// Makes changes visible that may be none, because somebody has only looked again.
+    pub(crate) fn refresh(&self, mut changes: BTreeMap<Arc<str>, Option<Stored>>) {
+        self.look(|content| changes.retain(|key, stored| content.records.get(key) != stored.as_ref()));
+        if !changes.is_empty() {
+            self.apply(changes, 0, 0);
+        }
+    }
+
+    // The state is changed by functions that cannot panic half way; so a lock that a panicking
     // reader has poisoned still holds a good state.
     fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)

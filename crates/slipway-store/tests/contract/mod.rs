@@ -10,7 +10,7 @@ use slipway_model::limit::RECORD_BYTES_MAX;
 use slipway_model::project::{HostClaim, HostState};
 use slipway_model::record::Record;
 use slipway_model::unit::Timestamp;
-use slipway_store::{Batch, Error, Store, Version, WatchEvent};
+use slipway_store::{Batch, Error, Store, Version, Watch, WatchEvent};
 use tokio::runtime::Runtime;
 
 mod random;
@@ -32,6 +32,9 @@ pub fn check(open: impl AsyncFn(&Path) -> Store) {
 
     let (_dir, store) = fresh();
     runtime.block_on(prefixes_are_whole_segments(&store));
+
+    let (_dir, store) = fresh();
+    runtime.block_on(a_record_may_be_below_another(&store));
 
     let (_dir, store) = fresh();
     runtime.block_on(what_is_too_large_or_odd_is_refused(&store));
@@ -66,7 +69,7 @@ pub fn check(open: impl AsyncFn(&Path) -> Store) {
 }
 
 /// A record whose content is a number.
-fn made(name: &str, number: u64) -> User {
+pub fn made(name: &str, number: u64) -> User {
     User {
         name: name.parse().unwrap(),
         password_hash: None,
@@ -76,7 +79,7 @@ fn made(name: &str, number: u64) -> User {
     }
 }
 
-async fn user(store: &Store, name: &str) -> Option<(u64, Version)> {
+pub async fn user(store: &Store, name: &str) -> Option<(u64, Version)> {
     let found = store.get::<User>(&name.parse().unwrap()).await.unwrap()?;
     Some((found.record.created_at.0, found.version))
 }
@@ -154,6 +157,44 @@ async fn prefixes_are_whole_segments(store: &Store) {
     }
 }
 
+async fn a_record_may_be_below_another(store: &Store) {
+    let version = async |host: &str| {
+        let found = store.get::<HostClaim>(host).await.unwrap();
+        found.map(|found| found.version)
+    };
+    let hosts = async || {
+        let found = store.list::<HostClaim>("").await.unwrap();
+        found.into_iter().map(|claim| claim.record.host).collect::<Vec<String>>()
+    };
+    let absent = |host: &str| Batch::new().absent::<HostClaim>(host);
+    store.commit(absent("a/x").absent::<HostClaim>("a").absent::<HostClaim>("a/x/y")).await.unwrap();
+    assert_eq!(hosts().await, [""; 0]);
+    store.commit(Batch::new().create(&claim("a/x")).absent::<HostClaim>("a")).await.unwrap();
+    store.commit(absent("a").create(&claim("a"))).await.unwrap();
+    let first = version("a").await.unwrap();
+    assert!(store.commit(absent("a")).await.unwrap_err().is_conflict());
+
+    // The upper one goes and comes, the lower one stays.
+    store.commit(Batch::new().delete::<HostClaim>("a", first)).await.unwrap();
+    assert_eq!((version("a").await, hosts().await), (None, vec!["a/x".to_owned()]));
+    store.commit(absent("a").create(&claim("b/x"))).await.unwrap();
+    assert!(store.commit(Batch::new().delete::<HostClaim>("a", first)).await.unwrap_err().is_conflict());
+    store.commit(Batch::new().create(&claim("a"))).await.unwrap();
+    let second = version("a").await.unwrap();
+    assert!(second > first);
+    assert!(store.commit(Batch::new().update(&claim("a"), first)).await.unwrap_err().is_conflict());
+
+    // Both go at once, and one comes back with another below it.
+    let lower = version("a/x").await.unwrap();
+    let both = Batch::new().delete::<HostClaim>("a", second).delete::<HostClaim>("a/x", lower);
+    store.commit(both).await.unwrap();
+    assert_eq!(hosts().await, ["b/x"]);
+    let lone = version("b/x").await.unwrap();
+    let batch = Batch::new().create(&claim("b/x/y")).delete::<HostClaim>("b/x", lone).create(&claim("a"));
+    store.commit(batch).await.unwrap();
+    assert_eq!(hosts().await, ["a", "b/x/y"]);
+}
+
 async fn what_is_too_large_or_odd_is_refused(store: &Store) {
     let sized = |name: &str, bytes: usize| User { password_hash: Some("x".repeat(bytes)), ..made(name, 1) };
     let overhead = serde_json::to_vec(&sized("ann", 0)).unwrap().len();
@@ -212,21 +253,40 @@ async fn one_of_many_creates_wins(store: &Store) {
 async fn a_slow_watcher_is_given_the_whole_again(store: &Store) {
     let mut watch = store.watch::<User>("");
     assert_eq!(watch.next().await, WatchEvent::Whole(Vec::new()));
+    let mut quick = store.watch::<User>("");
     let all: Vec<String> = (0..3000).map(|number| format!("user{number}")).collect();
     for some in all.chunks(300) {
         let batch = some.iter().fold(Batch::new(), |batch, name| batch.create(&made(name, 1)));
         store.commit(batch).await.unwrap();
     }
+    until_seen(&mut quick, "user2999", 1).await;
     let WatchEvent::Whole(whole) = watch.next().await else { panic!("3,000 changes were queued") };
     assert_eq!(whole.len(), all.len());
     store.commit(Batch::new().put(&made("ann", 2))).await.unwrap();
+    until_seen(&mut quick, "ann", 2).await;
     let WatchEvent::Put(put) = watch.next().await else { panic!("a single change is told singly") };
     assert_eq!(put.record, made("ann", 2));
     // Many changes of one record are one key in the queue.
     for number in 0..50 {
         store.commit(Batch::new().put(&made("ann", number))).await.unwrap();
     }
+    until_seen(&mut quick, "ann", 49).await;
     let WatchEvent::Put(put) = watch.next().await else { panic!() };
     assert_eq!(put.record, made("ann", 49));
     assert!(tokio::time::timeout(Duration::from_millis(10), watch.next()).await.is_err());
+}
+
+/// Waits until a watcher has been told this, so that all others may be told it, too.
+async fn until_seen(watch: &mut Watch<User>, name: &str, number: u64) {
+    let wanted = made(name, number);
+    loop {
+        let seen = match watch.next().await {
+            WatchEvent::Whole(whole) => whole.iter().any(|user| user.record == wanted),
+            WatchEvent::Put(user) => user.record == wanted,
+            WatchEvent::Removed(_) | WatchEvent::Unreadable(_) => false,
+        };
+        if seen {
+            return;
+        }
+    }
 }

@@ -1,0 +1,305 @@
+//! Carrying out a batch: look, plan, send, and find out.
+//!
+//! Looking and sending is repeated when something changed in between. An answer that is lost with
+//! the connection leaves open whether the batch was carried out (F6, F10): so each `multi` also
+//! changes a node that belongs to this writer alone, its *slot*, and that node tells afterwards. A
+//! slot lives as long as the session. A server carries out what came on a session's earlier
+//! connection before what comes on the next, or never; so one look is enough.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use slipway_model::id::Epoch;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use super::election::Leader;
+use super::layout::Layout;
+use super::plan::{Seen, levels, plan};
+use super::session::{Client, Failure};
+use super::wire::{Acl, Code, Life, NodeChange, REQUEST_BYTES_MAX, Reader, Request, Stat, multi_verdict};
+use crate::batch::{Batch, Change, Condition};
+use crate::error::Error;
+
+/// Batches on their way at once; more wait.
+const SLOTS: usize = 64;
+
+/// How often a batch is planned anew because something changed between looking and sending.
+const ATTEMPTS_MAX: usize = 64;
+
+/// Levels that are known to be there, so that they need not be asked for.
+const LEVELS_MAX: usize = 100_000;
+
+/// Writes batches; one for each session.
+#[derive(Debug)]
+pub(super) struct Writer {
+    client: Client,
+    layout: Layout,
+    acl: Vec<Acl>,
+    name: String,
+    permits: Semaphore,
+    free: Mutex<Vec<usize>>,
+    levels: Mutex<HashSet<String>>,
+}
+
+/// The use of a slot's node. Given back when dropped.
+struct Slot<'a> {
+    writer: &'a Writer,
+    number: usize,
+    path: String,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.writer.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.number);
+    }
+}
+
+/// What was seen, and what else the `multi` says.
+struct Look {
+    seen: Seen,
+    slot: Option<Stat>,
+    /// The content version of the leader's node, if the batch is fenced.
+    leader: Option<i32>,
+}
+
+/// How a batch that was sent ended.
+enum Outcome {
+    Done,
+    /// Something has changed since it was planned. Nothing was done.
+    Outdated,
+    /// It did not get there. Nothing was done.
+    Undelivered,
+}
+
+impl Writer {
+    pub(super) fn new(client: Client, layout: Layout, acl: Vec<Acl>) -> Self {
+        Self {
+            client,
+            layout,
+            acl,
+            name: format!("{:032x}", rand::random::<u128>()),
+            permits: Semaphore::new(SLOTS),
+            free: Mutex::new((0..SLOTS).collect()),
+            levels: Mutex::default(),
+        }
+    }
+
+    pub(super) async fn commit(&self, batch: &Batch) -> Result<(), Error> {
+        if batch.is_empty() && batch.epoch.is_none() {
+            return Ok(());
+        }
+        let slot = self.slot().await?;
+        let deadline = Instant::now() + self.client.patience();
+        // A server may be behind. What is bad news is asked again, after `sync`.
+        let mut synced = false;
+        for _ in 0..ATTEMPTS_MAX {
+            let planned = match self.look(batch, &slot, synced).await? {
+                Ok(look) => plan(&self.layout, &self.acl, batch, &look.seen).map(|changes| (look, changes)),
+                Err(fenced) => Err(fenced),
+            };
+            let (look, mut changes) = match planned {
+                Ok(planned) => planned,
+                Err(error) if synced => return Err(error),
+                Err(_) => {
+                    synced = true;
+                    continue;
+                }
+            };
+            changes.splice(0..0, self.marks(&slot, &look));
+            let outcome = tokio::time::timeout_at(
+                deadline + self.client.session_timeout(),
+                self.send(&slot, &look, &changes),
+            );
+            let outcome = outcome.await.unwrap_or_else(|_| Err(uncertain(&Failure::NotSent)))?;
+            match outcome {
+                Outcome::Done => {
+                    self.remember(&look.seen, &changes);
+                    return Ok(());
+                }
+                Outcome::Outdated => {
+                    synced = true;
+                    self.forget(batch);
+                }
+                Outcome::Undelivered if Instant::now() > deadline => return Err(self.client.unavailable()),
+                Outcome::Undelivered => {}
+            }
+        }
+        Err(Error::Unavailable { why: "too many others change the same records".to_owned() })
+    }
+
+    async fn slot(&self) -> Result<Slot<'_>, Error> {
+        let permit = self.permits.acquire().await.map_err(|_| Error::Closed)?;
+        let number = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let Some(number) = number else { unreachable!("there are as many permits as slots") };
+        Ok(Slot { writer: self, number, path: self.layout.writer(&self.name, number), _permit: permit })
+    }
+
+    /// Reads all that the batch depends on. The inner error is [`Error::Fenced`].
+    async fn look(&self, batch: &Batch, slot: &Slot<'_>, sync: bool) -> Result<Result<Look, Error>, Error> {
+        let mut keys: Vec<&Arc<str>> = batch.operations.iter().map(|operation| &operation.key).collect();
+        keys.sort();
+        keys.dedup();
+        let mut buckets: Vec<u32> = batch
+            .operations
+            .iter()
+            .filter(|operation| operation.condition != Condition::None)
+            .map(|operation| Layout::bucket(&operation.key))
+            .collect();
+        buckets.sort_unstable();
+        buckets.dedup();
+        let (mut there, unknown): (HashSet<String>, Vec<String>) = {
+            let known = self.known_levels();
+            let makes = |change: &Change| !matches!(change, Change::Delete);
+            let above: HashSet<&str> = batch
+                .operations
+                .iter()
+                .filter(|operation| makes(&operation.change))
+                .flat_map(|operation| levels(&operation.key))
+                .collect();
+            let (known, unknown): (Vec<&str>, Vec<&str>) =
+                above.into_iter().partition(|level| known.contains(*level));
+            let owned = |levels: Vec<&str>| levels.into_iter().map(str::to_owned).collect::<Vec<String>>();
+            (owned(known).into_iter().collect(), owned(unknown))
+        };
+
+        let exists = |path: String| Request::exists(&path, false);
+        // The buckets before the nodes: see `plan`.
+        let mut requests = Vec::new();
+        if sync {
+            requests.push(Request::sync(&self.layout.leader()));
+        }
+        requests.push(Request::data(&self.layout.leader()));
+        requests.push(exists(slot.path.clone()));
+        requests.extend(buckets.iter().map(|bucket| exists(self.layout.deletions(*bucket))));
+        requests.extend(keys.iter().map(|key| exists(self.layout.record(key))));
+        requests.extend(unknown.iter().map(|level| exists(self.layout.record(level))));
+        let mut answers = self.client.ask_all(&requests).await?.into_iter();
+        let mut next = || answers.next().unwrap_or(Err(Code::NO_NODE));
+        if sync {
+            self.client.accept(next())?;
+        }
+
+        let (leader, leader_version) = Leader::decode(&self.client.accept(next())?)?;
+        if let Some(epoch) = batch.epoch
+            && epoch != leader.epoch
+        {
+            return Ok(Err(Error::Fenced { epoch, newest: leader.epoch }));
+        }
+        let slot = self.client.stat(next())?;
+        let mut seen = Seen::default();
+        for bucket in buckets {
+            let stat = self.client.stat(next())?;
+            let missing = || Error::Refused { why: "a part of the store's own nodes is missing".to_owned() };
+            seen.buckets.insert(bucket, stat.ok_or_else(missing)?.version);
+        }
+        for key in keys {
+            seen.nodes.insert(key.clone(), self.client.stat(next())?);
+        }
+        for level in unknown {
+            if self.client.stat(next())?.is_some() {
+                there.insert(level);
+            }
+        }
+        seen.levels = there;
+        Ok(Ok(Look { seen, slot, leader: batch.epoch.map(|_: Epoch| leader_version) }))
+    }
+
+    /// The fence, and the slot's change.
+    fn marks(&self, slot: &Slot<'_>, look: &Look) -> Vec<NodeChange> {
+        let fence = look.leader.map(|version| NodeChange::Check { path: self.layout.leader(), version });
+        let path = slot.path.clone();
+        let mark = match look.slot {
+            Some(stat) => NodeChange::Set { path, data: Vec::new(), version: stat.version },
+            None => {
+                NodeChange::Create { path, data: Vec::new(), acl: self.acl.clone(), life: Life::Ephemeral }
+            }
+        };
+        fence.into_iter().chain([mark]).collect()
+    }
+
+    async fn send(&self, slot: &Slot<'_>, look: &Look, changes: &[NodeChange]) -> Result<Outcome, Error> {
+        let request = Request::multi(changes);
+        let bytes = request.body.len();
+        if bytes > REQUEST_BYTES_MAX {
+            return Err(Error::TooLarge { what: "batch".to_owned(), bytes, bytes_max: REQUEST_BYTES_MAX });
+        }
+        if !self.client.is_connected() {
+            // To wait for a connection is easier before anything is sent.
+            return Ok(Outcome::Undelivered);
+        }
+        match self.client.call(request).await {
+            Ok(body) => match multi_verdict(&body).map_err(|error| self.client.error(&error.into()))? {
+                Ok(()) => Ok(Outcome::Done),
+                Err(code) if code.is_outdated() => Ok(Outcome::Outdated),
+                Err(code) => Err(self.client.error(&Failure::Refused(code))),
+            },
+            Err(Failure::NotSent) => Ok(Outcome::Undelivered),
+            Err(Failure::Refused(code)) if code.is_outdated() => Ok(Outcome::Outdated),
+            Err(Failure::Lost { session }) => {
+                tracing::info!("the answer to a change was lost with the connection");
+                let failure = Failure::Lost { session };
+                let now = self.client.ask(Request::exists(&slot.path, false)).await;
+                let now = now.and_then(|answer| self.client.stat(answer)).map_err(|_| uncertain(&failure))?;
+                if self.client.session() != session {
+                    // The slot went with the session.
+                    return Err(uncertain(&failure));
+                }
+                let version = |stat: Option<Stat>| stat.map(|stat| stat.version);
+                Ok(if version(now) == version(look.slot) { Outcome::Undelivered } else { Outcome::Done })
+            }
+            Err(failure) => Err(self.client.error(&failure)),
+        }
+    }
+
+    fn known_levels(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, seen: &Seen, changes: &[NodeChange]) {
+        let mut known = self.known_levels();
+        if known.len() > LEVELS_MAX {
+            known.clear();
+        }
+        known.extend(seen.levels.iter().cloned());
+        for change in changes {
+            if let NodeChange::Delete { path, .. } = change {
+                known.remove(self.layout.key(path).unwrap_or_default());
+            }
+        }
+    }
+
+    /// What is known about levels above a batch may have been wrong.
+    fn forget(&self, batch: &Batch) {
+        let mut known = self.known_levels();
+        for level in batch.operations.iter().flat_map(|operation| levels(&operation.key)) {
+            known.remove(level);
+        }
+    }
+}
+
+fn uncertain(failure: &Failure) -> Error {
+    let why = match failure {
+        Failure::Lost { .. } => "the connection was lost before the answer came",
+        _ => "no answer has come",
+    };
+    Error::Uncertain { place: "to ZooKeeper".to_owned(), source: Arc::new(std::io::Error::other(why)) }
+}
+
+impl Client {
+    pub(super) fn accept(&self, answer: Result<Vec<u8>, Code>) -> Result<Vec<u8>, Error> {
+        answer.map_err(|code| self.error(&Failure::Refused(code)))
+    }
+
+    /// The answer of [`Request::exists`].
+    pub(super) fn stat(&self, answer: Result<Vec<u8>, Code>) -> Result<Option<Stat>, Error> {
+        match answer {
+            Err(Code::NO_NODE) => Ok(None),
+            answer => {
+                let stat = Reader(&self.accept(answer)?).stat();
+                stat.map(Some).map_err(|error| self.error(&error.into()))
+            }
+        }
+    }
+}

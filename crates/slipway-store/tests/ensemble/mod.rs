@@ -1,0 +1,143 @@
+//! Real ZooKeeper servers, one or three, each with its own directory and ports.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+pub mod proxy;
+
+const JAVA: &str = "/usr/bin/java";
+const JAR: &str = "/usr/share/java/zookeeper.jar";
+
+/// A session lasts 2 to 20 ticks.
+const TICK_MS: u32 = 200;
+
+/// Servers that belong together. All of them end with the value.
+pub struct Ensemble {
+    pub servers: Vec<Server>,
+}
+
+pub struct Server {
+    dir: TempDir,
+    pub port: u16,
+    child: Option<Child>,
+}
+
+impl Ensemble {
+    /// Starts so many servers, and waits until they serve.
+    pub fn start(count: usize) -> Self {
+        Self::with(count, "")
+    }
+
+    /// The same, with more lines in the configuration.
+    pub fn with(count: usize, more: &str) -> Self {
+        assert!(
+            Path::new(JAVA).exists() && Path::new(JAR).exists(),
+            "these tests start ZooKeeper servers: install the packages zookeeper and default-jre-headless"
+        );
+        let ports: Vec<[u16; 3]> = (0..count).map(|_| free_ports()).collect();
+        let members =
+            ports.iter().enumerate().fold(String::new(), |mut lines, (at, [_, quorum, election])| {
+                if count > 1 {
+                    writeln!(lines, "server.{}=127.0.0.1:{quorum}:{election}", at + 1).unwrap();
+                }
+                lines
+            });
+        let servers = ports
+            .iter()
+            .enumerate()
+            .map(|(at, [port, _, _])| {
+                let dir = tempfile::tempdir().unwrap();
+                let data = dir.path().display();
+                let config = format!(
+                    "tickTime={TICK_MS}\ninitLimit=50\nsyncLimit=25\ndataDir={data}\nclientPort={port}\n\
+                     clientPortAddress=127.0.0.1\nadmin.enableServer=false\nmaxClientCnxns=0\n{members}{more}\n"
+                );
+                std::fs::write(dir.path().join("zoo.cfg"), config).unwrap();
+                std::fs::write(dir.path().join("myid"), (at + 1).to_string()).unwrap();
+                let mut server = Server { dir, port: *port, child: None };
+                server.spawn();
+                server
+            })
+            .collect();
+        let ensemble = Self { servers };
+        ensemble.servers.iter().for_each(Server::wait);
+        ensemble
+    }
+
+    pub fn addresses(&self) -> Vec<String> {
+        self.servers.iter().map(Server::address).collect()
+    }
+}
+
+impl Server {
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Starts it again.
+    pub fn spawn(&mut self) {
+        let log = std::fs::File::create(self.dir.path().join("output")).unwrap();
+        let child = Command::new(JAVA)
+            .env_clear()
+            .args(["-Xmx256m", "-Dzookeeper.4lw.commands.whitelist=srvr"])
+            .args(["-cp", &format!("{JAR}:/usr/share/java/slf4j-simple.jar")])
+            .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
+            .arg(self.dir.path().join("zoo.cfg"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+    }
+
+    /// Waits until it serves.
+    pub fn wait(&self) {
+        let started = Instant::now();
+        while self.mode().is_none() {
+            if started.elapsed() > Duration::from_secs(60) {
+                let output = std::fs::read_to_string(self.dir.path().join("output")).unwrap_or_default();
+                panic!("the server does not serve; it says: {output}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// `standalone`, `leader` or `follower`; nothing when it does not serve.
+    pub fn mode(&self) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+        stream.write_all(b"srvr").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn free_ports() -> [u16; 3] {
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}

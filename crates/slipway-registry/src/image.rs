@@ -232,7 +232,11 @@ impl Registry {
             stored = self.manifest(repository, &reference)?.ok_or_else(|| unknown(&reference))?;
         }
         let manifest: Manifest = parse(&stored.bytes)?;
-        let config = self.read_blob(&manifest.config.digest, CONFIG_BYTES_MAX)?;
+        let digest = &manifest.config.digest;
+        if self.blob_in(repository, digest)?.is_none() {
+            return Err(Error::BlobUnknown { repository: repository.clone(), digest: digest.clone() });
+        }
+        let config = self.read_blob(digest, CONFIG_BYTES_MAX)?;
         let config: ImageConfig = parse(&config)?;
         if config.rootfs.diff_ids.len() != manifest.layers.len() {
             let why =
@@ -267,8 +271,8 @@ pub(crate) struct AnyManifest {
     schema_version: u32,
     media_type: Option<String>,
     artifact_type: Option<String>,
-    config: Option<Descriptor>,
-    layers: Vec<Descriptor>,
+    pub(crate) config: Option<Descriptor>,
+    pub(crate) layers: Vec<Descriptor>,
     pub(crate) manifests: Vec<Descriptor>,
     pub(crate) subject: Option<Descriptor>,
     annotations: BTreeMap<String, String>,
@@ -301,12 +305,8 @@ impl AnyManifest {
         Ok(manifest)
     }
 
-    pub(crate) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
-        self.config.iter().chain(&self.layers)
-    }
-
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = &Descriptor> {
-        self.blobs().chain(&self.manifests)
+        self.config.iter().chain(&self.layers).chain(&self.manifests)
     }
 
     /// How it appears in the referrers list of its subject.

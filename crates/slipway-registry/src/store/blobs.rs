@@ -264,12 +264,21 @@ impl Registry {
         path
     }
 
-    /// Opens a blob for reading, whichever repository it belongs to: for the platform's own use.
+    /// Opens a blob for reading, whichever repository it belongs to: for who has made sure of that.
     /// An open file stays readable even if the blob is collected meanwhile.
     pub fn open_blob(&self, digest: &Digest) -> Result<File> {
         self.shared.interest.touch(digest);
         let path = self.blob_path(digest);
         File::open(&path).map_err(Error::io("open", &path))
+    }
+
+    /// Opens a blob that `repository` has. What a tenant wrote names blobs by digest, and knowing a
+    /// digest is no right to its content.
+    pub fn open_blob_in(&self, repository: &Repository, digest: &Digest) -> Result<File> {
+        if self.blob_in(repository, digest)?.is_none() {
+            return Err(Error::BlobUnknown { repository: repository.clone(), digest: digest.clone() });
+        }
+        self.open_blob(digest)
     }
 
     /// The whole of a small blob, checked against its digest. One that is longer than `bytes_max` is

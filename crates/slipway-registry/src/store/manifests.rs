@@ -302,9 +302,12 @@ pub(super) fn remove_manifest(tx: &WriteTransaction, repository: &str, digest: &
     Ok(())
 }
 
-/// The blobs that must be there and are counted: each once, and none that may live elsewhere.
+/// The blobs that must be there and are counted: each once, and no layer that may live elsewhere. A
+/// config never lives elsewhere, whatever type it claims to have: a type must not be a way to name
+/// another tenant's blob.
 fn counted_blobs(manifest: &AnyManifest) -> BTreeSet<&Digest> {
-    manifest.blobs().filter(|blob| !blob.is_non_distributable()).map(|blob| &blob.digest).collect()
+    let layers = manifest.layers.iter().filter(|layer| !layer.is_non_distributable());
+    manifest.config.iter().chain(layers).map(|blob| &blob.digest).collect()
 }
 
 /// Why a manifest is pinned: by itself, or as a part of an index that is.

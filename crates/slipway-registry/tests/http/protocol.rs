@@ -206,6 +206,12 @@ async fn a_manifest_is_checked_before_it_is_kept() {
         m["layers"][0]["digest"] = absent.as_str().into();
     });
     user.put_manifest("acme/shop", "foreign", &foreign).await.expect(201);
+    // A config must, whatever it says that it is.
+    let config_elsewhere = with(&|m| {
+        m["config"]["mediaType"] = "application/vnd.oci.image.layer.nondistributable.v1.tar".into();
+        m["config"]["digest"] = absent.as_str().into();
+    });
+    check(config_elsewhere, 400, "MANIFEST_BLOB_UNKNOWN").await;
     let got =
         user.put_manifest("acme/shop", &format!("{}?tag=x&tag=y", image.digest), &good).await.expect(201);
     assert_eq!(got.headers.get_all("oci-tag").iter().count(), 2);

@@ -86,6 +86,29 @@ async fn an_upload_belongs_to_who_opened_it() {
     acme.open_upload("acme/shop").await;
 }
 
+/// To know a digest is no right to the content, whatever kind of thing a manifest calls it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_names_no_config_of_another_repository() {
+    let fixture = Fixture::new().await;
+    let acme = fixture.user("acme", &["acme/shop"]).await;
+    acme.push_image("acme/shop", "v1", "layer").await;
+    let theirs = acme.get("/v2/acme/shop/manifests/v1").await.json();
+    let evil = fixture.user("evil", &["evil/copy"]).await;
+    evil.push_image("evil/copy", "v1", "own").await;
+    let own = evil.get("/v2/evil/copy/manifests/v1").await.json();
+    for kind in [
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    ] {
+        let mut manifest = own.clone();
+        manifest["config"]["digest"] = theirs["config"]["digest"].clone();
+        manifest["config"]["mediaType"] = kind.into();
+        let got = evil.put_manifest("evil/copy", "v2", &manifest).await.expect(400);
+        assert_eq!(got.json()["errors"][0]["code"], "MANIFEST_BLOB_UNKNOWN");
+    }
+}
+
 /// N46: what a release uses stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_released_image_cannot_be_deleted() {

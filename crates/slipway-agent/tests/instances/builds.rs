@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("a_build_reads_its_source_and_leaves_its_result", result),
         trial("a_build_ends_at_its_limits", limits),
+        trial("a_build_reaches_no_instance_of_its_tenant", alone),
         trial("a_build_can_be_cancelled", cancel),
         trial("a_dropped_build_leaves_nothing", dropped),
     ]
@@ -98,6 +99,26 @@ async fn limits(world: World) {
         let (end, output) = run(&world, sandbox, &scratch).await;
         assert_eq!(end, expected, "{line}: {output}");
     }
+    world.finish().await;
+}
+
+async fn alone(mut world: World) {
+    let mut web =
+        world.spec("mkdir /tmp/w; echo secret > /tmp/w/index.html; exec httpd -f -p 8000 -h /tmp/w");
+    web.port = Some(8000);
+    let tenant_index = web.tenant_index;
+    let id = world.run(web);
+    let address = world.until_healthy(&id).await.address.expect("it has a network");
+    let request = r"printf 'GET / HTTP/1.0\r\n\r\n'; sleep 1";
+    let fetch = format!("({request}) | nc -w 2 {address} 8000 | grep secret || echo nothing");
+    let (_, log) = world.outcome(world.spec(&fetch)).await;
+    assert_eq!(log, ["secret"], "an instance of the same tenant");
+    let scratch = world.agent().scratch(Bytes::mebi(64)).await.unwrap();
+    let build = BuildSandbox { network: true, tenant_index, ..sandbox(&world, &scratch, &fetch) };
+    let (end, output) = run(&world, build, &scratch).await;
+    assert_eq!(end, BuildEnd::Status(0), "{output}");
+    assert!(output.ends_with("nothing\n"), "{output}");
+    drop(scratch);
     world.finish().await;
 }
 

@@ -327,6 +327,7 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
             image: base.build.clone(),
             tenant_index: tenant.record.index,
             cache_of: use_cache.then_some(environment),
+            cache_dir: &self.cache,
             // No name has two dashes in a row, so no two builds share a name.
             name: format!("build--{}--{}", environment.to_string().replace('/', "--"), self.push.number),
             ca_bundle: self.ca_bundle.clone(),

@@ -52,7 +52,7 @@ impl<S: Sandbox> Traces<'_, S> {
         }
         self.journal.remove(Build::log_path(&key.0, key.1).as_ref()).await?;
         if self.store.get::<Environment>(&key.0).await?.is_none() {
-            self.clear_environment(&key.0).await?;
+            forget(self.sandbox, self.cache, &key.0).await?;
         }
         let Some(build) = self.store.get::<Build>(key).await? else { return Ok(()) };
         let batch = Batch::new().absent::<Push>(key).delete::<Build>(key, build.version);
@@ -62,15 +62,24 @@ impl<S: Sandbox> Traces<'_, S> {
             _ => Ok(()),
         }
     }
+}
 
-    async fn clear_environment(&self, environment: &EnvironmentPath) -> Result<(), Error> {
-        let made = self.cache.join(environment.to_string());
-        match tokio::fs::remove_dir_all(&made).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", &made)(error));
-            }
-            _ => {}
+/// Deletes all that builds of an environment have kept. The directory has only files that we wrote; a
+/// tree that programs wrote is on a disk of its own, which goes as a whole.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Sandbox`].
+pub(crate) async fn forget<S: Sandbox>(
+    sandbox: &S,
+    cache: &Path,
+    environment: &EnvironmentPath,
+) -> Result<(), Error> {
+    let made = cache.join(environment.to_string());
+    match tokio::fs::remove_dir_all(&made).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", &made)(error));
         }
-        self.sandbox.forget_cache(environment).await.map_err(Error::Sandbox)
+        _ => {}
     }
+    sandbox.forget_cache(environment).await.map_err(Error::Sandbox)
 }

@@ -12,7 +12,7 @@ use slipway_registry::{Registry, Repository};
 use tar::{EntryType, Header};
 use tokio_util::sync::CancellationToken;
 
-use crate::beneath::{Dir, Kind};
+use crate::beneath::{Dir, Entry, Kind};
 use crate::error::Error;
 use crate::source::{DirectorySizes, Source, Tree, TreeFile, TreeFileKind, mebi};
 
@@ -108,50 +108,63 @@ impl LayerBuilder {
         wanted: impl Fn(&[u8]) -> bool,
     ) -> Result<Vec<String>, Error> {
         let mut skipped = Vec::new();
-        self.walk(dir, path, &wanted, 0, &mut skipped)?;
-        Ok(skipped)
-    }
-
-    fn walk(
-        &mut self,
-        dir: &Dir,
-        path: &[u8],
-        wanted: &dyn Fn(&[u8]) -> bool,
-        depth: usize,
-        skipped: &mut Vec<String>,
-    ) -> Result<(), Error> {
-        // npm nests; twice what a commit may have is still far from the stack's end.
-        if depth > 2 * TREE_DEPTH_MAX || path.len() > TREE_PATH_BYTES_MAX {
-            return Err(Error::refused(format!(
-                "the build left a path that is too deep: {}…",
-                shown(&path[..path.len().min(80)])
-            )));
-        }
-        for entry in dir.entries(ENTRIES_MAX).map_err(|e| failed(path, e))? {
-            if depth == 0 && !wanted(&entry.name) {
+        // Open directories, outermost first, each with what is left of it. Not a recursion: how deep
+        // it goes is the hostile's choice, and so is how much there is to remember on the way.
+        let own = dir.dir(".").map_err(|e| failed(path, e))?;
+        let mut open = vec![self.list(own, path.to_vec(), 0)?];
+        let mut listed = open[0].left.len();
+        while let Some(at) = open.last_mut() {
+            let Some(entry) = at.left.next() else {
+                open.pop();
+                continue;
+            };
+            listed -= 1;
+            let depth = open.len();
+            let at = &open[depth - 1];
+            if depth == 1 && !wanted(&entry.name) {
                 continue;
             }
-            let full =
-                if path.is_empty() { entry.name.clone() } else { [path, b"/", &entry.name[..]].concat() };
+            let full = match &at.path[..] {
+                b"" => entry.name.clone(),
+                path => [path, b"/", &entry.name[..]].concat(),
+            };
+            // npm nests, so twice what a commit may have.
+            if depth > 2 * TREE_DEPTH_MAX || full.len() > TREE_PATH_BYTES_MAX {
+                return Err(Error::refused(format!(
+                    "the build left a path that is too deep: {}…",
+                    shown(&full[..full.len().min(80)])
+                )));
+            }
             match entry.kind {
                 Kind::Directory => {
-                    let below = dir.dir(&entry.name[..]).map_err(|e| failed(&full, e))?;
+                    let below = at.dir.dir(&entry.name[..]).map_err(|e| failed(&full, e))?;
                     self.directory(&[b"app/", &full[..]].concat())?;
-                    self.walk(&below, &full, wanted, depth + 1, skipped)?;
+                    let below = self.list(below, full, listed)?;
+                    listed += below.left.len();
+                    open.push(below);
                 }
                 Kind::File { executable } => {
-                    let mut file = dir.file(&entry.name[..]).map_err(|e| failed(&full, e))?;
+                    let mut file = at.dir.file(&entry.name[..]).map_err(|e| failed(&full, e))?;
                     self.file(&full, executable, entry.size, &mut file)?;
                 }
                 Kind::Symlink => {
-                    let target = dir.read_link(&entry.name).map_err(|e| failed(&full, e))?;
+                    let target = at.dir.read_link(&entry.name).map_err(|e| failed(&full, e))?;
                     self.symlink(&full, &target)?;
                 }
                 Kind::Special if skipped.len() < SKIPPED_MAX => skipped.push(shown(&full)),
                 Kind::Special => {}
             }
         }
-        Ok(())
+        Ok(skipped)
+    }
+
+    /// Reads a directory's entries, which with those `listed` above it must not be too many.
+    fn list(&self, dir: Dir, path: Vec<u8>, listed: usize) -> Result<OpenDirectory, Error> {
+        match dir.entries(ENTRIES_MAX.saturating_sub(self.entries + listed)) {
+            Ok(entries) => Ok(OpenDirectory { dir, path, left: entries.into_iter() }),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(too_many()),
+            Err(error) => Err(failed(&path, error)),
+        }
     }
 
     /// Completes the layer.
@@ -243,12 +256,21 @@ impl LayerBuilder {
         }
         self.entries += 1;
         if self.entries > ENTRIES_MAX {
-            return Err(Error::refused(format!(
-                "the app has more than {ENTRIES_MAX} files, which is the limit"
-            )));
+            return Err(too_many());
         }
         Ok(())
     }
+}
+
+/// A directory that is being added.
+struct OpenDirectory {
+    dir: Dir,
+    path: Vec<u8>,
+    left: std::vec::IntoIter<Entry>,
+}
+
+fn too_many() -> Error {
+    Error::refused(format!("the app has more than {ENTRIES_MAX} files, which is the limit"))
 }
 
 fn header(kind: EntryType, mode: u32) -> Header {

@@ -34,16 +34,18 @@ pub trait Sandbox: Send + Sync + 'static {
     fn scratch(&self, size: Bytes) -> impl Future<Output = Result<Scratch, String>> + Send;
 
     /// The directory that holds what builds of an environment keep for the next one, at most `size`,
-    /// whoever writes into it. Empty the first time. It stays when the value goes.
+    /// whoever writes into it: the file system that the directory is on is the environment's alone
+    /// and tells how full it is. Empty the first time. It stays when the value goes.
     fn cache(
         &self,
         environment: &EnvironmentPath,
         size: Bytes,
     ) -> impl Future<Output = Result<Scratch, String>> + Send;
 
-    /// Deletes what [`Sandbox::cache`] has kept of an environment, which is gone. An implementation
-    /// whose caches are in the builder's own cache directory, below the environment's path, has nothing
-    /// to do: the builder deletes that directory.
+    /// Deletes what [`Sandbox::cache`] has kept of an environment, without a walk over what programs
+    /// have put there. An implementation whose caches are files (such as disk images) in the
+    /// builder's own cache directory, below the environment's path, has nothing to do: the builder
+    /// deletes that directory.
     fn forget_cache(&self, environment: &EnvironmentPath) -> impl Future<Output = Result<(), String>> + Send {
         let _ = environment;
         std::future::ready(Ok(()))

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::beneath::Dir;
+use crate::clear;
 use crate::error::Error;
 use crate::output::Output;
 use crate::sandbox::{Bind, Sandbox, SandboxEnd, SandboxSpec, Scratch};
@@ -55,6 +56,8 @@ pub struct Order<'a, S> {
     pub tenant_index: u32,
     /// Whose cache they have; none for `-o no-cache`.
     pub cache_of: Option<&'a EnvironmentPath>,
+    /// What builds remember, on the host: emptying a cache forgets it all.
+    pub cache_dir: &'a Path,
     /// For names of cgroups and the like.
     pub name: String,
     /// The operator's, on the host.
@@ -87,10 +90,11 @@ impl<'a, S: Sandbox> Workshop<'a, S> {
     /// # Errors
     /// [`Error::Sandbox`], [`Error::Io`].
     pub async fn open(order: Order<'a, S>) -> Result<Self, Error> {
-        let Order { sandbox, output, cancel, image, tenant_index, cache_of, name, ca_bundle, began } = order;
+        let Order { sandbox, output, cancel, image, tenant_index, cache_of, cache_dir, name, ca_bundle, began } =
+            order;
         let scratch = sandbox.scratch(BUILD_DISK).await.map_err(Error::Sandbox)?;
         let cache = match cache_of {
-            Some(environment) => Some(sandbox.cache(environment, CACHE_BYTES).await.map_err(Error::Sandbox)?),
+            Some(environment) => Some(open_cache(sandbox, output, cache_dir, environment).await?),
             None => None,
         };
         let deadline = began + BUILD_TIME_MAX.duration();
@@ -98,7 +102,6 @@ impl<'a, S: Sandbox> Workshop<'a, S> {
             Self { sandbox, output, cancel, image, tenant_index, name, ca_bundle, deadline, scratch, cache };
         workshop.directory("tmp")?;
         workshop.directory("no-cache")?;
-        workshop.tidy_cache()?;
         Ok(workshop)
     }
 
@@ -186,27 +189,6 @@ impl<'a, S: Sandbox> Workshop<'a, S> {
         }
     }
 
-    /// Empties the cache if earlier builds have nearly filled it. Before a build and not after one, so
-    /// that a build that failed for a full cache is the last one that does.
-    fn tidy_cache(&self) -> Result<(), Error> {
-        let Some(cache) = &self.cache else { return Ok(()) };
-        if size_of(cache.path())? < CACHE_BYTES.0 / 4 * 3 {
-            return Ok(());
-        }
-        self.output.note("The build cache is nearly full and starts anew");
-        let failed = || Error::io("empty", cache.path());
-        for entry in std::fs::read_dir(cache.path()).map_err(failed())? {
-            let entry = entry.map_err(failed())?;
-            // The standard library follows no link while it deletes.
-            let removed = match entry.file_type().map_err(failed())?.is_dir() {
-                true => std::fs::remove_dir_all(entry.path()),
-                false => std::fs::remove_file(entry.path()),
-            };
-            removed.map_err(failed())?;
-        }
-        Ok(())
-    }
-
     fn binds(&self, sees: &[(&'static str, &'static str)]) -> Vec<Bind> {
         let inside = |name: &str| self.scratch.path().join(name);
         let bind =
@@ -247,21 +229,30 @@ impl<'a, S: Sandbox> Workshop<'a, S> {
     }
 }
 
-/// Bytes below a directory, links not followed.
-fn size_of(path: &Path) -> Result<u64, Error> {
-    fn walk(dir: &Dir, depth: usize) -> std::io::Result<u64> {
-        let mut size = 0;
-        // Deeper than this nobody needs a cache; what is below goes uncounted and hits the hard limit.
-        if depth > 64 {
-            return Ok(0);
-        }
-        for entry in dir.entries(1_000_000)? {
-            size += match entry.kind {
-                crate::beneath::Kind::Directory => walk(&dir.dir(&entry.name[..])?, depth + 1)?,
-                _ => entry.size,
-            };
-        }
-        Ok(size)
+/// The cache of an environment, empty if earlier builds have nearly filled it. Before a build and not
+/// after one, so that a build that failed for a full cache is the last one that does.
+///
+/// Only the disk itself is asked, and a full one is thrown away whole: what is on it was made by
+/// programs that may mean harm, and no walk over their tree is as deep or as long as they like.
+async fn open_cache<S: Sandbox>(
+    sandbox: &S,
+    output: &Output,
+    cache_dir: &Path,
+    environment: &EnvironmentPath,
+) -> Result<Scratch, Error> {
+    let open = async || sandbox.cache(environment, CACHE_BYTES).await.map_err(Error::Sandbox);
+    let cache = open().await?;
+    let disk = rustix::fs::statvfs(cache.path())
+        .map_err(|errno| Error::io("measure", cache.path())(errno.into()))?;
+    let nearly_full = |total: u64, free: u64| total - free.min(total) >= total - total / 4;
+    // Some file systems have no number of inodes.
+    let inodes_taken = disk.f_files > 0 && nearly_full(disk.f_files, disk.f_ffree);
+    if !inodes_taken && !nearly_full(disk.f_blocks, disk.f_bfree) {
+        return Ok(cache);
     }
-    Dir::open(path).and_then(|dir| walk(&dir, 0)).map_err(Error::io("measure", path))
+    output.note("The build cache is nearly full and starts anew");
+    // Unmounted first.
+    drop(cache);
+    clear::forget(sandbox, cache_dir, environment).await?;
+    open().await
 }

@@ -6,8 +6,10 @@ use std::path::Path;
 
 use slipway_build::beneath::Dir;
 use slipway_build::source::{Source, extract};
+use slipway_model::unit::Bytes;
 
-use crate::world::{MANIFEST, World, git};
+use crate::runc::Limits;
+use crate::world::{Config, MANIFEST, World, git};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_out_of_the_tree_stay_links() {
@@ -140,6 +142,57 @@ rm -rf Procfile && ln -s /etc/passwd Procfile
     let log = world.log(&push).await;
     assert!(log.contains("Left out pipe: it is a device, fifo or socket"), "{log}");
     assert!(log.contains("       harmless\n") && !log.contains('\u{1b}'), "{log}");
+}
+
+/// Trees deeper than any stack, where the host looks: nobody walks through them by recursion.
+#[tokio::test(flavor = "multi_thread")]
+async fn trees_of_any_depth_harm_nobody() {
+    let limits = Limits { disk: Bytes::mebi(64), ..Limits::default() };
+    let world = World::with(limits, Config::default()).await;
+    let compile = r#"#!/bin/bash
+set -e
+deep() { (cd "$1" && python3 -c 'import os
+for _ in range(15000):
+    os.mkdir("d"); os.chdir("d")'); }
+echo "the cache has: $(ls "$2" | tr '\n' ' ')"
+case $(cat "$1/what") in
+    cache) truncate -s 900M "$2/sparse"; deep "$2" ;;
+    fill) dd if=/dev/zero of="$2/full" bs=1M count=56 status=none ;;
+    app) deep "$1" ;;
+    pack) mkdir "$1/made"; deep "$1/made" ;;
+esac
+"#;
+    let push = async |what: &str| {
+        let files = [
+            MANIFEST,
+            ("Procfile", "web: x\n"),
+            (".buildpacks", "./p"),
+            ("what", what),
+            ("p/bin/detect*", "#!/bin/sh\necho x\n"),
+            ("p/bin/compile*", compile),
+        ];
+        world.push(&files).await
+    };
+    // What looks large is not, and what is deep is not walked.
+    let log = async |push| {
+        world.succeeded(&push).await;
+        world.log(&push).await
+    };
+    let first = log(push("cache").await).await;
+    assert!(first.contains("the cache has:"), "{first}");
+    let second = log(push("fill").await).await;
+    assert!(second.contains("the cache has: d sparse") && !second.contains("nearly full"), "{second}");
+    // Now it is full, and goes with all its depth.
+    let third = log(push("nothing").await).await;
+    assert!(third.contains("The build cache is nearly full and starts anew"), "{third}");
+    assert!(!third.contains("sparse"), "{third}");
+
+    for (what, path) in [("app", "d/d/d/"), ("pack", "made/d/d/")] {
+        let push = push(what).await;
+        let reason = world.failed(&push).await;
+        assert!(reason.starts_with(&format!("the build left a path that is too deep: {path}")), "{reason}");
+    }
+    log(push("nothing").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
@@ -22,7 +22,7 @@ const STACKS: &str = "/var/cache/slipway-stack";
 pub struct Runc {
     folder: PathBuf,
     pub uses: std::sync::Arc<AtomicU32>,
-    caches: Mutex<HashMap<EnvironmentPath, PathBuf>>,
+    pub caches: Caches,
     limits: Limits,
 }
 
@@ -64,9 +64,23 @@ fn unique(what: &str) -> String {
     format!("slipway-{what}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// The disks of environments, which outlive builds.
+#[derive(Clone, Default)]
+pub struct Caches(Arc<Mutex<HashMap<EnvironmentPath, Mounted>>>);
+
+/// Unmounts them at the end of a world: its builder may live on for a moment.
+#[derive(Default)]
+pub struct CachesEnd(pub Caches);
+
+impl Drop for CachesEnd {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
 impl Runc {
     pub fn new(folder: PathBuf, limits: Limits) -> Self {
-        Self { folder, uses: Default::default(), caches: Mutex::default(), limits }
+        Self { folder, uses: Default::default(), caches: Caches::default(), limits }
     }
 }
 
@@ -81,13 +95,19 @@ impl Sandbox for Runc {
         Ok(Scratch::new(path, mounted))
     }
 
-    async fn cache(&self, environment: &EnvironmentPath, _size: Bytes) -> Result<Scratch, String> {
-        let mut caches = self.caches.lock().unwrap();
-        let path =
-            caches.entry(environment.clone()).or_insert_with(|| self.folder.join(unique("cache"))).clone();
-        fs::create_dir_all(&path).map_err(|e| e.to_string())?;
-        std::os::unix::fs::chown(&path, Some(1000), Some(1000)).map_err(|e| e.to_string())?;
-        Ok(Scratch::new(path, ()))
+    async fn cache(&self, environment: &EnvironmentPath, size: Bytes) -> Result<Scratch, String> {
+        let mut caches = self.caches.0.lock().unwrap();
+        let disk = caches.entry(environment.clone()).or_insert_with(|| {
+            let disk = mount_tmpfs(&self.folder.join(unique("cache")), size.min(self.limits.disk));
+            std::os::unix::fs::chown(&disk.0, Some(1000), Some(1000)).unwrap();
+            disk
+        });
+        Ok(Scratch::new(disk.0.clone(), ()))
+    }
+
+    async fn forget_cache(&self, environment: &EnvironmentPath) -> Result<(), String> {
+        self.caches.0.lock().unwrap().remove(environment);
+        Ok(())
     }
 
     async fn run(&self, spec: SandboxSpec, output: OutputSink, cancel: CancellationToken) -> SandboxEnd {

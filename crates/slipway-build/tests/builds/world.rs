@@ -21,7 +21,7 @@ use slipway_store::journal::Journal;
 use slipway_store::{Batch, Store};
 use tempfile::TempDir;
 
-use crate::runc::{Limits, Mounted, Runc, mount_tmpfs};
+use crate::runc::{CachesEnd, Limits, Mounted, Runc, mount_tmpfs};
 
 /// The manifest of most pushes.
 pub const MANIFEST: (&str, &str) = ("slipway.yaml", "project: acme/shop\ncredential: slwp_1\n");
@@ -37,7 +37,8 @@ pub struct World {
     pub sandboxes: Arc<AtomicU32>,
     limits: Limits,
     next: AtomicU32,
-    // Unmounted before its place is deleted.
+    // Unmounted before their place is deleted.
+    caches: CachesEnd,
     _registry_disk: Option<Mounted>,
     _temporary: Option<TempDir>,
 }
@@ -104,6 +105,7 @@ impl World {
             sandboxes: Arc::default(),
             limits,
             next: AtomicU32::new(1),
+            caches: CachesEnd::default(),
             _registry_disk: None,
             _temporary: None,
         }
@@ -118,6 +120,7 @@ impl World {
     pub fn start(&mut self) {
         let sandbox = Runc::new(self.folder.join("sandboxes"), self.limits);
         self.sandboxes = sandbox.uses.clone();
+        self.caches = CachesEnd(sandbox.caches.clone());
         let options = Options {
             repositories: self.folder.join("git"),
             cache: self.folder.join("cache"),

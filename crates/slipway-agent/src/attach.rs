@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_model::id::InstanceId;
-use slipway_model::instance::{ExitReason, InstanceRole, InstanceState};
+use slipway_model::instance::{ExitReason, InstanceRole, InstanceSpec, InstanceState};
 use slipway_shim::frame::{Decoder, Frame, PAYLOAD_BYTES_MAX};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use crate::agent::{Agent, Shared};
@@ -68,17 +69,20 @@ impl Agent {
         }
         let (send_output, output) = mpsc::channel(PIECES_WAITING_MAX);
         let (input, receive_input) = mpsc::channel(PIECES_WAITING_MAX);
-        tokio::spawn(carry(Arc::clone(&self.shared), id.clone(), send_output, receive_input));
+        tokio::spawn(carry(Arc::clone(&self.shared), spec, send_output, receive_input));
         Ok(Attachment { output, input })
     }
 }
 
 async fn carry(
     shared: Arc<Shared>,
-    id: InstanceId,
+    spec: InstanceSpec,
     output: mpsc::Sender<AttachOutput>,
     input: mpsc::Receiver<AttachInput>,
 ) {
+    let id = spec.id.clone();
+    // From the beginning on: a run that has ended is soon forgotten, and its end with it.
+    let mut reports = shared.subscribe();
     let socket = shared.paths.attach_socket(&id);
     let stream = loop {
         if let Ok(stream) = UnixStream::connect(&socket).await {
@@ -95,23 +99,27 @@ async fn carry(
         None => false,
     };
     // The end as the agent sees it: the shim does not know whether memory or a person was the cause.
-    let mut reports = shared.subscribe();
     let exit = loop {
-        match shared.find(&id) {
-            Some((spec, InstanceState::Ended { exit })) => {
-                if !anything_came {
-                    for line in logs::tail(&shared.paths.log(&spec), usize::MAX >> 1) {
-                        let _ = output.send(AttachOutput::Stdout(format!("{line}\n").into_bytes())).await;
-                    }
+        if let Some((_, InstanceState::Ended { exit })) = shared.find(&id) {
+            break exit.reason;
+        }
+        match tokio::time::timeout(Duration::from_secs(1), reports.recv()).await {
+            Ok(Ok(report)) if report.instance == id => {
+                if let InstanceState::Ended { exit } = report.state {
+                    break exit.reason;
                 }
-                break exit.reason;
             }
-            Some(_) if !output.is_closed() => {
-                let _ = tokio::time::timeout(Duration::from_secs(1), reports.recv()).await;
-            }
-            _ => break ExitReason::Lost,
+            // Others' reports, or a gap in them.
+            Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
+            Err(_nothing_came) if shared.find(&id).is_some() && !output.is_closed() => {}
+            Ok(Err(RecvError::Closed)) | Err(_) => break ExitReason::Lost,
         }
     };
+    if !anything_came {
+        for line in logs::tail(&shared.paths.log(&spec), usize::MAX >> 1) {
+            let _ = output.send(AttachOutput::Stdout(format!("{line}\n").into_bytes())).await;
+        }
+    }
     let _ = output.send(AttachOutput::Exit(exit)).await;
 }
 

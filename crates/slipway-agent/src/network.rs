@@ -306,6 +306,13 @@ impl Drop for Network {
     }
 }
 
+/// The subnet that a network of this tag routes on this host at present, whatever options it was
+/// started with: what somebody needs who wants to remove it and nobody else's. Asks the network
+/// namespace of the calling thread.
+pub fn present_subnet(tag: &Tag) -> Result<Option<Cidr>> {
+    host::present_subnet(tag)
+}
+
 /// Loads the rules of a switch and of a host into a namespace that is gone afterwards, to learn
 /// whether this host's `nft` and kernel know everything in them.
 pub(crate) fn try_rules() -> io::Result<()> {

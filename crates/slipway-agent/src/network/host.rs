@@ -9,7 +9,7 @@ use super::cidr::Cidr;
 use super::netlink::{NetlinkError, Socket};
 use super::rules::Group;
 use super::sandbox::{LOOPBACK_INDEX, Layout, SWITCH_UPLINK, SWITCH_UPLINK_INDEX, mac};
-use super::{Error, Result, absent_is_done, link, namespace, program, sandbox};
+use super::{Error, Result, Tag, absent_is_done, link, namespace, program, sandbox};
 
 /// What `/proc/net/route` has for a route that refuses.
 pub(crate) const NO_LINK: &str = "*";
@@ -35,6 +35,12 @@ pub(super) fn taken<'a>(table: &'a str, subnet: Cidr, uplink: &str) -> Option<Ro
     routes(table)
         .filter(|route| route.link != uplink && route.link != NO_LINK)
         .find(|route| is_within(route) || is_slipways(route))
+}
+
+/// Where the uplink of that tag leads.
+pub(super) fn present_subnet(tag: &Tag) -> Result<Option<Cidr>> {
+    let (table, uplink) = (route_table()?, sandbox::uplink_of(tag));
+    Ok(routes(&table).find(|route| route.link == uplink).map(|route| route.to))
 }
 
 /// The routes of the calling thread's namespace.

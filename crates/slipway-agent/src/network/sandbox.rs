@@ -55,7 +55,7 @@ impl Layout {
 
     /// At most 10 bytes of the kernel's 15.
     pub(super) fn host_uplink(&self) -> String {
-        format!("slw-{}", self.tag)
+        uplink_of(&self.tag)
     }
 
     pub(super) fn switch_path(&self) -> PathBuf {
@@ -105,6 +105,11 @@ impl Layout {
     fn offset(&self, address: Ipv4Addr) -> u32 {
         self.subnet.offset(address).expect("addresses come from the subnet")
     }
+}
+
+/// The host's end of the link to the switch of that tag.
+pub(super) fn uplink_of(tag: &Tag) -> String {
+    format!("slw-{tag}")
 }
 
 /// The hardware address of the end that *has* this address. Locally administered, made from it.

@@ -171,6 +171,11 @@ fn a_subnet_that_another_has_is_refused_and_left_alone() {
         assert_eq!(world.traces(), before, "{subnet}");
     }
     assert_eq!(world.connect(&world.host, (a.address, 8080), &Outcome::Connected), Outcome::Connected);
+    let present = |tag: &str| {
+        let tag = tag.parse().unwrap();
+        world.inside(&world.host, || Ok(present_subnet(&tag).unwrap().map(|subnet| subnet.to_string())))
+    };
+    assert_eq!((present("one"), present("two")), (Some("10.112.9.0/24".into()), None));
     // A network that is wider, such as a VPN's, is in nobody's way.
     world.ip(&world.host, "route add 10.0.0.0/8 via 198.51.100.1");
     world.start(&world.options("two", "10.113.9.0/24")).stop().unwrap();

@@ -13,7 +13,7 @@ use slipway_model::name::NodeName;
 use slipway_model::service::{Constraint, Operator};
 use slipway_model::unit::{Bytes, Cpus, Timestamp};
 use slipway_plan::cluster::{Cluster, Contact, Resources};
-use slipway_plan::placement::{Ask, Index, Room, Rules};
+use slipway_plan::placement::{Ask, Batch, Index, Room, Rules};
 
 mod exhaustive;
 mod verify;
@@ -37,7 +37,8 @@ pub struct Machine {
 /// All that one made-up service asks for.
 pub struct Service {
     need: Resources,
-    like: &'static [&'static str],
+    /// One of [`LIKES`].
+    like: usize,
     instances: usize,
     /// MAX_PER on the power feed, beside the three constraints that every service has.
     feed_max: Option<usize>,
@@ -56,7 +57,10 @@ pub const SIZE: Resources = Resources { cpus: Cpus(32_000), mem: Bytes::gibi(128
 
 fn main() {
     let many = Case::new("50 a service", 10_000, RACKS, 2000, 50, 100, None);
+    prepare(&many);
     speed(&many);
+    speed(&Case::new("1 a service", 10_000, RACKS, 100_000, 1, 100, None));
+    lose_nodes(&many);
     against_scan(&many);
     quality(&many);
     quality(&Case::new("500 a service", 10_000, RACKS, 200, 500, 100, None));
@@ -91,7 +95,7 @@ impl Case {
                 mem: Bytes::mebi(64 << below(5)),
                 disk: Bytes(0),
             },
-            like: LIKES[below(LIKES.len())],
+            like: below(LIKES.len()),
             instances,
             feed_max,
         };
@@ -114,29 +118,38 @@ impl Case {
         cluster
     }
 
-    /// Read beforehand, as a leader reads them once for each release.
-    fn rules(&self) -> Vec<Rules> {
-        self.services.iter().map(|service| Rules::new(&service.constraints())).collect()
+    /// For each of [`LIKES`], read beforehand, as a leader reads them once for each release.
+    fn rules(&self) -> [Rules; LIKES.len()] {
+        LIKES.map(|like| Rules::new(&self.constraints(like)))
     }
-}
 
-impl Service {
-    fn constraints(&self) -> Vec<Constraint> {
+    fn constraints(&self, like: &[&str]) -> Vec<Constraint> {
         let constraint = |field: &str, operator, value| Constraint { field: field.into(), operator, value };
-        let pattern = self.like.iter().map(|begin| format!("{begin}.*")).collect::<Vec<_>>().join("|");
+        let pattern = like.iter().map(|begin| format!("{begin}.*")).collect::<Vec<_>>().join("|");
         let mut constraints = vec![
             constraint("hostname", Operator::Unique, None),
             constraint("rack", Operator::GroupBy, None),
             constraint("kind", Operator::Like, Some(pattern)),
         ];
-        if let Some(most) = self.feed_max {
+        if let Some(most) = self.services[0].feed_max {
             constraints.push(constraint("feed", Operator::MaxPer, Some(most.to_string())));
         }
         constraints
     }
+}
+
+impl Service {
+    fn begin<'i>(
+        &self,
+        index: &'i mut Index,
+        rules: &'i [Rules; LIKES.len()],
+        placed: &[NodeName],
+    ) -> Batch<'i> {
+        index.begin(self.need, &rules[self.like], self.instances as u32, placed)
+    }
 
     fn likes(&self, machine: &Machine) -> bool {
-        self.like.iter().any(|begin| KINDS[machine.kind].starts_with(begin))
+        LIKES[self.like].iter().any(|begin| KINDS[machine.kind].starts_with(begin))
     }
 }
 
@@ -145,36 +158,46 @@ fn node_name(number: usize) -> NodeName {
     format!("node-{number:05}").parse().expect("a name")
 }
 
-/// Placements a second, one by one, and how long single ones take.
-fn speed(case: &Case) {
+/// How long it takes to be ready.
+fn prepare(case: &Case) {
     let cluster = case.cluster();
     let began = Instant::now();
-    let empty = Index::of(&cluster);
-    println!("index of {} nodes built: {:.1} ms", case.machines.len(), began.elapsed().as_secs_f64() * 1e3);
+    let index = Index::of(&cluster);
+    println!("index of {} nodes built: {:.1} ms", index.len(), began.elapsed().as_secs_f64() * 1e3);
     let began = Instant::now();
     let rules = case.rules();
     let each = began.elapsed().as_secs_f64() * 1e6 / rules.len() as f64;
     println!("constraints read: {each:.1} us a service, once for each release");
 
-    let mut best = f64::MAX;
+    let mut index = index;
+    let too_much = Resources { mem: Bytes::gibi(129), ..SIZE };
+    let began = Instant::now();
+    let refused = (0..100).filter(|_| index.begin(too_much, &rules[0], 1, &[]).place().is_err()).count();
+    let each = began.elapsed().as_secs_f64() * 1e6 / refused as f64;
+    println!("refused with reasons in numbers: {each:.0} us each");
+}
+
+/// Placements a second, one by one, and how long single ones take.
+fn speed(case: &Case) {
+    let (empty, rules) = (Index::of(&case.cluster()), case.rules());
+    let mut shortest = f64::MAX;
     let mut placed = 0;
     for _ in 0..5 {
         let mut index = empty.clone();
         let began = Instant::now();
         placed = 0;
-        for (service, rules) in case.services.iter().zip(&rules) {
-            let mut batch = index.begin(service.need, rules, service.instances as u32, &[]);
+        for service in &case.services {
+            let mut batch = service.begin(&mut index, &rules, &[]);
             placed += (0..service.instances).filter(|_| batch.place().is_ok()).count();
         }
-        best = best.min(began.elapsed().as_secs_f64());
+        shortest = shortest.min(began.elapsed().as_secs_f64());
     }
-    println!("placed {placed} at {:.0} a second (best of 5)", placed as f64 / best);
 
     let mut index = empty;
     let mut nanos = Vec::new();
-    for (service, rules) in case.services.iter().zip(&rules) {
+    for service in &case.services {
         let mut began = Instant::now();
-        let mut batch = index.begin(service.need, rules, service.instances as u32, &[]);
+        let mut batch = service.begin(&mut index, &rules, &[]);
         for _ in 0..service.instances {
             // The first also pays for the beginning of its service.
             let _ = batch.place();
@@ -186,11 +209,49 @@ fn speed(case: &Case) {
     nanos.sort_unstable();
     let share = |share: f64| nanos[(nanos.len() as f64 * share) as usize];
     println!(
-        "one placement: p50 {} ns, p99 {} ns, p99.9 {} ns, p99.99 {} ns",
+        "{}: {placed} placed, {:.0} a second (best of 5); one: p50 {} ns, p99 {} ns, p99.9 {} ns, p99.99 {} ns",
+        case.name,
+        placed as f64 / shortest,
         share(0.5),
         share(0.99),
         share(0.999),
         share(0.9999)
+    );
+}
+
+/// A tenth of the nodes goes away; all replacements are decided.
+fn lose_nodes(case: &Case) {
+    let (mut index, rules) = (Index::of(&case.cluster()), case.rules());
+    let mut placements = Vec::new();
+    for service in &case.services {
+        let placed = service.begin(&mut index, &rules, &[]).place_all(service.instances);
+        let names = placed.slots.into_iter().map(|slot| index.node(slot).name.clone());
+        placements.push(names.collect::<Vec<_>>());
+    }
+    let mut used: Vec<_> =
+        placements.iter().flatten().collect::<BTreeSet<_>>().into_iter().cloned().collect();
+    // Nodes that have instances; which, by their number.
+    used.truncate(case.machines.len() / 10);
+    let lost: BTreeSet<_> = used.into_iter().collect();
+    let began = Instant::now();
+    for name in &lost {
+        index.set_contact(name, Contact::Unreachable { since: Timestamp(0) });
+    }
+    let (mut moved, mut waiting) = (0, 0);
+    for (service, names) in case.services.iter().zip(&mut placements) {
+        let before = names.len();
+        names.retain(|name| !lost.contains(name));
+        if names.len() == before {
+            continue;
+        }
+        let placed = service.begin(&mut index, &rules, names).place_all(before - names.len());
+        moved += placed.slots.len();
+        waiting += before - names.len() - placed.slots.len();
+    }
+    println!(
+        "{} nodes lost: {moved} replacements decided in {:.1} ms, {waiting} wait for room",
+        lost.len(),
+        began.elapsed().as_secs_f64() * 1e3
     );
 }
 
@@ -200,16 +261,17 @@ fn against_scan(case: &Case) {
     let mut index = Index::of(&cluster);
     let mut room = Room::of(&cluster);
     let (mut scan_time, mut index_time, mut placed) = (Duration::ZERO, Duration::ZERO, 0);
-    for (service, rules) in case.services.iter().zip(&rules) {
+    for service in &case.services {
         if scan_time > SCAN_TIME {
             break;
         }
         let began = Instant::now();
-        let mut ask = Ask::new(&cluster, service.need, rules, service.instances as u32, &[]);
+        let instances = service.instances as u32;
+        let mut ask = Ask::new(&cluster, service.need, &rules[service.like], instances, &[]);
         let by_scan: Vec<_> = (0..service.instances).map(|_| room.place(&mut ask).ok()).collect();
         scan_time += began.elapsed();
         let began = Instant::now();
-        let mut batch = index.begin(service.need, rules, service.instances as u32, &[]);
+        let mut batch = service.begin(&mut index, &rules, &[]);
         let by_index: Vec<_> = (0..service.instances).map(|_| batch.place().ok()).collect();
         index_time += began.elapsed();
         drop(batch);
@@ -227,28 +289,27 @@ fn against_scan(case: &Case) {
 
 /// Whole services at once: constraints kept, nothing stranded, nodes used.
 fn quality(case: &Case) {
-    let (cluster, rules) = (case.cluster(), case.rules());
-    let mut index = Index::of(&cluster);
+    let (mut index, rules) = (Index::of(&case.cluster()), case.rules());
     let mut ledger = Ledger::new(case);
-    let numbers: std::collections::BTreeMap<_, _> =
-        (0..case.machines.len()).map(|number| (node_name(number), number)).collect();
+    let number_of = |name: &NodeName| name.as_str()["node-".len()..].parse::<usize>().expect("a number");
     let (mut asked, mut unplaced, mut stranded, mut greedy_stranded) = (0, 0, 0, 0);
     let mut used = BTreeSet::new();
     let mut took = Duration::ZERO;
-    for (service, rules) in case.services.iter().zip(&rules) {
-        let mut alone = (case.services.len() <= 200).then(|| index.clone());
+    for service in &case.services {
+        let mut batch = service.begin(&mut index, &rules, &[]);
+        let greedy: Vec<_> = (0..service.instances).map_while(|_| batch.place().ok()).collect();
+        drop(batch);
+        for slot in &greedy {
+            let name = index.node(*slot).name.clone();
+            index.release(&name, service.need);
+        }
+        let greedy = greedy.len();
         let began = Instant::now();
-        let placed =
-            index.begin(service.need, rules, service.instances as u32, &[]).place_all(service.instances);
+        let placed = service.begin(&mut index, &rules, &[]).place_all(service.instances);
         took += began.elapsed();
-        let machines: Vec<_> = placed.slots.iter().map(|slot| numbers[&index.node(*slot).name]).collect();
+        let machines: Vec<_> = placed.slots.iter().map(|slot| number_of(&index.node(*slot).name)).collect();
         asked += service.instances;
         unplaced += service.instances - machines.len();
-        let mut greedy = service.instances;
-        if let Some(alone) = &mut alone {
-            let mut batch = alone.begin(service.need, rules, service.instances as u32, &[]);
-            greedy = (0..service.instances).take_while(|_| batch.place().is_ok()).count();
-        }
         if greedy.min(machines.len()) < service.instances {
             let room = ledger.room(service);
             stranded += room - machines.len();

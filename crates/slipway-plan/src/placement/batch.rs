@@ -17,7 +17,7 @@ use slipway_model::service::Constraint;
 
 use super::check::Check;
 use super::index::{Index, Slot};
-use super::order::Entry;
+use super::order::{Entry, Walked};
 use super::rank::Rank;
 use super::{Reason, Refusal, Rules};
 use crate::cluster::Resources;
@@ -36,7 +36,7 @@ pub struct Batch<'i> {
     /// Nodes that have copies.
     used: Vec<Slot>,
     /// For each shelf, the first nodes in its orders that have not been refused.
-    from: Vec<(Entry, Entry)>,
+    from: Vec<[Entry; 2]>,
     /// Nodes with fewer copies have been refused.
     level: u32,
     /// Those with as many, if there are any; the best is last.
@@ -61,7 +61,7 @@ impl<'i> Batch<'i> {
         placed: &[NodeName],
     ) -> Self {
         let checks = rules.good.iter().map(|rule| Check::new(rule, index, instances)).collect();
-        let from = index.shelves.iter().map(|_| (Entry::before(0), Entry::before(0))).collect();
+        let from = index.shelves.iter().map(|_| [Entry::END; 2]).collect();
         let copies = std::mem::take(&mut index.copies);
         let placed = placed.iter().filter_map(|name| index.slot(name)).collect();
         let (used, queue) = (Vec::new(), Vec::new());
@@ -133,7 +133,7 @@ impl<'i> Batch<'i> {
         for number in 0..self.placed.len() {
             self.count(self.placed[number]);
         }
-        let start = (Entry::before(self.need.cpus.0.into()), Entry::before(self.need.mem.0));
+        let start = [Entry::before(self.need.cpus.0.into()), Entry::before(self.need.mem.0)];
         self.from.fill(start);
         self.level = 0;
         self.queue.clear();
@@ -168,31 +168,34 @@ impl<'i> Batch<'i> {
         }
     }
 
-    /// The best node without a copy.
+    /// The best node without a copy. By each order of each shelf, the first acceptable node is the best
+    /// as far as that resource says. A rank counts the scarcer one, so the best of those is the best.
     fn best_unused(&mut self) -> Option<Slot> {
         let Self { index, need, checks, copies, from, .. } = self;
         let index = &**index;
-        let mut accepts = |slot| {
+        let mut accepts = |slot: u32| {
             let slot = Slot(slot);
             copies[slot.at()] == 0
                 && index.has_room(slot, *need)
                 && checks.iter_mut().all(|check| check.accepts(index, slot, copies))
         };
+        let (cpus, mem) = (u64::from(need.cpus.0), need.mem.0);
         let mut best: Option<(Rank<u64>, Slot)> = None;
-        for (shelf, (from_cpus, from_mem)) in index.shelves.iter().zip(from) {
-            *from_cpus = shelf.by_cpus.first(*from_cpus, &mut accepts).unwrap_or(Entry::END);
-            *from_mem = shelf.by_mem.first(*from_mem, &mut accepts).unwrap_or(Entry::END);
-            // Each is looked at by the one resource that it was found by. Where the other is scarcer,
-            // the other order has found this node, or a better one.
-            let by_cpus = (*from_cpus, shelf.scales.cpus, u64::from(need.cpus.0));
-            let by_mem = (*from_mem, shelf.scales.mem, need.mem.0);
-            for (entry, scale, need) in [by_cpus, by_mem] {
-                if entry == Entry::END {
-                    continue;
-                }
-                let rank = Rank { copies: 0, left: scale.share(entry.free - need), id: entry.label };
-                if best.is_none_or(|(best, _)| rank < best) {
-                    best = Some((rank, Slot(entry.slot)));
+        for (shelf, [from_cpus, from_mem]) in index.shelves.iter().zip(from) {
+            let by_cpus = (&shelf.by_cpus, from_cpus, shelf.scales.cpus, cpus, mem);
+            let by_mem = (&shelf.by_mem, from_mem, shelf.scales.mem, mem, cpus);
+            for (order, from, scale, need, other) in [by_cpus, by_mem] {
+                // With more than this left, a node is worse than the best so far.
+                let limit = best.map_or(u64::MAX, |(best, _)| need.saturating_add(scale.amount(best.left)));
+                match order.walk(*from, limit, other, &mut accepts) {
+                    Walked::NotTo(entry) => *from = entry,
+                    Walked::Found(entry) => {
+                        *from = entry;
+                        let rank = Rank { copies: 0, left: scale.share(entry.free - need), id: entry.label };
+                        if best.is_none_or(|(best, _)| rank < best) {
+                            best = Some((rank, Slot(entry.slot)));
+                        }
+                    }
                 }
             }
         }

@@ -6,8 +6,8 @@
 //! - Every attribute is a [`Column`] of small numbers, one for each value in use. A constraint is
 //!   asked once for each value, not for each node ([`batch`](super::batch)).
 //! - Nodes of one scale stand on a [`Shelf`] in two orders: by free processors and by free memory.
-//!   The better of the first acceptable node in each is the best of the shelf, because a rank counts
-//!   the scarcer of the two, so nearly all nodes are never looked at.
+//!   A rank counts the scarcer of the two, so the better of the first acceptable nodes in each is the
+//!   best of the shelf, and nearly all nodes are never looked at.
 //! - A change of one node moves it within its two orders and touches nothing else.
 
 use std::collections::BTreeMap;
@@ -21,6 +21,10 @@ use super::rank::{Rank, Scales};
 use super::{Rules, shortages};
 use crate::attribute::value_of;
 use crate::cluster::{Cluster, Contact, Resources};
+
+mod column;
+
+use column::Column;
 
 /// Stands for a node; good until the node is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,22 +71,6 @@ pub(super) struct Shelf {
     pub by_cpus: Order,
     pub by_mem: Order,
 }
-
-/// One attribute of all nodes.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Column {
-    numbers: BTreeMap<String, u32>,
-    vacant: Vec<u32>,
-    /// How many nodes have each value, and how many that can be reached.
-    uses: Vec<(u32, u32)>,
-    /// Different values among the nodes that can be reached.
-    pub groups_seen: usize,
-    /// The value of each slot's node.
-    values: Vec<u32>,
-}
-
-/// The value of a node that does not have the attribute.
-const NONE: u32 = u32::MAX;
 
 impl Index {
     /// An index of a whole cluster.
@@ -170,6 +158,16 @@ impl Index {
         Batch::new(self, need, rules, instances as usize, placed)
     }
 
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there is no node.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     /// The node's slot.
     pub fn slot(&self, name: &NodeName) -> Option<Slot> {
         self.slots.get(name).copied()
@@ -242,10 +240,10 @@ impl Index {
         if !self.is_reachable(slot) {
             return;
         }
-        let (Row { label, shelf, .. }, free) = (&self.rows[slot.at()], self.free[slot.at()]);
-        let shelf = &mut self.shelves[*shelf];
-        shelf.by_cpus.remove(Entry { free: free.cpus.0.into(), label: *label, slot: slot.0 });
-        shelf.by_mem.remove(Entry { free: free.mem.0, label: *label, slot: slot.0 });
+        let (by_cpus, by_mem) = self.entries(slot);
+        let shelf = &mut self.shelves[self.rows[slot.at()].shelf];
+        shelf.by_cpus.remove(by_cpus);
+        shelf.by_mem.remove(by_mem);
     }
 
     /// Counts what is free and puts the node where it belongs.
@@ -256,9 +254,19 @@ impl Index {
         if !self.is_reachable(slot) {
             return;
         }
-        let shelf = &mut self.shelves[row.shelf];
-        shelf.by_cpus.insert(Entry { free: free.cpus.0.into(), label: row.label, slot: slot.0 });
-        shelf.by_mem.insert(Entry { free: free.mem.0, label: row.label, slot: slot.0 });
+        let (by_cpus, by_mem) = self.entries(slot);
+        let shelf = &mut self.shelves[self.rows[slot.at()].shelf];
+        shelf.by_cpus.insert(by_cpus);
+        shelf.by_mem.insert(by_mem);
+    }
+
+    /// The node's entries in the two orders.
+    fn entries(&self, slot: Slot) -> (Entry, Entry) {
+        let (free, label) = (self.free[slot.at()], self.rows[slot.at()].label);
+        let (cpus, mem) = (u64::from(free.cpus.0), free.mem.0);
+        let by_cpus = Entry { free: cpus, label, other: mem, slot: slot.0 };
+        let by_mem = Entry { free: mem, label, other: cpus, slot: slot.0 };
+        (by_cpus, by_mem)
     }
 
     /// Enters a node that is not entered: its attributes, its shelf, its place in the orders.
@@ -272,7 +280,7 @@ impl Index {
                 Some(column) => *column,
                 None => {
                     let column = self.columns.len();
-                    self.columns.push(Column { values: vec![NONE; self.rows.len()], ..Column::default() });
+                    self.columns.push(Column::of(self.rows.len()));
                     self.fields.insert(field.to_owned(), column);
                     column
                 }
@@ -311,7 +319,7 @@ impl Index {
             self.rows.push(row.clone());
             self.free.push(Resources::default());
             self.copies.push(0);
-            self.columns.iter_mut().for_each(|column| column.values.push(NONE));
+            self.columns.iter_mut().for_each(Column::grow);
             Slot((self.rows.len() - 1) as u32)
         });
         self.rows[slot.at()] = row;
@@ -341,50 +349,6 @@ impl Index {
             self.set_down(slot);
         }
         self.label_for(name)
-    }
-}
-
-impl Column {
-    /// How many numbers are in use for values, at most.
-    pub(super) fn numbers(&self) -> usize {
-        self.uses.len()
-    }
-
-    /// The number of the node's value.
-    pub(super) fn value(&self, slot: Slot) -> Option<u32> {
-        let value = self.values[slot.at()];
-        (value != NONE).then_some(value)
-    }
-
-    fn enter(&mut self, slot: Slot, value: String, is_reachable: bool) {
-        let number = *self.numbers.entry(value).or_insert_with(|| {
-            self.vacant.pop().unwrap_or_else(|| {
-                self.uses.push((0, 0));
-                (self.uses.len() - 1) as u32
-            })
-        });
-        self.values[slot.at()] = number;
-        let (all, reachable) = &mut self.uses[number as usize];
-        *all += 1;
-        if is_reachable {
-            *reachable += 1;
-            self.groups_seen += usize::from(*reachable == 1);
-        }
-    }
-
-    /// A value that no node has any more gives its number back.
-    fn leave(&mut self, slot: Slot, value: &str, is_reachable: bool) {
-        let number = std::mem::replace(&mut self.values[slot.at()], NONE);
-        let (all, reachable) = &mut self.uses[number as usize];
-        *all -= 1;
-        if is_reachable {
-            *reachable -= 1;
-            self.groups_seen -= usize::from(*reachable == 0);
-        }
-        if *all == 0 {
-            self.numbers.remove(value);
-            self.vacant.push(number);
-        }
     }
 }
 

@@ -46,7 +46,16 @@ impl Scale {
     }
 
     pub(crate) fn share(self, left: u64) -> Share {
-        Share(u128::from(left) * u128::from(self.factor) << self.shift)
+        Share(u128::from(left) * self.unit())
+    }
+
+    /// The most that is no larger a share.
+    pub(crate) fn amount(self, share: Share) -> u64 {
+        u64::try_from(share.0 / self.unit()).unwrap_or(u64::MAX)
+    }
+
+    fn unit(self) -> u128 {
+        u128::from(self.factor) << self.shift
     }
 }
 
@@ -80,8 +89,10 @@ mod tests {
             assert!(scale.share(amount) <= Scale::of(1).share(1), "{amount}");
             assert!(scale.share(amount) > Scale::of(8).share(7), "{amount} is at most an eighth less");
             assert!(scale.share(amount) > scale.share(amount - 1), "{amount}");
+            assert_eq!(scale.amount(scale.share(amount)), amount);
         }
         assert_eq!(Scale::of(125 << 30), Scale::of((125 << 30) + (7 << 20)));
         assert_eq!(Scale::of(1024).share(512), Scale::of(16).share(8));
+        assert_eq!(Scale::of(1000).amount(Scale::of(3).share(1)), 341);
     }
 }

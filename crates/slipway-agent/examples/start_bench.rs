@@ -18,7 +18,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
 use sha2::Digest as _;
 use slipway_agent::image::{ImageSource, User};
-use slipway_agent::layers::{Layers, Limits, Packing};
+use slipway_agent::layers::{Layers, Limits, Packing, Wanted};
 use slipway_agent::network::NetworkOptions;
 use slipway_agent::{Agent, Options, RuntimeChoice, bundle};
 use slipway_model::id::{Epoch, InstanceId, ReleaseNumber};
@@ -118,7 +118,9 @@ async fn disks_and_layers(agent: &Agent, root: &Path, rounds: usize) -> Outcome<
         let blob = root.join("blob");
         fs::write(&blob, &content)?;
         let begun_at = Instant::now();
-        store.ensure(&format!("sha256:{hex}").parse()?, Packing::Tar, || fs::File::open(&blob))?;
+        let digest = format!("sha256:{hex}").parse()?;
+        let wanted = Wanted { diff_id: &digest, blob: &digest, packing: Packing::Tar };
+        store.ensure(wanted, &mut store.limits(), || fs::File::open(&blob))?;
         layers.push(begun_at.elapsed());
     }
     println!(

@@ -1,7 +1,9 @@
 //! From an image's name to unpacked layers and what its config says.
 //!
 //! Documents are checked against the digest that names them, from the manifest to the layers' diff
-//! ids, so that what runs is what the release says, whoever stored it.
+//! ids, so that what runs is what the release says, whoever stored it. And each of them is taken from
+//! the image's own repository: its digests were written by a tenant, and to know a digest is no right
+//! to what is behind it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,7 +15,7 @@ use slipway_model::push::ImageRef;
 use slipway_registry::digest::Hasher;
 
 use crate::error::Error;
-use crate::layers::{Layers, Packing};
+use crate::layers::{Layers, Packing, Wanted};
 
 /// A manifest or config of more than this is refused (N37, N41).
 const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
@@ -30,19 +32,24 @@ pub enum ImageSource {
 }
 
 impl ImageSource {
+    /// A manifest of the image's repository.
+    fn manifest(&self, image: &ImageRef, digest: &Digest) -> Result<Vec<u8>, Error> {
+        let Self::Registry(registry) = self else { return self.document(image, digest) };
+        let repository = repository(image)?;
+        let reference = slipway_registry::Reference::Digest(digest.clone());
+        let manifest = registry.manifest(&repository, &reference).map_err(from_registry(digest))?;
+        let unknown = || slipway_registry::Error::ManifestUnknown {
+            repository: repository.clone(),
+            reference: digest.to_string(),
+        };
+        Ok(manifest.ok_or_else(unknown).map_err(from_registry(digest))?.bytes.to_vec())
+    }
+
+    /// A blob that is small and ours to check.
     fn document(&self, image: &ImageRef, digest: &Digest) -> Result<Vec<u8>, Error> {
         let bad = |why: String| Error::Image { digest: digest.clone(), why };
-        let from_registry = |source| Error::Registry { digest: digest.clone(), source };
-        if let Self::Registry(registry) = self
-            && let Ok(repository) = image.repository.parse()
-            && let Some(manifest) = registry
-                .manifest(&repository, &slipway_registry::Reference::Digest(digest.clone()))
-                .map_err(from_registry)?
-        {
-            return Ok(manifest.bytes.to_vec());
-        }
         let mut bytes = Vec::new();
-        self.open(digest)?
+        self.open(image, digest)?
             .take(DOCUMENT_BYTES_MAX + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| bad(format!("it cannot be read: {error}")))?;
@@ -57,17 +64,44 @@ impl ImageSource {
         Ok(bytes)
     }
 
-    fn open(&self, digest: &Digest) -> Result<File, Error> {
+    /// A blob of the image's own repository: what an image names may be anybody's.
+    fn open(&self, image: &ImageRef, digest: &Digest) -> Result<File, Error> {
         match self {
-            Self::Registry(registry) => registry
-                .open_blob(digest)
-                .map_err(|source| Error::Registry { digest: digest.clone(), source }),
+            Self::Registry(registry) => {
+                registry.open_blob_in(&repository(image)?, digest).map_err(from_registry(digest))
+            }
             Self::Layout(root) => {
                 let path = root.join("blobs").join(digest.algorithm()).join(digest.hex());
                 File::open(&path).map_err(Error::file("open", &path))
             }
         }
     }
+
+    /// Makes sure that the image's repository has a blob, without opening it.
+    fn check_has(&self, image: &ImageRef, digest: &Digest) -> Result<(), Error> {
+        let Self::Registry(registry) = self else { return Ok(()) };
+        let repository = repository(image)?;
+        match registry.blob_in(&repository, digest).map_err(from_registry(digest))? {
+            Some(_) => Ok(()),
+            None => {
+                let digest = digest.clone();
+                let source = slipway_registry::Error::BlobUnknown { repository, digest: digest.clone() };
+                Err(Error::Registry { digest, source })
+            }
+        }
+    }
+}
+
+fn repository(image: &ImageRef) -> Result<slipway_registry::Repository, Error> {
+    let bad = |_| Error::Image {
+        digest: image.digest.clone(),
+        why: format!("{:?} is not the name of a repository", image.repository),
+    };
+    image.repository.parse().map_err(bad)
+}
+
+fn from_registry(digest: &Digest) -> impl FnOnce(slipway_registry::Error) -> Error {
+    move |source| Error::Registry { digest: digest.clone(), source }
 }
 
 /// An image that is ready to be started from.
@@ -101,11 +135,11 @@ pub struct Config {
 /// When it is not there, damaged, or not what we can run.
 pub fn prepare(source: &ImageSource, layers: &Layers, image: &ImageRef) -> Result<Unpacked, Error> {
     let bad = |why: &str| Error::Image { digest: image.digest.clone(), why: why.to_owned() };
-    let mut manifest: Manifest = parse(&image.digest, &source.document(image, &image.digest)?)?;
+    let mut manifest: Manifest = parse(&image.digest, &source.manifest(image, &image.digest)?)?;
     if !manifest.manifests.is_empty() {
         let ours = manifest.manifests.iter().find(|entry| entry.platform.is_this_machine());
         let digest = &ours.ok_or_else(|| bad("it has no variant for this kind of machine"))?.digest;
-        manifest = parse(digest, &source.document(image, digest)?)?;
+        manifest = parse(digest, &source.manifest(image, digest)?)?;
     }
     let config = manifest.config.ok_or_else(|| bad("its manifest names no config"))?;
     let config: ImageConfig = parse(&config.digest, &source.document(image, &config.digest)?)?;
@@ -116,11 +150,15 @@ pub fn prepare(source: &ImageSource, layers: &Layers, image: &ImageRef) -> Resul
     if diff_ids.len() > LAYERS_MAX {
         return Err(bad("it has more than 127 layers"));
     }
+    let mut left = layers.limits();
     let mut trees = Vec::with_capacity(diff_ids.len());
     for (layer, diff_id) in manifest.layers.iter().zip(&diff_ids) {
         let packing = Packing::of_media_type(&layer.media_type)?;
-        trees.push(layers.ensure(diff_id, packing, || {
-            source.open(&layer.digest).map_err(|error| io::Error::other(error.chain()))
+        // The tree may be there because somebody else has it.
+        source.check_has(image, &layer.digest)?;
+        let wanted = Wanted { diff_id, blob: &layer.digest, packing };
+        trees.push(layers.ensure(wanted, &mut left, || {
+            source.open(image, &layer.digest).map_err(|error| io::Error::other(error.chain()))
         })?);
     }
     Ok(Unpacked { layers: trees, config: config.config.unwrap_or_default() })
@@ -254,3 +292,6 @@ fn read_beneath(root: &Path, path: &str) -> Option<String> {
     file.take(1 << 20).read_to_end(&mut text).ok()?;
     Some(String::from_utf8_lossy(&text).into_owned())
 }
+
+#[cfg(test)]
+mod tests;

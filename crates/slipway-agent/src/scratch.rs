@@ -9,7 +9,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +25,8 @@ use crate::error::Error;
 const BYTES_PER_INODE: &str = "8192";
 /// Left free on the node's own disk for everything else (F42).
 const HOST_RESERVE: u64 = 512 << 20;
+/// The same for inodes: a disk without any is as full.
+const HOST_RESERVE_INODES: u64 = 10_000;
 /// Of the files that become disks.
 const IMAGE_PREFIX: &str = "scratch-";
 /// Another process may take the loop device that we were told is free.
@@ -98,6 +100,9 @@ fn keep(directory: &Path, image: &Path, bytes: Bytes) -> Result<Scratch, Error> 
     let failed = |why: String| Error::Scratch { bytes: bytes.0, why };
     let folder = image.parent().unwrap_or(directory);
     fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
+    // The file is sparse: what it has not taken of the node's disk, it may still take.
+    let taken = fs::metadata(image).map_or(0, |data| data.blocks() * 512);
+    check_room(folder, bytes.0.saturating_sub(taken)).map_err(failed)?;
     let mount_point = mount_point_in(directory).map_err(|error| failed(error.to_string()))?;
     let mounted = open_image(image, bytes).and_then(|file| attach_and_mount(&file, &mount_point));
     let mounted = mounted.or_else(|_unusable| {
@@ -138,13 +143,26 @@ fn prepare(scratch: &Scratch) -> std::io::Result<()> {
     fs::DirBuilder::new().mode(0o711).create(scratch.system())
 }
 
+/// Whether the disk that `path` is on can take that much and keep its reserve. Says so if not.
+pub(crate) fn check_room(path: &Path, bytes: u64) -> Result<(), String> {
+    let stat = rustix::fs::statvfs(path).map_err(|errno| errno.to_string())?;
+    let free = stat.f_bavail * stat.f_frsize;
+    // Some file systems make inodes as they are needed and report none.
+    let inodes_left = stat.f_files == 0 || stat.f_favail >= HOST_RESERVE_INODES;
+    if free >= bytes.saturating_add(HOST_RESERVE) && inodes_left {
+        return Ok(());
+    }
+    Err(format!(
+        "the node's disk has only {} MiB and {} inodes free; it keeps {} MiB in reserve",
+        free >> 20,
+        stat.f_favail,
+        HOST_RESERVE >> 20
+    ))
+}
+
 fn make(directory: &Path, images: &Path, bytes: Bytes) -> Result<Scratch, Error> {
     let failed = |why: String| Error::Scratch { bytes: bytes.0, why };
-    let stat = rustix::fs::statvfs(images).map_err(|errno| failed(errno.to_string()))?;
-    let free = stat.f_bavail * stat.f_frsize;
-    if free < bytes.0 + HOST_RESERVE {
-        return Err(failed(format!("the node's disk has only {} MiB free", free >> 20)));
-    }
+    check_room(images, bytes.0).map_err(failed)?;
     let mount_point = mount_point_in(directory).map_err(|error| failed(error.to_string()))?;
     let name = mount_point.file_name().unwrap_or_default().to_string_lossy();
     let image = images.join(format!("{IMAGE_PREFIX}{name}"));

@@ -20,15 +20,17 @@ use super::tar_entry::{self, Described, Kind, refused};
 
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Of nearly every file system; a file of one byte takes one.
+const BLOCK_BYTES: u64 = 4096;
 
-/// What one layer may be.
+/// What the layers of one image may be, all together where nothing else is said.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bytes of all files.
+    /// Bytes of all files and directories, in whole blocks.
     pub bytes_max: u64,
     /// Entries of all kinds.
     pub entries_max: u64,
-    /// Unpacked bytes for one packed byte (N36).
+    /// Unpacked bytes of one layer for one packed byte (N36).
     pub ratio_max: u64,
     /// Bytes in a path.
     pub path_bytes_max: usize,
@@ -39,8 +41,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // A stack with compilers has about 1.5 GiB and 60,000 files.
-            bytes_max: 8 << 30,
+            // A stack with compilers has about 1.5 GiB and 60,000 files, an app 1 GiB at most.
+            bytes_max: 4 << 30,
             entries_max: 1_000_000,
             ratio_max: 100,
             path_bytes_max: slipway_model::limit::TREE_PATH_BYTES_MAX,
@@ -51,22 +53,44 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The same, with the ratio turned into bytes. Small archives of zeros are harmless.
+    /// The same for one layer, with the ratio turned into bytes. Small archives of zeros are harmless.
     pub(super) fn for_packed(self, packed_bytes: u64) -> Self {
-        let by_ratio = (64 << 20) + packed_bytes.saturating_mul(self.ratio_max);
+        let by_ratio = packed_bytes.saturating_mul(self.ratio_max).saturating_add(64 << 20);
         Self { bytes_max: self.bytes_max.min(by_ratio), ..self }
+    }
+
+    /// What is left of them after a layer of that size.
+    pub(super) fn spend(&mut self, size: Size) -> Result<(), LayerError> {
+        let left = self.bytes_max.checked_sub(size.bytes).zip(self.entries_max.checked_sub(size.entries));
+        let (bytes, entries) = left.ok_or_else(|| refused(b"", "unpacked the image is larger than allowed"))?;
+        (self.bytes_max, self.entries_max) = (bytes, entries);
+        Ok(())
     }
 }
 
 /// Unpacks the whole archive and reads it to its end, so that its digest can be told.
-pub(super) fn unpack(content: &mut impl Read, tree: &Path, limits: Limits) -> Result<(), LayerError> {
+pub(super) fn unpack(content: &mut impl Read, tree: &Path, limits: Limits) -> Result<Size, LayerError> {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
     let root = openat(CWD, tree, flags, Mode::empty())
         .map_err(|errno| LayerError::Write { path: tree.display().to_string(), source: errno.into() })?;
-    let mut unpacker = Unpacker { root, limits, bytes: 0, entries: 0, parent: None };
+    let mut unpacker = Unpacker { root, limits, size: Size::default(), parent: None };
     tar_entry::for_each(&mut Archive::new(&mut *content), |entry, data| unpacker.take(&entry, data))?;
-    // Padding after the archive's end counts towards the digest, and is bounded too.
-    let mut rest = content.take(limits.bytes_max);
+    read_rest(content, limits)?;
+    Ok(unpacker.size)
+}
+
+/// Reads an archive that has been unpacked before, to its end and within the same limits.
+pub(super) fn measure(content: &mut impl Read, limits: Limits) -> Result<Size, LayerError> {
+    let mut size = Size::default();
+    tar_entry::for_each(&mut Archive::new(&mut *content), |entry, _| size.add(&entry, limits))?;
+    read_rest(content, limits)?;
+    Ok(size)
+}
+
+/// Padding after the archive's end counts towards the digest, and is bounded too.
+fn read_rest(content: &mut impl Read, limits: Limits) -> Result<(), LayerError> {
+    // One more, so that an archive without padding passes when nothing is left.
+    let mut rest = content.take(limits.bytes_max + 1);
     io::copy(&mut rest, &mut io::sink()).map_err(LayerError::Read)?;
     if rest.limit() == 0 {
         return Err(refused(b"", "more follows after its end than is allowed"));
@@ -74,11 +98,38 @@ pub(super) fn unpack(content: &mut impl Read, tree: &Path, limits: Limits) -> Re
     Ok(())
 }
 
+/// What a layer takes on the disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    /// Of files and directories, in whole blocks.
+    pub(super) bytes: u64,
+    /// Entries of all kinds.
+    pub(super) entries: u64,
+}
+
+impl Size {
+    fn add(&mut self, entry: &Described, limits: Limits) -> Result<(), LayerError> {
+        self.entries += 1;
+        if self.entries > limits.entries_max {
+            return Err(refused(&entry.path, "there are too many entries"));
+        }
+        let blocks = match entry.kind {
+            Kind::File { bytes } => bytes.div_ceil(BLOCK_BYTES),
+            Kind::Directory => 1,
+            _ => 0,
+        };
+        self.bytes = self.bytes.saturating_add(blocks.saturating_mul(BLOCK_BYTES));
+        if self.bytes > limits.bytes_max {
+            return Err(refused(&entry.path, "unpacked it is larger than allowed"));
+        }
+        Ok(())
+    }
+}
+
 struct Unpacker {
     root: OwnedFd,
     limits: Limits,
-    bytes: u64,
-    entries: u64,
+    size: Size,
     /// The directory of the entry before: archives list a directory's files one after another.
     parent: Option<(Vec<u8>, OwnedFd)>,
 }
@@ -86,16 +137,7 @@ struct Unpacker {
 impl Unpacker {
     fn take(&mut self, entry: &Described, data: &mut dyn Read) -> Result<(), LayerError> {
         let refuse = |why: &str| refused(&entry.path, why);
-        self.entries += 1;
-        if self.entries > self.limits.entries_max {
-            return Err(refuse("there are too many entries"));
-        }
-        if let Kind::File { bytes } = entry.kind {
-            self.bytes = self.bytes.saturating_add(bytes);
-            if self.bytes > self.limits.bytes_max {
-                return Err(refuse("unpacked it is larger than allowed"));
-            }
-        }
+        self.size.add(entry, self.limits)?;
         let (uid, gid) = (id(entry, entry.uid)?, id(entry, entry.gid)?);
         let parts = self.parts(&entry.path)?;
         let Some((name, parents)) = parts.split_last() else {
@@ -104,6 +146,10 @@ impl Unpacker {
         };
         if parents.is_empty() && RESERVED.contains(name) && !matches!(entry.kind, Kind::Directory) {
             return Err(refuse("this must be a directory"));
+        }
+        let is_link = matches!(entry.kind, Kind::Symlink { .. } | Kind::HardLink { .. });
+        if is_link && parents == [&b"etc"[..]] && MOUNTED_OVER.contains(name) {
+            return Ok(());
         }
         let parent = self.parent(entry, parents)?;
         let name = *name;
@@ -223,8 +269,13 @@ impl Unpacker {
     }
 }
 
-/// Names at the top of a tree that the platform itself puts things into (N38).
-const RESERVED: &[&[u8]] = &[b"dev", b"proc", b"sys", b"etc"];
+/// Names at the top of a tree that the platform itself puts things into or mounts over (N38): as a
+/// link, such a name would lead the mount to somewhere else.
+const RESERVED: &[&[u8]] = &[b"dev", b"proc", b"sys", b"etc", b"tmp", b"run", b"slipway"];
+
+/// Files below `/etc` that the platform mounts its own over. Distributions ship some of them as
+/// links, which nobody would see; they are left out, so that no mount goes through one.
+const MOUNTED_OVER: &[&[u8]] = &[b"hosts", b"hostname", b"resolv.conf"];
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH

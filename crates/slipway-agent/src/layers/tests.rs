@@ -66,10 +66,20 @@ impl Fixture {
     }
 
     fn unpack(&self, packed: &[u8], packing: Packing, plain: &[u8]) -> Result<PathBuf, LayerError> {
-        let blob = self.directory.path().join("blob");
-        fs::write(&blob, packed).unwrap();
-        let digest = slipway_registry::digest::digest_of(plain);
-        self.layers.ensure(&digest, packing, || fs::File::open(&blob))
+        self.unpack_as(packed, packing, &slipway_registry::digest::digest_of(plain), &mut self.layers.limits())
+    }
+
+    fn unpack_as(
+        &self,
+        packed: &[u8],
+        packing: Packing,
+        diff_id: &Digest,
+        left: &mut Limits,
+    ) -> Result<PathBuf, LayerError> {
+        let file = self.directory.path().join("blob");
+        fs::write(&file, packed).unwrap();
+        let blob = slipway_registry::digest::digest_of(packed);
+        self.layers.ensure(Wanted { diff_id, blob: &blob, packing }, left, || fs::File::open(&file))
     }
 }
 
@@ -108,6 +118,10 @@ fn what_leads_out_is_refused() {
     );
     check_refused(Archive::default().symlink("etc", "/tmp"), "must be a directory");
     check_refused(Archive::default().symlink("./proc", "/tmp"), "must be a directory");
+    for name in ["tmp", "run", "slipway", "dev", "sys"] {
+        check_refused(Archive::default().symlink(name, "/proc"), "must be a directory");
+        check_refused(Archive::default().file("f", b"").entry(name, EntryType::Link, "f", b""), "must be a directory");
+    }
     check_refused(Archive::default().file("d/.wh...", b""), "hides a name that is none");
     check_refused(Archive::default().pax("19 path=../../evil\n").file("a", b"x"), "its path leads up");
 }
@@ -221,10 +235,118 @@ fn damage_is_found() {
         Packing::of_media_type("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
         Err(LayerError::MediaType(_))
     ));
-    // And the whole one is taken, once.
+    // And the whole one is taken.
+    fixture.unpack(&plain, Packing::Tar, &plain).unwrap();
+}
+
+#[test]
+fn a_tree_is_given_to_who_has_a_blob_that_holds_it() {
+    let plain = Archive::default().directory("d/").file("d/a", &[7; 5000]).finish();
+    let other = Archive::default().file("d/a", b"my own").finish();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &plain).unwrap();
+    let packed = gzip.finish().unwrap();
+    let fixture = Fixture::new(Limits::default());
+    let diff_id = slipway_registry::digest::digest_of(&plain);
     let tree = fixture.unpack(&plain, Packing::Tar, &plain).unwrap();
-    let again = fixture.unpack(b"not even looked at", Packing::Tar, &plain).unwrap();
-    assert_eq!(tree, again);
+    // The config claims somebody else's layer for a blob of one's own, again and again.
+    for _ in 0..2 {
+        let claimed = fixture.unpack_as(&other, Packing::Tar, &diff_id, &mut Limits::default());
+        assert!(matches!(claimed, Err(LayerError::Mismatch { .. })), "{claimed:?}");
+    }
+    // The same layer packed in another way is looked at once.
+    let spent = |left: Limits| (left.bytes_max, left.entries_max);
+    let (mut first, mut second) = (Limits::default(), Limits::default());
+    assert_eq!(fixture.unpack_as(&packed, Packing::Gzip, &diff_id, &mut first).unwrap(), tree);
+    let blob = slipway_registry::digest::digest_of(&packed);
+    let wanted = Wanted { diff_id: &diff_id, blob: &blob, packing: Packing::Gzip };
+    let unread = || -> io::Result<fs::File> { panic!("a warm start reads no blob") };
+    assert_eq!(fixture.layers.ensure(wanted, &mut second, unread).unwrap(), tree);
+    let expected = ((4 << 30) - 3 * 4096, 1_000_000 - 2);
+    assert_eq!((spent(first), spent(second)), (expected, expected));
+}
+
+#[test]
+fn the_layers_of_an_image_share_one_bound() {
+    let limits = Limits { bytes_max: 40_000, entries_max: 10, ..Limits::default() };
+    let fixture = Fixture::new(limits);
+    let mut left = fixture.layers.limits();
+    let large = |name: &str| Archive::default().file(name, &[1; 16_384]).finish();
+    let mut take = |plain: &[u8]| {
+        fixture.unpack_as(plain, Packing::Tar, &slipway_registry::digest::digest_of(plain), &mut left)
+    };
+    take(&large("a")).unwrap();
+    // Also when it is there already.
+    take(&large("a")).unwrap();
+    for plain in [large("a"), large("b")] {
+        let text = crate::error::chain(&take(&plain).unwrap_err());
+        assert!(text.contains("larger than allowed"), "{text}");
+    }
+}
+
+/// A disk with 520 MiB, of which 512 stay free.
+#[test]
+fn unpacking_leaves_the_node_its_reserve() {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    let directory = tempfile::tempdir().unwrap();
+    let disk = directory.path().to_owned();
+    mount(Some("tmpfs"), &disk, Some("tmpfs"), MsFlags::empty(), Some("size=520m")).unwrap();
+    let outcome = std::panic::catch_unwind(|| {
+        let layers = Layers::open(&disk.join("layers"), Limits::default()).unwrap();
+        let plain = Archive::default().file("a", &vec![1; 60 << 20]).finish();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, &plain).unwrap();
+        for (packed, packing) in [(plain.clone(), Packing::Tar), (gzip.finish().unwrap(), Packing::Gzip)] {
+            let elsewhere = tempfile::NamedTempFile::new().unwrap();
+            fs::write(elsewhere.path(), &packed).unwrap();
+            let digest = slipway_registry::digest::digest_of(&plain);
+            let wanted = Wanted { diff_id: &digest, blob: &digest, packing };
+            let outcome = layers.ensure(wanted, &mut layers.limits(), || fs::File::open(elsewhere.path()));
+            assert!(matches!(&outcome, Err(LayerError::NoRoom(_))), "{outcome:?}");
+            assert_eq!(fs::read_dir(disk.join("layers")).unwrap().count(), 0, "nothing half-done stays");
+        }
+    });
+    umount2(&disk, MntFlags::MNT_DETACH).unwrap();
+    outcome.unwrap();
+}
+
+#[test]
+fn layers_that_nobody_uses_are_kept_up_to_a_number_of_bytes() {
+    let fixture = Fixture::new(Limits::default());
+    let mut places = Vec::new();
+    for number in 0..4u64 {
+        let plain = Archive::default().file("a", &[number as u8]).finish();
+        let place = fixture.unpack(&plain, Packing::Tar, &plain).unwrap().parent().unwrap().to_owned();
+        // Making it durable changes the directory once more.
+        while !place.join("durable").exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        fs::write(place.join("size"), format!("{} 1", 2u64 << 30)).unwrap();
+        // The last one was asked for just now, the others an hour ago and more.
+        let age = if number == 3 { 0 } else { 3600 * (4 - number) };
+        let used_at = SystemTime::now() - Duration::from_secs(age);
+        fs::File::open(&place).unwrap().set_modified(used_at).unwrap();
+        places.push(place);
+    }
+    let in_use = BTreeSet::from([places[0].join("tree")]);
+    fixture.layers.collect(&in_use);
+    let kept: Vec<bool> = places.iter().map(|place| place.exists()).collect();
+    assert_eq!(kept, [true, false, true, true]);
+}
+
+#[test]
+fn names_that_are_mounted_over_are_no_links() {
+    let (_fixture, outcome) = unpack(
+        Archive::default()
+            .directory("etc/")
+            .symlink("etc/resolv.conf", "/proc/1/root")
+            .file("etc/passwd", b"x")
+            .entry("etc/hosts", EntryType::Link, "etc/passwd", b"")
+            .symlink("etc/mtab", "/proc/mounts"),
+    );
+    let etc = outcome.unwrap().join("etc");
+    assert!(fs::symlink_metadata(etc.join("resolv.conf")).is_err() && !etc.join("hosts").exists());
+    assert!(fs::symlink_metadata(etc.join("mtab")).unwrap().is_symlink());
 }
 
 #[test]

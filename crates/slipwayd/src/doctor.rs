@@ -3,20 +3,21 @@
 use std::process::ExitCode;
 
 use slipway_agent::host_check::{self, HostOptions, Status};
+use slipway_agent::network::Tag;
 
 use crate::args;
 use crate::places::Places;
 
 /// Prints the findings; fails when one of them would keep Slipway from running.
 pub fn doctor(options: &args::Doctor) -> ExitCode {
-    let host = match host_options(options) {
+    let (tag, host) = match host_options(options) {
         Ok(host) => host,
         Err(error) => {
             eprintln!("slipwayd: {error:#}");
             return ExitCode::FAILURE;
         }
     };
-    let findings = host_check::run(&host);
+    let findings = host_check::run_as(&tag, &host);
     let failed = findings.iter().any(|finding| finding.status == Status::Fail);
     if options.json {
         println!("{}", serde_json::to_string_pretty(&findings).unwrap_or_default());
@@ -36,14 +37,16 @@ pub fn doctor(options: &args::Doctor) -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn host_options(options: &args::Doctor) -> anyhow::Result<HostOptions> {
+fn host_options(options: &args::Doctor) -> anyhow::Result<(Tag, HostOptions)> {
     let data_dir = std::path::absolute(&options.places.data_dir)?;
     let places = Places { data: data_dir.clone(), run: options.places.run_dir.clone() };
     let listens = [("router", 8080), ("API", 7070), ("registry", 7071), ("git over SSH", 2222)];
-    Ok(HostOptions {
+    let tag = places.tag()?;
+    let options = HostOptions {
         data_dir,
         listens: listens.map(|(name, port)| (name, ([0, 0, 0, 0], port).into())).into(),
         subnet: places.subnet_default()?,
         dns: Vec::new(),
-    })
+    };
+    Ok((tag, options))
 }

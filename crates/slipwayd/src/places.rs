@@ -121,20 +121,6 @@ impl Places {
         text.parse().map_err(|error| anyhow::anyhow!("{error}"))
     }
 
-    /// The network that the last start used; what it has left behind is in there.
-    pub fn subnet_of_last_start(&self) -> anyhow::Result<Cidr> {
-        match fs::read_to_string(self.network().join("subnet")) {
-            Ok(text) => text.parse().map_err(|error| anyhow::anyhow!("{error}")),
-            Err(_) => self.subnet_default(),
-        }
-    }
-
-    /// Remembers the network for [`Places::subnet_of_last_start`].
-    pub fn remember_subnet(&self, subnet: Cidr) -> anyhow::Result<()> {
-        let path = self.network().join("subnet");
-        fs::write(&path, subnet.to_string()).with_context(|| format!("cannot write {}", path.display()))
-    }
-
     fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.data.as_os_str().as_encoded_bytes()).into()
     }
@@ -165,5 +151,19 @@ pub fn raise_file_limit() {
         && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
     {
         tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Programs in containers count against what the host's root may watch, because root made their user
+/// namespaces; the kernel's default of 128 is used up by eight of them. Raised, never lowered.
+pub fn raise_watch_limit() {
+    const PATH: &str = "/proc/sys/fs/inotify/max_user_instances";
+    const WANTED: u32 = 8192;
+    let now = fs::read_to_string(PATH).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    if now.is_some_and(|now| now < WANTED) {
+        match fs::write(PATH, WANTED.to_string()) {
+            Ok(()) => tracing::info!(from = now, to = WANTED, "raised fs.inotify.max_user_instances"),
+            Err(error) => tracing::warn!(%error, "fs.inotify.max_user_instances stays low"),
+        }
     }
 }

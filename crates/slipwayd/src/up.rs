@@ -61,6 +61,7 @@ pub fn up(options: args::Up) -> anyhow::Result<()> {
         bail!("slipwayd up makes containers and must be started as root");
     }
     places::raise_file_limit();
+    places::raise_watch_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut server = Server::start(&options).await?;
@@ -328,7 +329,6 @@ fn agent_options(
         Some(text) => text.parse().map_err(|error| anyhow::anyhow!("--subnet {text}: {error}"))?,
         None => places.subnet_default()?,
     };
-    places.remember_subnet(subnet)?;
     let parse =
         |text: &String| text.parse().map_err(|error| anyhow::anyhow!("--allow-egress {text}: {error}"));
     Ok(slipway_agent::Options {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nix::sys::signal::{Signal, kill};
-use slipway_agent::network::NetworkOptions;
+use slipway_agent::network::{self, NetworkOptions};
 use slipway_agent::{Agent, RuntimeChoice};
 use slipway_registry::{Options, Registry};
 
@@ -51,6 +51,18 @@ pub fn wipe(places: &args::Places, yes: bool) -> anyhow::Result<()> {
 }
 
 async fn remove_instances(places: &Places, registry: Registry) -> anyhow::Result<()> {
+    let tag = places.tag()?;
+    // What the kernel has under our tag, whatever the server was started with; else nothing is to go.
+    let network = network::present_subnet(&tag)?.map(|subnet| NetworkOptions {
+        tag,
+        subnet,
+        run_dir: places.run.join("network"),
+        state_dir: places.network(),
+        mtu: None,
+        dns: Vec::new(),
+        egress_allow: Vec::new(),
+        pool: 0,
+    });
     let agent = Agent::start(slipway_agent::Options {
         node: "wiped".parse()?,
         state_dir: places.agent(),
@@ -59,16 +71,7 @@ async fn remove_instances(places: &Places, registry: Registry) -> anyhow::Result
         images: slipway_agent::image::ImageSource::Registry(registry),
         shim: beside("slipway-shim")?,
         runtime: RuntimeChoice::Auto,
-        network: Some(NetworkOptions {
-            tag: places.tag()?,
-            subnet: places.subnet_of_last_start()?,
-            run_dir: places.run.join("network"),
-            state_dir: places.network(),
-            mtu: None,
-            dns: Vec::new(),
-            egress_allow: Vec::new(),
-            pool: 0,
-        }),
+        network,
     })
     .await?;
     agent.remove_all().await?;

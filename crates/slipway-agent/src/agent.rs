@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use slipway_model::id::{Epoch, InstanceId};
-use slipway_model::instance::{Desired, ExitReason, Goal, InstanceReport, InstanceRole, InstanceSpec, InstanceState};
+use slipway_model::instance::{
+    Desired, ExitReason, Goal, InstanceReport, InstanceRole, InstanceSpec, InstanceState,
+};
 use slipway_model::push::ImageRef;
 use tokio::sync::{Semaphore, broadcast, watch};
 

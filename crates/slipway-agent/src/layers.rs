@@ -268,7 +268,8 @@ impl Layers {
         fs::DirBuilder::new().mode(0o700).create(new).map_err(|source| write_error(new, source))?;
         fs::DirBuilder::new().mode(0o755).create(&tree).map_err(|source| write_error(&tree, source))?;
         fs::write(new.join("boot"), boot_id()).map_err(|source| write_error(new, source))?;
-        let size = self.read(file, wanted, left, |content, limits| extract::unpack(content, &tree, limits))?;
+        let size =
+            self.read(file, wanted, left, |content, limits| extract::unpack(content, &tree, limits))?;
         note(new, wanted.blob, size).map_err(|source| write_error(new, source))?;
         Ok(size)
     }
@@ -282,7 +283,7 @@ impl Layers {
         left: Limits,
     ) -> Result<Size, LayerError> {
         let file = open().map_err(LayerError::Read)?;
-        let size = self.read(file, wanted, left, |content, limits| extract::measure(content, limits))?;
+        let size = self.read(file, wanted, left, extract::measure)?;
         note(place, wanted.blob, size).map_err(|source| write_error(place, source))?;
         Ok(size)
     }

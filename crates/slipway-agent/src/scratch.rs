@@ -314,3 +314,6 @@ impl LoopConfig {
         Self { fd: fd as u32, block_size: 0, info, reserved: [0; 8] }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,8 +90,18 @@ impl<'a, S: Sandbox> Workshop<'a, S> {
     /// # Errors
     /// [`Error::Sandbox`], [`Error::Io`].
     pub async fn open(order: Order<'a, S>) -> Result<Self, Error> {
-        let Order { sandbox, output, cancel, image, tenant_index, cache_of, cache_dir, name, ca_bundle, began } =
-            order;
+        let Order {
+            sandbox,
+            output,
+            cancel,
+            image,
+            tenant_index,
+            cache_of,
+            cache_dir,
+            name,
+            ca_bundle,
+            began,
+        } = order;
         let scratch = sandbox.scratch(BUILD_DISK).await.map_err(Error::Sandbox)?;
         let cache = match cache_of {
             Some(environment) => Some(open_cache(sandbox, output, cache_dir, environment).await?),

@@ -62,7 +62,8 @@ impl Limits {
     /// What is left of them after a layer of that size.
     pub(super) fn spend(&mut self, size: Size) -> Result<(), LayerError> {
         let left = self.bytes_max.checked_sub(size.bytes).zip(self.entries_max.checked_sub(size.entries));
-        let (bytes, entries) = left.ok_or_else(|| refused(b"", "unpacked the image is larger than allowed"))?;
+        let (bytes, entries) =
+            left.ok_or_else(|| refused(b"", "unpacked the image is larger than allowed"))?;
         (self.bytes_max, self.entries_max) = (bytes, entries);
         Ok(())
     }

@@ -66,7 +66,12 @@ impl Fixture {
     }
 
     fn unpack(&self, packed: &[u8], packing: Packing, plain: &[u8]) -> Result<PathBuf, LayerError> {
-        self.unpack_as(packed, packing, &slipway_registry::digest::digest_of(plain), &mut self.layers.limits())
+        self.unpack_as(
+            packed,
+            packing,
+            &slipway_registry::digest::digest_of(plain),
+            &mut self.layers.limits(),
+        )
     }
 
     fn unpack_as(
@@ -120,7 +125,10 @@ fn what_leads_out_is_refused() {
     check_refused(Archive::default().symlink("./proc", "/tmp"), "must be a directory");
     for name in ["tmp", "run", "slipway", "dev", "sys"] {
         check_refused(Archive::default().symlink(name, "/proc"), "must be a directory");
-        check_refused(Archive::default().file("f", b"").entry(name, EntryType::Link, "f", b""), "must be a directory");
+        check_refused(
+            Archive::default().file("f", b"").entry(name, EntryType::Link, "f", b""),
+            "must be a directory",
+        );
     }
     check_refused(Archive::default().file("d/.wh...", b""), "hides a name that is none");
     check_refused(Archive::default().pax("19 path=../../evil\n").file("a", b"x"), "its path leads up");

@@ -103,6 +103,11 @@ impl Cluster {
         self.promised.get(name).copied().unwrap_or_default()
     }
 
+    /// What assignments hold, also on nodes that are not there.
+    pub fn promises(&self) -> impl Iterator<Item = (&NodeName, Resources)> {
+        self.promised.iter().map(|(name, amount)| (name, *amount))
+    }
+
     /// What no assignment holds there.
     pub fn free(&self, name: &NodeName) -> Resources {
         self.node(name).map_or(Resources::default(), |node| {

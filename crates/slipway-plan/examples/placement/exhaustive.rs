@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use super::{Case, SIZE};
 
-/// Machines that have an instance in the end.
-pub fn nodes_used(case: &Case) -> usize {
+/// How many machines have an instance in the end, and how many instances were placed.
+pub fn best_fit(case: &Case) -> (usize, usize) {
     let count = case.machines.len();
     let mut cpus = vec![u64::from(SIZE.cpus.0); count];
     let mut mem = vec![SIZE.mem.0; count];
-    let mut used = BTreeSet::new();
+    let (mut used, mut placed) = (BTreeSet::new(), 0);
     for service in &case.services {
         let likes: Vec<_> = case.machines.iter().map(|machine| service.likes(machine)).collect();
         let (need_cpus, need_mem) = (u64::from(service.need.cpus.0), service.need.mem.0);
@@ -45,7 +45,8 @@ pub fn nodes_used(case: &Case) -> usize {
             by_rack[machine.rack] += 1;
             by_feed[machine.feed] += 1;
             used.insert(number);
+            placed += 1;
         }
     }
-    used.len()
+    (used.len(), placed)
 }

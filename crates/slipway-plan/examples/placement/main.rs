@@ -318,13 +318,14 @@ fn quality(case: &Case) {
         ledger.take(service, &machines);
         used.extend(machines);
     }
-    let exhaustive = exhaustive::nodes_used(case);
+    let (exhaustive, exhaustive_placed) = exhaustive::best_fit(case);
     println!(
         "{}: {asked} asked, {unplaced} unplaced, {stranded} of them stranded ({greedy_stranded} without \
-         repair), {} nodes used, {:.4} of exhaustive best fit, {:.0} a second",
+         repair), {} nodes used, {:.4} of exhaustive best fit, which places {}, {:.0} a second",
         case.name,
         used.len(),
         used.len() as f64 / exhaustive as f64,
+        exhaustive_placed,
         (asked - unplaced) as f64 / took.as_secs_f64()
     );
 }

@@ -78,7 +78,9 @@ impl Index {
         let mut index = Self::default();
         for (node, contact) in cluster.nodes() {
             index.put(node.clone(), contact);
-            index.promise(&node.name, cluster.promised(&node.name));
+        }
+        for (name, amount) in cluster.promises() {
+            index.promise(name, amount);
         }
         index
     }

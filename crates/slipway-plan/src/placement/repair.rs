@@ -204,22 +204,33 @@ impl Batch<'_> {
             }),
             None => BTreeMap::new(),
         };
-        let mut arcs = BTreeMap::new();
+        // Nodes with the same values are one arc, and the best of them are used first.
+        let mut alike: Vec<Vec<&Candidate>> = Vec::new();
+        let mut numbers: BTreeMap<&[u32], usize> = BTreeMap::new();
+        let mut number_of: BTreeMap<Slot, usize> = BTreeMap::new();
         for candidate in candidates {
-            let right = candidate.values.get(1).map_or(into, |value| rights[value]);
-            let arc = flow.arc(lefts[&candidate.values[0]], right, candidate.room);
-            arcs.insert(candidate.slot, arc);
+            let number = *numbers.entry(&candidate.values).or_insert_with(|| {
+                alike.push(Vec::new());
+                alike.len() - 1
+            });
+            alike[number].push(candidate);
+            number_of.insert(candidate.slot, number);
         }
+        let arc = |nodes: &Vec<&Candidate>| {
+            let values = &nodes[0].values;
+            let right = values.get(1).map_or(into, |value| rights[value]);
+            flow.arc(lefts[&values[0]], right, nodes.iter().map(|candidate| candidate.room).sum())
+        };
+        let arcs: Vec<_> = alike.iter().map(arc).collect();
         let mut total = 0;
         for slot in begin {
-            total += usize::from(arcs.get(slot).is_some_and(|arc| flow.push_through(from, *arc, into)));
+            let arc = number_of.get(slot).map(|number| arcs[*number]);
+            total += usize::from(arc.is_some_and(|arc| flow.push_through(from, arc, into)));
         }
         while total < count && flow.augment(from, into) {
             total += 1;
         }
-        let times =
-            |candidate: &Candidate| std::iter::repeat_n(candidate.slot, flow.carried(arcs[&candidate.slot]));
-        candidates.iter().flat_map(times).collect()
+        alike.iter().zip(arcs).flat_map(|(nodes, arc)| spread(nodes, flow.carried(arc))).collect()
     }
 
     /// The values of one field and how much each may carry from or to `end`.
@@ -259,6 +270,20 @@ impl Batch<'_> {
         }
         vertices
     }
+}
+
+/// So many instances on the best of these nodes, on each one before a second is on any.
+fn spread(nodes: &[&Candidate], count: usize) -> Vec<Slot> {
+    let mut slots = Vec::new();
+    for copies in 0.. {
+        let takes = nodes.iter().filter(|candidate| candidate.room > copies);
+        let before = slots.len();
+        slots.extend(takes.map(|candidate| candidate.slot).take(count - before));
+        if slots.len() == before {
+            break;
+        }
+    }
+    slots
 }
 
 #[cfg(test)]

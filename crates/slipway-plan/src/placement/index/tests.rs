@@ -135,6 +135,9 @@ fn check(seed: u64) -> (usize, usize) {
         change(&mut dice, &mut cluster, &mut index);
     }
     for round in 0..6 {
+        if dice.percent(10) {
+            index = Index::of(&cluster);
+        }
         let constraints: Vec<_> = (0..dice.below(4)).map(|_| dice.constraint()).collect();
         let need = dice.amount();
         let placed: Vec<_> = (0..dice.below(4)).map(|_| name(dice.below(35))).collect();

@@ -3,13 +3,12 @@
 //! Looking and sending is repeated when something changed in between. An answer that is lost with
 //! the connection leaves open whether the batch was carried out (F6, F10): so each `multi` also
 //! changes a node that belongs to this writer alone, its *slot*, and that node tells afterwards. A
-//! slot lives as long as the session. A server carries out what came on a session's earlier
-//! connection before what comes on the next, or never; so one look is enough.
+//! slot lives as long as the session. Since a slot's version is also demanded, a batch that comes
+//! late and its repetition cannot both be carried out.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use slipway_model::id::Epoch;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
@@ -38,21 +37,38 @@ pub(super) struct Writer {
     acl: Vec<Acl>,
     name: String,
     permits: Semaphore,
-    free: Mutex<Vec<usize>>,
+    free: Mutex<Free>,
     levels: Mutex<HashSet<String>>,
+}
+
+/// Slots that nobody uses.
+#[derive(Debug)]
+struct Free {
+    numbers: Vec<u64>,
+    /// The highest number that was given to a slot, or more.
+    next: u64,
 }
 
 /// The use of a slot's node. Given back when dropped.
 struct Slot<'a> {
     writer: &'a Writer,
-    number: usize,
+    number: u64,
     path: String,
+    /// A change of its node may be on its way still. Then nobody uses it any more.
+    in_use: bool,
     _permit: SemaphorePermit<'a>,
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.writer.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.number);
+        let mut free = self.writer.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.in_use {
+            free.next += 1;
+            let fresh = free.next;
+            free.numbers.push(fresh);
+        } else {
+            free.numbers.push(self.number);
+        }
     }
 }
 
@@ -60,8 +76,23 @@ impl Drop for Slot<'_> {
 struct Look {
     seen: Seen,
     slot: Option<Stat>,
-    /// The content version of the leader's node, if the batch is fenced.
-    leader: Option<i32>,
+    /// The leader's node and its content version, if the batch is fenced.
+    leader: Option<(Leader, i32)>,
+}
+
+impl Look {
+    fn slot_version(&self) -> Option<i32> {
+        self.slot.map(|stat| stat.version)
+    }
+
+    fn fence(&self, batch: &Batch) -> Result<(), Error> {
+        match (batch.epoch, &self.leader) {
+            (Some(epoch), Some((leader, _))) if leader.epoch != epoch => {
+                Err(Error::Fenced { epoch, newest: leader.epoch })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// How a batch that was sent ended.
@@ -71,6 +102,8 @@ enum Outcome {
     Outdated,
     /// It did not get there. Nothing was done.
     Undelivered,
+    /// It was sent in that session, and nobody knows yet.
+    Lost(i64),
 }
 
 impl Writer {
@@ -81,7 +114,7 @@ impl Writer {
             acl,
             name: format!("{:032x}", rand::random::<u128>()),
             permits: Semaphore::new(SLOTS),
-            free: Mutex::new((0..SLOTS).collect()),
+            free: Mutex::new(Free { numbers: (0..SLOTS as u64).collect(), next: SLOTS as u64 }),
             levels: Mutex::default(),
         }
     }
@@ -90,17 +123,29 @@ impl Writer {
         if batch.is_empty() && batch.epoch.is_none() {
             return Ok(());
         }
-        let slot = self.slot().await?;
+        let mut slot = self.slot().await?;
         let deadline = Instant::now() + self.client.patience();
         // A server may be behind. What is bad news is asked again, after `sync`.
         let mut synced = false;
+        // The session in which an answer was lost, and the slot's version before.
+        let mut lost: Option<(i64, Option<i32>)> = None;
         for _ in 0..ATTEMPTS_MAX {
-            let planned = match self.look(batch, &slot, synced).await? {
-                Ok(look) => plan(&self.layout, &self.acl, batch, &look.seen).map(|changes| (look, changes)),
-                Err(fenced) => Err(fenced),
+            let look = match self.look(batch, &slot, synced).await {
+                Err(_) if lost.is_some() => return Err(uncertain()),
+                look => look?,
             };
-            let (look, mut changes) = match planned {
-                Ok(planned) => planned,
+            if let Some((session, before)) = lost {
+                if self.client.session() != session {
+                    // The slot went with the session.
+                    return Err(uncertain());
+                }
+                if look.slot_version() != before {
+                    return Ok(());
+                }
+            }
+            let planned = look.fence(batch).and_then(|()| plan(&self.layout, &self.acl, batch, &look.seen));
+            let mut changes = match planned {
+                Ok(changes) => changes,
                 Err(error) if synced => return Err(error),
                 Err(_) => {
                     synced = true;
@@ -108,11 +153,11 @@ impl Writer {
                 }
             };
             changes.splice(0..0, self.marks(&slot, &look));
-            let outcome = tokio::time::timeout_at(
-                deadline + self.client.session_timeout(),
-                self.send(&slot, &look, &changes),
-            );
-            let outcome = outcome.await.unwrap_or_else(|_| Err(uncertain(&Failure::NotSent)))?;
+            slot.in_use = true;
+            let limit = deadline + self.client.session_timeout();
+            let outcome = tokio::time::timeout_at(limit, self.send(&changes)).await;
+            let outcome = outcome.unwrap_or_else(|_| Err(uncertain()))?;
+            slot.in_use = lost.is_some();
             match outcome {
                 Outcome::Done => {
                     self.remember(&look.seen, &changes);
@@ -122,22 +167,39 @@ impl Writer {
                     synced = true;
                     self.forget(batch);
                 }
-                Outcome::Undelivered if Instant::now() > deadline => return Err(self.client.unavailable()),
+                Outcome::Lost(session) => {
+                    tracing::info!("the answer to a change was lost with the connection");
+                    slot.in_use = true;
+                    lost.get_or_insert((session, look.slot_version()));
+                    synced = true;
+                }
+                Outcome::Undelivered if lost.is_none() && Instant::now() > deadline => {
+                    return Err(self.client.unavailable());
+                }
                 Outcome::Undelivered => {}
             }
+        }
+        if lost.is_some() {
+            return Err(uncertain());
         }
         Err(Error::Unavailable { why: "too many others change the same records".to_owned() })
     }
 
     async fn slot(&self) -> Result<Slot<'_>, Error> {
         let permit = self.permits.acquire().await.map_err(|_| Error::Closed)?;
-        let number = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let number = self.free.lock().unwrap_or_else(PoisonError::into_inner).numbers.pop();
         let Some(number) = number else { unreachable!("there are as many permits as slots") };
-        Ok(Slot { writer: self, number, path: self.layout.writer(&self.name, number), _permit: permit })
+        Ok(Slot {
+            writer: self,
+            number,
+            path: self.layout.writer(&self.name, number),
+            in_use: false,
+            _permit: permit,
+        })
     }
 
-    /// Reads all that the batch depends on. The inner error is [`Error::Fenced`].
-    async fn look(&self, batch: &Batch, slot: &Slot<'_>, sync: bool) -> Result<Result<Look, Error>, Error> {
+    /// Reads all that the batch depends on.
+    async fn look(&self, batch: &Batch, slot: &Slot<'_>, sync: bool) -> Result<Look, Error> {
         let mut keys: Vec<&Arc<str>> = batch.operations.iter().map(|operation| &operation.key).collect();
         keys.sort();
         keys.dedup();
@@ -170,7 +232,9 @@ impl Writer {
         if sync {
             requests.push(Request::sync(&self.layout.leader()));
         }
-        requests.push(Request::data(&self.layout.leader()));
+        if batch.epoch.is_some() {
+            requests.push(Request::data(&self.layout.leader()));
+        }
         requests.push(exists(slot.path.clone()));
         requests.extend(buckets.iter().map(|bucket| exists(self.layout.deletions(*bucket))));
         requests.extend(keys.iter().map(|key| exists(self.layout.record(key))));
@@ -181,11 +245,9 @@ impl Writer {
             self.client.accept(next())?;
         }
 
-        let (leader, leader_version) = Leader::decode(&self.client.accept(next())?)?;
-        if let Some(epoch) = batch.epoch
-            && epoch != leader.epoch
-        {
-            return Ok(Err(Error::Fenced { epoch, newest: leader.epoch }));
+        let mut leader = None;
+        if batch.epoch.is_some() {
+            leader = Some(Leader::decode(&self.client.accept(next())?)?);
         }
         let slot = self.client.stat(next())?;
         let mut seen = Seen::default();
@@ -203,12 +265,15 @@ impl Writer {
             }
         }
         seen.levels = there;
-        Ok(Ok(Look { seen, slot, leader: batch.epoch.map(|_: Epoch| leader_version) }))
+        Ok(Look { seen, slot, leader })
     }
 
     /// The fence, and the slot's change.
     fn marks(&self, slot: &Slot<'_>, look: &Look) -> Vec<NodeChange> {
-        let fence = look.leader.map(|version| NodeChange::Check { path: self.layout.leader(), version });
+        let fence = look
+            .leader
+            .as_ref()
+            .map(|(_, version)| NodeChange::Check { path: self.layout.leader(), version: *version });
         let path = slot.path.clone();
         let mark = match look.slot {
             Some(stat) => NodeChange::Set { path, data: Vec::new(), version: stat.version },
@@ -219,7 +284,7 @@ impl Writer {
         fence.into_iter().chain([mark]).collect()
     }
 
-    async fn send(&self, slot: &Slot<'_>, look: &Look, changes: &[NodeChange]) -> Result<Outcome, Error> {
+    async fn send(&self, changes: &[NodeChange]) -> Result<Outcome, Error> {
         let request = Request::multi(changes);
         let bytes = request.body.len();
         if bytes > REQUEST_BYTES_MAX {
@@ -236,19 +301,8 @@ impl Writer {
                 Err(code) => Err(self.client.error(&Failure::Refused(code))),
             },
             Err(Failure::NotSent) => Ok(Outcome::Undelivered),
+            Err(Failure::Lost { session }) => Ok(Outcome::Lost(session)),
             Err(Failure::Refused(code)) if code.is_outdated() => Ok(Outcome::Outdated),
-            Err(Failure::Lost { session }) => {
-                tracing::info!("the answer to a change was lost with the connection");
-                let failure = Failure::Lost { session };
-                let now = self.client.ask(Request::exists(&slot.path, false)).await;
-                let now = now.and_then(|answer| self.client.stat(answer)).map_err(|_| uncertain(&failure))?;
-                if self.client.session() != session {
-                    // The slot went with the session.
-                    return Err(uncertain(&failure));
-                }
-                let version = |stat: Option<Stat>| stat.map(|stat| stat.version);
-                Ok(if version(now) == version(look.slot) { Outcome::Undelivered } else { Outcome::Done })
-            }
             Err(failure) => Err(self.client.error(&failure)),
         }
     }
@@ -279,11 +333,8 @@ impl Writer {
     }
 }
 
-fn uncertain(failure: &Failure) -> Error {
-    let why = match failure {
-        Failure::Lost { .. } => "the connection was lost before the answer came",
-        _ => "no answer has come",
-    };
+fn uncertain() -> Error {
+    let why = "the connection was lost, and with it the answer";
     Error::Uncertain { place: "to ZooKeeper".to_owned(), source: Arc::new(std::io::Error::other(why)) }
 }
 

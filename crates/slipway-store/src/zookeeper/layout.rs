@@ -38,7 +38,7 @@ impl Layout {
     }
 
     /// A node that is changed with each batch of one writer.
-    pub(super) fn writer(&self, writer: &str, slot: usize) -> String {
+    pub(super) fn writer(&self, writer: &str, slot: u64) -> String {
         format!("{}/writers/{writer}-{slot}", self.root)
     }
 

@@ -9,10 +9,17 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub mod certificates;
+
 pub mod proxy;
 
 const JAVA: &str = "/usr/bin/java";
 const JAR: &str = "/usr/share/java/zookeeper.jar";
+
+/// The first makes the servers say why they do not start; TLS needs the others, which the jar does
+/// not name.
+const MORE_JARS: &str = "/usr/share/java/slf4j-simple.jar:/usr/share/java/netty-codec.jar:\
+    /usr/share/java/netty-resolver.jar:/usr/share/java/netty-transport-native-unix-common.jar";
 
 /// A session lasts 2 to 20 ticks.
 const TICK_MS: u32 = 200;
@@ -97,7 +104,7 @@ impl Server {
         let child = Command::new(JAVA)
             .env_clear()
             .args(["-Xmx256m", "-Dzookeeper.4lw.commands.whitelist=srvr"])
-            .args(["-cp", &format!("{JAR}:/usr/share/java/slf4j-simple.jar")])
+            .args(["-cp", &format!("{JAR}:{MORE_JARS}")])
             .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
             .arg(self.dir.path().join("zoo.cfg"))
             .stdin(Stdio::null())
@@ -137,7 +144,7 @@ impl Drop for Server {
     }
 }
 
-fn free_ports() -> [u16; 3] {
+pub fn free_ports() -> [u16; 3] {
     let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }

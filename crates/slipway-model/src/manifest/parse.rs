@@ -67,7 +67,7 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
 }
 
 fn read_credential(node: &Node) -> Result<String, ManifestError> {
-    let credential = text(node, wanted("credential", "slwp_8c1v…"))?;
+    let credential = text(node, wanted("credential", "slwc_8c1v…"))?;
     if credential.len() > 128
         || !credential.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
     {

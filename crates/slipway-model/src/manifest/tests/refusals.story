@@ -133,7 +133,7 @@ services: { web: { cpus: 0x1f } }
 == more instances than anybody runs
 ...
 services: { web: { instances: 99999999999 } }
->> slipway.yaml:3:31: "instances" must be from 0 to 1000; found 99999999999
+>> slipway.yaml:3:31: "instances" must be from 0 to 500; found 99999999999
 
 == no processor at all
 ...

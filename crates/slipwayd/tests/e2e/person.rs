@@ -194,6 +194,12 @@ impl Work<'_, '_> {
         self.git(&["push", "paas-dev", "main"])
     }
 
+    /// The same, under way; what it says is kept for whoever waits for it.
+    pub fn begin_push(&self) -> std::process::Child {
+        let mut command = self.person.command(&self.path, "git", &["push", "paas-dev", "main"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// The label of `web` in an environment.
     pub fn label(&self, environment: &str) -> String {
         format!("{}-{environment}-{}", self.project, self.person.name)

@@ -18,7 +18,11 @@ use crate::throttle::Throttle;
 
 /// How often an operation is decided anew because somebody else changed the same records. Each time
 /// somebody else has succeeded, so more than this takes a crowd.
-pub(crate) const TRIES: usize = 20;
+pub(crate) const TRIES: usize = 50;
+
+/// Whoever lost waits for up to so many milliseconds. The answers to those who met one another come in
+/// the order in which they asked, so that without it the last would be the last each time.
+const STEP_ASIDE_MS: u64 = 12;
 
 /// Authentication, the loaders, and the rules. Clones share everything.
 #[derive(Debug, Clone)]
@@ -146,7 +150,11 @@ impl Access {
     pub(crate) async fn commit(&self, batch: Batch) -> Result<bool, Error> {
         match self.store.commit(batch).await {
             Ok(()) => Ok(true),
-            Err(error) if error.is_conflict() => Ok(false),
+            Err(error) if error.is_conflict() => {
+                let aside = rand::random::<u64>() % STEP_ASIDE_MS;
+                tokio::time::sleep(std::time::Duration::from_millis(aside)).await;
+                Ok(false)
+            }
             Err(error) => Err(Error::store("write the change")(error)),
         }
     }

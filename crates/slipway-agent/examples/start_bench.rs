@@ -147,7 +147,12 @@ impl List {
     fn apply(&mut self) -> Outcome<()> {
         self.generation += 1;
         let instances = self.instances.clone();
-        Ok(self.agent.apply(Desired { epoch: Epoch(1), generation: self.generation, instances })?)
+        Ok(self.agent.apply(Desired {
+            epoch: Epoch(1),
+            generation: self.generation,
+            instances,
+            volumes: None,
+        })?)
     }
 
     /// Until all of them have been exec'd.
@@ -322,6 +327,11 @@ fn spec(image: &ImageRef) -> InstanceSpec {
         health: None,
         start_timeout: Span::from_secs(60),
         stop_grace: Span::from_secs(1),
+        ports: Vec::new(),
+        volumes: Vec::new(),
+        fetch: Vec::new(),
+        readiness: None,
+        health_also: Vec::new(),
     }
 }
 

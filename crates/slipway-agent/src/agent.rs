@@ -348,7 +348,8 @@ impl Shared {
         };
         let address = self.network.as_ref().filter(|_| begin.is_some()).and_then(|n| n.adopt(&spec.id));
         let address = address.map(|sandbox| sandbox.address);
-        let report = InstanceReport { instance: spec.id.clone(), state, address, at };
+        let report =
+            InstanceReport { instance: spec.id.clone(), state, address, at, ready: None, checks: Vec::new() };
         spec.env.clear();
         let id = spec.id.clone();
         let entry = Entry { spec, goal, report: report.clone(), forgotten: false };
@@ -372,7 +373,14 @@ impl Shared {
 
     /// Enters a state and tells whoever listens.
     pub(crate) fn report(&self, id: &InstanceId, state: InstanceState, address: Option<std::net::Ipv4Addr>) {
-        let report = InstanceReport { instance: id.clone(), state, address, at: instance::now() };
+        let report = InstanceReport {
+            instance: id.clone(),
+            state,
+            address,
+            at: instance::now(),
+            ready: None,
+            checks: Vec::new(),
+        };
         if let Some(entry) = self.table().entries.get_mut(id) {
             if entry.report.state == report.state && entry.report.address == report.address {
                 return;

@@ -138,7 +138,7 @@ async fn ask(shared: &Shared, target: &Target, check: &HealthCheck, is_first: bo
     let asked = async {
         match &check.probe {
             Probe::Answer if is_first => http(target, "/").await.map(drop),
-            Probe::Tcp | Probe::Answer => connect(target).await.map(drop),
+            Probe::Tcp | Probe::Answer | Probe::Https(_) => connect(target).await.map(drop),
             Probe::Http(path) => match http(target, path).await? {
                 200..=399 => Ok(()),
                 status => Err(format!("GET {path} was answered with status {status}")),

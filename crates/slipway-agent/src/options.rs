@@ -126,7 +126,7 @@ impl Paths {
 /// How a role is named in logs and host names. A dot cannot be part of a service's name.
 pub(crate) fn label(role: &InstanceRole) -> &str {
     match role {
-        InstanceRole::Service { service } => service.as_str(),
+        InstanceRole::Service { service } | InstanceRole::Scheduled { service, .. } => service.as_str(),
         InstanceRole::ReleaseCommand => "release.command",
         InstanceRole::OneOff { .. } => "run.once",
     }

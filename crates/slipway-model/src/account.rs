@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{InvitationId, KeyFingerprint, TokenId};
 use crate::name::{TenantName, UserName};
-use crate::unit::Timestamp;
+use crate::unit::{Bytes, Cpus, Timestamp};
 
 /// What a member may do in a tenant. Ordered: each role may do all that the ones before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -150,6 +150,26 @@ pub struct Tenant {
     pub created_at: Timestamp,
     /// Who made it.
     pub created_by: UserName,
+}
+
+/// What a tenant may use at most, and how it ranks when there is not enough for all (ME-02, ME-03).
+/// Written by the API for operators; no record: no limit, weight 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    /// Whose.
+    pub tenant: TenantName,
+    /// Processors of all its instances together.
+    pub cpus: Option<Cpus>,
+    /// Memory.
+    pub mem: Option<Bytes>,
+    /// Disk.
+    pub disk: Option<Bytes>,
+    /// Accelerators.
+    pub gpus: Option<u32>,
+    /// Instances.
+    pub instances: Option<u32>,
+    /// Of two tenants that wait, the one with the lower share of the cluster per weight comes first.
+    pub weight: u32,
 }
 
 /// A user's place in a tenant.

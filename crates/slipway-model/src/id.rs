@@ -121,6 +121,10 @@ token_id!(
     InstanceId, "i", "instance id"
 );
 token_id!(
+    /// A directory on a node that outlives the instances which use it.
+    VolumeId, "d", "volume id"
+);
+token_id!(
     /// An API token; the id is public, the secret is shown once.
     TokenId, "t", "token id"
 );
@@ -128,6 +132,70 @@ token_id!(
     /// An invitation to join a tenant.
     InvitationId, "n", "invitation id"
 );
+
+/// A deployment over several services, written as Marathon writes it: a UUID.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GroupDeploymentId(String);
+
+impl GroupDeploymentId {
+    /// Makes an id from random bytes that the caller drew; this crate rolls no dice.
+    pub fn from_random(mut bytes: [u8; 16]) -> Self {
+        // RFC 9562, section 5.4: version 4, variant 10.
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let mut text = String::with_capacity(36);
+        for (place, byte) in bytes.iter().enumerate() {
+            if [4, 6, 8, 10].contains(&place) {
+                text.push('-');
+            }
+            text.push_str(&format!("{byte:02x}"));
+        }
+        Self(text)
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for GroupDeploymentId {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let is_dash = |place: usize| [8, 13, 18, 23].contains(&place);
+        let is_good = text.len() == 36
+            && text.bytes().enumerate().all(|(place, byte)| match byte {
+                b'-' => is_dash(place),
+                b'0'..=b'9' | b'a'..=b'f' => !is_dash(place),
+                _ => false,
+            });
+        if is_good {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError::new("deployment id", text, "it is not a UUID"))
+        }
+    }
+}
+
+impl TryFrom<String> for GroupDeploymentId {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<GroupDeploymentId> for String {
+    fn from(id: GroupDeploymentId) -> String {
+        id.0
+    }
+}
+
+impl fmt::Display for GroupDeploymentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// `SHA256:…`, as OpenSSH prints it: base64 without padding, 43 characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

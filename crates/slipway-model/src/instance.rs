@@ -5,15 +5,15 @@
 //! converges to that list: what is missing is started, what is not on it is stopped and reaped. It
 //! answers with [`InstanceReport`]s on every change and with all of them after a reconnect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Epoch, InstanceId, ReleaseNumber};
+use crate::id::{Epoch, InstanceId, ReleaseNumber, VolumeId};
 use crate::name::{EnvironmentPath, NodeName, ServiceName, TenantName, UserName};
 use crate::push::ImageRef;
-use crate::service::HealthCheck;
+use crate::service::{Fetch, HealthCheck, PortProtocol};
 use crate::unit::{Bytes, Cpus, Span, Timestamp};
 
 /// The port a listening service must answer on, given to it as `$PORT`. The same for all, because
@@ -40,6 +40,20 @@ pub struct Assignments {
     pub environment: EnvironmentPath,
     /// All that should exist on some node now.
     pub assignments: Vec<Assignment>,
+    /// Volumes that no instance uses now, and that wait for their next one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resting: Vec<RestingVolumes>,
+}
+
+/// The volumes of an instance that has ended, kept for the one that takes its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestingVolumes {
+    /// The service that they belong to.
+    pub service: ServiceName,
+    /// Where they are.
+    pub node: NodeName,
+    /// In the order of the service's volumes.
+    pub volumes: Vec<VolumeId>,
 }
 
 /// This instance belongs on that node.
@@ -59,6 +73,14 @@ pub struct Assignment {
     pub goal: Goal,
     /// When the leader decided.
     pub created_at: Timestamp,
+    /// Its ports on the node, in the order of [`ServiceSpec::ports`](crate::service::ServiceSpec::ports);
+    /// 0 for one that is not forwarded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<u16>,
+    /// Its volumes, in the order of [`ServiceSpec::volumes`](crate::service::ServiceSpec::volumes). While
+    /// they exist, the next instance that uses them goes to the same node (MA-70).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeId>,
 }
 
 /// What an instance is for.
@@ -72,6 +94,13 @@ pub enum InstanceRole {
     },
     /// The release command of a deployment; runs once.
     ReleaseCommand,
+    /// One run of a service with a schedule; runs once.
+    Scheduled {
+        /// Which.
+        service: ServiceName,
+        /// The time it was due.
+        due: Timestamp,
+    },
     /// `slipway run`: a command of somebody's; runs once.
     OneOff {
         /// The command line, run through the image's launcher.
@@ -118,6 +147,10 @@ pub struct Desired {
     pub generation: u64,
     /// The list.
     pub instances: Vec<DesiredInstance>,
+    /// Every volume that shall be kept. Any other on the node is deleted; `None`: nothing is said, and
+    /// nothing is deleted.
+    #[serde(default)]
+    pub volumes: Option<BTreeSet<VolumeId>>,
 }
 
 /// One entry of a [`Desired`] list.
@@ -158,6 +191,21 @@ pub struct InstanceSpec {
     pub disk: Bytes,
     /// The port it shall answer on, when it listens.
     pub port: Option<u16>,
+    /// Ports of the node that lead to it.
+    #[serde(default)]
+    pub ports: Vec<PublishedPort>,
+    /// Directories that outlive it.
+    #[serde(default)]
+    pub volumes: Vec<VolumeMount>,
+    /// Files to be fetched before it starts.
+    #[serde(default)]
+    pub fetch: Vec<Fetch>,
+    /// What is asked of it while a deployment waits for it.
+    #[serde(default)]
+    pub readiness: Option<ReadinessProbe>,
+    /// More checks beside `health`.
+    #[serde(default)]
+    pub health_also: Vec<HealthCheck>,
     /// How to tell that it works.
     pub health: Option<HealthCheck>,
     /// How long it may take to become healthy.
@@ -176,6 +224,43 @@ impl std::fmt::Debug for InstanceSpec {
             .field("image", &self.image.digest)
             .finish_non_exhaustive()
     }
+}
+
+/// A port of the node that leads to an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// On the node; 0: none, the port is reached at the instance's own address only.
+    pub host: u16,
+    /// In the sandbox.
+    pub container: u16,
+    /// What is forwarded.
+    pub protocol: PortProtocol,
+}
+
+/// A volume in a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeMount {
+    /// Which; its directory is made when it is first used.
+    pub id: VolumeId,
+    /// Where.
+    pub path: String,
+    /// How much it may hold.
+    pub size: Bytes,
+}
+
+/// A [`ReadinessCheck`](crate::service::ReadinessCheck) with its port looked up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadinessProbe {
+    /// `GET` of this path.
+    pub path: String,
+    /// At this port of the instance.
+    pub port: u16,
+    /// Between two questions.
+    pub interval: Span,
+    /// An answer that takes longer is none.
+    pub timeout: Span,
+    /// The statuses that mean ready.
+    pub codes: Vec<u16>,
 }
 
 /// What to start in an image.
@@ -210,6 +295,41 @@ pub struct InstanceReport {
     pub address: Option<Ipv4Addr>,
     /// When the state was entered, by the node's clock.
     pub at: Timestamp,
+    /// What readiness said last; `None` when it has no such check, or has not been asked. An answer that
+    /// has once been good is not asked for again (MA-46).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Readiness>,
+    /// How each of its checks stands, told when that changes and not at each question (MA-45).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckStatus>,
+}
+
+/// What a readiness check said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether it is ready.
+    pub ready: bool,
+    /// The answer's status, if there was one.
+    pub status: Option<u16>,
+    /// The beginning of the answer, at most 1 KiB.
+    pub body: String,
+}
+
+/// How one health check stands (MA-45).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// Whether it passes.
+    pub alive: bool,
+    /// Failures since the last success.
+    pub consecutive_failures: u32,
+    /// When it first passed.
+    pub first_success: Option<Timestamp>,
+    /// When it last passed, as of this report.
+    pub last_success: Option<Timestamp>,
+    /// When it last failed.
+    pub last_failure: Option<Timestamp>,
+    /// Why.
+    pub last_failure_cause: Option<String>,
 }
 
 /// How an instance is.
@@ -319,8 +439,50 @@ pub struct Node {
     pub mem: Bytes,
     /// What it has for instances.
     pub disk: Bytes,
+    /// Whole accelerators.
+    #[serde(default)]
+    pub gpus: u32,
+    /// The ports that lead to instances, first and last. Empty when first is after last.
+    #[serde(default = "no_ports")]
+    pub ports: (u16, u16),
+    /// Its address, for clients of the node's ports.
+    #[serde(default)]
+    pub address: Option<Ipv4Addr>,
     /// `rack:r1` and the like.
     pub attributes: BTreeMap<String, String>,
     /// When it joined.
     pub joined_at: Timestamp,
+}
+
+fn no_ports() -> (u16, u16) {
+    (1, 0)
+}
+
+/// What an operator has asked of a node (ME-10, AU-07). Written by the API; no record: it takes part as
+/// usual.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeOrder {
+    /// Of which.
+    pub node: NodeName,
+    /// What.
+    pub order: NodeOrderKind,
+    /// Who asked.
+    pub by: UserName,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// What can be asked of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "kebab-case")]
+pub enum NodeOrderKind {
+    /// Nothing new comes; what runs there stays.
+    Deactivate,
+    /// Nothing new comes, and what runs there is moved, as each service's minimum health allows.
+    Drain {
+        /// From then on that is not waited for.
+        deadline: Option<Timestamp>,
+    },
+    /// It will not come back: what ran there is lost, volumes too, and it is forgotten.
+    Gone,
 }

@@ -4,7 +4,7 @@
 //! Read in this order: a [`name`] is parsed once at the edge into a type that cannot hold a bad
 //! one; an [`id`] has its own type; the [`unit`]s carry their unit in the type. Then follow the data
 //! path: [`account`] (who), [`project`] (what is pushed, and where to), [`manifest`]
-//! (`slipway.yaml`), [`push`], [`release`], [`deployment`], [`instance`] (what a node is told and
+//! (`slipway.yaml`), [`push`], [`release`], [`deployment`], [`app`] (services without a push), [`instance`] (what a node is told and
 //! what it reports), [`route`]. [`record`] says under which key each stored record lives and who
 //! writes it; [`limit`] lists every bound with its reason.
 
@@ -29,6 +29,8 @@ pub mod push;
 pub mod release;
 
 pub mod deployment;
+
+pub mod app;
 
 pub mod instance;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::app::PathId;
 use crate::id::{BuildNumber, DeploymentNumber, ReleaseNumber};
 use crate::name::{ConfigKey, EnvironmentPath, ProjectPath, ServiceName, ServicePath, UserName};
 use crate::unit::Timestamp;
@@ -38,6 +39,18 @@ pub struct Environment {
     pub config_generation: u64,
     /// Who changed the config last.
     pub config_changed_by: Option<UserName>,
+    /// The app that it belongs to, when it is not a project's ([`crate::app`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<PathId>,
+    /// The deployment under way takes no further step (AU-05).
+    #[serde(default)]
+    pub is_paused: bool,
+    /// Rises with each time somebody resumes a deployment that paused after its canaries.
+    #[serde(default)]
+    pub resume_generation: u64,
+    /// Rises with each time somebody takes the wait from services that fail (MA-18).
+    #[serde(default)]
+    pub retry_generation: u64,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -80,6 +93,25 @@ pub struct EnvironmentStatus {
     pub restart_generation: u64,
     /// The `config_generation` that the newest release has.
     pub config_generation: u64,
+    /// How far an app has been followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppAim>,
+    /// When each scheduled service last was due and dealt with.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scheduled: BTreeMap<ServiceName, Timestamp>,
+}
+
+/// How far the leader has followed an [`App`](crate::app::App).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppAim {
+    /// The version that is being run.
+    pub version: Timestamp,
+    /// The version whose config the newest release has.
+    pub config_version: Timestamp,
+    /// How many copies it asks for.
+    pub instances: u32,
+    /// The app's restart generation that was dealt with.
+    pub restart_generation: u64,
 }
 
 /// A host name that leads to a service. Made once, by a create that fails if the name is taken, so

@@ -2,14 +2,15 @@
 //!
 //! | records | written by |
 //! |---|---|
-//! | the claim, the master key's check, users, keys, tokens, tenants and their indexes, members, invitations, projects, environments, own domains, release and run requests, build cancellations | the API |
+//! | the claim, the master key's check, users, keys, tokens, tenants and their indexes, members, invitations, projects, environments, own domains, release and run requests, build cancellations, quotas, orders for nodes, apps, their versions and groups, group deployments | the API |
 //! | pushes | the git endpoint |
 //! | builds | the builder |
 //! | environment status, releases, deployments, assignments, nodes, platform host names | the leader |
 //!
 //! A request is written by the API and deleted by whoever takes it up, in the batch that does what it
 //! asks. Whatever else goes is deleted by its writer, when what it belongs to is gone. A host name is
-//! the leader's or the API's by its state ([`HostState`](crate::project::HostState)), never both.
+//! the leader's or the API's by its state ([`HostState`](crate::project::HostState)), never both. A group
+//! deployment is deleted by the leader when it is done, or by the API when somebody breaks it off.
 //!
 //! Numbers in keys are padded, so that the store lists them in order. Records are JSON and outlive the
 //! version that wrote them: a field that is added later has a `#[serde(default)]`.
@@ -17,16 +18,20 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::account::{Claim, Invitation, MasterKeyCheck, Member, SshKey, Tenant, TenantIndexes, Token, User};
+use crate::account::{Claim, Invitation, MasterKeyCheck, Member, Quota, SshKey, Tenant, TenantIndexes};
+use crate::account::{Token, User};
+use crate::app::{App, AppVersion, AppsRoot, Group, GroupDeployment, PathId};
 use crate::deployment::Deployment;
 use crate::id::{
-    BuildNumber, DeploymentNumber, InstanceId, InvitationId, KeyFingerprint, ReleaseNumber, TokenId,
+    BuildNumber, DeploymentNumber, GroupDeploymentId, InstanceId, InvitationId, KeyFingerprint,
+    ReleaseNumber, TokenId,
 };
-use crate::instance::{Assignments, Node, RunRequest};
+use crate::instance::{Assignments, Node, NodeOrder, RunRequest};
 use crate::name::{EnvironmentPath, NodeName, ProjectPath, TenantName, UserName};
 use crate::project::{Environment, EnvironmentStatus, HostClaim, Project};
 use crate::push::{Build, BuildCancellation, Push};
 use crate::release::{Release, ReleaseRequest};
+use crate::unit::Timestamp;
 
 /// Something the store holds under a key of its own.
 pub trait Record: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
@@ -112,6 +117,32 @@ record!(Deployment, (EnvironmentPath, DeploymentNumber), "/deployments/", |k| nu
 ));
 record!(Assignments, EnvironmentPath, "/assignments/", |k| k, |r| &r.environment);
 record!(Node, NodeName, "/nodes/", |k| k, |r| &r.name);
+record!(NodeOrder, NodeName, "/node-orders/", |k| k, |r| &r.node);
+record!(Quota, TenantName, "/quotas/", |k| k, |r| &r.tenant);
+record!(AppsRoot, TenantName, "/apps-root/", |k| k, |r| &r.tenant);
+// An id begins with its slash. `~` stands in none, so that nothing of `/a/b` is below `/a`.
+record!(App, (TenantName, PathId), "/apps/", |k| format!("{}{}~", k.0, k.1), |r| &(
+    r.tenant.clone(),
+    r.id.clone()
+));
+record!(
+    AppVersion,
+    (TenantName, PathId, Timestamp),
+    "/app-versions/",
+    |k| format!("{}{}~/{:015}", k.0, k.1, k.2.0),
+    |r| &(r.app.tenant.clone(), r.app.id.clone(), r.app.version)
+);
+record!(Group, (TenantName, PathId), "/groups/", |k| format!("{}{}~", k.0, k.1), |r| &(
+    r.tenant.clone(),
+    r.id.clone()
+));
+record!(
+    GroupDeployment,
+    (TenantName, GroupDeploymentId),
+    "/group-deployments/",
+    |k| format!("{}/{}", k.0, k.1),
+    |r| &(r.tenant.clone(), r.id.clone())
+);
 
 fn numbered(environment: &EnvironmentPath, number: u64) -> String {
     format!("{environment}/{number:010}")

@@ -61,6 +61,11 @@ pub enum Origin {
     },
     /// An image that was pushed to the registry from outside.
     Image,
+    /// A version of an app.
+    App {
+        /// Which.
+        version: Timestamp,
+    },
 }
 
 /// A wish for a release that needs no build: rollback, promotion, image. Written by the API,

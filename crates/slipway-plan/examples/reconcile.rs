@@ -54,6 +54,9 @@ fn cluster() -> Cluster {
             disk: Bytes::gibi(10_000),
             attributes: Default::default(),
             joined_at: Timestamp(0),
+            gpus: 0,
+            ports: (1, 0),
+            address: None,
         };
         cluster.put(node, Contact::Reachable);
     }
@@ -89,6 +92,10 @@ fn environment(number: u32) -> EnvironmentView {
         config_generation: 0,
         config_changed_by: None,
         created_at: Timestamp(0),
+        app: None,
+        is_paused: false,
+        resume_generation: 0,
+        retry_generation: 0,
     });
     let status = view.status_or_new();
     let (live, last_deployment) = (Some(ReleaseNumber(1)), DeploymentNumber(1));
@@ -96,7 +103,14 @@ fn environment(number: u32) -> EnvironmentView {
     for copy in 0..INSTANCES {
         let instance = InstanceId::from_random([copy + 1; 10]);
         let state = InstanceState::Healthy;
-        let report = InstanceReport { instance: instance.clone(), state, address: None, at: Timestamp(0) };
+        let report = InstanceReport {
+            instance: instance.clone(),
+            state,
+            address: None,
+            at: Timestamp(0),
+            ready: None,
+            checks: Vec::new(),
+        };
         view.reports.insert(instance.clone(), report);
         view.traffic.insert(instance.clone(), Traffic::In);
         view.assignments.push(Assignment {
@@ -107,6 +121,8 @@ fn environment(number: u32) -> EnvironmentView {
             node: format!("n{}", number % NODES).parse().expect("a name"),
             goal: Goal::Run,
             created_at: Timestamp(0),
+            ports: Vec::new(),
+            volumes: Vec::new(),
         });
     }
     view

@@ -185,6 +185,9 @@ impl fmt::Display for Action {
                 InstanceRole::ReleaseCommand => {
                     write!(f, "assign {instance} release command {release} to {node}")
                 }
+                InstanceRole::Scheduled { service, due } => {
+                    write!(f, "assign {instance} {service} {release} of {due} to {node}")
+                }
                 InstanceRole::OneOff { .. } => write!(f, "assign {instance} one-off {release} to {node}"),
             },
             Action::Stop { instance, why } => write!(f, "stop {instance}: {why}"),

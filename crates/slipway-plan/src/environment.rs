@@ -237,7 +237,7 @@ impl<'a> Planner<'a> {
                     self.command_end = Some(exit.cloned());
                 }
             }
-            InstanceRole::OneOff { .. } => {}
+            InstanceRole::Scheduled { .. } | InstanceRole::OneOff { .. } => {}
         }
     }
 
@@ -277,7 +277,7 @@ impl<'a> Planner<'a> {
             let is_unwanted = match role {
                 InstanceRole::Service { .. } => false,
                 InstanceRole::ReleaseCommand => awaited.as_ref() != Some(id),
-                InstanceRole::OneOff { .. } => is_deleted,
+                InstanceRole::Scheduled { .. } | InstanceRole::OneOff { .. } => is_deleted,
             };
             if is_unwanted && instance.should_run() {
                 instance.goal = Goal::Stop;
@@ -322,6 +322,8 @@ impl<'a> Planner<'a> {
             node,
             goal: Goal::Run,
             created_at: self.now,
+            ports: Vec::new(),
+            volumes: Vec::new(),
         }));
         Ok(())
     }

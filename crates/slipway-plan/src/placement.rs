@@ -34,7 +34,9 @@ use rank::{Rank, Scales};
 /// else as the release's first: it runs the same program with the same libraries.
 pub fn spec_of<'a>(release: &'a Release, role: &InstanceRole) -> Cow<'a, ServiceSpec> {
     let own = match role {
-        InstanceRole::Service { service } => release.services.get(service),
+        InstanceRole::Service { service } | InstanceRole::Scheduled { service, .. } => {
+            release.services.get(service)
+        }
         InstanceRole::ReleaseCommand | InstanceRole::OneOff { .. } => {
             let web = release.services.iter().find(|(name, _)| name.as_str() == "web");
             web.or_else(|| release.services.iter().next()).map(|(_, spec)| spec)

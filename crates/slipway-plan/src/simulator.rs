@@ -162,6 +162,9 @@ impl World {
                 disk: Bytes::gibi(100),
                 attributes: BTreeMap::new(),
                 joined_at: Timestamp(0),
+                gpus: 0,
+                ports: (1, 0),
+                address: None,
             };
             all.insert(node.name.clone(), (node, SimNode::default()));
         }

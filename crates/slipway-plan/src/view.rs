@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use slipway_model::deployment::Deployment;
 use slipway_model::id::{BuildNumber, DeploymentNumber, InstanceId, ReleaseNumber};
-use slipway_model::instance::{Assignment, InstanceReport, InstanceState, RunRequest};
+use slipway_model::instance::{Assignment, InstanceReport, InstanceState, RestingVolumes, RunRequest};
 use slipway_model::name::{EnvironmentPath, NodeName, ServiceName};
 use slipway_model::project::{Environment, EnvironmentStatus};
 use slipway_model::push::{Build, Push};
@@ -40,6 +40,8 @@ pub struct EnvironmentView {
     pub deployments: BTreeMap<DeploymentNumber, Deployment>,
     /// What belongs where.
     pub assignments: Vec<Assignment>,
+    /// Volumes that wait for the next instance of their service.
+    pub resting: Vec<RestingVolumes>,
 
     /// The last report of each instance, as far as there is one.
     pub reports: BTreeMap<InstanceId, InstanceReport>,
@@ -104,6 +106,7 @@ impl EnvironmentView {
             releases: BTreeMap::new(),
             deployments: BTreeMap::new(),
             assignments: Vec::new(),
+            resting: Vec::new(),
             reports: BTreeMap::new(),
             presumed: BTreeSet::new(),
             traffic: BTreeMap::new(),
@@ -123,6 +126,8 @@ impl EnvironmentView {
             last_build_seen: BuildNumber(0),
             restart_generation: 0,
             config_generation: 0,
+            app: None,
+            scheduled: BTreeMap::new(),
         })
     }
 

@@ -128,6 +128,10 @@ pub(super) fn new_environment(access: &Access, path: EnvironmentPath) -> Environ
         config_generation: 0,
         config_changed_by: None,
         created_at: access.now(),
+        app: None,
+        is_paused: false,
+        resume_generation: 0,
+        retry_generation: 0,
     }
 }
 

@@ -41,6 +41,8 @@ async fn releases(world: &World, path: &str, newest: u64, live: u64) {
         last_build_seen: BuildNumber(0),
         restart_generation: 0,
         config_generation: 0,
+        app: None,
+        scheduled: Default::default(),
     };
     world.put(&status).await;
 }

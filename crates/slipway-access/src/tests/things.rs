@@ -101,6 +101,8 @@ async fn projects_and_environments_are_made_once_and_deleted_whole() {
         last_build_seen: slipway_model::id::BuildNumber(0),
         restart_generation: 0,
         config_generation: 0,
+        app: None,
+        scheduled: Default::default(),
     };
     world.put(&status).await;
     world.dev(&ann()).await.delete().await.unwrap();

@@ -39,6 +39,9 @@ fn http(path: &str) -> HealthCheck {
         interval: Span::from_millis(100),
         timeout: Span::from_secs(5),
         failures_max: 3,
+        grace: None,
+        port_index: None,
+        port: None,
     }
 }
 
@@ -195,6 +198,9 @@ async fn check_by_command(mut world: World) {
             interval: Span::from_millis(200),
             timeout: Span::from_secs(5),
             failures_max: 2,
+            grace: None,
+            port_index: None,
+            port: None,
         })
     };
     let mut spec = world.spec("sleep 0.3; touch /app/ready; sleep 1; rm /app/ready; sleep 1000");
@@ -222,7 +228,8 @@ async fn check_by_command(mut world: World) {
 
 async fn epochs(mut world: World) {
     let id = world.run(world.spec("sleep 1000"));
-    let empty = |epoch, generation| Desired { epoch: Epoch(epoch), generation, instances: Vec::new() };
+    let empty =
+        |epoch, generation| Desired { epoch: Epoch(epoch), generation, instances: Vec::new(), volumes: None };
     // Older than what has been seen: of this leader ignored, of another refused.
     world.agent().apply(empty(1, 0)).unwrap();
     assert!(world.report(&id).is_some());

@@ -124,7 +124,7 @@ impl World {
     pub fn desired(&mut self) -> Desired {
         self.generation += 1;
         let instances = self.wishes.values().cloned().collect();
-        Desired { epoch: Epoch(1), generation: self.generation, instances }
+        Desired { epoch: Epoch(1), generation: self.generation, instances, volumes: None }
     }
 
     pub fn apply(&mut self) {
@@ -277,6 +277,11 @@ pub fn spec(image: ImageRef, line: &str) -> InstanceSpec {
         health: None,
         start_timeout: Span::from_secs(30),
         stop_grace: Span::from_secs(10),
+        ports: Vec::new(),
+        volumes: Vec::new(),
+        fetch: Vec::new(),
+        readiness: None,
+        health_also: Vec::new(),
     }
 }
 

@@ -77,6 +77,7 @@ pub fn release(release: Release, live: Option<ReleaseNumber>) -> ReleaseInfo {
         Origin::Rollback { to } => format!("rollback to {to}"),
         Origin::Promotion { environment, release } => format!("{release} of {}", environment.environment),
         Origin::Image => "image".to_owned(),
+        Origin::App { version } => format!("version {version}"),
     };
     ReleaseInfo {
         number: release.number,

@@ -36,8 +36,8 @@ pub(super) async fn batch(
     let touches = |which: fn(&Action) -> bool| actions.iter().any(which);
 
     if touches(|a| matches!(a, Action::Assign(_) | Action::Stop { .. } | Action::Remove { .. })) {
-        let (environment, assignments) = (view.path.clone(), after.assignments);
-        batch = batch.put(&Assignments { environment, assignments });
+        let (environment, assignments, resting) = (view.path.clone(), after.assignments, after.resting);
+        batch = batch.put(&Assignments { environment, assignments, resting });
     }
     if let Some(status) = after.status.filter(|status| view.status.as_ref() != Some(status)) {
         batch = batch.put(&status);

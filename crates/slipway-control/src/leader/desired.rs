@@ -36,6 +36,11 @@ pub(super) fn instance_spec(
         mem: spec.mem,
         disk: spec.disk,
         port,
+        ports: Vec::new(),
+        volumes: Vec::new(),
+        fetch: spec.fetch.clone(),
+        readiness: None,
+        health_also: if is_service { spec.health_also.clone() } else { Vec::new() },
         health: if is_service { health(&spec) } else { None },
         start_timeout: spec.start_timeout,
         stop_grace: spec.stop_grace,
@@ -76,7 +81,7 @@ fn platform_variables(
 
 fn program(release: &Release, role: &InstanceRole, spec: &ServiceSpec) -> Program {
     let line = match role {
-        InstanceRole::Service { .. } => spec.command.clone(),
+        InstanceRole::Service { .. } | InstanceRole::Scheduled { .. } => spec.command.clone(),
         InstanceRole::ReleaseCommand => release.release_command.clone(),
         InstanceRole::OneOff { command, .. } => Some(command.clone()),
     };

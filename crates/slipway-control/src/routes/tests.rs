@@ -96,6 +96,10 @@ fn claims_are_found_by_host_and_by_environment() {
         config_generation: 0,
         config_changed_by: None,
         created_at: T,
+        app: None,
+        is_paused: false,
+        resume_generation: 0,
+        retry_generation: 0,
     });
     let hosts: Vec<_> = routes_of(&view, claims.of(&view.path)).into_keys().collect();
     assert_eq!(hosts, ["a.localhost"], "an unproven domain has no route");

@@ -157,6 +157,8 @@ fn new_status(environment: &EnvironmentPath) -> EnvironmentStatus {
         last_build_seen: BuildNumber(0),
         restart_generation: 0,
         config_generation: 0,
+        app: None,
+        scheduled: Default::default(),
     }
 }
 

@@ -355,6 +355,10 @@ pub fn environment_record(path: &str) -> Environment {
         config_generation: 0,
         config_changed_by: None,
         created_at: Timestamp(0),
+        app: None,
+        is_paused: false,
+        resume_generation: 0,
+        retry_generation: 0,
     }
 }
 

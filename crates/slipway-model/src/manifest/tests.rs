@@ -65,6 +65,9 @@ fn everything_that_can_be_said_is_understood() {
             interval: Span::from_secs(5),
             timeout: Span::from_millis(500),
             failures_max: 0,
+            grace: None,
+            port_index: None,
+            port: None,
         }),
         constraints: vec![
             constraint("rack", Operator::GroupBy, None),
@@ -74,6 +77,7 @@ fn everything_that_can_be_said_is_understood() {
         upgrade: crate::service::UpgradeStrategy { minimum_health_permille: 500, maximum_over_permille: 250 },
         stop_grace: Span::from_secs(30),
         start_timeout: Span::from_secs(120),
+        ..ServiceSpec::default()
     };
     assert_eq!(spec, expected);
 

@@ -113,7 +113,10 @@ impl Case {
             ];
             let Resources { cpus, mem, disk } = SIZE;
             let (name, attributes, joined_at) = (node_name(number), attributes.into(), Timestamp(0));
-            cluster.put(Node { name, cpus, mem, disk, attributes, joined_at }, Contact::Reachable);
+            cluster.put(
+                Node { name, cpus, mem, disk, attributes, joined_at, gpus: 0, ports: (1, 0), address: None },
+                Contact::Reachable,
+            );
         }
         cluster
     }

@@ -10,6 +10,9 @@ fn node(name: &str, attributes: &[(&str, &str)]) -> Node {
         disk: Bytes::gibi(1),
         attributes: attributes.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
         joined_at: Timestamp(0),
+        gpus: 0,
+        ports: (1, 0),
+        address: None,
     }
 }
 

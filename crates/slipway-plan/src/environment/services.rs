@@ -62,7 +62,9 @@ impl Planner<'_> {
         };
         let running = view.assignments.iter().filter_map(|assignment| match &assignment.role {
             InstanceRole::Service { service } => Some(service),
-            InstanceRole::ReleaseCommand | InstanceRole::OneOff { .. } => None,
+            InstanceRole::Scheduled { .. } | InstanceRole::ReleaseCommand | InstanceRole::OneOff { .. } => {
+                None
+            }
         });
         let names: BTreeSet<_> = services_of(release).chain(services_of(live)).chain(running).collect();
 
@@ -246,6 +248,8 @@ impl Planner<'_> {
                 node,
                 goal: Goal::Run,
                 created_at: self.now,
+                ports: Vec::new(),
+                volumes: Vec::new(),
             }));
         }
         count

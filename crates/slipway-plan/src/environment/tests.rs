@@ -52,6 +52,10 @@ impl Stage {
             config_generation: 0,
             config_changed_by: None,
             created_at: Timestamp(0),
+            app: None,
+            is_paused: false,
+            resume_generation: 0,
+            retry_generation: 0,
         });
         stage
     }
@@ -64,6 +68,9 @@ impl Stage {
             disk: Bytes::gibi(100),
             attributes: BTreeMap::new(),
             joined_at: Timestamp(0),
+            gpus: 0,
+            ports: (1, 0),
+            address: None,
         };
         self.cluster.put(node, contact);
     }
@@ -121,7 +128,14 @@ impl Stage {
     }
 
     fn report(&mut self, number: u8, state: InstanceState) {
-        self.view.hear(InstanceReport { instance: id(number), state, address: None, at: self.now });
+        self.view.hear(InstanceReport {
+            instance: id(number),
+            state,
+            address: None,
+            at: self.now,
+            ready: None,
+            checks: Vec::new(),
+        });
     }
 
     fn healthy(&mut self, number: u8) {
@@ -282,6 +296,8 @@ fn with_room_for_one_more_a_rollout_goes_one_by_one() {
         state: InstanceState::Ended { exit },
         address: None,
         at: stage.now,
+        ready: None,
+        checks: Vec::new(),
     });
     stage.step();
     assert!(stage.step().iter().any(|line| line.starts_with("assign #4 web v2")));

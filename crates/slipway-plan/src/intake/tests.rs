@@ -61,6 +61,8 @@ fn s8_the_live_release_the_one_before_and_what_runs_are_kept() {
         node: "n1".parse().expect("a name"),
         goal: Goal::Run,
         created_at: Timestamp(1),
+        ports: Vec::new(),
+        volumes: Vec::new(),
     });
     let gone = retention::expired(&view);
     let expected: Vec<_> = [3, 5, 6, 7, 8].map(|number| Action::ForgetRelease(ReleaseNumber(number))).into();

@@ -13,6 +13,9 @@ fn cluster(nodes: &[(&str, u64, &str)]) -> Cluster {
             disk: Bytes::gibi(10),
             attributes: [("rack".to_owned(), rack.to_string())].into(),
             joined_at: Timestamp(0),
+            gpus: 0,
+            ports: (1, 0),
+            address: None,
         };
         cluster.put(node, Contact::Reachable);
     }

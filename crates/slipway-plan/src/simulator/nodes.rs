@@ -92,6 +92,8 @@ impl World {
                     state: InstanceState::Starting,
                     address: None,
                     at: self.now,
+                    ready: None,
+                    checks: Vec::new(),
                 };
                 // An old report comes again after an end; the end must stand.
                 if leader.view.reports.get(&late.instance).is_some_and(|known| !known.state.is_alive()) {
@@ -141,5 +143,5 @@ fn report_of(sim: &SimNode, id: &InstanceId, at: Timestamp) -> Option<InstanceRe
         (None, Some(exit)) => InstanceState::Ended { exit: exit.clone() },
         (None, None) => return None,
     };
-    Some(InstanceReport { instance: id.clone(), state, address: None, at })
+    Some(InstanceReport { instance: id.clone(), state, address: None, at, ready: None, checks: Vec::new() })
 }

@@ -22,6 +22,10 @@ impl World {
             config_generation: 0,
             config_changed_by: None,
             created_at: self.now,
+            app: None,
+            is_paused: false,
+            resume_generation: 0,
+            retry_generation: 0,
         });
     }
 

@@ -31,6 +31,9 @@ pub fn node(options: &args::Up, name: &NodeName, places: &Places) -> anyhow::Res
         disk,
         attributes: BTreeMap::new(),
         joined_at: Timestamp::from(std::time::SystemTime::now()),
+        gpus: 0,
+        ports: (1, 0),
+        address: None,
     })
 }
 

@@ -18,8 +18,12 @@ impl Owner {
             }
             self.desired_generation += 1;
             let instances = self.list_for(&name);
-            let desired =
-                Desired { epoch: self.leadership.epoch, generation: self.desired_generation, instances };
+            let desired = Desired {
+                epoch: self.leadership.epoch,
+                generation: self.desired_generation,
+                instances,
+                volumes: None,
+            };
             self.ports.nodes.send(&name, desired);
         }
     }
@@ -62,7 +66,14 @@ impl Owner {
             for (instance, error) in failures {
                 let exit = Exit { reason: ExitReason::LaunchFailed { error }, tail: Vec::new() };
                 let (state, address, at) = (InstanceState::Ended { exit }, None, now());
-                if held.view.hear(InstanceReport { instance, state, address, at }) {
+                if held.view.hear(InstanceReport {
+                    instance,
+                    state,
+                    address,
+                    at,
+                    ready: None,
+                    checks: Vec::new(),
+                }) {
                     self.marked.insert(path.clone());
                 }
             }

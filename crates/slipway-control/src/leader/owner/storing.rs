@@ -132,7 +132,8 @@ impl Owner {
         let releases = self.store.list::<Release>(&below).await?;
         let deployments = self.store.list::<Deployment>(&below).await?;
         let assignments = self.store.get::<Assignments>(path).await?;
-        let assignments = assignments.map(|stored| stored.record.assignments).unwrap_or_default();
+        let (assignments, resting) =
+            assignments.map(|stored| (stored.record.assignments, stored.record.resting)).unwrap_or_default();
 
         let held = self.environments.entry(path.clone()).or_insert_with(|| Held::new(path));
         for gone in std::mem::take(&mut held.view.assignments) {
@@ -151,6 +152,7 @@ impl Owner {
             self.marked_nodes.insert(assignment.node.clone());
         }
         held.view.assignments = assignments;
+        held.view.resting = resting;
         Ok(())
     }
 }

@@ -122,6 +122,10 @@ impl Rig {
             config_generation: 0,
             config_changed_by: None,
             created_at,
+            app: None,
+            is_paused: false,
+            resume_generation: 0,
+            retry_generation: 0,
         };
         self.store.commit(Batch::new().create(&environment)).await.expect("an environment");
     }
@@ -324,6 +328,9 @@ impl Agent {
             disk: Bytes::gibi(1000),
             attributes: BTreeMap::new(),
             joined_at: Timestamp(5),
+            gpus: 0,
+            ports: (1, 0),
+            address: None,
         };
         leader.send(NodeMessage::Joined { node, instances }).await.expect("a leader");
         if is_first {
@@ -401,6 +408,8 @@ impl Inner {
                 state: state.clone(),
                 address: Some(*address),
                 at: leader_now(),
+                ready: None,
+                checks: Vec::new(),
             }
         };
         self.processes.iter().map(report).collect()

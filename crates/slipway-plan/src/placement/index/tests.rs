@@ -44,6 +44,9 @@ impl Dice {
             disk: Bytes::gibi(1),
             attributes,
             joined_at: Timestamp(0),
+            gpus: 0,
+            ports: (1, 0),
+            address: None,
         }
     }
 

@@ -23,6 +23,9 @@ fn node(dice: &mut Dice, number: u64) -> (Node, u64) {
         disk: Bytes(0),
         attributes: ["rack", "feed"].map(|field| attribute(dice, field)).into(),
         joined_at: Timestamp(0),
+        gpus: 0,
+        ports: (1, 0),
+        address: None,
     };
     (node, room)
 }

@@ -16,6 +16,8 @@ pub mod unit;
 
 pub mod limit;
 
+pub mod cron;
+
 pub mod account;
 
 pub mod project;

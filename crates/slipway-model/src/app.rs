@@ -203,7 +203,12 @@ pub struct App {
     pub spec: ServiceSpec,
     /// What runs.
     pub image: ImageRef,
-    /// Secrets by the name of the variable that carries them, sealed for the app's environment.
+    /// Where the value of each secret is read from: `<project>/<environment>/<KEY>` of the tenant
+    /// (MA-71).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<ConfigKey, String>,
+    /// The same secrets as they were read, sealed for the app's environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<ConfigKey, ConfigEntry>,
     /// Who changed it last.
     pub by: UserName,
@@ -216,12 +221,23 @@ impl App {
     }
 }
 
-/// One version of an app, as people look it up or go back to it. Written by the API; the last
-/// [`APP_VERSIONS_KEPT`] are kept, also for a while after the app is gone.
+/// A version of an app that is not the newest any more, as people look it up or go back to it. Written
+/// by the API when another takes its place; so many are kept that with the newest there are
+/// [`APP_VERSIONS_KEPT`], also for a while after the app is gone ([`GoneApp`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppVersion {
     /// The app as it was.
     pub app: App,
+}
+
+/// An app that was deleted and of which there still are versions: those that an open [`GroupDeployment`]
+/// may go back to. Written by the API, which deletes it along with the last of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoneApp {
+    /// Whose.
+    pub tenant: TenantName,
+    /// Its id there.
+    pub id: PathId,
 }
 
 /// A group that says something of its own. One that only exists because an app is in it has no record.
@@ -268,6 +284,9 @@ pub struct GroupDeployment {
     pub before: BTreeMap<PathId, Option<Timestamp>>,
     /// Groups with a record that it changed, as they were.
     pub groups_before: BTreeMap<PathId, Option<Group>>,
+    /// How many copies each pushed service had that it scaled.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scales_before: BTreeMap<PathId, u32>,
     /// Who caused it.
     pub by: UserName,
     /// When.

@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 
 use crate::account::{Claim, Invitation, MasterKeyCheck, Member, Quota, SshKey, Tenant, TenantIndexes};
 use crate::account::{Token, User};
-use crate::app::{App, AppVersion, AppsRoot, Group, GroupDeployment, PathId};
+use crate::app::{App, AppVersion, AppsRoot, GoneApp, Group, GroupDeployment, PathId};
 use crate::deployment::Deployment;
 use crate::id::{
     BuildNumber, DeploymentNumber, GroupDeploymentId, InstanceId, InvitationId, KeyFingerprint,
@@ -132,6 +132,10 @@ record!(
     |k| format!("{}{}~/{:015}", k.0, k.1, k.2.0),
     |r| &(r.app.tenant.clone(), r.app.id.clone(), r.app.version)
 );
+record!(GoneApp, (TenantName, PathId), "/gone-apps/", |k| format!("{}{}~", k.0, k.1), |r| &(
+    r.tenant.clone(),
+    r.id.clone()
+));
 record!(Group, (TenantName, PathId), "/groups/", |k| format!("{}{}~", k.0, k.1), |r| &(
     r.tenant.clone(),
     r.id.clone()

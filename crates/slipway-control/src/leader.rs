@@ -12,28 +12,37 @@
 //! (F1, F32, ME-05). A panic while one environment is planned keeps only that one waiting (F31).
 //!
 //! Read in this order: the types here; [`owner`] (the task); `commit` (actions → batch); `desired`
-//! (assignments → what a node is told); [`crate::routes`].
+//! (assignments → what a node is told); [`events`], `queries` and `snapshot` (what others see of it);
+//! [`crate::routes`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use slipway_access::Keyring;
 use slipway_model::account::Tenant;
-use slipway_model::id::{Epoch, InstanceId, ReleaseNumber};
-use slipway_model::instance::{Desired, Exit, Goal, InstanceReport, InstanceRole, InstanceState, Node};
-use slipway_model::name::{ConfigKey, EnvironmentPath, NodeName, ServiceName};
+use slipway_model::id::Epoch;
+use slipway_model::instance::{Desired, InstanceReport, Node};
+use slipway_model::name::{ConfigKey, EnvironmentPath, NodeName};
 use slipway_model::project::ConfigEntry;
 use slipway_model::route::{RouteTable, RouterReport};
-use slipway_model::unit::{Span, Timestamp};
+use slipway_model::unit::Span;
 use slipway_plan::policy::Policy;
 use slipway_store::Store;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 mod commit;
 mod desired;
+pub mod events;
 mod owner;
+mod queries;
 mod records;
+mod snapshot;
+
+use events::Events;
+
+pub use queries::{Kill, LeaderQueries};
+pub use snapshot::*;
 
 /// What the leader is told once.
 #[derive(Debug, Clone)]
@@ -179,14 +188,10 @@ pub struct Ports {
 pub struct LeaderHandle {
     /// The epoch of this leader.
     pub epoch: Epoch,
-    queries: mpsc::Sender<Query>,
+    queries: LeaderQueries,
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<(), Error>>,
 }
-
-/// Asks the leader; cheap to clone.
-#[derive(Debug, Clone)]
-pub struct LeaderQueries(mpsc::Sender<Query>);
 
 /// Why there is no leader, or not any more.
 #[derive(Debug, thiserror::Error)]
@@ -215,15 +220,16 @@ pub async fn start(options: Options, store: Store, ports: Ports) -> Result<Leade
     // Queries are answered in microseconds; the bound keeps a flood out of memory.
     let (queries, queries_in) = mpsc::channel(64);
     let (stop, stopped) = watch::channel(false);
-    let owner = owner::Owner::load(options, store, leadership, ports).await?;
+    let events = Events::new();
+    let owner = owner::Owner::load(options, store, leadership, ports, events.clone()).await?;
     let task = tokio::spawn(owner.run(queries_in, stopped));
-    Ok(LeaderHandle { epoch, queries, stop, task })
+    Ok(LeaderHandle { epoch, queries: LeaderQueries::new(queries, events), stop, task })
 }
 
 impl LeaderHandle {
     /// For those who ask.
     pub fn queries(&self) -> LeaderQueries {
-        LeaderQueries(self.queries.clone())
+        self.queries.clone()
     }
 
     /// Ends the task after the batch that it is writing.
@@ -244,107 +250,6 @@ impl LeaderHandle {
         let _keep = self.stop;
         self.task.await.unwrap_or(Err(Error::Panicked))
     }
-}
-
-impl LeaderQueries {
-    /// Waits until there is nobody to ask any more: the leader has ended, for whatever reason.
-    pub async fn gone(&self) {
-        self.0.closed().await;
-    }
-
-    /// What runs in an environment, for `slipway ps`. `None` when the environment is unknown, or there
-    /// is no leader.
-    pub async fn snapshot(&self, environment: &EnvironmentPath) -> Option<EnvironmentSnapshot> {
-        let (answer, answered) = oneshot::channel();
-        let query = Query::Snapshot { environment: environment.clone(), answer };
-        self.0.send(query).await.ok()?;
-        answered.await.ok().flatten()
-    }
-
-    /// Every node, with what is promised on it. Empty when there is no leader.
-    pub async fn nodes(&self) -> Vec<NodeSnapshot> {
-        let (answer, answered) = oneshot::channel();
-        if self.0.send(Query::Nodes { answer }).await.is_err() {
-            return Vec::new();
-        }
-        answered.await.unwrap_or_default()
-    }
-}
-
-#[derive(Debug)]
-enum Query {
-    Snapshot { environment: EnvironmentPath, answer: oneshot::Sender<Option<EnvironmentSnapshot>> },
-    Nodes { answer: oneshot::Sender<Vec<NodeSnapshot>> },
-}
-
-/// What runs in an environment.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EnvironmentSnapshot {
-    /// All that is assigned.
-    pub instances: Vec<InstanceSnapshot>,
-    /// What should run and does not, and why.
-    pub waiting: Vec<WaitingSnapshot>,
-    /// Instances that have ended, oldest first: the last [`ENDS_KEPT`] that this leader saw.
-    pub ends: Vec<EndSnapshot>,
-}
-
-/// Ends that are remembered per environment.
-pub const ENDS_KEPT: usize = 50;
-
-/// An instance.
-#[derive(Debug, Clone, PartialEq)]
-pub struct InstanceSnapshot {
-    /// Which.
-    pub instance: InstanceId,
-    /// What it is for.
-    pub role: InstanceRole,
-    /// What it runs.
-    pub release: ReleaseNumber,
-    /// Where.
-    pub node: NodeName,
-    /// Whether it should run.
-    pub goal: Goal,
-    /// How it is; `None` when its node has not said.
-    pub state: Option<InstanceState>,
-    /// Since when it is so, or since when it is assigned.
-    pub since: Timestamp,
-}
-
-/// Instances that wait.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WaitingSnapshot {
-    /// Of which service; `None` for a release command or a one-off run.
-    pub service: Option<ServiceName>,
-    /// How many.
-    pub count: u32,
-    /// Why, for people.
-    pub why: String,
-}
-
-/// An instance that has ended.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EndSnapshot {
-    /// Which.
-    pub instance: InstanceId,
-    /// What it was for.
-    pub role: InstanceRole,
-    /// What it ran; `None` for a one-off run that was refused.
-    pub release: Option<ReleaseNumber>,
-    /// How it ended.
-    pub exit: Exit,
-    /// When the leader saw it.
-    pub at: Timestamp,
-}
-
-/// A node.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NodeSnapshot {
-    /// What it is and has.
-    pub node: Node,
-    /// Whether its agent is connected.
-    pub is_reachable: bool,
-    /// What assignments hold of it.
-    pub promised: slipway_plan::cluster::Resources,
 }
 
 #[cfg(test)]

@@ -145,7 +145,7 @@ pub fn instance_state(state: Option<&InstanceState>) -> (String, Option<String>)
 
 /// A node, and how much of it is given away.
 pub fn node(snapshot: NodeSnapshot) -> NodeInfo {
-    let NodeSnapshot { node, is_reachable, promised } = snapshot;
+    let NodeSnapshot { node, is_reachable, promised, .. } = snapshot;
     NodeInfo {
         name: node.name,
         connected: is_reachable,

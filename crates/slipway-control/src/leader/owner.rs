@@ -21,13 +21,13 @@ use slipway_plan::view::EnvironmentView;
 use slipway_store::{Leadership, Store};
 use tokio::sync::{mpsc, watch};
 
+use super::events::Events;
+use super::queries::Query;
 use super::records::{Changes, KINDS};
-use super::{
-    EndSnapshot, EnvironmentSnapshot, Error, InstanceSnapshot, NodeMessage, NodeSnapshot, Options, Ports,
-    Query, RouterMessage, WaitingSnapshot,
-};
+use super::{EndSnapshot, Error, NodeMessage, Options, Ports, RouterMessage};
 use crate::routes::{Claims, Routers, routes_of, urls_of};
 
+mod answers;
 mod changes;
 mod lists;
 mod storing;
@@ -48,6 +48,7 @@ pub(super) struct Owner {
     store: Store,
     leadership: Leadership,
     ports: Ports,
+    events: Events,
     changes: Changes,
     environments: BTreeMap<EnvironmentPath, Held>,
     /// Where an instance belongs.
@@ -107,6 +108,7 @@ impl Owner {
         store: Store,
         leadership: Leadership,
         ports: Ports,
+        events: Events,
     ) -> Result<Self, Error> {
         let changes = Changes::of(&store);
         let started_at = now();
@@ -116,6 +118,7 @@ impl Owner {
             store,
             leadership,
             ports,
+            events,
             changes,
             environments: BTreeMap::new(),
             places: BTreeMap::new(),
@@ -174,7 +177,7 @@ impl Owner {
                 }
                 Some(message) = self.ports.node_messages.recv() => self.take_node_message(message).await?,
                 Some(message) = self.ports.router_messages.recv() => self.take_router_message(message),
-                Some(query) = queries.recv() => self.answer(query),
+                Some(query) = queries.recv() => self.answer(query).await?,
                 () = tokio::time::sleep(sleep) => {}
                 _ = anti_entropy.tick() => {
                     self.marked.extend(self.environments.keys().cloned());
@@ -381,23 +384,6 @@ impl Owner {
             self.environments.remove(path);
         }
     }
-
-    fn answer(&self, query: Query) {
-        match query {
-            Query::Snapshot { environment, answer } => {
-                // Nobody may wait for the answer any more.
-                let _ = answer.send(self.environments.get(&environment).map(Held::snapshot));
-            }
-            Query::Nodes { answer } => {
-                let node = |(node, contact): (&Node, Contact)| NodeSnapshot {
-                    node: node.clone(),
-                    is_reachable: contact == Contact::Reachable,
-                    promised: self.cluster.promised(&node.name),
-                };
-                let _ = answer.send(self.cluster.nodes().map(node).collect());
-            }
-        }
-    }
 }
 
 impl Held {
@@ -410,28 +396,6 @@ impl Held {
             ends: VecDeque::new(),
             specs: BTreeMap::new(),
         }
-    }
-
-    fn snapshot(&self) -> EnvironmentSnapshot {
-        let instances = self.view.assignments.iter().map(|assignment| {
-            let report = self.view.reports.get(&assignment.instance);
-            InstanceSnapshot {
-                instance: assignment.instance.clone(),
-                role: assignment.role.clone(),
-                release: assignment.release,
-                node: assignment.node.clone(),
-                goal: assignment.goal,
-                state: report.map(|report| report.state.clone()),
-                since: report.map_or(assignment.created_at, |report| report.at),
-            }
-        });
-        let waiting = self.waiting.iter().map(|waiting| WaitingSnapshot {
-            service: waiting.service.clone(),
-            count: waiting.count,
-            why: waiting.why.to_string(),
-        });
-        let (instances, waiting) = (instances.collect(), waiting.collect());
-        EnvironmentSnapshot { instances, waiting, ends: self.ends.iter().cloned().collect() }
     }
 }
 

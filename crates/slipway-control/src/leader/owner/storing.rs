@@ -1,7 +1,7 @@
 //! First stored, then applied to memory.
 
 use slipway_model::deployment::Deployment;
-use slipway_model::instance::{Assignments, Exit, ExitReason, InstanceRole};
+use slipway_model::instance::{Assignments, Exit, ExitReason, Goal, InstanceRole};
 use slipway_model::name::EnvironmentPath;
 use slipway_model::project::EnvironmentStatus;
 use slipway_model::release::Release;
@@ -11,6 +11,7 @@ use slipway_plan::placement::needs;
 use slipway_plan::view::EnvironmentView;
 use slipway_store::Batch;
 
+use super::answers::version_of;
 use super::{AFTER_CONFLICT, AFTER_FAILURE, Held, Owner, QUARANTINE};
 use crate::leader::{ENDS_KEPT, EndSnapshot, Error, commit};
 
@@ -163,13 +164,33 @@ fn end_of(view: &EnvironmentView, action: &Action, at: Timestamp) -> Option<EndS
         Action::Remove { instance, exit: Some(exit) } => {
             let assignment = view.assignments.iter().find(|a| a.instance == *instance)?;
             let (role, release) = (assignment.role.clone(), Some(assignment.release));
-            Some(EndSnapshot { instance: instance.clone(), role, release, exit: exit.clone(), at })
+            Some(EndSnapshot {
+                instance: instance.clone(),
+                role,
+                release,
+                version: release.map(|release| version_of(view, release)),
+                node: Some(assignment.node.clone()),
+                assigned_at: Some(assignment.created_at),
+                exit: exit.clone(),
+                at,
+                is_failure: assignment.goal == Goal::Run,
+            })
         }
         Action::CloseRun { instance, refused: Some(why) } => {
             let run = view.runs.get(instance)?;
             let role = InstanceRole::OneOff { command: run.command.clone(), tty: run.tty };
             let exit = Exit { reason: ExitReason::LaunchFailed { error: why.clone() }, tail: Vec::new() };
-            Some(EndSnapshot { instance: instance.clone(), role, release: None, exit, at })
+            Some(EndSnapshot {
+                instance: instance.clone(),
+                role,
+                release: None,
+                version: None,
+                node: None,
+                assigned_at: None,
+                exit,
+                at,
+                is_failure: true,
+            })
         }
         _ => None,
     }

@@ -5,7 +5,10 @@
 use std::collections::BTreeMap;
 
 use crate::name::{EnvironmentName, ProjectPath, ServiceName};
-use crate::service::{Constraint, HealthCheck, ServiceSpec};
+use crate::service::{
+    Backoff, Constraint, Fetch, HealthCheck, KillSelection, PortSpec, ReadinessCheck, Rollout, Schedule,
+    ServiceSpec, Tier, UnreachableStrategy, VolumeSpec,
+};
 use crate::unit::{Bytes, Cpus, Span};
 
 pub mod buildpack;
@@ -99,6 +102,32 @@ pub struct ServiceHints {
     pub stop_grace: Option<Span>,
     /// `start_timeout`
     pub start_timeout: Option<Span>,
+    /// `gpus`
+    pub gpus: Option<u32>,
+    /// `ports`
+    pub ports: Option<Vec<PortSpec>>,
+    /// `env`: an environment's are added to those of the top level.
+    pub env: BTreeMap<String, String>,
+    /// `labels`, added in the same way.
+    pub labels: BTreeMap<String, String>,
+    /// `volumes`
+    pub volumes: Option<Vec<VolumeSpec>>,
+    /// `fetch`
+    pub fetch: Option<Vec<Fetch>>,
+    /// `readiness`
+    pub readiness: Option<ReadinessCheck>,
+    /// `rollout`
+    pub rollout: Option<Rollout>,
+    /// `backoff`
+    pub backoff: Option<Backoff>,
+    /// `unreachable`
+    pub unreachable: Option<UnreachableStrategy>,
+    /// `kill_selection`
+    pub kill_selection: Option<KillSelection>,
+    /// `tier`
+    pub tier: Option<Tier>,
+    /// `schedule`, with `overlap`
+    pub schedule: Option<Schedule>,
 }
 
 /// One environment's differences.
@@ -145,27 +174,57 @@ impl Manifest {
 
 impl ServiceHints {
     fn apply(&self, spec: &mut ServiceSpec) {
-        let Self { command, instances, cpus, mem, disk, listens, health, constraints, .. } = self;
-        if let Some(command) = command {
-            spec.command = Some(command.clone());
+        set(&mut spec.instances, &self.instances);
+        set(&mut spec.cpus, &self.cpus);
+        set(&mut spec.mem, &self.mem);
+        set(&mut spec.disk, &self.disk);
+        set(&mut spec.gpus, &self.gpus);
+        set(&mut spec.listens, &self.listens);
+        set(&mut spec.ports, &self.ports);
+        set(&mut spec.volumes, &self.volumes);
+        set(&mut spec.fetch, &self.fetch);
+        set(&mut spec.constraints, &self.constraints);
+        set(&mut spec.stop_grace, &self.stop_grace);
+        set(&mut spec.start_timeout, &self.start_timeout);
+        set(&mut spec.rollout, &self.rollout);
+        set(&mut spec.kill_selection, &self.kill_selection);
+        set(&mut spec.tier, &self.tier);
+        set_some(&mut spec.command, &self.command);
+        set_some(&mut spec.health, &self.health);
+        set_some(&mut spec.readiness, &self.readiness);
+        set_some(&mut spec.backoff, &self.backoff);
+        set_some(&mut spec.unreachable, &self.unreachable);
+        set_some(&mut spec.schedule, &self.schedule);
+        spec.env.extend(self.env.clone());
+        spec.labels.extend(self.labels.clone());
+        set(&mut spec.upgrade.maximum_over_permille, &self.maximum_over_permille);
+        if self.volumes.as_ref().is_some_and(|volumes| !volumes.is_empty()) {
+            // The defaults of table 2.2 for services that keep something on a node.
+            spec.upgrade.minimum_health_permille = 500;
+            spec.unreachable.get_or_insert(UnreachableStrategy::Disabled);
         }
-        if let Some(health) = health {
-            spec.health = Some(health.clone());
+        if !spec.volumes.is_empty() {
+            // Two copies never share a volume, so the old one goes first (MA-32).
+            spec.upgrade.maximum_over_permille = 0;
         }
-        if let Some(constraints) = constraints {
-            spec.constraints = constraints.clone();
+        set(&mut spec.upgrade.minimum_health_permille, &self.minimum_health_permille);
+        if self.schedule.is_some() {
+            // It runs and ends; nobody asks it anything, even if its name is `web`.
+            spec.listens = false;
+            spec.health = None;
         }
-        spec.instances = instances.unwrap_or(spec.instances);
-        spec.cpus = cpus.unwrap_or(spec.cpus);
-        spec.mem = mem.unwrap_or(spec.mem);
-        spec.disk = disk.unwrap_or(spec.disk);
-        spec.listens = listens.unwrap_or(spec.listens);
-        spec.stop_grace = self.stop_grace.unwrap_or(spec.stop_grace);
-        spec.start_timeout = self.start_timeout.unwrap_or(spec.start_timeout);
-        let upgrade = &mut spec.upgrade;
-        upgrade.minimum_health_permille =
-            self.minimum_health_permille.unwrap_or(upgrade.minimum_health_permille);
-        upgrade.maximum_over_permille = self.maximum_over_permille.unwrap_or(upgrade.maximum_over_permille);
+    }
+}
+
+fn set<T: Clone>(field: &mut T, hint: &Option<T>) {
+    if let Some(value) = hint {
+        field.clone_from(value);
+    }
+}
+
+fn set_some<T: Clone>(field: &mut Option<T>, hint: &Option<T>) {
+    if hint.is_some() {
+        field.clone_from(hint);
     }
 }
 

@@ -4,28 +4,20 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::constraint::{self, Complaint};
 use super::tree::{self, Key, Node, Place};
-use super::value::{list, map, parsed, text, thousandths, truth, unknown_key, wanted, whole};
+use super::value::{list, map, parsed, text, unknown_key, wanted};
 use super::{BuildHints, Builder, EnvironmentHints, Manifest, ManifestError, ServiceHints};
-use crate::limit::INSTANCES_MAX;
 use crate::name::NameError;
-use crate::service::{Constraint, HealthCheck, Probe};
-use crate::unit::{Bytes, Cpus, Span};
+
+mod run;
+mod service;
+
+use service::read_service;
 
 /// Services or environments in one manifest; a release with more would not fit its record.
 const NAMED_MAX: usize = 100;
 /// Domains of one environment, and buildpacks of one build.
 const LIST_MAX: usize = 50;
-/// Constraints of one service.
-const CONSTRAINTS_MAX: usize = 20;
-/// Less than this and the OCI runtime itself cannot start a program.
-const MEM_MIN: Bytes = Bytes::mebi(8);
-/// More than a machine has; a typing mistake in the unit.
-const SIZE_MAX: Bytes = Bytes::gibi(4096);
-/// Longest time that a manifest may ask anybody to wait.
-const SPAN_MAX: Span = Span::from_secs(3600);
-
 /// Reads a manifest. A text that was read once is read the same for ever: there are no includes, no
 /// variables and no defaults that depend on the place.
 ///
@@ -240,146 +232,4 @@ fn read_domain(node: &Node) -> Result<String, ManifestError> {
         return Err(node.place.error(message));
     }
     Ok(domain)
-}
-
-fn read_service(key: &Key, node: &Node) -> Result<ServiceHints, ManifestError> {
-    const KNOWN: &[&str] = &[
-        "command",
-        "instances",
-        "cpus",
-        "mem",
-        "disk",
-        "listens",
-        "health",
-        "constraints",
-        "upgrade",
-        "stop_grace",
-        "start_timeout",
-    ];
-    let mut service = ServiceHints::default();
-    for (inner, node) in map(node, wanted(&key.text, "{ instances: 2 }"))? {
-        match inner.text.as_str() {
-            // Marathon says `cmd` and `upgradeStrategy`; the words mean the same here.
-            "command" | "cmd" => {
-                if service.command.is_some() {
-                    return Err(inner.place.error("\"command\" and \"cmd\" are the same thing; give one"));
-                }
-                service.command = Some(text(node, wanted(&inner.text, "gunicorn app:app"))?.to_owned());
-            }
-            "instances" => service.instances = Some(whole(node, wanted("instances", "2"), 0, INSTANCES_MAX)?),
-            "cpus" => service.cpus = Some(Cpus(thousandths(node, wanted("cpus", "0.5"), 1, 1_000_000)?)),
-            "mem" => service.mem = Some(size(node, wanted("mem", "256M"), MEM_MIN)?),
-            "disk" => service.disk = Some(size(node, wanted("disk", "1G"), Bytes::mebi(1))?),
-            "listens" => service.listens = Some(truth(node, wanted("listens", "true"))?),
-            "health" => service.health = Some(read_health(node)?),
-            "constraints" => {
-                let all = list(node, wanted("constraints", "[[rack, GROUP_BY]]"), CONSTRAINTS_MAX)?;
-                service.constraints = Some(all.iter().map(read_constraint).collect::<Result<_, _>>()?);
-            }
-            "upgrade" | "upgradeStrategy" => read_upgrade(node, &mut service)?,
-            "stop_grace" => service.stop_grace = Some(span(node, wanted("stop_grace", "10s"), Span::ZERO)?),
-            "start_timeout" => {
-                let least = Span::from_secs(1);
-                service.start_timeout = Some(span(node, wanted("start_timeout", "60s"), least)?);
-            }
-            _ => return Err(unknown_key(inner, &format!("services.{}", key.text), KNOWN)),
-        }
-    }
-    Ok(service)
-}
-
-fn size(node: &Node, what: super::value::Wanted<'_>, min: Bytes) -> Result<Bytes, ManifestError> {
-    let written = text(node, what)?;
-    if written.bytes().all(|b| b.is_ascii_digit()) {
-        // Marathon means mebibytes, Linux bytes, and a person whichever comes first to mind.
-        return Err(node.place.error(format!("{:?} needs a unit, such as {}", what.key, what.example)));
-    }
-    let size: Bytes = parsed(node, what)?;
-    if !(min..=SIZE_MAX).contains(&size) {
-        return Err(node
-            .place
-            .error(format!("{:?} must be from {min} to {SIZE_MAX}; found {size}", what.key)));
-    }
-    Ok(size)
-}
-
-fn span(node: &Node, what: super::value::Wanted<'_>, min: Span) -> Result<Span, ManifestError> {
-    let span: Span = parsed(node, what)?;
-    if !(min..=SPAN_MAX).contains(&span) {
-        return Err(node
-            .place
-            .error(format!("{:?} must be from {min} to {SPAN_MAX}; found {span}", what.key)));
-    }
-    Ok(span)
-}
-
-fn read_health(node: &Node) -> Result<HealthCheck, ManifestError> {
-    const KNOWN: &[&str] = &["http", "tcp", "command", "interval", "timeout", "failures"];
-    const ONE_PROBE: &str = "\"health\" has one of http: /path, tcp: true or command: …";
-    let mut health = HealthCheck::tcp();
-    let mut probe = None;
-    for (key, node) in map(node, wanted("health", "{ http: /healthz }"))? {
-        let asked = match key.text.as_str() {
-            "http" => Probe::Http(read_path(node)?),
-            "tcp" if truth(node, wanted("tcp", "true"))? => Probe::Tcp,
-            "tcp" => {
-                return Err(node
-                    .place
-                    .error("\"tcp\" can only be true; a service that listens is always checked"));
-            }
-            "command" => Probe::Command(text(node, wanted("command", "./check"))?.to_owned()),
-            "interval" => {
-                health.interval = span(node, wanted("interval", "5s"), Span::from_millis(100))?;
-                continue;
-            }
-            "timeout" => {
-                health.timeout = span(node, wanted("timeout", "5s"), Span::from_millis(10))?;
-                continue;
-            }
-            "failures" => {
-                health.failures_max = whole(node, wanted("failures", "3"), 0, 1000)?;
-                continue;
-            }
-            _ => return Err(unknown_key(key, "health", KNOWN)),
-        };
-        if probe.replace(asked).is_some() {
-            return Err(key.place.error(ONE_PROBE));
-        }
-    }
-    health.probe = probe.ok_or_else(|| node.place.error(ONE_PROBE))?;
-    Ok(health)
-}
-
-fn read_path(node: &Node) -> Result<String, ManifestError> {
-    let path = text(node, wanted("http", "/healthz"))?;
-    if !path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(node.place.error(format!("\"http\" must be a path such as /healthz; found {path:?}")));
-    }
-    Ok(path.to_owned())
-}
-
-fn read_constraint(node: &Node) -> Result<Constraint, ManifestError> {
-    let what = wanted("constraints", "[rack, GROUP_BY] or [zone, LIKE, eu-.*]");
-    let items = list(node, what, 3)?;
-    let words = items.iter().map(|item| text(item, what)).collect::<Result<Vec<_>, _>>()?;
-    let (field, operator, value) = match words[..] {
-        [field, operator] => (field, operator, None),
-        [field, operator, value] => (field, operator, Some(value)),
-        _ => return Err(node.place.error(format!("a constraint is a list such as {}", what.example))),
-    };
-    constraint::check(field, operator, value)
-        .map_err(|Complaint { part, message }| items[part].place.error(message))
-}
-
-fn read_upgrade(node: &Node, service: &mut ServiceHints) -> Result<(), ManifestError> {
-    const KNOWN: &[&str] = &["minimumHealthCapacity", "maximumOverCapacity"];
-    for (key, node) in map(node, wanted("upgrade", "{ maximumOverCapacity: 0.5 }"))? {
-        let share = match key.text.as_str() {
-            "minimumHealthCapacity" => &mut service.minimum_health_permille,
-            "maximumOverCapacity" => &mut service.maximum_over_permille,
-            _ => return Err(unknown_key(key, "upgrade", KNOWN)),
-        };
-        *share = Some(thousandths(node, wanted(&key.text, "0.5"), 0, 1000)?);
-    }
-    Ok(())
 }

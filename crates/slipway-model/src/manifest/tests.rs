@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::service::{Operator, Probe};
+use crate::service::{Operator, Overlap, PortProtocol, Probe};
 
 /// Each case of the story: `== title`, the manifest, `>>` and what is said about it. The first two
 /// lines of every manifest, project and credential, are left out where a case starts with `...`.
@@ -77,6 +77,44 @@ fn everything_that_can_be_said_is_understood() {
         upgrade: crate::service::UpgradeStrategy { minimum_health_permille: 500, maximum_over_permille: 250 },
         stop_grace: Span::from_secs(30),
         start_timeout: Span::from_secs(120),
+        gpus: 1,
+        ports: vec![
+            port(None, 9000, 0, PortProtocol::Tcp, &[]),
+            port(Some("metrics"), 9100, 31000, PortProtocol::Both, &[("scrape", "yes")]),
+        ],
+        env: words(&[("WORKERS", "2"), ("EMPTY", "")]),
+        labels: words(&[("team", "shop"), ("example.com/tier", "front")]),
+        fetch: vec![
+            fetch("https://example.com/model.tgz"),
+            Fetch {
+                extract: false,
+                executable: true,
+                cache: true,
+                dest: Some("bin/tool".into()),
+                ..fetch("http://example.com/tool")
+            },
+        ],
+        readiness: Some(ReadinessCheck {
+            name: "readiness".into(),
+            path: "/ready".into(),
+            port_name: "metrics".into(),
+            interval: Span::from_secs(3),
+            timeout: Span::from_secs(1),
+            codes: vec![200, 204],
+            preserve: true,
+        }),
+        rollout: Rollout { batch: Some(5), canary: Some(1), failures_max: Some(3), ..Rollout::default() },
+        backoff: Some(Backoff {
+            initial: Span::from_secs(2),
+            factor_permille: 1500,
+            max: Span::from_secs(600),
+        }),
+        unreachable: Some(UnreachableStrategy::After {
+            inactive: Span::from_secs(20),
+            expunge: Span::from_secs(300),
+        }),
+        kill_selection: KillSelection::OldestFirst,
+        tier: Tier::Preferred,
         ..ServiceSpec::default()
     };
     assert_eq!(spec, expected);
@@ -84,10 +122,54 @@ fn everything_that_can_be_said_is_understood() {
     manifest.apply(&"prod".parse().unwrap(), &web, &mut spec);
     assert_eq!((spec.instances, spec.mem), (4, Bytes::gibi(1)), "the environment wins, field by field");
     assert_eq!(spec.stop_grace, Span::from_secs(30));
+    assert_eq!(spec.env, words(&[("WORKERS", "8"), ("EMPTY", "")]), "variables are added");
     let names: Vec<_> =
         manifest.service_names(&"prod".parse().unwrap()).iter().map(|n| n.to_string()).collect();
-    assert_eq!(names, ["mailer", "web", "worker"]);
+    assert_eq!(names, ["db", "mailer", "report", "web", "worker"]);
     assert_eq!(manifest.environments[&"prod".parse().unwrap()].domains, ["shop.example.com"]);
+}
+
+fn port(
+    name: Option<&str>,
+    container: u16,
+    host: u16,
+    protocol: PortProtocol,
+    labels: &[(&str, &str)],
+) -> PortSpec {
+    let name = name.map(Into::into);
+    PortSpec { name, container, host: Some(host), protocol, service: 0, labels: words(labels) }
+}
+
+fn words(words: &[(&str, &str)]) -> BTreeMap<String, String> {
+    words.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn fetch(uri: &str) -> Fetch {
+    Fetch { uri: uri.into(), extract: true, executable: false, cache: false, dest: None }
+}
+
+fn spec_of(service: &str) -> ServiceSpec {
+    let manifest = parse(include_bytes!("tests/everything.yaml")).unwrap();
+    let mut spec = ServiceSpec { listens: true, ..ServiceSpec::default() };
+    manifest.apply(&"dev".parse().unwrap(), &service.parse().unwrap(), &mut spec);
+    manifest.apply(&"prod".parse().unwrap(), &service.parse().unwrap(), &mut spec);
+    spec
+}
+
+#[test]
+fn ma_32_a_service_with_volumes_never_has_two_copies_of_one() {
+    let spec = spec_of("db");
+    let volume = |path: &str, size| VolumeSpec { path: path.into(), size };
+    assert_eq!(spec.volumes, [volume("/data", Bytes::gibi(10)), volume("journal", Bytes::mebi(512))]);
+    assert_eq!((spec.upgrade.minimum_health_permille, spec.upgrade.maximum_over_permille), (500, 0));
+    assert_eq!(spec.unreachable, Some(UnreachableStrategy::Disabled));
+}
+
+#[test]
+fn au_08_a_scheduled_service_listens_to_nobody() {
+    let spec = spec_of("report");
+    let schedule = Schedule { cron: "0 3 * * mon-fri".into(), overlap: Overlap::KillExisting };
+    assert_eq!((spec.schedule, spec.listens), (Some(schedule), false));
 }
 
 #[test]

@@ -171,6 +171,10 @@ impl<'t> Tree<'t> {
             return too_deep(place);
         }
         if error.info().contains("unknown anchor") {
+            // `*/5 * * * *` is where nearly everybody meets an alias for the first time.
+            if line.contains("schedule:") {
+                return place.error("a schedule that begins with * needs quotes: \"*/5 * * * *\"");
+            }
             return place.error("aliases (*) are not allowed; write the value out");
         }
         place.error(format!("this is not valid YAML: {}", error.info()))

@@ -190,12 +190,12 @@ services: { Web_1: {} }
 == a health check that asks nothing
 ...
 services: { web: { health: { interval: 5s } } }
->> slipway.yaml:3:28: "health" has one of http: /path, tcp: true or command: …
+>> slipway.yaml:3:28: "health" has one of http: /path, https: /path, tcp: true or command: …
 
 == a health check that asks twice
 ...
 services: { web: { health: { tcp: true, http: / } } }
->> slipway.yaml:3:41: "health" has one of http: /path, tcp: true or command: …
+>> slipway.yaml:3:41: "health" has one of http: /path, https: /path, tcp: true or command: …
 
 == a health check of a whole URL
 ...
@@ -291,3 +291,215 @@ environments: { prod: { domains: [shоp.example.com] } }
 ...
 environments: { prod: { domains: [a.example, A.example] } }
 >> slipway.yaml:3:46: a.example is listed twice
+
+== a schedule of four fields
+...
+services: { report: { schedule: "0 3 * *" } }
+>> slipway.yaml:3:33: "schedule": schedule "0 3 * *" is not valid: it has five fields: minute, hour, day of month, month, day of week, such as 0 3 * * *
+
+== a schedule in words
+...
+services: { report: { schedule: "every night * * *" } }
+>> slipway.yaml:3:33: "schedule": schedule "every night * * *" is not valid: a minute is 0 to 59, such as */15
+
+== a day that never comes
+...
+services: { report: { schedule: "0 0 31 4 *" } }
+>> slipway.yaml:3:33: "schedule": schedule "0 0 31 4 *" is not valid: that day never comes
+
+== a schedule without quotes
+...
+services:
+  report:
+    schedule: */5 * * * *
+>> slipway.yaml:5:15: a schedule that begins with * needs quotes: "*/5 * * * *"
+
+== a schedule and copies
+...
+services: { report: { schedule: "@daily", instances: 2 } }
+>> slipway.yaml:3:13: a service with a "schedule" runs once at each time and ends; it cannot have "instances"
+
+== overlap of what
+...
+services: { web: { overlap: CANCEL_NEW } }
+>> slipway.yaml:3:20: "overlap" goes with a "schedule"
+
+== overlap in other words
+...
+services: { report: { schedule: "@daily", overlap: skip } }
+>> slipway.yaml:3:52: "overlap" must be CANCEL_NEW or KILL_EXISTING; found "skip"
+
+== unreachable for ever
+...
+services: { web: { unreachable: never } }
+>> slipway.yaml:3:33: "unreachable" must be a map, such as { inactive: 20s, expunge: 5m } or disabled; found never
+
+== unreachable, half of it
+...
+services: { web: { unreachable: { inactive: 20s } } }
+>> slipway.yaml:3:33: "unreachable" is { inactive: 20s, expunge: 5m } or disabled
+
+== given up before it is replaced
+...
+services: { web: { unreachable: { inactive: 5m, expunge: 20s } } }
+>> slipway.yaml:3:33: "expunge" after 20s comes before "inactive" after 5m
+
+== silence in seconds
+...
+services: { web: { unreachable: { inactive: 20, expunge: 300 } } }
+>> slipway.yaml:3:45: "inactive": duration "20" is not valid: write a number and ms, s, m, h or d, such as 5s
+
+== Marathon's long words
+...
+services: { web: { unreachable: { inactiveAfterSeconds: 20 } } }
+>> slipway.yaml:3:35: unknown key "inactiveAfterSeconds" in unreachable; did you mean "inactive"?
+
+== which copies go first
+...
+services: { web: { kill_selection: random } }
+>> slipway.yaml:3:36: "kill_selection" must be YOUNGEST_FIRST or OLDEST_FIRST; found "random"
+
+== a factor that shrinks
+...
+services: { web: { backoff: { factor: 0.5 } } }
+>> slipway.yaml:3:39: "factor" must be from 1 to 10; found 0.5
+
+== a wait that ends before it begins
+...
+services: { web: { backoff: { initial: 1m, max: 10s } } }
+>> slipway.yaml:3:29: "max" of 10s is shorter than "initial" of 1m
+
+== readiness without a path
+...
+services: { web: { readiness: { interval: 5s } } }
+>> slipway.yaml:3:31: "readiness" needs the path it asks, such as http: /ready
+
+== an answer that may take longer than the next question
+...
+services: { web: { readiness: { http: /ready, interval: 1s, timeout: 1s } } }
+>> slipway.yaml:3:31: "timeout" of 1s must be shorter than "interval" of 1s
+
+== readiness at a port that is not there
+...
+services: { web: { ports: [{ name: admin, containerPort: 9000 }], readiness: { http: /ready, port: metrics } } }
+>> slipway.yaml:3:13: "readiness" asks port "metrics", which "ports" does not name
+
+== a volume without a size
+...
+services: { db: { volumes: [{ path: /data }] } }
+>> slipway.yaml:3:29: a volume needs both, such as { path: /data, size: 10G }
+
+== a volume of a path alone
+...
+services: { db: { volumes: [/data] } }
+>> slipway.yaml:3:29: "volumes" must be a map, such as { path: /data, size: 10G }; found /data
+
+== a volume that climbs out
+...
+services: { db: { volumes: [{ path: ../data, size: 1G }] } }
+>> slipway.yaml:3:37: "../data" must be an absolute path such as /data, or one name below the program's directory
+
+== a volume of two segments that is relative
+...
+services: { db: { volumes: [{ path: a/b, size: 1G }] } }
+>> slipway.yaml:3:37: "a/b" must be an absolute path such as /data, or one name below the program's directory
+
+== a volume over the kernel
+...
+services: { db: { volumes: [{ path: /proc/1, size: 1G }] } }
+>> slipway.yaml:3:37: nothing can be put at /proc/1; write another path, such as /data
+
+== a volume inside another
+...
+services: { db: { volumes: [{ path: /data, size: 1G }, { path: /data/log, size: 1G }] } }
+>> slipway.yaml:3:56: /data/log and /data are inside one another
+
+== a volume of no size that a number could be
+...
+services: { db: { volumes: [{ path: /data, size: 1000000 }] } }
+>> slipway.yaml:3:50: "size" needs a unit, such as 10G
+
+== volumes and copies in addition
+...
+services: { db: { volumes: [{ path: /data, size: 1G }], upgrade: { maximumOverCapacity: 1 } } }
+>> slipway.yaml:3:13: a service with "volumes" has no copies in addition; leave "maximumOverCapacity" out or 0
+
+== a port that is none
+...
+services: { web: { ports: [70000] } }
+>> slipway.yaml:3:28: "ports" must be from 1 to 65535; found 70000
+
+== a port by its wrong name
+...
+services: { web: { ports: [{ port: 9000 }] } }
+>> slipway.yaml:3:30: unknown key "port" in ports; known are name, containerPort, hostPort, protocol, labels
+
+== two ports of one name
+...
+services: { web: { ports: [{ name: a, containerPort: 1 }, { name: a, containerPort: 2 }] } }
+>> slipway.yaml:3:59: port "a" is named twice
+
+== one port of the node twice
+...
+services: { web: { ports: [{ containerPort: 1, hostPort: 31000 }, { containerPort: 2, hostPort: 31000 }] } }
+>> slipway.yaml:3:67: "hostPort" 31000 is asked for twice
+
+== a port's name is half of a variable's
+...
+services: { web: { ports: [{ name: "Admin Port", containerPort: 1 }] } }
+>> slipway.yaml:3:36: a port's name has lower-case letters, digits and '-', and begins with a letter
+
+== a protocol of its own
+...
+services: { web: { ports: [{ containerPort: 1, protocol: sctp }] } }
+>> slipway.yaml:3:58: "protocol" must be tcp, udp or "udp,tcp"; found "sctp"
+
+== half an accelerator
+...
+services: { web: { gpus: 0.5 } }
+>> slipway.yaml:3:26: "gpus" must be a whole number, such as 1; found 0.5
+
+== a variable that the platform sets
+...
+services: { web: { env: { PORT: 80 } } }
+>> slipway.yaml:3:27: PORT is set by the platform itself
+
+== a variable that no shell could read
+...
+services: { web: { env: { "my var": 1 } } }
+>> slipway.yaml:3:27: config key "my var" is not valid: only letters, digits and '_' are allowed, and no digit first
+
+== a variable that is a list
+...
+services: { web: { env: { A: [1] } } }
+>> slipway.yaml:3:30: "A" must be text, such as some text; found a list
+
+== a tier that does not exist
+...
+services: { web: { tier: gold } }
+>> slipway.yaml:3:26: "tier" must be preferred, normal or preemptible; found "gold"
+
+== no canary at all
+...
+services: { web: { rollout: { canary: 0 } } }
+>> slipway.yaml:3:39: "canary" must be from 1 to 500; found 0
+
+== rollout in other words
+...
+services: { web: { rollout: { batch_size: 2 } } }
+>> slipway.yaml:3:31: unknown key "batch_size" in rollout; did you mean "batch"?
+
+== a file over ftp
+...
+services: { web: { fetch: ["ftp://example.com/x"] } }
+>> slipway.yaml:3:28: "ftp://example.com/x" is not an http:// or https:// address
+
+== a file that would go anywhere
+...
+services: { web: { fetch: [{ uri: "https://example.com/x", destPath: ../x }] } }
+>> slipway.yaml:3:70: "destPath" must be a path below the program's directory; found "../x"
+
+== a file from nowhere
+...
+services: { web: { fetch: [{ cache: true }] } }
+>> slipway.yaml:3:28: "fetch" needs a uri, such as https://example.com/model.tgz

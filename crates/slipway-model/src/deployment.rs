@@ -24,6 +24,10 @@ pub struct Deployment {
     pub by: UserName,
     /// When it was made.
     pub created_at: Timestamp,
+    /// The environment's `resume_generation` when it was made: once that is higher, a deployment that
+    /// paused after its canaries goes on (AU-05).
+    #[serde(default)]
+    pub resume_generation: u64,
     /// How far it is.
     pub state: DeploymentState,
     /// What has happened, oldest first, for the pusher's terminal and the history. Bounded.

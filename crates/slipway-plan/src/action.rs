@@ -6,8 +6,9 @@ use slipway_model::deployment::{Deployment, DeploymentEvent, DeploymentState, EV
 use slipway_model::id::{BuildNumber, DeploymentNumber, InstanceId, ReleaseNumber};
 use slipway_model::instance::{Assignment, Exit, Goal, InstanceRole};
 use slipway_model::name::ServiceName;
-use slipway_model::project::HostClaim;
+use slipway_model::project::{AppAim, HostClaim};
 use slipway_model::release::Release;
+use slipway_model::unit::Timestamp;
 
 use crate::backoff::Launches;
 use crate::cluster::Cluster;
@@ -82,6 +83,17 @@ pub enum Action {
         /// The restart.
         restart_generation: u64,
     },
+    /// So far the app is followed.
+    Aim(AppAim),
+    /// Up to here a service with a schedule has had its turns (AU-08).
+    Due {
+        /// The service.
+        service: ServiceName,
+        /// The time it was due.
+        at: Timestamp,
+        /// Why it does not run, if it does not.
+        skipped: Option<&'static str>,
+    },
     /// A release is not kept any longer.
     ForgetRelease(ReleaseNumber),
     /// A deployment is not kept any longer.
@@ -91,6 +103,12 @@ pub enum Action {
 }
 
 impl Action {
+    /// True when all it says is that a wish was taken up. What cannot be stored otherwise is at least not
+    /// tried again.
+    pub fn is_note(&self) -> bool {
+        matches!(self, Action::Seen { .. } | Action::CloseRequest(_) | Action::Aim(_))
+    }
+
     /// Carries the action out on the leader's memory. The simulator does the same, so what it shows is
     /// true of the leader.
     pub fn apply(&self, view: &mut EnvironmentView, cluster: &mut Cluster) {
@@ -164,6 +182,16 @@ impl Action {
                 view.builds.retain(|number, _| number > build);
                 view.pushes.retain(|number, _| number > build);
             }
+            Action::Aim(aim) => {
+                let mut status = view.status_or_new();
+                status.app = Some(aim.clone());
+                view.status = Some(status);
+            }
+            Action::Due { service, at, .. } => {
+                let mut status = view.status_or_new();
+                status.scheduled.insert(service.clone(), *at);
+                view.status = Some(status);
+            }
             Action::ForgetRelease(release) => drop(view.releases.remove(release)),
             Action::ForgetDeployment(deployment) => drop(view.deployments.remove(deployment)),
             Action::ForgetEnvironment => {
@@ -224,6 +252,13 @@ impl fmt::Display for Action {
             Action::CloseRequest(id) => write!(f, "close request {id}"),
             Action::Seen { build, config_generation, restart_generation } => {
                 write!(f, "seen build {build}, config {config_generation}, restart {restart_generation}")
+            }
+            Action::Aim(AppAim { version, instances, .. }) => {
+                write!(f, "follow the app to {instances} of {version}")
+            }
+            Action::Due { service, at, skipped: None } => write!(f, "{service} has its turn of {at}"),
+            Action::Due { service, at, skipped: Some(why) } => {
+                write!(f, "{service} misses its turn of {at}: {why}")
             }
             Action::ForgetRelease(release) => write!(f, "forget {release}"),
             Action::ForgetDeployment(deployment) => write!(f, "forget {deployment}"),

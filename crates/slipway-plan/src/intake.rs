@@ -1,14 +1,16 @@
-//! From what people ask for to releases and deployments: builds, requests, changed config, restarts.
+//! From what people ask for to releases and deployments: apps, builds, requests, changed config,
+//! restarts.
 //!
 //! One wish at a time, oldest kind first, each taken up in one batch together with the note that it
 //! was: a crash before the batch leaves the wish, a crash after it leaves the deployment.
 
 use std::collections::BTreeMap;
 
+use slipway_model::app::app_service;
 use slipway_model::deployment::{Deployment, DeploymentEvent, DeploymentState};
 use slipway_model::id::{BuildNumber, CommitId, InstanceId, ReleaseNumber};
 use slipway_model::name::{ConfigKey, EnvironmentPath, ServiceName, UserName};
-use slipway_model::project::{ConfigEntry, Environment, HostClaim, HostState};
+use slipway_model::project::{AppAim, ConfigEntry, Environment, EnvironmentStatus, HostClaim, HostState};
 use slipway_model::push::{BuildState, BuiltImage, ImageRef};
 use slipway_model::release::{Origin, Release, ReleaseRequest, WantedRelease};
 use slipway_model::route::HostLabel;
@@ -24,6 +26,9 @@ use crate::view::EnvironmentView;
 /// Labels tried for one service before it goes without: each after the first depends on a hash of the
 /// whole path, so a second is needed rarely and a third never.
 const LABEL_ATTEMPTS: u32 = 16;
+
+/// The deadline of a deployment that has none.
+const NEVER: Timestamp = Timestamp(u64::MAX);
 
 /// What an environment must know of the others.
 pub trait Surroundings {
@@ -44,18 +49,22 @@ pub fn next(
     ids: &mut dyn FnMut() -> InstanceId,
 ) -> Vec<Action> {
     let Some(wanted) = &view.wanted else { return Vec::new() };
-    let mut intake = Intake { view, wanted, surroundings, policy, now, ids, actions: Vec::new() };
+    let mut intake = Intake { view, wanted, surroundings, policy, now, ids, aim: None, actions: Vec::new() };
     let status = view.status_or_new();
     let next_build = view.builds.range(status.last_build_seen.next()..).next();
     // One of before the environment was made again may never end.
     let is_ripe = |number, state: &BuildState| state.is_final() || intake.is_of_before(number);
-    if let Some((number, build)) = next_build.filter(|(number, build)| is_ripe(**number, &build.state)) {
+    if wanted.app.is_some() {
+        intake.follow_app();
+    } else if let Some((number, build)) = next_build.filter(|(number, build)| is_ripe(**number, &build.state))
+    {
         intake.take_build(*number, &build.state);
     } else if let Some(request) = view.requests.values().min_by_key(|r| (r.created_at, &r.id)) {
         intake.take_request(request);
     } else if wanted.config_generation != status.config_generation {
         intake.take_config();
-    } else if wanted.restart_generation != status.restart_generation {
+    }
+    if intake.actions.is_empty() && view.restarts_asked() != status.restart_generation {
         intake.take_restart();
     }
     intake.actions
@@ -68,6 +77,8 @@ struct Intake<'a> {
     policy: &'a Policy,
     now: Timestamp,
     ids: &'a mut dyn FnMut() -> InstanceId,
+    /// What the app's new version asks for, which the view does not know yet.
+    aim: Option<AppAim>,
     actions: Vec<Action>,
 }
 
@@ -91,6 +102,43 @@ impl Draft {
 }
 
 impl Intake<'_> {
+    /// MA-33: whatever is more than a number of copies makes a release. Once taken up, a version is not
+    /// taken up again, so one that went back by itself stays back.
+    fn follow_app(&mut self) {
+        let (view, known) = (self.view, self.view.aim());
+        if let Some(request) = view.requests.values().next() {
+            // An app goes back by a new version of itself.
+            self.actions.push(Action::CloseRequest(request.id.clone()));
+            return;
+        }
+        let Some(app) = view.app.as_ref().filter(|_| !view.held_back) else { return };
+        let aim = AppAim {
+            version: app.version,
+            config_version: app.config_version,
+            instances: app.spec.instances,
+            restart_generation: app.restart_generation,
+        };
+        if known == Some(&aim) {
+            return;
+        }
+        self.actions.push(Action::Aim(aim.clone()));
+        if known.is_some_and(|known| known.config_version == aim.config_version) {
+            return;
+        }
+        self.aim = Some(aim);
+        self.create(Draft {
+            image: app.image.clone(),
+            commit: None,
+            services: [(app_service(), app.spec.clone())].into(),
+            release_command: None,
+            config: app.config.clone(),
+            origin: Origin::App { version: app.config_version },
+            by: app.by.clone(),
+            request: None,
+        });
+        self.seen(None, true, true);
+    }
+
     fn take_build(&mut self, number: BuildNumber, state: &BuildState) {
         let push = self.view.pushes.get(&number).filter(|_| !self.is_of_before(number));
         if let (BuildState::Succeeded { image }, Some(push)) = (state, push) {
@@ -170,18 +218,32 @@ impl Intake<'_> {
     }
 
     fn take_restart(&mut self) {
-        // It ends in bounded time, and then what it leaves behind is restarted.
-        if self.view.deployment().is_some() {
+        if let Some(current) = self.view.deployment() {
+            // It ends in bounded time, and then what it leaves behind is restarted. One that need not end
+            // replaces what it has made so far.
+            let to = self.view.releases.get(&current.to);
+            let is_rollout = matches!(current.state, DeploymentState::Rollout { .. });
+            if to.is_some_and(|to| is_rollout && self.view.is_tried_for_ever(to)) {
+                self.forgive(current.to);
+                let text = format!("Restarting {}", current.to);
+                let event = DeploymentEvent { at: self.now, text };
+                self.actions.push(Action::Tell { deployment: current.number, event });
+                self.seen(None, false, true);
+            }
             return;
         }
         if let Some(live) = self.view.live().and_then(|live| self.view.releases.get(&live)) {
-            for (service, release) in self.view.launches.keys().filter(|(_, of)| *of == live.number) {
-                let (service, release) = (service.clone(), *release);
-                self.actions.push(Action::Launches { service, release, launches: None });
-            }
+            self.forgive(live.number);
             self.deploy(live, live.by.clone(), None, format!("Restarting {}", live.number));
         }
         self.seen(None, false, true);
+    }
+
+    /// What failed before it was restarted is not held against it.
+    fn forgive(&mut self, release: ReleaseNumber) {
+        for (service, _) in self.view.launches.keys().filter(|(_, of)| *of == release) {
+            self.actions.push(Action::Launches { service: service.clone(), release, launches: None });
+        }
     }
 
     fn create(&mut self, draft: Draft) {
@@ -233,10 +295,15 @@ impl Intake<'_> {
         let state = if to.release_command.is_some() && !is_restart {
             let deadline = self.now.plus(self.policy.release_command_time);
             DeploymentState::ReleaseCommand { instance: (self.ids)(), deadline }
+        } else if self.view.is_tried_for_ever(to) {
+            DeploymentState::Rollout { deadline: NEVER }
         } else {
-            // The release itself is not in the view yet.
+            // The release itself is not in the view yet, and its app's aim neither.
+            let status = self.view.status_or_new();
+            let app = self.aim.clone().or(status.app.clone());
             let mut with = EnvironmentView {
                 wanted: Some(self.wanted.clone()),
+                status: Some(EnvironmentStatus { app, ..status }),
                 ..EnvironmentView::new(self.view.path.clone())
             };
             with.releases.insert(to.number, to.clone());
@@ -250,6 +317,7 @@ impl Intake<'_> {
             request,
             by,
             created_at: self.now,
+            resume_generation: self.wanted.resume_generation,
             state,
             events: vec![DeploymentEvent { at: self.now, text }],
         })));
@@ -263,7 +331,10 @@ impl Intake<'_> {
             build: build.unwrap_or(status.last_build_seen),
             config_generation: if config { self.wanted.config_generation } else { status.config_generation },
             restart_generation: if restart || is_first && config {
-                self.wanted.restart_generation
+                match &self.aim {
+                    Some(aim) => self.wanted.restart_generation.saturating_add(aim.restart_generation),
+                    None => self.view.restarts_asked(),
+                }
             } else {
                 status.restart_generation
             },

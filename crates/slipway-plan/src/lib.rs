@@ -10,7 +10,8 @@
 //! Read in this order: [`policy`] (every number), [`cluster`] (what there is), [`view`] and [`action`]
 //! (the words), [`environment`] (the one function that decides), and then its parts: [`rollout`]
 //! (MA-48…51), [`backoff`] (MA-56), [`victim`] (MA-58), [`placement`] with [`constraint`] and
-//! [`attribute`] (MA-35…41, MA-17), [`intake`] and [`retention`] (from records to releases).
+//! [`attribute`] (MA-35…41, MA-17), [`intake`] and [`retention`] (from records to releases), [`group`] (the
+//! order in which the services of a Marathon deployment may follow, MA-52…55).
 
 pub mod policy;
 
@@ -37,6 +38,8 @@ pub mod attribute;
 pub mod intake;
 
 pub mod retention;
+
+pub mod group;
 
 #[cfg(test)]
 mod simulator;

@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use slipway_model::app::App;
 use slipway_model::deployment::Deployment;
 use slipway_model::id::{BuildNumber, DeploymentNumber, InstanceId, ReleaseNumber};
 use slipway_model::instance::{Assignment, InstanceReport, InstanceState, RestingVolumes, RunRequest};
+use slipway_model::limit::INSTANCES_MAX;
 use slipway_model::name::{EnvironmentPath, NodeName, ServiceName};
-use slipway_model::project::{Environment, EnvironmentStatus};
+use slipway_model::project::{AppAim, Environment, EnvironmentStatus};
 use slipway_model::push::{Build, Push};
 use slipway_model::release::{Release, ReleaseRequest};
 use slipway_model::unit::Timestamp;
@@ -24,6 +26,13 @@ pub struct EnvironmentView {
     pub path: EnvironmentPath,
     /// What people asked for; `None` once it has been deleted, while things of it are still there.
     pub wanted: Option<Environment>,
+    /// The app that it belongs to, when it is one's and has not been deleted.
+    pub app: Option<App>,
+    /// A group deployment has the app in a later step, so its new version has to wait (MA-55).
+    pub held_back: bool,
+    /// Since when a group deployment is at a step with one of its services, by the leader's clock: copies
+    /// that are made from then on are asked whether they are ready (MA-46).
+    pub group_since: Option<Timestamp>,
     /// Where it stands; `None` until the leader first wrote it.
     pub status: Option<EnvironmentStatus>,
     /// Pushes whose builds the leader has not dealt with yet.
@@ -98,6 +107,9 @@ impl EnvironmentView {
         Self {
             path,
             wanted: None,
+            app: None,
+            held_back: false,
+            group_since: None,
             status: None,
             pushes: BTreeMap::new(),
             builds: BTreeMap::new(),
@@ -141,11 +153,50 @@ impl EnvironmentView {
         self.deployments.values().next_back().filter(|deployment| !deployment.state.is_final())
     }
 
-    /// How many copies of a service are asked for when that release runs.
+    /// How far its app has been followed.
+    pub fn aim(&self) -> Option<&AppAim> {
+        self.status.as_ref().and_then(|status| status.app.as_ref())
+    }
+
+    /// What the restart generation of the status should be: the environment's own and its app's count
+    /// together, and both only rise.
+    pub fn restarts_asked(&self) -> u64 {
+        let own = self.wanted.as_ref().map_or(0, |wanted| wanted.restart_generation);
+        own.saturating_add(self.aim().map_or(0, |aim| aim.restart_generation))
+    }
+
+    /// How many copies of a service are asked for when that release runs. None of one with a schedule
+    /// (AU-08), and never more than anybody may have, whatever a record says (F31).
     pub fn asked(&self, release: ReleaseNumber, service: &ServiceName) -> u32 {
         let Some(wanted) = &self.wanted else { return 0 };
         let spec = self.releases.get(&release).and_then(|release| release.services.get(service));
-        spec.map_or(0, |spec| wanted.scale.get(service).copied().unwrap_or(spec.instances))
+        let Some(spec) = spec.filter(|spec| spec.schedule.is_none()) else { return 0 };
+        let asked = match self.aim().filter(|_| wanted.app.is_some()) {
+            Some(aim) => aim.instances,
+            None => wanted.scale.get(service).copied().unwrap_or(spec.instances),
+        };
+        asked.min(INSTANCES_MAX)
+    }
+
+    /// True when a deployment of that release goes on until it is done or another takes its place: an
+    /// app's does not fail, unless it says that it shall go back (MA-51).
+    pub fn is_tried_for_ever(&self, release: &Release) -> bool {
+        let is_apps = self.wanted.as_ref().is_some_and(|wanted| wanted.app.is_some());
+        is_apps && !release.services.values().any(|spec| spec.rollout.auto_rollback)
+    }
+
+    /// Whether this instance is to be asked if it is ready: only one that a deployment under way has made
+    /// (MA-46), be it the environment's own or one of a group.
+    pub fn asks_readiness(&self, assignment: &Assignment) -> bool {
+        let is_made_since = |since: Timestamp| assignment.created_at >= since;
+        self.deployment().is_some_and(|deployment| is_made_since(deployment.created_at))
+            || self.group_since.is_some_and(is_made_since)
+    }
+
+    /// Whether the instance has said that it is ready.
+    pub fn is_ready(&self, instance: &InstanceId) -> bool {
+        let report = self.reports.get(instance);
+        report.and_then(|report| report.ready.as_ref()).is_some_and(|readiness| readiness.ready)
     }
 
     /// What is known of an instance.
@@ -159,8 +210,13 @@ impl EnvironmentView {
 
     /// Takes a report in. Reports come at least once and may be late: an end is never taken back,
     /// because an id is never used again.
-    pub fn hear(&mut self, report: InstanceReport) -> bool {
+    pub fn hear(&mut self, mut report: InstanceReport) -> bool {
         let before = self.reports.get(&report.instance);
+        // An agent that was restarted does not ask again what was answered (MA-46).
+        let readiness = before.and_then(|before| before.ready.as_ref()).filter(|known| known.ready);
+        if report.state.is_alive() && readiness.is_some() {
+            report.ready = readiness.cloned();
+        }
         let has_ended = before.is_some_and(|before| !before.state.is_alive());
         if has_ended || before == Some(&report) {
             return false;

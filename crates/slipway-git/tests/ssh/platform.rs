@@ -122,6 +122,7 @@ async fn release(
         request: None,
         by: release.by.clone(),
         created_at: Timestamp(1),
+        resume_generation: 0,
         state: DeploymentState::Rollout { deadline: Timestamp(u64::MAX) },
         events: vec![DeploymentEvent { at: Timestamp(1), text: format!("Starting {}", release.number) }],
     };

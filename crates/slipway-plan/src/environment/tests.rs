@@ -119,6 +119,7 @@ impl Stage {
             request: None,
             by: "ann".parse().expect("a name"),
             created_at: self.now,
+            resume_generation: 0,
             state: DeploymentState::Rollout {
                 deadline: self.now.plus(rollout_time(&self.view, to, &Policy::default())),
             },

@@ -42,6 +42,7 @@ fn deployment(view: &mut EnvironmentView, number: u64, to: u64) {
         request: None,
         by: "ann".parse().expect("a name"),
         created_at: Timestamp(1),
+        resume_generation: 0,
         state: DeploymentState::Live { at: Timestamp(2) },
         events: Vec::new(),
     };

@@ -40,6 +40,7 @@ fn deployment(state: DeploymentState, events: &[(u64, &str)]) -> Option<Deployme
         request: None,
         by: "ada".parse().unwrap(),
         created_at: Timestamp(0),
+        resume_generation: 0,
         state,
         events: events
             .iter()

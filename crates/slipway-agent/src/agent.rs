@@ -26,6 +26,7 @@ use crate::instance::{self, Begin};
 use crate::layers::{Layers, Limits};
 use crate::network::Network;
 use crate::options::{Options, Paths};
+use crate::volumes::Volumes;
 use crate::{image, logs, recovery, runtime};
 
 /// Reports that a slow reader may fall behind by; then it is told so and takes a snapshot.
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: PathBuf,
     pub(crate) layers: Layers,
     pub(crate) network: Option<Network>,
+    pub(crate) volumes: Volumes,
     /// Launches at once: more than the processors can take only makes all of them late.
     pub(crate) launches: Semaphore,
     pub(crate) checks: Semaphore,
@@ -139,6 +141,7 @@ impl Agent {
         let runtime = runtime::choose(&options, &paths, &cgroups)?;
         let layers =
             Layers::open(&paths.layers(), Limits::default()).map_err(Error::file("open", &paths.layers()))?;
+        let volumes = Volumes::open(&paths.volumes()).map_err(Error::file("open", &paths.volumes()))?;
         let network = options.network.clone().map(Network::start).transpose();
         let network = network.map_err(|source| Error::Network { source })?;
         let found = recovery::recover(&paths, &cgroups, network.as_ref());
@@ -157,6 +160,7 @@ impl Agent {
             runtime,
             layers,
             network,
+            volumes,
         };
         let shared = Arc::new(shared);
         Ok((Self { _life: Arc::new(Life(Arc::clone(&shared))), shared }, found))
@@ -202,7 +206,13 @@ impl Agent {
                 None => begin.push(wish),
             }
         }
+        if let Some(wanted) = desired.volumes {
+            // With the table held, so that no older list comes after this one.
+            self.shared.volumes.keep_only(wanted);
+        }
         drop(table);
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || shared.volumes.sweep());
         for wish in begin {
             let start = match wish.goal {
                 Goal::Run => recovery::Found::Wanted { spec: wish.spec },
@@ -337,6 +347,8 @@ impl Shared {
             recovery::Found::Running { spec, shim, since } => {
                 // What was healthy stays so until a check says otherwise: its routes must not blink
                 // because the agent was restarted (F32).
+                // It lives, so nobody else can have them.
+                let _ = self.volumes.claim(&spec.id, &spec.volumes);
                 let was_healthy = instance::was_healthy(&self.paths.instance(&spec.id));
                 let state = if was_healthy { InstanceState::Healthy } else { InstanceState::Starting };
                 (spec.clone(), state, since, Some((spec, Begin::Adopt(shim))))

@@ -172,6 +172,8 @@ fn prepare(
         cpus: sandbox.cpus,
         pids: sandbox.pids,
         binds,
+        volumes: Vec::new(),
+        fetched: None,
         output: Output::Inherit,
         attach: None,
         is_build: true,

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use slipway_model::id::{Digest, Epoch, InstanceId};
+use slipway_model::id::{Digest, Epoch, InstanceId, VolumeId};
 
 /// A failed step of the agent.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,8 @@ pub enum Error {
     Shim { path: PathBuf, source: io::Error },
     #[error("{why}")]
     Launch { why: String },
+    #[error("the volume {id} cannot be used: {why}")]
+    Volume { id: VolumeId, why: String },
     #[error("cannot make a disk of {bytes} bytes: {why}")]
     Scratch { bytes: u64, why: String },
     #[error("a list of epoch {given} was refused, {seen} has been seen")]

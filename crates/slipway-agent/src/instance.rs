@@ -57,6 +57,7 @@ pub(crate) async fn run(
     let reason = live(&shared, &spec, begin, &mut goal).await;
     tracing::info!(instance.id = %spec.id, environment = %spec.environment, "{} {reason}", label(&spec.role));
     clean_up(&shared, &spec).await;
+    shared.volumes.release(&spec.id);
     let tail = logs::tail(&shared.paths.log(&spec), limit::CRASH_TAIL_LINES);
     let ending = Ending { reason, tail, at: now() };
     ending.write(&directory);
@@ -110,6 +111,7 @@ async fn launch(
     goal: &mut watch::Receiver<Goal>,
 ) -> Result<Option<(Shim, LayersInUse)>, Failed> {
     let broken = |error: tokio::task::JoinError| Error::Launch { why: error.to_string() };
+    shared.volumes.claim(&spec.id, &spec.volumes)?;
     // A semaphore that is never closed.
     let Ok(permit) = shared.launches.acquire().await else { return Ok(None) };
     let network = {
@@ -166,11 +168,14 @@ fn prepare(
         InstanceRole::OneOff { tty, .. } => (*tty, true),
         _ => (false, false),
     };
+    let user = bundle::user(&image.config, &image.layers).map_err(refuse)?;
+    let working_directory = bundle::working_directory(&image.config).map_err(refuse)?;
+    let volumes = shared.volumes.prepare(&spec.tenant, &spec.volumes, &working_directory, user)?;
     let process = bundle::Process {
-        user: bundle::user(&image.config, &image.layers).map_err(refuse)?,
+        user,
         argv: bundle::argv(&spec.program, &image.config).map_err(refuse)?,
         env: bundle::environment(&image.config, &spec.env, spec.port),
-        cwd: bundle::working_directory(&image.config).map_err(refuse)?,
+        cwd: working_directory,
         tty,
     };
     let log = shared.paths.log(spec);
@@ -194,6 +199,8 @@ fn prepare(
             cpus: spec.cpus,
             pids: limit::INSTANCE_PIDS,
             binds: Vec::new(),
+            volumes,
+            fetched: None,
             output: Output::File {
                 path: log,
                 bytes_max: limit::INSTANCE_LOG_BYTES_MAX.0,

@@ -15,7 +15,7 @@
 //!
 //! Read in this order: [`agent`] (the list), [`instance`] (the life of one), `sandbox` (what is made
 //! for it, and removed), then what it uses: [`image`] and [`layers`], [`bundle`], [`shim`],
-//! [`health`], [`logs`]; then [`build`] with [`scratch`], and what a start of the agent does:
+//! `volumes`, [`health`], [`logs`]; then [`build`] with [`scratch`], and what a start of the agent does:
 //! [`recovery`], [`runtime`], [`cgroup`].
 
 mod error;
@@ -35,6 +35,8 @@ pub mod layers;
 pub mod bundle;
 
 pub mod shim;
+
+mod volumes;
 
 pub mod health;
 

@@ -84,6 +84,10 @@ impl Paths {
         self.instances().join(id.as_str())
     }
 
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.state.join("volumes")
+    }
+
     pub(crate) fn logs(&self) -> PathBuf {
         self.state.join("logs")
     }

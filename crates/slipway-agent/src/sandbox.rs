@@ -9,7 +9,7 @@ use std::time::Duration;
 use slipway_model::id::InstanceId;
 use slipway_model::instance::UID_RANGE;
 use slipway_model::unit::{Bytes, Cpus};
-use slipway_shim::spec::{Output, ROOT_NAME, Rootfs, ShimSpec, Upper};
+use slipway_shim::spec::{Output, ROOT_NAME, Rootfs, ShimSpec, Upper, Volume};
 
 use crate::agent::Shared;
 use crate::bundle;
@@ -37,6 +37,9 @@ pub(crate) struct Wanted<'a> {
     pub(crate) pids: u32,
     /// Host directory, place inside, read-only.
     pub(crate) binds: Vec<(PathBuf, String, bool)>,
+    pub(crate) volumes: Vec<Volume>,
+    /// A tree above the layers, with the tenant's own ids.
+    pub(crate) fetched: Option<PathBuf>,
     pub(crate) output: Output,
     pub(crate) attach: Option<PathBuf>,
     pub(crate) is_build: bool,
@@ -64,10 +67,12 @@ pub(crate) fn prepare(shared: &Shared, wanted: Wanted) -> Result<Prepared, Error
     write_names(&bundle, id, wanted.network)?;
 
     let tty = wanted.process.tty;
-    let binds = wanted.binds.iter().enumerate().map(|(index, (_, target, read_only))| bundle::Bind {
+    let binds = wanted.binds.iter().map(|(_, target, read_only)| (target, *read_only));
+    let volumes = wanted.volumes.iter().map(|volume| (&volume.target, false));
+    let binds = binds.chain(volumes).enumerate().map(|(index, (target, read_only))| bundle::Bind {
         source: mount_dir.join(format!("b{index}")),
         target: target.clone(),
-        read_only: *read_only,
+        read_only,
     });
     let config = bundle::config(&bundle::Sandbox {
         root: &mount_dir.join(ROOT_NAME),
@@ -99,6 +104,8 @@ pub(crate) fn prepare(shared: &Shared, wanted: Wanted) -> Result<Prepared, Error
             uid_count: UID_RANGE,
             upper: wanted.upper,
             binds: wanted.binds.into_iter().map(|(source, _, _)| source).collect(),
+            fetched: wanted.fetched,
+            volumes: wanted.volumes,
         },
         bundle,
         output: wanted.output,

@@ -8,15 +8,15 @@
 //! Making one costs about 10 ms, half of it `mkfs.ext4`: a pool would not be worth its bookkeeping.
 
 use std::fs::{self, File};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MntFlags, umount2};
 use slipway_model::instance::APP_UID;
 use slipway_model::unit::Bytes;
+use slipway_shim::disk;
 
 use crate::agent::Agent;
 use crate::error::Error;
@@ -29,8 +29,13 @@ const HOST_RESERVE: u64 = 512 << 20;
 const HOST_RESERVE_INODES: u64 = 10_000;
 /// Of the files that become disks.
 const IMAGE_PREFIX: &str = "scratch-";
-/// Another process may take the loop device that we were told is free.
-const LOOP_TRIES: u32 = 50;
+/// No journal, because it is thrown away after any crash.
+const FEATURES: &[&str] = &[
+    "-O",
+    "none,extent,filetype,sparse_super,large_file,dir_nlink,extra_isize,uninit_bg,64bit,dir_index,flex_bg",
+];
+/// Nothing on it has to survive anything; so nothing waits for the disk.
+const MOUNT_OPTIONS: &str = "nobarrier,delalloc,noinit_itable";
 
 /// A disk of its own. Dropping it unmounts and deletes it.
 #[derive(Debug)]
@@ -104,11 +109,12 @@ fn keep(directory: &Path, image: &Path, bytes: Bytes) -> Result<Scratch, Error> 
     let taken = fs::metadata(image).map_or(0, |data| data.blocks() * 512);
     check_room(folder, bytes.0.saturating_sub(taken)).map_err(failed)?;
     let mount_point = mount_point_in(directory).map_err(|error| failed(error.to_string()))?;
-    let mounted = open_image(image, bytes).and_then(|file| attach_and_mount(&file, &mount_point));
+    let mounted =
+        open_image(image, bytes).and_then(|file| disk::mount_image(&file, &mount_point, MOUNT_OPTIONS));
     let mounted = mounted.or_else(|_unusable| {
         // Absent, of another size, or damaged: a cache is made anew.
         let _ = fs::remove_file(image);
-        format(image, bytes).and_then(|file| attach_and_mount(&file, &mount_point))
+        format(image, bytes, FEATURES).and_then(|file| disk::mount_image(&file, &mount_point, MOUNT_OPTIONS))
     });
     if let Err(why) = mounted {
         remove(&mount_point);
@@ -166,7 +172,8 @@ fn make(directory: &Path, images: &Path, bytes: Bytes) -> Result<Scratch, Error>
     let mount_point = mount_point_in(directory).map_err(|error| failed(error.to_string()))?;
     let name = mount_point.file_name().unwrap_or_default().to_string_lossy();
     let image = images.join(format!("{IMAGE_PREFIX}{name}"));
-    let made = format(&image, bytes).and_then(|file| attach_and_mount(&file, &mount_point));
+    let made = format(&image, bytes, FEATURES)
+        .and_then(|file| disk::mount_image(&file, &mount_point, MOUNT_OPTIONS));
     let _ = fs::remove_file(&image);
     if let Err(why) = made {
         remove(&mount_point);
@@ -178,7 +185,8 @@ fn make(directory: &Path, images: &Path, bytes: Bytes) -> Result<Scratch, Error>
     Ok(scratch)
 }
 
-fn format(image: &Path, bytes: Bytes) -> Result<File, String> {
+/// An ext4 of that size in a new file.
+pub(crate) fn format(image: &Path, bytes: Bytes, features: &[&str]) -> Result<File, String> {
     let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(image);
     let file = file.map_err(|error| format!("{}: {error}", image.display()))?;
     file.set_len(bytes.0).map_err(|error| error.to_string())?;
@@ -187,7 +195,7 @@ fn format(image: &Path, bytes: Bytes) -> Result<File, String> {
         // mke2fs reads a configuration file that may say anything.
         .env("MKE2FS_CONFIG", "/dev/null")
         .args(["-q", "-F", "-b", "4096", "-I", "256", "-m", "0", "-i", BYTES_PER_INODE])
-        .args(["-O", "none,extent,filetype,sparse_super,large_file,dir_nlink,extra_isize,uninit_bg,64bit,dir_index,flex_bg"])
+        .args(features)
         .args(["-E", "lazy_itable_init=1,nodiscard,root_owner=0:0"])
         .arg(image)
         .stdin(Stdio::null())
@@ -197,40 +205,6 @@ fn format(image: &Path, bytes: Bytes) -> Result<File, String> {
         return Err(format!("mkfs.ext4 failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }
     Ok(file)
-}
-
-fn attach_and_mount(file: &File, mount_point: &Path) -> Result<(), String> {
-    let control = fs::OpenOptions::new().read(true).write(true).open("/dev/loop-control");
-    let control = control.map_err(|error| format!("/dev/loop-control: {error}"))?;
-    for _ in 0..LOOP_TRIES {
-        // SAFETY: this request takes no argument and returns a number.
-        let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) };
-        if number < 0 {
-            return Err(format!("no loop device is free: {}", std::io::Error::last_os_error()));
-        }
-        let path = format!("/dev/loop{number}");
-        let Ok(device) = fs::OpenOptions::new().read(true).write(true).open(&path) else {
-            // Made a moment ago; the node in /dev follows.
-            std::thread::sleep(std::time::Duration::from_millis(1));
-            continue;
-        };
-        let mut config = LoopConfig::new(file.as_raw_fd());
-        // SAFETY: `config` is a live loop_config, which is what this request reads.
-        if unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw mut config) } < 0 {
-            let error = std::io::Error::last_os_error();
-            if error.raw_os_error() == Some(libc::EBUSY) {
-                continue;
-            }
-            return Err(format!("{path}: {error}"));
-        }
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
-        // Nothing on it has to survive anything; so nothing waits for the disk.
-        let options = "nobarrier,delalloc,noinit_itable";
-        // The device goes when the mount does, or here, when `device` closes without one.
-        return mount(Some(path.as_str()), mount_point, Some("ext4"), flags, Some(options))
-            .map_err(|errno| format!("{path} cannot be mounted: {errno}"));
-    }
-    Err("every loop device was taken by somebody else".into())
 }
 
 impl Drop for Scratch {
@@ -260,58 +234,6 @@ pub(crate) fn sweep(directory: &Path, images: &Path) {
     }
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         remove(&entry.path());
-    }
-}
-
-const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
-const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
-const LO_FLAGS_AUTOCLEAR: u32 = 4;
-
-/// `struct loop_config` of the kernel's `linux/loop.h`.
-#[repr(C)]
-struct LoopConfig {
-    fd: u32,
-    block_size: u32,
-    info: LoopInfo64,
-    reserved: [u64; 8],
-}
-
-/// `struct loop_info64`.
-#[repr(C)]
-struct LoopInfo64 {
-    device: u64,
-    inode: u64,
-    rdevice: u64,
-    offset: u64,
-    sizelimit: u64,
-    number: u32,
-    encrypt_type: u32,
-    encrypt_key_size: u32,
-    flags: u32,
-    file_name: [u8; 64],
-    crypt_name: [u8; 64],
-    encrypt_key: [u8; 32],
-    init: [u64; 2],
-}
-
-impl LoopConfig {
-    fn new(fd: i32) -> Self {
-        let info = LoopInfo64 {
-            device: 0,
-            inode: 0,
-            rdevice: 0,
-            offset: 0,
-            sizelimit: 0,
-            number: 0,
-            encrypt_type: 0,
-            encrypt_key_size: 0,
-            flags: LO_FLAGS_AUTOCLEAR,
-            file_name: [0; 64],
-            crypt_name: [0; 64],
-            encrypt_key: [0; 32],
-            init: [0; 2],
-        };
-        Self { fd: fd as u32, block_size: 0, info, reserved: [0; 8] }
     }
 }
 

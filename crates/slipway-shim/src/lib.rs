@@ -29,6 +29,8 @@ pub mod log;
 
 pub mod mounts;
 
+pub mod disk;
+
 pub mod pump;
 
 pub mod exec;

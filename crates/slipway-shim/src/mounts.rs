@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use crate::disk;
 use crate::spec::{ROOT_NAME, Rootfs, ShimSpec, Upper};
 
 /// Builds the tree that the bundle's `root.path` names.
@@ -45,7 +46,6 @@ fn build_tree(rootfs: &Rootfs) -> Result<(), String> {
         rootfs.layers.iter().map(|path| users.shift(path, true)).collect::<Result<_, _>>()?;
     let binds: Vec<OwnedFd> =
         rootfs.binds.iter().map(|path| users.shift(path, false)).collect::<Result<_, _>>()?;
-    drop(users);
 
     let options = format!("size={bytes},nr_inodes={inodes},mode=0711");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
@@ -60,6 +60,19 @@ fn build_tree(rootfs: &Rootfs) -> Result<(), String> {
         let point = if source.is_dir() { make_dir(&point, 0o755)? } else { make_file(&point)? };
         attach(tree, &point)?;
     }
+    for (index, volume) in rootfs.volumes.iter().enumerate() {
+        let disk = make_dir(&dir.join(format!("v{index}")), 0o700)?;
+        let data = disk::mount_volume(&volume.image, &disk, (volume.uid, volume.gid))?;
+        let point = make_dir(&dir.join(format!("b{}", rootfs.binds.len() + index)), 0o755)?;
+        attach(&users.shift(&data, false)?, &point)?;
+    }
+    drop(users);
+    let mut lower = layers.len();
+    if let Some(path) = &rootfs.fetched {
+        let point = make_dir(&dir.join(lower.to_string()), 0o755)?;
+        attach(&copy_of_mount(path)?, &point)?;
+        lower += 1;
+    }
     let (upper, work) = match &rootfs.upper {
         Upper::Memory { .. } => (dir.join("upper"), dir.join("work")),
         Upper::Directory { path } => (path.join("upper"), path.join("work")),
@@ -69,7 +82,37 @@ fn build_tree(rootfs: &Rootfs) -> Result<(), String> {
     chown(&upper, Some(rootfs.uid_base), Some(rootfs.uid_base))
         .map_err(|error| format!("cannot give {} to the tenant: {error}", upper.display()))?;
     let merged = make_dir(&dir.join(ROOT_NAME), 0o755)?;
-    overlay(dir, layers.len(), &upper, &work, &merged)
+    overlay(dir, lower, &upper, &work, &merged)?;
+    rootfs.volumes.iter().try_for_each(|volume| make_target(&merged, &volume.target, rootfs.uid_base))
+}
+
+/// Makes the directory that a volume is mounted on, where the image has none. Nothing on the way may be a
+/// link: the runtime would follow it, and the image's author would choose what is mounted over.
+fn make_target(root: &Path, target: &str, uid_base: u32) -> Result<(), String> {
+    let failed = |part: &str, error: std::io::Error| match error.raw_os_error() {
+        Some(libc::ELOOP | libc::ENOTDIR) => {
+            format!("a volume cannot be mounted at {target}: {part:?} is a link or a file in the image")
+        }
+        _ => format!("a volume cannot be mounted at {target}: {error}"),
+    };
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let mut at: OwnedFd = std::fs::File::open(root).map_err(|error| failed("/", error))?.into();
+    for part in target.split('/').filter(|part| !part.is_empty()) {
+        let name = CString::new(part).map_err(|error| failed(part, error.into()))?;
+        // SAFETY: open descriptors, a NUL-terminated string that outlives the calls, integers.
+        unsafe {
+            if libc::mkdirat(at.as_raw_fd(), name.as_ptr(), 0o755) == 0 {
+                let no_follow = libc::AT_SYMLINK_NOFOLLOW;
+                libc::fchownat(at.as_raw_fd(), name.as_ptr(), uid_base, uid_base, no_follow);
+            }
+            let next = libc::openat(at.as_raw_fd(), name.as_ptr(), flags);
+            if next < 0 {
+                return Err(failed(part, std::io::Error::last_os_error()));
+            }
+            at = OwnedFd::from_raw_fd(next);
+        }
+    }
+    Ok(())
 }
 
 /// Options of mount(2) must fit in a page, so the layers are named relative to the directory they
@@ -148,20 +191,7 @@ impl UserNamespace {
 
     /// A detached copy of the directory's mount, with the ids of this namespace.
     fn shift(&self, path: &Path, read_only: bool) -> Result<OwnedFd, String> {
-        let failed = |what: &str| {
-            let error = std::io::Error::last_os_error();
-            format!("cannot {what} {}: {error}", path.display())
-        };
-        let name = CString::new(path.as_os_str().as_encoded_bytes())
-            .map_err(|_| format!("{} has a NUL in it", path.display()))?;
-        let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
-        // SAFETY: `name` is a NUL-terminated string that outlives the call.
-        let tree = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, name.as_ptr(), flags) };
-        if tree < 0 {
-            return Err(failed("open"));
-        }
-        // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
-        let tree = unsafe { OwnedFd::from_raw_fd(tree as c_int) };
+        let tree = copy_of_mount(path)?;
         let mut attributes = libc::MOUNT_ATTR_IDMAP | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID;
         if read_only {
             attributes |= libc::MOUNT_ATTR_RDONLY;
@@ -184,10 +214,25 @@ impl UserNamespace {
             )
         };
         if done < 0 {
-            return Err(failed("show the tenant's ids on"));
+            let error = std::io::Error::last_os_error();
+            return Err(format!("cannot show the tenant's ids on {}: {error}", path.display()));
         }
         Ok(tree)
     }
+}
+
+/// A detached copy of the directory's mount.
+fn copy_of_mount(path: &Path) -> Result<OwnedFd, String> {
+    let name = CString::new(path.as_os_str().as_encoded_bytes())
+        .map_err(|_| format!("{} has a NUL in it", path.display()))?;
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: `name` is a NUL-terminated string that outlives the call.
+    let tree = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, name.as_ptr(), flags) };
+    if tree < 0 {
+        return Err(format!("cannot open {}: {}", path.display(), std::io::Error::last_os_error()));
+    }
+    // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(tree as c_int) })
 }
 
 fn attach(tree: &OwnedFd, target: &Path) -> Result<(), String> {

@@ -52,6 +52,25 @@ pub struct Rootfs {
     pub upper: Upper,
     /// Directories that will be bound into the tree by the runtime, shown under the tenant's ids.
     pub binds: Vec<PathBuf>,
+    /// A tree above all layers whose files have the tenant's ids already: what was fetched for it.
+    #[serde(default)]
+    pub fetched: Option<PathBuf>,
+    /// Disks that outlive the instance. They appear beside the binds and are counted on from them.
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
+}
+
+/// A disk that outlives the instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// The file that it is in.
+    pub image: PathBuf,
+    /// Where it appears in the tree: absolute, without `.` and `..`.
+    pub target: String,
+    /// Who owns it when it is new, in container ids.
+    pub uid: u32,
+    /// The same for the group.
+    pub gid: u32,
 }
 
 /// Name of the merged tree in [`Rootfs::mount_dir`].

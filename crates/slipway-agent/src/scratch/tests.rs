@@ -1,3 +1,5 @@
+use nix::mount::{MsFlags, mount};
+
 use super::*;
 
 /// A node's disk of 520 MiB, of which 512 stay free.

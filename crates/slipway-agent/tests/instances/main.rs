@@ -12,6 +12,7 @@ mod builds;
 mod confinement;
 mod life;
 mod probe;
+mod volumes;
 mod world;
 
 use std::process::ExitCode;
@@ -34,10 +35,11 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Two processors start so many at once without making each other late.
     arguments.test_threads = arguments.test_threads.or(Some(4));
-    let trials: Vec<Trial> = [life::trials(), confinement::trials(), adoption::trials(), builds::trials()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let trials: Vec<Trial> =
+        [life::trials(), confinement::trials(), adoption::trials(), builds::trials(), volumes::trials()]
+            .into_iter()
+            .flatten()
+            .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     if arguments.list {
         return ExitCode::SUCCESS;

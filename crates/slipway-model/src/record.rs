@@ -151,3 +151,6 @@ record!(
 fn numbered(environment: &EnvironmentPath, number: u64) -> String {
     format!("{environment}/{number:010}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,9 @@ mod bench;
 mod demo;
 mod interrupt;
 mod packages;
+mod rules;
 mod run;
+mod simulate;
 mod stack;
 mod test;
 
@@ -19,6 +21,8 @@ cargo xtask <command>
   demo       build Slipway, start it, and take a small program through push, promotion and scaling
   test       everything that checks the project
   bench      measure Slipway beside its peers; with names, only those subjects
+  rules      write docs/rules.md, which says what test shows which rule; with --check, compare it
+  simulate   the plan under thousands of made-up clusters; --seed N replays one, --seeds N runs so many
   packages   install the Debian packages that demo and test need
 ";
 
@@ -29,6 +33,8 @@ fn main() -> ExitCode {
         ["demo", options @ ..] => demo::demo(options),
         ["test", filters @ ..] => test::test(filters),
         ["bench", names @ ..] => bench::bench(names),
+        ["rules", options @ ..] => rules::rules(options),
+        ["simulate", options @ ..] => simulate::simulate(options),
         ["packages"] => packages::install(packages::ALL),
         _ => {
             eprint!("{HELP}");

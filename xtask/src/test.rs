@@ -17,6 +17,7 @@ pub fn test(filters: &[&str]) -> anyhow::Result<()> {
     packages::install(packages::ALL)?;
     if filters.is_empty() {
         step("Format", || run("cargo", &["fmt", "--all", "--check"]))?;
+        step("Rules and their tests", || crate::rules::rules(&["--check"]))?;
     }
     // One build of everything, so that no test waits for a compiler.
     step("Build", || run("cargo", &["build", "--workspace", "--all-targets"]))?;

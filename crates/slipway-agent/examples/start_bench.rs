@@ -361,6 +361,7 @@ fn options(root: &Path) -> Outcome<Options> {
             dns: Vec::new(),
             egress_allow: Vec::new(),
             pool: 8,
+            ports: (1, 0),
         }),
     })
 }

@@ -153,6 +153,7 @@ fn take_network(shared: &Shared, spec: &InstanceSpec) -> Result<Option<Sandbox>,
     let Some(network) = &shared.network else { return Ok(None) };
     let sandbox = network.take(&spec.id, &spec.tenant, spec.tenant_index, Egress::Internet);
     let sandbox = sandbox.map_err(|source| Error::Network { source })?;
+    network.publish(&spec.id, &spec.ports).map_err(|source| Error::Network { source })?;
     shared.report(&spec.id, InstanceState::Preparing, Some(sandbox.address));
     Ok(Some(sandbox))
 }

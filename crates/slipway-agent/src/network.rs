@@ -21,6 +21,8 @@
 //!   kernel milliseconds; and links are deleted by another, many together, because a deletion costs
 //!   tens. `release` itself only moves the link to a group through which nothing passes.
 //!
+//! - Ports of the node that lead to instances are in both tables (`ports`).
+//!
 //! All functions block: `take` and `release` for a fraction of a millisecond (a few when the pool is
 //! empty or the tenant new on this node), `start`, `sweep` and `stop` for tens of milliseconds. In
 //! async code call them through `spawn_blocking`.
@@ -38,6 +40,7 @@ use std::time::Duration;
 
 use nix::sys::socket::SockProtocol;
 use slipway_model::id::InstanceId;
+use slipway_model::instance::PublishedPort;
 use slipway_model::name::TenantName;
 
 mod addresses;
@@ -48,6 +51,7 @@ mod keeper;
 mod link;
 mod namespace;
 mod netlink;
+mod ports;
 mod program;
 mod resolver;
 mod rules;
@@ -61,6 +65,7 @@ pub use resolver::{host_resolvers, nameservers};
 use addresses::Addresses;
 use keeper::{Keeper, Live, State, now};
 use netlink::Socket;
+use ports::Ports;
 use rules::Group;
 use sandbox::Layout;
 
@@ -84,6 +89,8 @@ pub struct NetworkOptions {
     pub egress_allow: Vec<Cidr>,
     /// How many sandboxes are kept ready.
     pub pool: usize,
+    /// The node's ports that may lead to instances, first and last; none when first is after last.
+    pub ports: (u16, u16),
 }
 
 /// One to six lower-case letters or digits.
@@ -127,6 +134,16 @@ pub enum Error {
         "no free address in {subnet}: {in_use} are in use and {resting} rest for ten minutes after their release"
     )]
     Exhausted { subnet: Cidr, in_use: usize, resting: usize },
+    #[error("instance {instance} has no network")]
+    NoNetwork { instance: InstanceId },
+    #[error("port {port} of this node leads to instance {owner} already")]
+    PortTaken { port: u16, owner: InstanceId },
+    #[error("port {port} is not one of this node's for instances, {first} to {last}")]
+    PortOutside { port: u16, first: u16, last: u16 },
+    #[error("it has more than {most} ports")]
+    TooManyPorts { most: usize },
+    #[error("failed to keep the record of ports in {}", path.display())]
+    Ports { path: PathBuf, source: io::Error },
     #[error("instance {instance} already has a network as somebody else's")]
     OtherOwner { instance: InstanceId },
     #[error("failed to {step} {}", path.display())]
@@ -203,6 +220,7 @@ impl Network {
         let addresses = Addresses::open(&options.state_dir, subnet, &alive, &now)
             .map_err(|source| Error::Addresses { directory: options.state_dir.clone(), source })?;
         let tenants = found.live.values().map(|live| live.group).filter(|group| group.is_tenant()).collect();
+        let ports = Ports::read(&options, &found.live);
         let state = State {
             addresses,
             pool: found.pool.into(),
@@ -220,6 +238,7 @@ impl Network {
             switch,
             switch_links: Mutex::new(switch_links),
             state: Mutex::new(state),
+            ports: Mutex::new(ports),
             work: Condvar::new(),
             options,
         });
@@ -240,6 +259,13 @@ impl Network {
         egress: Egress,
     ) -> Result<Sandbox> {
         self.keeper.take(instance, tenant, Group::of(tenant_index, egress))
+    }
+
+    /// Lets ports of the node lead to an instance that has a network, until it is released. A port that
+    /// leads to another already, or that is none of the node's for instances, is refused. Asked again
+    /// for the same, it changes nothing.
+    pub fn publish(&self, instance: &InstanceId, ports: &[PublishedPort]) -> Result<()> {
+        self.keeper.publish(instance, ports)
     }
 
     /// What an instance has from before a restart of the agent; `None` if nothing, as after a reboot.
@@ -313,6 +339,17 @@ pub fn present_subnet(tag: &Tag) -> Result<Option<Cidr>> {
     host::present_subnet(tag)
 }
 
+/// The address that this host has on the way to the internet; `None` when there is none. Nothing is sent.
+pub fn default_address() -> Option<Ipv4Addr> {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // Asks the routes; any address that is nobody's neighbour would do (RFC 5737).
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        std::net::IpAddr::V4(address) if !address.is_unspecified() && !address.is_loopback() => Some(address),
+        _ => None,
+    }
+}
+
 /// Loads the rules of a switch and of a host into a namespace that is gone afterwards, to learn
 /// whether this host's `nft` and kernel know everything in them.
 pub(crate) fn try_rules() -> io::Result<()> {
@@ -320,6 +357,7 @@ pub(crate) fn try_rules() -> io::Result<()> {
     let (gateway, host, resolver) = (subnet.at(1), subnet.at(2), Some(subnet.at(3)));
     let (uplink, tag) = ("uplink", Tag("trial".into()));
     let tenants = [Group::of(0, Egress::Internet)];
+    let ports = Ports::trial(host);
     let switch = rules::SwitchRules {
         uplink,
         host,
@@ -329,8 +367,9 @@ pub(crate) fn try_rules() -> io::Result<()> {
         egress_allow: &[subnet],
         tenants: &tenants,
         subnet,
+        ports: &ports,
     };
-    let host = rules::HostRules { tag: &tag, uplink, subnet, resolver };
+    let host = rules::HostRules { tag: &tag, uplink, subnet, resolver, ports: &ports };
     namespace::without_file(|| {
         program::nft(&rules::switch(&switch))?;
         program::nft(&rules::host(&host))

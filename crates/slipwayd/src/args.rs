@@ -101,6 +101,12 @@ pub struct Up {
     /// Private networks that programs may reach all the same
     #[arg(long, value_name = "CIDR")]
     pub allow_egress: Vec<String>,
+    /// Ports of this node that may lead to instances; apart from those of another Slipway here
+    #[arg(long, default_value = "31000-32000", value_name = "FIRST-LAST")]
+    pub ports: String,
+    /// This node's address, as clients of those ports are told [default: that of the default route]
+    #[arg(long, value_name = "ADDRESS")]
+    pub address: Option<Ipv4Addr>,
     /// Certificates that builds trust
     #[arg(long, default_value = "/etc/ssl/certs/ca-certificates.crt", value_name = "PEM")]
     pub ca_bundle: PathBuf,

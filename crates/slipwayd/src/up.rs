@@ -348,6 +348,7 @@ fn agent_options(
             dns: options.dns.clone(),
             egress_allow: options.allow_egress.iter().map(parse).collect::<Result<_, _>>()?,
             pool: NETWORK_POOL,
+            ports: capacity::ports(options)?,
         }),
     })
 }

@@ -62,6 +62,7 @@ async fn remove_instances(places: &Places, registry: Registry) -> anyhow::Result
         dns: Vec::new(),
         egress_allow: Vec::new(),
         pool: 0,
+        ports: (1, 0),
     });
     let agent = Agent::start(slipway_agent::Options {
         node: "wiped".parse()?,

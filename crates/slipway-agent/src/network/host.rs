@@ -263,7 +263,7 @@ fn has_docker_chain() -> io::Result<bool> {
 fn docker_rules(uplink: &str) -> [Vec<&str>; 2] {
     [
         vec!["-i", uplink, "-j", "ACCEPT"],
-        vec!["-o", uplink, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT"],
+        vec!["-o", uplink, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED,DNAT", "-j", "ACCEPT"],
     ]
 }
 

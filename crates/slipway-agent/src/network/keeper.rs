@@ -18,6 +18,7 @@ use slipway_model::name::TenantName;
 
 use super::addresses::{Addresses, Moment};
 use super::netlink::Socket;
+use super::ports::{self, Ports};
 use super::rules::Group;
 use super::sandbox::Layout;
 use super::{Error, NetworkOptions, Result, Sandbox, absent_is_done};
@@ -32,6 +33,8 @@ pub(super) struct Keeper {
     /// In the switch namespace.
     pub(super) switch_links: Mutex<Socket>,
     pub(super) state: Mutex<State>,
+    /// Locked before `state`, where both are.
+    pub(super) ports: Mutex<Ports>,
     /// Told when the pool shrinks, when something is released, and when the threads shall end.
     pub(super) work: Condvar,
 }
@@ -101,6 +104,7 @@ impl Keeper {
 
     pub(super) fn release(&self, instance: &InstanceId) -> Result<()> {
         let Some(live) = self.state().live.get(instance).copied() else { return Ok(()) };
+        self.withdraw(instance)?;
         self.cut_off(live.address)?;
         self.state().live.remove(instance);
         Ok(())
@@ -233,6 +237,7 @@ impl Keeper {
             egress_allow: &self.options.egress_allow,
             tenants: &tenants,
             subnet: self.options.subnet,
+            ports: &self.ports(),
         });
         self.load_switch_rules(&text)?;
         self.load_host_rules()
@@ -248,18 +253,23 @@ impl Keeper {
     }
 
     pub(super) fn load_host_rules(&self) -> Result<()> {
+        self.load_host_table(&self.ports())?;
         let uplink = self.layout.host_uplink();
+        namespace::within(self.host.as_fd(), || host::pass_through_docker(&uplink))
+            .map_err(|source| Error::Rules { place: "host", source })
+    }
+
+    /// The host's own table alone. The ports are given by who holds their lock.
+    pub(super) fn load_host_table(&self, ports: &Ports) -> Result<()> {
         let text = rules::host(&rules::HostRules {
             tag: &self.options.tag,
-            uplink: &uplink,
+            uplink: &self.layout.host_uplink(),
             subnet: self.options.subnet,
             resolver: self.resolver,
+            ports,
         });
-        namespace::within(self.host.as_fd(), || {
-            program::nft(&text)?;
-            host::pass_through_docker(&uplink)
-        })
-        .map_err(|source| Error::Rules { place: "host", source })
+        namespace::within(self.host.as_fd(), || program::nft(&text))
+            .map_err(|source| Error::Rules { place: "host", source })
     }
 
     /// Makes the uplink and its routes again, as far as they are gone.
@@ -292,6 +302,8 @@ impl Keeper {
         absent_is_done(self.switch_links().run(vec![link::delete(sandbox::SWITCH_UPLINK_INDEX)]))?;
         let mut host_links = self.host_socket()?;
         absent_is_done(host_links.run(vec![link::delete_refusal(self.layout.subnet)]))?;
+        ports::remove_record(&self.options)
+            .map_err(|source| Error::Ports { path: self.options.run_dir.clone(), source })?;
         let path = self.layout.switch_path();
         namespace::remove(&path).map_err(|source| Error::Namespace { step: "remove", path, source })?;
         match fs::remove_dir(&self.layout.directory) {

@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 
 use super::cidr::Cidr;
 use super::link::Address;
+use super::ports::{self, Ports};
 use super::{Egress, Tag};
 
 /// What a link is, as its interface group says it. 0, the kernel's own default, is a link that is
@@ -78,17 +79,20 @@ pub(super) struct SwitchRules<'a> {
     /// The tenants that have links already.
     pub(super) tenants: &'a [Group],
     pub(super) subnet: Cidr,
+    /// The node's ports that lead to instances.
+    pub(super) ports: &'a Ports,
 }
 
 /// Replaces the whole table in one transaction.
 pub(super) fn switch(rules: &SwitchRules<'_>) -> String {
-    let SwitchRules { uplink, host, host_addresses, gateway, resolver, egress_allow, tenants, subnet } =
+    let SwitchRules { uplink, host, host_addresses, gateway, resolver, egress_allow, tenants, subnet, ports } =
         rules;
     let (uplink_group, isolated, outgoing) = (Group::UPLINK.0, Group::ISOLATED.0, Group::ALONE.0);
     let sources = subnet.size();
     let same_tenant = elements(tenants.iter().map(|group| format!("{0} . {0}", group.0)));
     let host_networks = elements(neighbours(host_addresses));
     let host_addresses = elements(host_addresses.iter().map(|address| address.local.to_string()));
+    let published = elements(ports::switch_elements(ports));
     let egress_allow = elements(egress_allow.iter().map(Cidr::to_string));
     let to_resolver = resolver.map_or(String::new(), |resolver| {
         format!(
@@ -104,6 +108,7 @@ table inet slipway {{
   set host_networks {{ type ipv4_addr; flags interval; auto-merge; {host_networks} }}
   set private {{ type ipv4_addr; flags interval; elements = {{ {PRIVATE} }} }}
   set egress_allow {{ type ipv4_addr; flags interval; auto-merge; {egress_allow} }}
+  set published {{ type ipv4_addr . inet_proto . inet_service; {published} }}
   set connections {{ type ipv4_addr; size {sources}; flags dynamic; }}
   set new_connections {{ type ipv4_addr; size {sources}; flags dynamic,timeout; timeout 60s; }}
   set questions {{ type ipv4_addr; size {sources}; flags dynamic,timeout; timeout 60s; }}
@@ -139,9 +144,10 @@ table inet slipway {{
     iifgroup . oifgroup @same_tenant accept
     iifgroup != {uplink_group} oifgroup != {uplink_group} drop
 
-    # From the host, and answers from outside.
+    # From the host, answers from outside, and what the host sends on from a published port.
     iifgroup {uplink_group} ip saddr {host} accept
     iifgroup {uplink_group} ct state established,related accept
+    iifgroup {uplink_group} ip daddr . meta l4proto . th dport @published accept
     iifgroup {uplink_group} drop
 
     # From an instance outwards.
@@ -175,6 +181,15 @@ pub(super) fn admit_tenant(group: Group) -> String {
     format!("add element inet slipway same_tenant {{ {0} . {0} }}\n", group.0)
 }
 
+/// Says anew where published ports lead.
+pub(super) fn published(ports: &Ports) -> String {
+    let mut text = String::from("flush set inet slipway published\n");
+    for element in ports::switch_elements(ports) {
+        let _ = writeln!(text, "add element inet slipway published {{ {element} }}");
+    }
+    text
+}
+
 /// Says anew which addresses the host has.
 pub(super) fn host_addresses(addresses: &[Address]) -> String {
     let mut text =
@@ -202,12 +217,15 @@ pub(super) struct HostRules<'a> {
     pub(super) uplink: &'a str,
     pub(super) subnet: Cidr,
     pub(super) resolver: Option<Ipv4Addr>,
+    /// The node's ports that lead to instances.
+    pub(super) ports: &'a Ports,
 }
 
 /// Replaces the whole table in one transaction. The priorities come before those of other people's
 /// filters, whose verdicts it can only narrow.
 pub(super) fn host(rules: &HostRules<'_>) -> String {
-    let HostRules { tag, uplink, subnet, resolver } = rules;
+    let HostRules { tag, uplink, subnet, resolver, ports } = rules;
+    let ports = elements(ports::host_elements(ports));
     let to_resolver = resolver.map_or(String::new(), |resolver| {
         format!("iifname \"{uplink}\" ip daddr {resolver} meta l4proto {{ tcp, udp }} th dport 53 accept")
     });
@@ -215,6 +233,8 @@ pub(super) fn host(rules: &HostRules<'_>) -> String {
         r#"add table inet slipway_{tag}
 delete table inet slipway_{tag}
 table inet slipway_{tag} {{
+  map ports {{ type inet_proto . inet_service : ipv4_addr . inet_service; {ports} }}
+
   # Whatever address of this host it is sent to, nothing that an instance begins arrives.
   chain input {{
     type filter hook input priority filter - 10; policy accept;
@@ -223,17 +243,30 @@ table inet slipway_{tag} {{
     {to_resolver}
     drop
   }}
-  # And nobody reaches an instance through this host but the host itself.
+  # And nobody reaches an instance through this host but the host itself, and who asks at a port that
+  # leads to it.
   chain forward {{
     type filter hook forward priority filter - 10; policy accept;
     iifname "{uplink}" oifname "{uplink}" drop
     iifname "{uplink}" ip saddr != {subnet} drop
     iifname "{uplink}" meta nfproto != ipv4 drop
+    oifname "{uplink}" ip saddr {subnet} drop
     oifname "{uplink}" ct state established,related accept
+    oifname "{uplink}" ct status dnat accept
     oifname "{uplink}" drop
+  }}
+  # From elsewhere, from the host itself. Not from instances, whose packets for the host are dropped.
+  chain published {{
+    type nat hook prerouting priority dstnat; policy accept;
+    iifname != "{uplink}" fib daddr type local meta l4proto {{ tcp, udp }} dnat ip to meta l4proto . th dport map @ports
+  }}
+  chain published_here {{
+    type nat hook output priority -100; policy accept;
+    ip daddr != 127.0.0.0/8 fib daddr type local meta l4proto {{ tcp, udp }} dnat ip to meta l4proto . th dport map @ports
   }}
   chain outwards {{
     type nat hook postrouting priority srcnat; policy accept;
+    oifname "{uplink}" ct status dnat fib saddr type local masquerade
     ip saddr {subnet} oifname != {{ "{uplink}", "lo" }} masquerade
   }}
 }}

@@ -13,6 +13,7 @@ use super::*;
 
 mod isolation;
 mod life;
+mod ports;
 mod world;
 
 use world::World;

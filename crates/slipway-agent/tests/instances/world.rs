@@ -248,6 +248,7 @@ pub fn options(directory: &Path, number: u32) -> Options {
             dns: vec![Ipv4Addr::new(192, 0, 2, 53)],
             egress_allow: Vec::new(),
             pool: 2,
+            ports: (31_000, 31_999),
         }),
     }
 }

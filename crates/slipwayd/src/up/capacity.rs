@@ -32,9 +32,18 @@ pub fn node(options: &args::Up, name: &NodeName, places: &Places) -> anyhow::Res
         attributes: BTreeMap::new(),
         joined_at: Timestamp::from(std::time::SystemTime::now()),
         gpus: 0,
-        ports: (1, 0),
-        address: None,
+        ports: ports(options)?,
+        address: options.address.or_else(slipway_agent::network::default_address),
     })
+}
+
+/// The ports of `--ports`, first and last.
+pub fn ports(options: &args::Up) -> anyhow::Result<(u16, u16)> {
+    let text = &options.ports;
+    let numbers =
+        text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    let bad = || anyhow::anyhow!("--ports {text}: write two numbers from 1024 to 65535, such as 31000-32000");
+    numbers.filter(|(first, last)| *first >= 1024 && first <= last).ok_or_else(bad)
 }
 
 fn memory_total() -> anyhow::Result<Bytes> {

@@ -62,6 +62,7 @@ impl World {
             dns: vec![Self::RESOLVER],
             egress_allow: vec![],
             pool: 0,
+            ports: (31_000, 31_999),
         }
     }
 

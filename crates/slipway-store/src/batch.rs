@@ -98,6 +98,11 @@ impl Batch {
         self.operations.is_empty()
     }
 
+    /// How much of [`BATCH_BYTES_MAX`] it takes. A batch beyond that is refused.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn write<R: Record>(mut self, record: &R, condition: Condition) -> Self {
         let key = record.own_key();
         match serde_json::to_vec(record) {

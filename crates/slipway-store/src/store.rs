@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use slipway_model::record::Record;
@@ -76,6 +77,19 @@ impl Store {
             Backend::ZooKeeper(zookeeper) => zookeeper.list(&prefix).await?,
         };
         stored.iter().map(|(key, stored)| stored.decode(key)).collect()
+    }
+
+    /// The full keys of what [`Store::list`] would give, without looking at the records.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn keys<R: Record>(&self, prefix: &str) -> Result<Vec<Arc<str>>, Error> {
+        let prefix = full_prefix::<R>(prefix);
+        let stored = match &self.backend {
+            Backend::Embedded(embedded) => embedded.list(&prefix),
+            Backend::ZooKeeper(zookeeper) => zookeeper.list(&prefix).await?,
+        };
+        Ok(stored.into_iter().map(|(key, _)| key).collect())
     }
 
     /// Carries out a batch: all of it, or nothing and an error. When it returns `Ok`, the change is

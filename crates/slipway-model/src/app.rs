@@ -181,6 +181,16 @@ pub fn app_service() -> ServiceName {
     ServiceName::from_str(APP_SERVICE).expect("a constant")
 }
 
+/// The group that the services of a pushed environment are in: `/prod/shop` for `acme/shop/prod`.
+pub fn pushed_group(environment: &EnvironmentPath) -> PathId {
+    PathId(format!("/{}/{}", environment.environment, environment.project))
+}
+
+/// The id of a service of a push: `/prod/shop/web` for `web` of `acme/shop/prod`.
+pub fn pushed_service(environment: &EnvironmentPath, service: &ServiceName) -> PathId {
+    PathId(format!("/{}/{}/{service}", environment.environment, environment.project))
+}
+
 /// What a tenant wants of one app now. Written by the API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {

@@ -45,3 +45,11 @@ fn every_app_has_an_environment_of_its_own_with_a_good_name() {
     let main = environment_of(&tenant, &"/prod/db/main".parse().unwrap());
     assert!(main.environment.as_str().starts_with("a-prod-db-main-"), "{main}");
 }
+
+#[test]
+fn services_of_pushes_have_ids_that_could_be_parsed() {
+    let prod: EnvironmentPath = "acme/shop/prod".parse().unwrap();
+    let web = pushed_service(&prod, &"web".parse().unwrap());
+    assert_eq!(web, "/prod/shop/web".parse().unwrap());
+    assert_eq!(web.parent(), Some(pushed_group(&prod)));
+}

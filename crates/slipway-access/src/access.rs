@@ -15,6 +15,8 @@ use crate::master_key::MasterKey;
 use crate::password::Passwords;
 use crate::seal::Keyring;
 use crate::throttle::Throttle;
+use crate::turn::Turns;
+use crate::verified::Verified;
 
 /// How often an operation is decided anew because somebody else changed the same records. Each time
 /// somebody else has succeeded, so more than this takes a crowd.
@@ -31,6 +33,8 @@ pub struct Access {
     pub(crate) keyring: Keyring,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Arc<Mutex<Throttle>>,
+    pub(crate) verified: Arc<Verified>,
+    pub(crate) turns: Arc<Turns>,
     clock: Clock,
 }
 
@@ -52,6 +56,8 @@ impl Access {
             keyring: Keyring::new(master),
             passwords: Passwords::new(),
             throttle: Arc::default(),
+            verified: Arc::default(),
+            turns: Arc::default(),
             clock: Clock::System,
         };
         access.check_master_key().await?;

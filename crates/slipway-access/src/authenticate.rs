@@ -1,8 +1,8 @@
-//! The four ways to a [`Caller`].
+//! The ways to a [`Caller`].
 
 use std::net::IpAddr;
 use std::sync::PoisonError;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slipway_model::account::{SshKey, Token, User};
 use slipway_model::id::{KeyFingerprint, TokenId};
@@ -26,9 +26,7 @@ impl Access {
     /// [`Error::NotAuthenticated`] after the same time for a wrong password, an unknown user and a
     /// disabled one; [`Error::Throttled`]; [`Error::Store`].
     pub async fn password(&self, user: &UserName, password: &str, source: IpAddr) -> Result<Caller, Error> {
-        self.attempt(|throttle, now| throttle.take(user, source, now)).map_err(|wait| Error::Throttled {
-            wait: Span::from_millis(wait.as_millis().try_into().unwrap_or(u64::MAX)),
-        })?;
+        self.attempt(|throttle, now| throttle.take(user, source, now)).map_err(throttled)?;
         if password.len() > PASSWORD_BYTES_MAX {
             return Err(Error::NotAuthenticated);
         }
@@ -44,6 +42,67 @@ impl Access {
             return Err(Error::NotAuthenticated);
         }
         Ok(Caller::new(user.clone(), Proof::Password))
+    }
+
+    /// By a user name, and that user's password or one of the user's tokens in its place, as HTTP's
+    /// basic authentication sends them with every request. `source` is where the request came from. What
+    /// is wrong costs an attempt, as for [`Access::password`].
+    ///
+    /// # Errors
+    /// As for [`Access::password`].
+    pub async fn basic(&self, user: &str, secret: &str, source: IpAddr) -> Result<Caller, Error> {
+        let Ok(user) = user.parse::<UserName>() else { return Err(Error::NotAuthenticated) };
+        if secret::public_parts(Purpose::Token, secret).is_none() {
+            return self.password_again(&user, secret, source).await;
+        }
+        match self.token(secret).await {
+            Ok(caller) if *caller.user() == user => Ok(caller),
+            Ok(_) | Err(Error::NotAuthenticated) => {
+                // A token cannot be guessed, so an attempt is taken only from those who try all the same.
+                self.attempt(|throttle, now| throttle.take(&user, source, now)).map_err(throttled)?;
+                Err(Error::NotAuthenticated)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`Access::password`], quickly if the password has been right a short while ago.
+    async fn password_again(&self, user: &UserName, password: &str, source: IpAddr) -> Result<Caller, Error> {
+        if let Some(caller) = self.recognise(user, password, source).await? {
+            return Ok(caller);
+        }
+        // Of many requests at once that a client begins with, one has its password hashed.
+        let _turn = self.verified.turn(user, source).await;
+        if let Some(caller) = self.recognise(user, password, source).await? {
+            return Ok(caller);
+        }
+        let hash = self.get::<User>(user).await?.and_then(|user| user.record.password_hash);
+        let caller = self.password(user, password, source).await?;
+        if let Some(hash) = hash {
+            self.verified.remember(user, password, &hash, Instant::now());
+        }
+        Ok(caller)
+    }
+
+    /// The caller, if the password is remembered as the right one for the hash that the user has now.
+    async fn recognise(
+        &self,
+        user: &UserName,
+        password: &str,
+        source: IpAddr,
+    ) -> Result<Option<Caller>, Error> {
+        let Some(found) = self.get::<User>(user).await?.map(|user| user.record) else { return Ok(None) };
+        let Some(hash) = found.password_hash.filter(|_| !found.disabled) else { return Ok(None) };
+        // Taken first and given back if it is right, as for a password that is hashed: otherwise this
+        // would be a way to guess without end.
+        let recognised = self.attempt(|throttle, now| {
+            throttle.take(user, source, now)?;
+            let recognised = self.verified.recognise(user, password, &hash, now);
+            throttle.give_back(user, source, now);
+            Ok(recognised)
+        });
+        let recognised = recognised.map_err(throttled)?;
+        Ok(recognised.then(|| Caller::new(user.clone(), Proof::Password)))
     }
 
     /// By API token.
@@ -91,4 +150,8 @@ impl Access {
         // Counters are right enough even if a panic elsewhere left one half way.
         act(&mut self.throttle.lock().unwrap_or_else(PoisonError::into_inner), Instant::now())
     }
+}
+
+fn throttled(wait: Duration) -> Error {
+    Error::Throttled { wait: Span::from_millis(wait.as_millis().try_into().unwrap_or(u64::MAX)) }
 }

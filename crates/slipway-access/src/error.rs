@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use slipway_model::account::Role;
+use slipway_model::id::GroupDeploymentId;
 use slipway_model::name::NameError;
 use slipway_model::unit::Span;
 
@@ -72,6 +73,21 @@ pub enum Error {
     Limit {
         /// Of what.
         what: &'static str,
+        /// How many.
+        max: usize,
+    },
+    /// Services are part of deployments that are under way (MA-26, MA-53).
+    #[error(
+        "locked by the deployment {}, which is under way; wait until it is done, or force the change",
+        .deployments.iter().map(GroupDeploymentId::as_str).collect::<Vec<_>>().join(", ")
+    )]
+    Locked {
+        /// Which, oldest first.
+        deployments: Vec<GroupDeploymentId>,
+    },
+    /// So many deployments of one tenant are under way that another has to wait (MA-25).
+    #[error("at most {max} deployments of one tenant can be under way at once; wait for one of them")]
+    TooManyDeployments {
         /// How many.
         max: usize,
     },
@@ -148,8 +164,13 @@ impl Error {
             Error::NotAuthenticated => Kind::NotAuthenticated,
             Error::Throttled { .. } => Kind::Throttled,
             Error::NotFound { .. } => Kind::NotFound,
-            Error::Forbidden { .. } | Error::OperatorOnly | Error::LimitedToken => Kind::Forbidden,
-            Error::Taken { .. } | Error::Busy { .. } | Error::Rule { .. } => Kind::Conflict,
+            Error::Forbidden { .. }
+            | Error::OperatorOnly
+            | Error::LimitedToken
+            | Error::TooManyDeployments { .. } => Kind::Forbidden,
+            Error::Taken { .. } | Error::Busy { .. } | Error::Rule { .. } | Error::Locked { .. } => {
+                Kind::Conflict
+            }
             Error::Invalid { .. } | Error::Name(_) | Error::Limit { .. } => Kind::Invalid,
             Error::Store { source, .. } if source.is_worth_a_retry() => Kind::Unavailable,
             Error::Store { source, .. } if source.is_conflict() => Kind::Conflict,

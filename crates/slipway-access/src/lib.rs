@@ -39,6 +39,10 @@ mod password;
 
 mod throttle;
 
+mod verified;
+
+mod turn;
+
 mod ssh_key;
 
 mod domain_name;
@@ -54,7 +58,10 @@ pub use error::{Error, Kind};
 pub use invitation::NewInvitation;
 pub use master_key::MasterKey;
 pub use operator::Operator;
-pub use scoped::{ConfigChange, ConfigVariable, InEnvironment, NewProject, Scoped};
+pub use scoped::{
+    AppDraft, AppsChange, AppsChanged, AppsState, AppsView, ConfigChange, ConfigVariable, Difference,
+    GroupDraft, InEnvironment, NewProject, PushedEnvironment, PushedService, Scoped,
+};
 pub use seal::{Keyring, Plaintext};
 pub use ssh_key::PublicKey;
 

@@ -1,4 +1,5 @@
-//! What operators do: users, and looking at everything.
+//! What operators do: users, and looking at everything. Quotas and orders for nodes are in `quota` and
+//! `node`.
 
 use slipway_model::account::{SshKey, User};
 use slipway_model::instance::Node;
@@ -9,6 +10,10 @@ use crate::access::{Access, TRIES, too_busy};
 use crate::account::refuse_reserved;
 use crate::caller::Caller;
 use crate::error::Error;
+
+mod node;
+
+mod quota;
 
 /// Proof that a caller is an operator.
 #[derive(Debug, Clone)]

@@ -36,8 +36,15 @@ mod domain;
 
 mod request;
 
+mod app;
+
+mod view;
+
+pub use app::PushedService;
+pub use app::{AppDraft, AppsChange, AppsChanged, AppsState, Difference, GroupDraft, PushedEnvironment};
 pub use config::{ConfigChange, ConfigVariable};
 pub use tenant::NewProject;
+pub use view::AppsView;
 
 /// A record that the caller may see, with what it takes to go on from there. Made by the loaders
 /// only.

@@ -54,6 +54,8 @@ impl Scoped<Environment> {
     /// [`Error::Forbidden`], [`Error::Store`].
     pub async fn change_config(&self, wanted: &ConfigChange) -> Result<u64, Error> {
         check(wanted)?;
+        self.require(Right::Deploy)?;
+        self.refuse_app("config of its own")?;
         let changed = self.change(Right::Deploy, |environment| self.apply(environment, wanted)).await?;
         Ok(changed.config_generation)
     }
@@ -100,6 +102,14 @@ impl Scoped<Environment> {
     }
 }
 
+/// Refuses variables that no program could be given, because the platform gives it others of that name.
+pub(super) fn refuse_platform_key(key: &ConfigKey) -> Result<(), Error> {
+    if key.as_str() == "PORT" || key.as_str().starts_with("SLIPWAY_") {
+        return Err(Error::invalid(format!("{key} is set by the platform itself")));
+    }
+    Ok(())
+}
+
 fn check(wanted: &ConfigChange) -> Result<(), Error> {
     let mut keys: Vec<&ConfigKey> =
         wanted.set.keys().chain(wanted.set_secret.keys()).chain(&wanted.unset).collect();
@@ -108,9 +118,7 @@ fn check(wanted: &ConfigChange) -> Result<(), Error> {
         return Err(Error::invalid(format!("the config variable {} is named twice", twice[0])));
     }
     for (key, value) in wanted.set.iter().chain(&wanted.set_secret) {
-        if key.as_str() == "PORT" || key.as_str().starts_with("SLIPWAY_") {
-            return Err(Error::invalid(format!("{key} is set by the platform itself")));
-        }
+        refuse_platform_key(key)?;
         if value.contains('\0') {
             return Err(Error::invalid(format!(
                 "the value of {key} contains a NUL, which no program could be given"

@@ -2,6 +2,8 @@
 //! a TXT record that only the domain's owner can make, and leaves a tombstone when it is given up,
 //! so that nobody else inherits its visitors (Heroku 2023).
 
+use std::collections::BTreeSet;
+
 use slipway_model::account::Right;
 use slipway_model::limit::{DOMAIN_PROOF_TIME, DOMAINS_MAX};
 use slipway_model::name::{EnvironmentPath, ServiceName};
@@ -139,15 +141,19 @@ impl Access {
         Ok(claims)
     }
 
-    /// Adds to a batch that the environment's own domains are given up. Names that the platform gave
+    /// Adds to a batch that the environments' own domains are given up. Names that the platform gave
     /// are the leader's to clear.
     pub(super) async fn give_up_domains(
         &self,
         batch: Batch,
-        environment: &EnvironmentPath,
+        environments: &BTreeSet<&EnvironmentPath>,
     ) -> Result<Batch, Error> {
-        let claims = self.claims_of(environment).await?;
-        Ok(claims.into_iter().filter(|claim| claim.record.state != HostState::Platform).fold(batch, give_up))
+        let mut claims = self.list::<HostClaim>("").await?;
+        claims.retain(|claim| {
+            !matches!(claim.record.state, HostState::Platform | HostState::Tombstone)
+                && environments.contains(&claim.record.service.environment())
+        });
+        Ok(claims.into_iter().fold(batch, give_up))
     }
 }
 

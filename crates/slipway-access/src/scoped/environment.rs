@@ -43,53 +43,33 @@ impl Scoped<Environment> {
         }
     }
 
-    /// Sets how many copies of services run. Needs [`Right::Deploy`].
-    ///
-    /// # Errors
-    /// [`Error::Limit`], [`Error::NotFound`] for a service that the live release does not have,
-    /// [`Error::Forbidden`], [`Error::Store`].
-    pub async fn scale(&self, wanted: &BTreeMap<ServiceName, u32>) -> Result<(), Error> {
-        self.require(Right::Deploy)?;
-        if wanted.values().any(|count| *count > INSTANCES_MAX) {
-            return Err(Error::Limit { what: "instances of one service", max: INSTANCES_MAX as usize });
-        }
-        let mut counts = self.scale.clone();
-        if let Some(release) = self.live_release().await? {
-            if let Some(unknown) = wanted.keys().find(|name| !release.services.contains_key(name)) {
-                return Err(Error::NotFound {
-                    what: format!("service {unknown} of {} {}", self.path, release.number),
-                });
-            }
-            for (name, spec) in release.services {
-                counts.entry(name).or_insert(spec.instances);
-            }
-        }
-        counts.extend(wanted.iter().map(|(name, count)| (name.clone(), *count)));
-        let total: u64 = counts.values().map(|count| u64::from(*count)).sum();
-        if total > u64::from(INSTANCES_OF_ENVIRONMENT_MAX) {
-            let max = INSTANCES_OF_ENVIRONMENT_MAX as usize;
-            return Err(Error::Limit { what: "instances in one environment", max });
-        }
-        self.change(Right::Deploy, |environment| {
-            environment.scale.extend(wanted.iter().map(|(name, count)| (name.clone(), *count)));
-            if environment.scale.len() > SCALED_SERVICES_MAX {
-                return Err(Error::Limit {
-                    what: "services with a scale of their own",
-                    max: SCALED_SERVICES_MAX,
-                });
-            }
-            Ok(())
-        })
-        .await
-        .map(drop)
-    }
-
-    /// Asks for all instances to be replaced; returns the generation that they will have. Needs
+    /// Sets how many copies of services run; of an app's environment, how many copies of the app. Needs
     /// [`Right::Deploy`].
     ///
     /// # Errors
-    /// [`Error::Forbidden`], [`Error::Store`].
+    /// [`Error::Limit`], [`Error::NotFound`] for a service that the live release does not have,
+    /// [`Error::Locked`] while a deployment of the app is under way, [`Error::Forbidden`], [`Error::Store`].
+    pub async fn scale(&self, wanted: &BTreeMap<ServiceName, u32>) -> Result<(), Error> {
+        self.require(Right::Deploy)?;
+        if let Some(app) = &self.app {
+            return self.scale_app(app, wanted).await;
+        }
+        let release = self.live_release().await?;
+        let change = |environment: &mut Environment| scale_services(environment, release.as_ref(), wanted);
+        self.change(Right::Deploy, change).await.map(drop)
+    }
+
+    /// Asks for all instances to be replaced; returns the generation that they will have: the
+    /// environment's, or the app's. Needs [`Right::Deploy`].
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while a deployment of the app is under way, [`Error::Forbidden`],
+    /// [`Error::Store`].
     pub async fn restart(&self) -> Result<u64, Error> {
+        self.require(Right::Deploy)?;
+        if let Some(app) = &self.app {
+            return self.restart_app(app).await;
+        }
         let changed = self
             .change(Right::Deploy, |environment| {
                 environment.restart_generation += 1;
@@ -99,20 +79,71 @@ impl Scoped<Environment> {
         Ok(changed.restart_generation)
     }
 
+    /// Lets the deployment under way take no further step, until [`Scoped::resume`] (AU-05). What runs
+    /// goes on. Needs [`Right::Deploy`].
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::Store`].
+    pub async fn pause(&self) -> Result<(), Error> {
+        let pause = |environment: &mut Environment| {
+            environment.is_paused = true;
+            Ok(())
+        };
+        self.change(Right::Deploy, pause).await.map(drop)
+    }
+
+    /// Lets the deployment under way go on, whether somebody has paused it or its canaries have (AU-05).
+    /// Needs [`Right::Deploy`].
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::Store`].
+    pub async fn resume(&self) -> Result<(), Error> {
+        let resume = |environment: &mut Environment| {
+            environment.is_paused = false;
+            environment.resume_generation += 1;
+            Ok(())
+        };
+        self.change(Right::Deploy, resume).await.map(drop)
+    }
+
+    /// Takes the wait from services that are not started because they have failed (MA-18). Needs
+    /// [`Right::Deploy`].
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::Store`].
+    pub async fn retry(&self) -> Result<(), Error> {
+        let retry = |environment: &mut Environment| {
+            environment.retry_generation += 1;
+            Ok(())
+        };
+        self.change(Right::Deploy, retry).await.map(drop)
+    }
+
     /// Deletes it and gives up its domains. What runs in it is stopped by the leader. Needs
     /// [`Right::Administer`].
     ///
     /// # Errors
-    /// [`Error::Forbidden`], [`Error::NotFound`], [`Error::Store`].
+    /// [`Error::Rule`] for an app's, [`Error::Forbidden`], [`Error::NotFound`], [`Error::Store`].
     pub async fn delete(&self) -> Result<(), Error> {
         for _ in 0..TRIES {
             let environment = self.again(Right::Administer).await?;
-            let batch = self.access.delete_environment(Batch::new(), &environment.found).await?;
+            environment.refuse_app("an end of its own")?;
+            let found = std::slice::from_ref(&environment.found);
+            let batch = self.access.delete_environments(Batch::new(), found).await?;
             if self.access.commit(batch).await? {
                 return Ok(());
             }
         }
         Err(too_busy())
+    }
+
+    /// Refuses what is decided about an app as a whole, and not about the environment that it runs in.
+    pub(super) fn refuse_app(&self, what: &str) -> Result<(), Error> {
+        let Some(app) = &self.app else { return Ok(()) };
+        Err(Error::rule(format!(
+            "{} belongs to the app {app} and has not {what}; change the app through /v2/apps{app}",
+            self.path
+        )))
     }
 
     /// Changes the record, deciding anew when somebody else changed it first. A change that leaves
@@ -137,19 +168,56 @@ impl Scoped<Environment> {
 }
 
 impl Access {
-    /// Adds to a batch that an environment is deleted with what only the API writes of it. The rest is
+    /// Adds to a batch that environments are deleted with what only the API writes of them. The rest is
     /// cleared away by those who wrote it.
-    pub(super) async fn delete_environment(
+    pub(super) async fn delete_environments(
         &self,
-        batch: Batch,
-        environment: &Versioned<Environment>,
+        mut batch: Batch,
+        environments: &[Versioned<Environment>],
     ) -> Result<Batch, Error> {
-        let path = &environment.record.path;
-        let mut batch = batch.delete::<Environment>(path, environment.version);
-        // Builds of a new environment of that name have the same numbers.
-        for found in self.list::<BuildCancellation>(&path.to_string()).await? {
-            batch = batch.delete::<BuildCancellation>(&(path.clone(), found.record.number), found.version);
+        if environments.is_empty() {
+            return Ok(batch);
         }
-        self.give_up_domains(batch, path).await
+        for environment in environments {
+            let path = &environment.record.path;
+            batch = batch.delete::<Environment>(path, environment.version);
+            // Builds of a new environment of that name have the same numbers.
+            for found in self.list::<BuildCancellation>(&path.to_string()).await? {
+                let key = (path.clone(), found.record.number);
+                batch = batch.delete::<BuildCancellation>(&key, found.version);
+            }
+        }
+        let paths = environments.iter().map(|environment| &environment.record.path).collect();
+        self.give_up_domains(batch, &paths).await
     }
+}
+
+/// Sets how many copies of services there shall be, if that is allowed and the release has them.
+pub(super) fn scale_services(
+    environment: &mut Environment,
+    release: Option<&Release>,
+    wanted: &BTreeMap<ServiceName, u32>,
+) -> Result<(), Error> {
+    if wanted.values().any(|count| *count > INSTANCES_MAX) {
+        return Err(Error::Limit { what: "instances of one service", max: INSTANCES_MAX as usize });
+    }
+    let unknown =
+        |release: &&Release| wanted.keys().find(|name| !release.services.contains_key(*name)).cloned();
+    if let Some((release, unknown)) = release.and_then(|release| Some((release, unknown(&release)?))) {
+        let what = format!("service {unknown} of {} {}", environment.path, release.number);
+        return Err(Error::NotFound { what });
+    }
+    environment.scale.extend(wanted.iter().map(|(name, count)| (name.clone(), *count)));
+    if environment.scale.len() > SCALED_SERVICES_MAX {
+        return Err(Error::Limit { what: "services with a scale of their own", max: SCALED_SERVICES_MAX });
+    }
+    let unscaled = release.iter().flat_map(|release| &release.services);
+    let unscaled = unscaled.filter(|(name, _)| !environment.scale.contains_key(*name));
+    let unscaled: u64 = unscaled.map(|(_, spec)| u64::from(spec.instances)).sum();
+    let scaled: u64 = environment.scale.values().map(|count| u64::from(*count)).sum();
+    if scaled + unscaled > u64::from(INSTANCES_OF_ENVIRONMENT_MAX) {
+        let max = INSTANCES_OF_ENVIRONMENT_MAX as usize;
+        return Err(Error::Limit { what: "instances in one environment", max });
+    }
+    Ok(())
 }

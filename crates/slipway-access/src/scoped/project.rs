@@ -59,8 +59,8 @@ impl Scoped<Project> {
     /// Makes an environment. Needs [`Right::Administer`].
     ///
     /// # Errors
-    /// [`Error::Taken`], [`Error::Limit`], [`Error::Busy`] while one of the same name is still being
-    /// deleted, [`Error::Forbidden`], [`Error::Store`].
+    /// [`Error::Taken`], [`Error::Rule`] where there are apps, [`Error::Limit`], [`Error::Busy`] while one
+    /// of the same name is still being deleted, [`Error::Forbidden`], [`Error::Store`].
     pub async fn create_environment(&self, name: &EnvironmentName) -> Result<Environment, Error> {
         let path = self.path.environment(name.clone());
         for _ in 0..TRIES {
@@ -76,6 +76,7 @@ impl Scoped<Project> {
             let environment = new_environment(&self.access, path.clone());
             // The project is written as it is, so that its deletion does not overlook this one.
             let batch = Batch::new().update(&project.found.record, project.version());
+            let batch = self.access.refuse_apps_in(batch, &self.tenant, &[&path]).await?;
             if self.access.commit(create_environment(batch, environment.clone())).await? {
                 return Ok(environment);
             }
@@ -92,9 +93,8 @@ impl Scoped<Project> {
         for _ in 0..TRIES {
             let project = self.again(Right::Administer).await?;
             let mut batch = Batch::new().delete::<Project>(&self.path, project.version());
-            for environment in self.access.list::<Environment>(&self.path.to_string()).await? {
-                batch = self.access.delete_environment(batch, &environment).await?;
-            }
+            let environments = self.access.list::<Environment>(&self.path.to_string()).await?;
+            batch = self.access.delete_environments(batch, &environments).await?;
             if self.access.commit(batch).await? {
                 return Ok(());
             }

@@ -29,6 +29,7 @@ impl Scoped<Environment> {
     /// [`Error::Forbidden`], [`Error::Store`].
     pub async fn request_rollback(&self, to: Option<ReleaseNumber>) -> Result<String, Error> {
         self.require(Right::Deploy)?;
+        self.refuse_app("rollbacks of its own")?;
         let to = match to {
             Some(to) => to,
             None => {
@@ -56,6 +57,7 @@ impl Scoped<Environment> {
         release: Option<ReleaseNumber>,
     ) -> Result<String, Error> {
         self.require(Right::Deploy)?;
+        self.refuse_app("promotions")?;
         if *from == self.path.environment {
             return Err(Error::rule("an environment cannot be promoted to itself"));
         }
@@ -82,6 +84,7 @@ impl Scoped<Environment> {
         services: BTreeMap<ServiceName, ServiceSpec>,
     ) -> Result<String, Error> {
         self.require(Right::Deploy)?;
+        self.refuse_app("an image of its own")?;
         let own =
             image.repository.split_once('/').is_some_and(|(tenant, _)| tenant == self.path.tenant.as_str());
         if !own {

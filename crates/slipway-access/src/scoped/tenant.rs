@@ -1,6 +1,9 @@
 //! What belongs to a tenant: projects, and the tenant itself. Members are in `member`.
 
+use std::collections::BTreeSet;
+
 use slipway_model::account::{Invitation, Member, Right, Tenant};
+use slipway_model::app::{APPS_PROJECT, App};
 use slipway_model::instance::Assignments;
 use slipway_model::limit::{ENVIRONMENTS_MAX, PROJECTS_MAX};
 use slipway_model::name::{EnvironmentName, EnvironmentPath, ProjectName, ProjectPath};
@@ -42,8 +45,8 @@ impl Scoped<Tenant> {
     /// Makes a project with environments. Needs [`Right::Administer`].
     ///
     /// # Errors
-    /// [`Error::Taken`], [`Error::Limit`], [`Error::Forbidden`], [`Error::Busy`] while one of the same
-    /// name is still being deleted, [`Error::Store`].
+    /// [`Error::Taken`], [`Error::Rule`] where there are apps, [`Error::Limit`], [`Error::Forbidden`],
+    /// [`Error::Busy`] while one of the same name is still being deleted, [`Error::Store`].
     pub async fn create_project(
         &self,
         name: &ProjectName,
@@ -54,6 +57,11 @@ impl Scoped<Tenant> {
         }
         if environments.iter().enumerate().any(|(place, name)| environments[..place].contains(name)) {
             return Err(Error::invalid("an environment is named twice"));
+        }
+        if name.as_str() == APPS_PROJECT {
+            return Err(Error::invalid(format!(
+                "no project can be called {APPS_PROJECT}: the environments of apps are there; choose another name"
+            )));
         }
         let path = self.path_of(name.clone());
         let credential = secret::make(Purpose::Credential, &[]);
@@ -74,8 +82,10 @@ impl Scoped<Tenant> {
             // The tenant is written as it is, so that its deletion, decided on the list of projects
             // before this one, finds another version.
             let mut batch = Batch::new().update(&tenant.found.record, tenant.version()).create(&project);
-            for name in environments {
-                let environment = path.environment(name.clone());
+            let environments: Vec<_> =
+                environments.iter().map(|name| path.environment(name.clone())).collect();
+            batch = self.access.refuse_apps_in(batch, &self.tenant, &environments).await?;
+            for environment in environments {
                 self.access.refuse_leftovers(&environment).await?;
                 batch = create_environment(batch, new_environment(&self.access, environment));
             }
@@ -89,8 +99,10 @@ impl Scoped<Tenant> {
     /// Deletes the tenant with its members and invitations. Needs [`Right::Own`].
     ///
     /// # Errors
-    /// [`Error::Rule`] while it has projects, [`Error::Forbidden`], [`Error::Store`].
+    /// [`Error::Rule`] while it has projects or apps, [`Error::Forbidden`], [`Error::Store`].
     pub async fn delete(&self) -> Result<(), Error> {
+        // Apart, because there may be many; what has to stay until then goes with the tenant.
+        self.again(Right::Own).await?.clear_versions(&BTreeSet::new()).await?;
         for _ in 0..TRIES {
             let tenant = self.again(Right::Own).await?;
             let projects = tenant.projects().await?;
@@ -102,6 +114,15 @@ impl Scoped<Tenant> {
                     first.path.project
                 )));
             }
+            let apps = self.access.list::<App>(self.name.as_str()).await?;
+            if let Some(first) = apps.first() {
+                return Err(Error::rule(format!(
+                    "{} still has {} app(s), such as {}; delete them through /v2 first",
+                    self.name,
+                    apps.len(),
+                    first.record.id
+                )));
+            }
             let mut batch = Batch::new().delete::<Tenant>(&self.name, tenant.version());
             for member in self.access.list::<Member>(self.name.as_str()).await? {
                 batch = batch.delete::<Member>(&(self.name.clone(), member.record.user), member.version);
@@ -110,6 +131,7 @@ impl Scoped<Tenant> {
                 batch = batch
                     .delete::<Invitation>(&(self.name.clone(), invitation.record.id), invitation.version);
             }
+            batch = self.end_apps(batch).await?;
             if self.access.commit(batch).await? {
                 return Ok(());
             }

@@ -1,0 +1,115 @@
+//! Quotas of tenants (ME-02, ME-03).
+
+use slipway_model::account::{Quota, Tenant};
+use slipway_model::instance::Node;
+use slipway_model::name::TenantName;
+use slipway_store::Batch;
+
+use super::Operator;
+use crate::access::{TRIES, too_busy};
+use crate::error::Error;
+
+/// The highest weight: enough for any order of tenants, little enough to multiply with.
+const WEIGHT_MAX: u32 = 1000;
+
+impl Operator {
+    /// The quotas that somebody has set.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn quotas(&self) -> Result<Vec<Quota>, Error> {
+        Ok(self.access.list::<Quota>("").await?.into_iter().map(|quota| quota.record).collect())
+    }
+
+    /// The quota of a tenant; `None` when nobody has set one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such tenant, [`Error::Store`].
+    pub async fn quota(&self, tenant: &TenantName) -> Result<Option<Quota>, Error> {
+        if self.access.get::<Tenant>(tenant).await?.is_none() {
+            return Err(no_tenant(tenant));
+        }
+        Ok(self.access.get::<Quota>(tenant).await?.map(|quota| quota.record))
+    }
+
+    /// Sets quotas in place of those that there were, all of them or none (ME-03). A limit that all
+    /// nodes together do not have is likely to be a slip, and is set by `force` only. What runs already
+    /// is not stopped by a quota.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such tenant, [`Error::Invalid`] for a weight of 0 or over
+    /// 1,000 or a tenant that is named twice, [`Error::Rule`] for a limit above what there is,
+    /// [`Error::Store`].
+    pub async fn set_quotas(&self, quotas: &[Quota], force: bool) -> Result<(), Error> {
+        for (place, quota) in quotas.iter().enumerate() {
+            if quotas[..place].iter().any(|other| other.tenant == quota.tenant) {
+                return Err(Error::invalid(format!("the quota of {} is given twice", quota.tenant)));
+            }
+            if !(1..=WEIGHT_MAX).contains(&quota.weight) {
+                return Err(Error::invalid(format!("a weight is between 1 and {WEIGHT_MAX}")));
+            }
+        }
+        if !force {
+            refuse_more_than_there_is(quotas, &self.nodes().await?)?;
+        }
+        for _ in 0..TRIES {
+            let mut batch = Batch::new();
+            for quota in quotas {
+                let tenant = self.access.get::<Tenant>(&quota.tenant).await?;
+                let tenant = tenant.ok_or_else(|| no_tenant(&quota.tenant))?;
+                batch = batch.put(quota).expect::<Tenant>(&quota.tenant, tenant.version);
+            }
+            if batch.is_empty() || self.access.commit(batch).await? {
+                for Quota { tenant, .. } in quotas {
+                    tracing::info!(tenant.name = %tenant, by = %self.caller.user(), "quota set");
+                }
+                return Ok(());
+            }
+        }
+        Err(too_busy())
+    }
+
+    /// Takes the quota from a tenant.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it has none, [`Error::Store`].
+    pub async fn delete_quota(&self, tenant: &TenantName) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let found = self.access.get::<Quota>(tenant).await?;
+            let found = found.ok_or_else(|| Error::NotFound { what: format!("the quota of {tenant}") })?;
+            if self.access.commit(Batch::new().delete::<Quota>(tenant, found.version)).await? {
+                tracing::info!(tenant.name = %tenant, by = %self.caller.user(), "quota deleted");
+                return Ok(());
+            }
+        }
+        Err(too_busy())
+    }
+}
+
+fn refuse_more_than_there_is(quotas: &[Quota], nodes: &[Node]) -> Result<(), Error> {
+    let cpus: u64 = nodes.iter().map(|node| u64::from(node.cpus.0)).sum();
+    let mem: u64 = nodes.iter().map(|node| node.mem.0).sum();
+    let disk: u64 = nodes.iter().map(|node| node.disk.0).sum();
+    let gpus: u64 = nodes.iter().map(|node| u64::from(node.gpus)).sum();
+    for quota in quotas {
+        let limits = [
+            ("processors", quota.cpus.map(|cpus| u64::from(cpus.0)), cpus),
+            ("memory", quota.mem.map(|mem| mem.0), mem),
+            ("disk", quota.disk.map(|disk| disk.0), disk),
+            ("gpus", quota.gpus.map(u64::from), gpus),
+        ];
+        if let Some((what, ..)) =
+            limits.into_iter().find(|(_, limit, all)| limit.is_some_and(|limit| limit > *all))
+        {
+            return Err(Error::rule(format!(
+                "all nodes together have less {what} than {} would be allowed to use; force it if that is meant",
+                quota.tenant
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn no_tenant(tenant: &TenantName) -> Error {
+    Error::NotFound { what: tenant.to_string() }
+}

@@ -81,7 +81,15 @@ endpoints! {
     POST "/v1/users" Operator, "Make a user", takes CreateUser, gives UserInfo;
     DELETE "/v1/users/{user}" Operator, "Switch a user off", gives Done;
     POST "/v1/users/{user}/keys" Operator, "Add a key for a user", takes AddKey, gives KeyInfo;
+    POST "/v1/users/{user}/enable" Operator, "Switch a user on again", gives Done;
+    POST "/v1/users/{user}/password" Operator, "Give a user a new password", takes ResetPassword, gives Done;
     GET "/v1/nodes" Operator, "All nodes", gives Items<NodeInfo>;
+    GET "/v1/nodes/{node}" Operator, "A node and what runs there", gives NodeDetail;
+    PUT "/v1/nodes/{node}/order" Operator, "Deactivate or drain a node, or give it up for good", takes OrderNode, gives NodeInfo;
+    DELETE "/v1/nodes/{node}/order" Operator, "Let a node take part again", gives NodeInfo;
+    GET "/v1/quotas" Operator, "The quotas of all tenants that have one", gives Items<QuotaInfo>;
+    PUT "/v1/quotas/{owner}" Operator, "Set a tenant's quota", takes SetQuota, gives QuotaInfo;
+    DELETE "/v1/quotas/{owner}" Operator, "Take a tenant's quota away, so that nothing limits it", gives Done;
 
     GET "/v1/tenants" Login, "One's tenants", gives Items<TenantInfo>;
     POST "/v1/tenants" Login, "Make a tenant and become its owner", takes CreateTenant, gives TenantInfo;
@@ -94,6 +102,7 @@ endpoints! {
     DELETE "/v1/tenants/{tenant}/invitations/{invitation}" Tenant(Administer), "Take an invitation back", gives Done;
     POST "/v1/invitations/accept" Nothing, "Join a tenant", takes AcceptInvitation, gives Accepted;
 
+    GET "/v1/tenants/{tenant}/quota" Tenant(View), "What the tenant may use, and what it uses", gives QuotaInfo;
     GET "/v1/tenants/{tenant}/projects" Tenant(View), "The projects", gives Items<ProjectInfo>;
     POST "/v1/tenants/{tenant}/projects" Tenant(Administer), "Make a project", takes CreateProject, gives NewProject;
     GET "/v1/projects/{tenant}/{project}" Tenant(View), "A project", gives ProjectInfo;
@@ -116,6 +125,11 @@ endpoints! {
     POST "/v1/environments/{tenant}/{project}/{environment}/image" Tenant(Deploy), "Run an image from the registry", takes DeployImage, gives Requested;
     GET "/v1/environments/{tenant}/{project}/{environment}/deployments" Tenant(View), "Deployments, newest first; ?request= finds one", gives Items<DeploymentInfo>;
     GET "/v1/environments/{tenant}/{project}/{environment}/deployments/{deployment}" Tenant(View), "A deployment", gives DeploymentInfo;
+    POST "/v1/environments/{tenant}/{project}/{environment}/pause" Tenant(Deploy), "Let the deployment take no further step", gives Done;
+    POST "/v1/environments/{tenant}/{project}/{environment}/resume" Tenant(Deploy), "Let a deployment go on that was paused or waits after its canaries", gives Done;
+    POST "/v1/environments/{tenant}/{project}/{environment}/retry" Tenant(Deploy), "Start what is held back after failures now", gives Done;
+    GET "/v1/environments/{tenant}/{project}/{environment}/schedules" Tenant(View), "Services that run at certain times: when next, when last", gives Items<ScheduleInfo>;
+    POST "/v1/environments/{tenant}/{project}/{environment}/instances/{instance}/stop" Tenant(Deploy), "End a one-off or scheduled run", gives Done;
     POST "/v1/environments/{tenant}/{project}/{environment}/scale" Tenant(Deploy), "Change how many copies run", takes ScaleRequest, gives Done;
     POST "/v1/environments/{tenant}/{project}/{environment}/restart" Tenant(Deploy), "Replace all instances", gives Generation;
     GET "/v1/environments/{tenant}/{project}/{environment}/logs" Tenant(View), "Output of the programs as lines of JSON; ?lines=, ?service=, ?instance=, ?follow=true";

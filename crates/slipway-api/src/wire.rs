@@ -4,10 +4,12 @@
 //! project credential.
 
 mod account;
+mod cluster;
 mod environment;
 mod project;
 
 pub use account::*;
+pub use cluster::*;
 pub use environment::*;
 pub use project::*;
 

@@ -1,14 +1,12 @@
 //! What was typed.
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use slipway_model::account::Role;
-use slipway_model::id::{
-    BuildNumber, DeploymentNumber, InstanceId, InvitationId, KeyFingerprint, ReleaseNumber, TokenId,
-};
-use slipway_model::name::{
-    ConfigKey, EnvironmentName, NameError, ProjectPath, ServiceName, TenantName, UserName,
-};
-use slipway_model::unit::Span;
+use slipway_model::id::{DeploymentNumber, InstanceId, ReleaseNumber};
+use slipway_model::name::{EnvironmentName, NameError, ServiceName, UserName};
+
+mod verbs;
+
+pub use verbs::*;
 
 /// Deploy with `git push`; manage what runs with this.
 #[derive(Debug, Parser)]
@@ -143,15 +141,38 @@ pub enum Command {
         #[command(flatten)]
         wait: Wait,
     },
-    /// Deployments and what happened in them
+    /// Deployments: what happened in them, and a hand on the one under way
+    #[command(args_conflicts_with_subcommands = true)]
     Deployments {
-        /// Show one in full
+        #[command(subcommand)]
+        verb: Option<Deployments>,
+        /// Show this one in full
         number: Option<DeploymentNumber>,
         #[command(flatten)]
         at: Environment,
     },
     /// What runs, and why something does not
     Ps {
+        /// For each service that waits: what every node says, until when it is held back, since when
+        #[arg(long)]
+        why: bool,
+        #[command(flatten)]
+        at: Environment,
+    },
+    /// Scheduled services: when next, when last
+    Cron {
+        #[command(flatten)]
+        at: Environment,
+    },
+    /// Start what is held back after failures now
+    Retry {
+        #[command(flatten)]
+        at: Environment,
+    },
+    /// End a one-off or scheduled run
+    Stop {
+        /// As `slipway ps` prints it
+        instance: InstanceId,
         #[command(flatten)]
         at: Environment,
     },
@@ -207,7 +228,14 @@ pub enum Command {
     #[command(subcommand)]
     Users(Users),
     /// Nodes (operators)
-    Nodes,
+    #[command(args_conflicts_with_subcommands = true)]
+    Nodes {
+        #[command(subcommand)]
+        verb: Option<Nodes>,
+    },
+    /// What a tenant may use, and what it uses
+    #[command(subcommand)]
+    Quota(Quota),
     /// A completion script for a shell, to be sourced
     Completions {
         /// Which shell
@@ -223,335 +251,9 @@ pub struct Wait {
     pub detach: bool,
 }
 
-#[derive(Debug, Subcommand)]
-pub enum Keys {
-    /// All of them
-    List,
-    /// Add one
-    Add {
-        /// A .pub file; without it the usual ones in ~/.ssh are tried, - reads stdin
-        file: Option<std::path::PathBuf>,
-    },
-    /// Remove one; it stops working at once
-    Remove {
-        /// As `keys list` prints it
-        fingerprint: KeyFingerprint,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Tokens {
-    /// All of them
-    List,
-    /// Make one; it is shown once
-    Create {
-        /// What to call it
-        label: String,
-        /// Only for this tenant
-        #[arg(long)]
-        tenant: Option<TenantName>,
-        /// At most this role: viewer, developer, admin or owner
-        #[arg(long)]
-        role: Option<Role>,
-        /// How long it lasts, such as 30d
-        #[arg(long)]
-        life: Option<Span>,
-    },
-    /// Revoke one
-    Revoke {
-        /// As `tokens list` prints it
-        id: TokenId,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Tenants {
-    /// Yours
-    List,
-    /// Make one and become its owner
-    Create {
-        /// Its name
-        name: TenantName,
-    },
-    /// Delete one that has no projects
-    Delete {
-        /// Its name
-        name: TenantName,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Members {
-    /// All of them
-    List {
-        /// Of this tenant
-        tenant: TenantName,
-    },
-    /// Change what one may do
-    Set {
-        /// Of this tenant
-        tenant: TenantName,
-        /// Who
-        user: UserName,
-        /// owner, admin, developer or viewer
-        role: Role,
-    },
-    /// Remove one
-    Remove {
-        /// From this tenant
-        tenant: TenantName,
-        /// Who
-        user: UserName,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Invitations {
-    /// Those nobody has accepted yet
-    List {
-        /// To this tenant
-        tenant: TenantName,
-    },
-    /// Make one; what it prints is for the invitee only
-    Create {
-        /// To this tenant
-        tenant: TenantName,
-        /// The user name that may accept it
-        user: UserName,
-        /// owner, admin, developer or viewer
-        #[arg(long, default_value = "developer")]
-        role: Role,
-    },
-    /// Take one back
-    Revoke {
-        /// To this tenant
-        tenant: TenantName,
-        /// As `invitations list` prints it
-        invitation: InvitationId,
-    },
-    /// Join a tenant; who has no account yet gets one with the invited name
-    Accept {
-        /// What you were given
-        invitation: String,
-        /// Make a new account
-        #[arg(long)]
-        new: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Projects {
-    /// Those of a tenant, or of all of yours
-    List {
-        /// Only this tenant
-        tenant: Option<TenantName>,
-    },
-    /// Make one; writes slipway.yaml here and adds the git remotes if this is a repository
-    Create {
-        /// tenant/project
-        path: ProjectPath,
-        /// Its environments
-        #[arg(long, value_delimiter = ',', default_value = "dev,prod")]
-        environments: Vec<EnvironmentName>,
-        /// Only print slipway.yaml; write no file and add no remotes
-        #[arg(long)]
-        print: bool,
-    },
-    /// One in full
-    Show {
-        /// tenant/project
-        path: ProjectPath,
-    },
-    /// Renew the credential of slipway.yaml; the old one stops working at once
-    Credential {
-        /// tenant/project
-        path: ProjectPath,
-    },
-    /// Delete one, and stop all that runs of it
-    Delete {
-        /// tenant/project
-        path: ProjectPath,
-        /// The project's path once more, to show that you mean it
-        #[arg(long)]
-        confirm: ProjectPath,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Environments {
-    /// Make one
-    Create {
-        /// tenant/project
-        project: ProjectPath,
-        /// Its name
-        name: EnvironmentName,
-    },
-    /// Delete one, and stop all that runs in it
-    Delete {
-        /// tenant/project
-        project: ProjectPath,
-        /// Its name
-        name: EnvironmentName,
-        /// The name once more, to show that you mean it
-        #[arg(long)]
-        confirm: EnvironmentName,
-    },
-    /// Print the git remote's address
-    Remote {
-        #[command(flatten)]
-        at: Environment,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Config {
-    /// All of them; secrets without their value
-    List {
-        #[command(flatten)]
-        at: Environment,
-    },
-    /// Print one value
-    Get {
-        /// Its name
-        key: ConfigKey,
-        #[command(flatten)]
-        at: Environment,
-    },
-    /// Set some
-    Set {
-        /// KEY=VALUE
-        #[arg(required = true, value_parser = assignment)]
-        values: Vec<(ConfigKey, String)>,
-        #[command(flatten)]
-        at: Environment,
-        #[command(flatten)]
-        wait: Wait,
-    },
-    /// Remove some
-    Unset {
-        /// Their names
-        #[arg(required = true)]
-        keys: Vec<ConfigKey>,
-        #[command(flatten)]
-        at: Environment,
-        #[command(flatten)]
-        wait: Wait,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Secrets {
-    /// Set one; the value is read from the terminal or from stdin, never from the command line
-    Set {
-        /// Its name
-        key: ConfigKey,
-        #[command(flatten)]
-        at: Environment,
-        #[command(flatten)]
-        wait: Wait,
-    },
-    /// Remove some
-    Unset {
-        /// Their names
-        #[arg(required = true)]
-        keys: Vec<ConfigKey>,
-        #[command(flatten)]
-        at: Environment,
-        #[command(flatten)]
-        wait: Wait,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Builds {
-    /// Newest first
-    List {
-        #[command(flatten)]
-        at: Environment,
-    },
-    /// The output of one
-    Logs {
-        /// Its number; the newest when absent
-        number: Option<BuildNumber>,
-        /// Go on until it ends
-        #[arg(short, long)]
-        follow: bool,
-        #[command(flatten)]
-        at: Environment,
-    },
-    /// Stop one
-    Cancel {
-        /// Its number
-        number: BuildNumber,
-        #[command(flatten)]
-        at: Environment,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Domains {
-    /// All of them
-    List {
-        #[command(flatten)]
-        at: Environment,
-    },
-    /// Claim one; prints the TXT record that proves it is yours
-    Add {
-        /// The host name
-        host: String,
-        /// The service it leads to
-        #[arg(long)]
-        service: Option<ServiceName>,
-        #[command(flatten)]
-        at: Environment,
-    },
-    /// Look for the TXT record now
-    Verify {
-        /// The host name
-        host: String,
-        #[command(flatten)]
-        at: Environment,
-    },
-    /// Give one up
-    Remove {
-        /// The host name
-        host: String,
-        #[command(flatten)]
-        at: Environment,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Users {
-    /// All of them
-    List,
-    /// Make one; the password is asked for
-    Create {
-        /// The name
-        name: UserName,
-        /// Make it an operator
-        #[arg(long)]
-        operator: bool,
-        /// No password: the user can only use keys
-        #[arg(long)]
-        no_password: bool,
-    },
-    /// Switch one off
-    Disable {
-        /// The name
-        name: UserName,
-    },
-}
-
 fn count(text: &str) -> Result<(ServiceName, u32), String> {
     let (service, count) = text.split_once('=').ok_or("write service=count, such as web=3")?;
     let service = service.parse().map_err(|error: NameError| error.to_string())?;
     let count = count.parse().map_err(|_| format!("{count:?} is not a number of copies"))?;
     Ok((service, count))
-}
-
-fn assignment(text: &str) -> Result<(ConfigKey, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
-    let key = key.parse().map_err(|error: NameError| error.to_string())?;
-    Ok((key, value.to_owned()))
 }

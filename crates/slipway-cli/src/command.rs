@@ -3,15 +3,19 @@
 
 mod account;
 mod attach;
+mod cluster;
 mod deploy;
+mod deployment;
 mod environment;
+mod log;
 mod project;
+mod ps;
 mod tenant;
 mod watch;
 
 use clap::CommandFactory;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, Deployments, Nodes};
 use crate::session::Session;
 
 /// Runs what was typed; the status is that of a one-off program for `run`, else 0.
@@ -36,13 +40,23 @@ pub async fn run(args: Args) -> anyhow::Result<u8> {
         Command::Config(verb) => environment::config(session, verb).await?,
         Command::Secrets(verb) => environment::secrets(session, verb).await?,
         Command::Builds(verb) => environment::builds(session, verb).await?,
-        Command::Ps { at } => environment::ps(session, &at).await?,
+        Command::Ps { why, at } => ps::ps(session, &at, why).await?,
+        Command::Cron { at } => ps::cron(session, &at).await?,
+        Command::Retry { at } => ps::retry(session, &at).await?,
+        Command::Stop { instance, at } => ps::stop(session, &at, instance).await?,
         Command::Logs { follow, lines, service, instance, at } => {
-            environment::logs(session, &at, follow, lines, service, instance).await?;
+            log::logs(session, &at, follow, lines, service, instance).await?;
         }
-        Command::Nodes => environment::nodes(session).await?,
+        Command::Nodes { verb } => cluster::nodes(session, verb.unwrap_or(Nodes::List)).await?,
+        Command::Quota(verb) => cluster::quota(session, verb).await?,
         Command::Releases { at } => deploy::releases(session, &at).await?,
-        Command::Deployments { number, at } => deploy::deployments(session, &at, number).await?,
+        Command::Deployments { verb, number, at } => {
+            let verb = verb.unwrap_or(match number {
+                Some(_) => Deployments::Show { number, at },
+                None => Deployments::List { at },
+            });
+            deployment::deployments(session, verb).await?;
+        }
         Command::Rollback { to, at, wait } => deploy::rollback(session, &at, to, wait).await?,
         Command::Promote { from, release, at, wait } => {
             deploy::promote(session, &at, from, release, wait).await?

@@ -84,6 +84,19 @@ pub fn ago(then: Timestamp) -> String {
     }
 }
 
+/// `in 5s`, `in 3m`, `in 2h`, `in 4d` from now, or `now`.
+pub fn until(then: Timestamp) -> String {
+    let now = Timestamp::from(std::time::SystemTime::now());
+    // A second begun counts, so that nothing is promised too early.
+    match then.0.saturating_sub(now.0).div_ceil(1000) {
+        0 => "now".to_owned(),
+        s if s < 60 => format!("in {s}s"),
+        s if s < 3600 => format!("in {}m", s.div_ceil(60)),
+        s if s < 86_400 => format!("in {}h", s.div_ceil(3600)),
+        s => format!("in {}d", s.div_ceil(86_400)),
+    }
+}
+
 /// Text without control characters other than line ends and tabs.
 pub fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()

@@ -28,9 +28,13 @@ mod account;
 mod deploy;
 mod environment;
 mod extract;
+mod node;
 mod present;
 mod project;
+mod quota;
 mod refusal;
+mod schedule;
+mod services;
 mod stream;
 mod tenant;
 mod txt;
@@ -113,6 +117,11 @@ pub fn routes(api: Api) -> Router {
         .route("/image", post(deploy::image))
         .route("/deployments", get(deploy::deployments))
         .route("/deployments/{deployment}", get(deploy::deployment))
+        .route("/pause", post(deploy::pause))
+        .route("/resume", post(deploy::resume))
+        .route("/retry", post(deploy::retry))
+        .route("/schedules", get(schedule::list))
+        .route("/instances/{instance}/stop", post(schedule::stop))
         .route("/scale", post(deploy::scale))
         .route("/restart", post(deploy::restart))
         .route("/logs", get(stream::logs))
@@ -135,7 +144,13 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/users", get(account::users).post(account::create_user))
         .route("/v1/users/{user}", delete(account::disable_user))
         .route("/v1/users/{user}/keys", post(account::add_key_for))
-        .route("/v1/nodes", get(account::nodes))
+        .route("/v1/users/{user}/enable", post(account::enable_user))
+        .route("/v1/users/{user}/password", post(account::reset_password))
+        .route("/v1/nodes", get(node::list))
+        .route("/v1/nodes/{node}", get(node::show))
+        .route("/v1/nodes/{node}/order", put(node::order).delete(node::activate))
+        .route("/v1/quotas", get(quota::list))
+        .route("/v1/quotas/{owner}", put(quota::set).delete(quota::unset))
         .route("/v1/tenants", get(tenant::list).post(tenant::create))
         .route("/v1/tenants/{tenant}", delete(tenant::delete))
         .route("/v1/tenants/{tenant}/members", get(tenant::members))
@@ -143,6 +158,7 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/tenants/{tenant}/invitations", get(tenant::invitations).post(tenant::invite))
         .route("/v1/tenants/{tenant}/invitations/{invitation}", delete(tenant::revoke_invitation))
         .route("/v1/invitations/accept", post(tenant::accept_invitation))
+        .route("/v1/tenants/{tenant}/quota", get(quota::show))
         .route("/v1/tenants/{tenant}/projects", get(project::list).post(project::create))
         .route("/v1/projects/{tenant}/{project}", get(project::show).delete(project::delete))
         .route("/v1/projects/{tenant}/{project}/credential", post(project::renew_credential))

@@ -172,6 +172,14 @@ pub struct ChangePassword {
     pub new: String,
 }
 
+/// `POST /v1/users/{user}/password`, by an operator.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResetPassword {
+    /// The one that counts from now on.
+    pub password: String,
+}
+
 /// An SSH key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyInfo {

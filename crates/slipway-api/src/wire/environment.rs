@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use slipway_model::id::{BuildNumber, CommitId, DeploymentNumber, InstanceId, ReleaseNumber};
 use slipway_model::name::{EnvironmentPath, NodeName, ServiceName, UserName};
-use slipway_model::unit::Timestamp;
+use slipway_model::unit::{Bytes, Cpus, Timestamp};
 
 /// A push and its build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -146,8 +146,17 @@ pub struct EnvironmentState {
     pub restart_generation: (u64, u64),
     /// The newest deployment.
     pub deployment: Option<DeploymentInfo>,
+    /// Whether somebody has paused the deployment: it takes no further step until it is resumed.
+    #[serde(default)]
+    pub paused: bool,
+    /// Group deployments (of `/v2`) that have to get on before this environment follows its new version.
+    #[serde(default)]
+    pub held_back_by: Vec<String>,
     /// The services of the live release.
     pub services: Vec<ServiceState>,
+    /// What runs once: one-off commands, runs of scheduled services, release commands.
+    #[serde(default)]
+    pub runs: Vec<RunInfo>,
 }
 
 /// A service and its instances.
@@ -160,10 +169,96 @@ pub struct ServiceState {
     pub wanted: u32,
     /// What it runs.
     pub command: Option<String>,
+    /// When it runs, for one that runs at certain times only; see [`ScheduleInfo`].
+    #[serde(default)]
+    pub schedule: Option<String>,
     /// Why copies are missing, if they are.
     pub waiting: Option<String>,
+    /// The same in numbers.
+    #[serde(default)]
+    pub why: Option<WaitingInfo>,
     /// Its copies.
     pub instances: Vec<InstanceInfo>,
+}
+
+/// Why copies of a service are not started (MA-17).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WaitingInfo {
+    /// How many copies wait.
+    pub count: u32,
+    /// Since when some do, milliseconds since 1970.
+    #[schemars(with = "u64")]
+    pub since: Timestamp,
+    /// In words.
+    pub reason: String,
+    /// What one copy asks for.
+    pub asks: Amounts,
+    /// Nodes that were asked; 0 when none were, because it waits for something else.
+    pub nodes: u32,
+    /// How many of them refused, by reason.
+    pub refusals: BTreeMap<String, u32>,
+    /// The most that any one node that can be reached has free, each for itself.
+    pub freest: Option<Amounts>,
+    /// Until when it is held back because copies failed, milliseconds since 1970.
+    #[schemars(with = "Option<u64>")]
+    pub held_back_until: Option<Timestamp>,
+    /// How often they failed in a row.
+    pub failures: u32,
+    /// How the last copy ended.
+    pub last_end: Option<String>,
+}
+
+/// How much of what a node has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Amounts {
+    /// Processors, such as `0.5`.
+    #[schemars(with = "String")]
+    pub cpus: Cpus,
+    /// Memory, such as `256M`.
+    #[schemars(with = "String")]
+    pub mem: Bytes,
+    /// Disk, such as `1G`.
+    #[schemars(with = "String")]
+    pub disk: Bytes,
+    /// Whole accelerators.
+    pub gpus: u32,
+}
+
+/// Something that runs once and ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunInfo {
+    /// `one-off`, `scheduled` or `release`.
+    pub kind: String,
+    /// The command of a one-off run, the service of a scheduled one.
+    pub what: Option<String>,
+    /// When a scheduled run was due, milliseconds since 1970.
+    #[schemars(with = "Option<u64>")]
+    pub due: Option<Timestamp>,
+    /// Where and how it runs.
+    pub instance: InstanceInfo,
+}
+
+/// A service that runs at certain times.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ScheduleInfo {
+    /// Its name.
+    #[schemars(with = "String")]
+    pub service: ServiceName,
+    /// The five fields of crontab(5), in UTC.
+    pub schedule: String,
+    /// `CANCEL_NEW` or `KILL_EXISTING`: what happens when the last run has not ended.
+    pub overlap: String,
+    /// When it is due next, milliseconds since 1970.
+    #[schemars(with = "Option<u64>")]
+    pub next: Option<Timestamp>,
+    /// When it was last due and dealt with, milliseconds since 1970.
+    #[schemars(with = "Option<u64>")]
+    pub last: Option<Timestamp>,
+    /// How its last run ended, as far as the leader still knows.
+    pub last_end: Option<String>,
+    /// Runs of it under way.
+    #[schemars(with = "Vec<String>")]
+    pub running: Vec<InstanceId>,
 }
 
 /// A copy.
@@ -201,6 +296,9 @@ pub struct ScaleRequest {
 pub struct Generation {
     /// Done when `GET …/status` shows this or more as the second number.
     pub generation: u64,
+    /// Everything was so already, and nothing will happen.
+    #[serde(default)]
+    pub unchanged: bool,
 }
 
 /// `POST …/run`
@@ -237,20 +335,4 @@ pub struct LogLine {
     pub stream: String,
     /// The text, control sequences removed.
     pub text: String,
-}
-
-/// A node, as an operator sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct NodeInfo {
-    /// Its name.
-    #[schemars(with = "String")]
-    pub name: NodeName,
-    /// Whether its agent is connected.
-    pub connected: bool,
-    /// Processors for instances, and how much of that is given away.
-    pub cpus: (String, String),
-    /// Memory for instances, and how much of that is given away.
-    pub mem: (String, String),
-    /// Its attributes.
-    pub attributes: BTreeMap<String, String>,
 }

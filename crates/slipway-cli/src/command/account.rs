@@ -153,6 +153,16 @@ pub async fn users(session: &Session, verb: Users) -> anyhow::Result<()> {
             let answer: Done = client.delete(&format!("/v1/users/{name}")).await?;
             session.printer.result(&answer, || format!("Switched off {name}, with all keys and tokens"))
         }
+        Users::Enable { name } => {
+            let answer: Done = client.post(&format!("/v1/users/{name}/enable"), &Done {}).await?;
+            session.printer.result(&answer, || format!("Switched {name} on again"))
+        }
+        Users::ResetPassword { name } => {
+            let password = new_password(&format!("New password for {name}: "))?;
+            let request = ResetPassword { password };
+            let answer: Done = client.post(&format!("/v1/users/{name}/password"), &request).await?;
+            session.printer.result(&answer, || format!("{name} has a new password"))
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! What changes what runs without a push: rollback, promotion, images, scale, restart.
 
 use slipway_api::wire::*;
-use slipway_model::id::{DeploymentNumber, ReleaseNumber};
+use slipway_model::id::ReleaseNumber;
 use slipway_model::name::{EnvironmentName, ServiceName};
 
 use super::watch;
 use crate::args::{self, Wait};
-use crate::printer::{ago, plain, table};
+use crate::printer::{ago, table};
 use crate::session::{Session, at};
 
 pub async fn releases(session: &Session, place: &args::Environment) -> anyhow::Result<()> {
@@ -19,44 +19,6 @@ pub async fn releases(session: &Session, place: &args::Environment) -> anyhow::R
             [number, commit, r.origin.clone(), r.by.to_string(), ago(r.created_at)]
         };
         table(["RELEASE", "COMMIT", "FROM", "BY", "CREATED"], releases.items.iter().map(row))
-    })
-}
-
-pub async fn deployments(
-    session: &Session,
-    place: &args::Environment,
-    number: Option<DeploymentNumber>,
-) -> anyhow::Result<()> {
-    let path = session.environment(place)?;
-    let client = session.client()?;
-    if let Some(number) = number {
-        let deployment: DeploymentInfo =
-            client.get(&at(&path, &format!("/deployments/{}", number.0))).await?;
-        return session.printer.result(&deployment, || {
-            let mut text = format!("{number} to {}: {}\n", deployment.to, deployment.state);
-            for event in &deployment.events {
-                text += &format!("  {}\n", plain(event));
-            }
-            if let Some(reason) = &deployment.reason {
-                text += &format!("{}\n", plain(reason));
-            }
-            for line in &deployment.tail {
-                text += &format!("  | {}\n", plain(line));
-            }
-            text
-        });
-    }
-    let deployments: Items<DeploymentInfo> = client.get(&at(&path, "/deployments")).await?;
-    session.printer.result(&deployments, || {
-        let row = |d: &DeploymentInfo| {
-            let state = match &d.reason {
-                Some(reason) => format!("{}: {reason}", d.state),
-                None => d.state.clone(),
-            };
-            let from = d.from.map_or("-".to_owned(), |from| from.to_string());
-            [d.number.to_string(), from, d.to.to_string(), d.by.to_string(), ago(d.created_at), state]
-        };
-        table(["DEPLOYMENT", "FROM", "TO", "BY", "STARTED", "STATE"], deployments.items.iter().map(row))
     })
 }
 

@@ -1,17 +1,14 @@
-//! What is in an environment: config, builds, instances, logs.
+//! What is in an environment: config, builds.
 
 use std::io::Read;
 
 use anyhow::Context;
-use slipway_api::client::query;
 use slipway_api::wire::*;
-use slipway_model::id::InstanceId;
-use slipway_model::name::ServiceName;
 
 use super::account::old_password;
 use super::watch;
 use crate::args::{self, Builds, Config, Secrets, Wait};
-use crate::printer::{ago, plain, table};
+use crate::printer::{ago, table};
 use crate::session::{Session, at};
 
 pub async fn config(session: &Session, verb: Config) -> anyhow::Result<()> {
@@ -69,6 +66,10 @@ async fn change_config(
     let path = session.environment(place)?;
     let client = session.client()?;
     let answer: Generation = client.call(http::Method::PATCH, &at(&path, "/config"), Some(change)).await?;
+    if answer.unchanged {
+        session.printer.note(&format!("Nothing to change: the config of {path} is so already"));
+        return session.printer.result(&answer, String::new);
+    }
     session.printer.note(&format!("Changed the config of {path}"));
     if wait.detach {
         return session.printer.result(&answer, String::new);
@@ -129,7 +130,7 @@ pub async fn builds(session: &Session, verb: Builds) -> anyhow::Result<()> {
             }
             let build = watch::build_ended(&client, &path, number).await?;
             match build.state.as_str() {
-                "succeeded" => Ok(()),
+                "succeeded" => watch::build_deployed(session, &client, &path, number).await,
                 state => anyhow::bail!("build {number} {state}: {}", build.reason.unwrap_or_default()),
             }
         }
@@ -139,89 +140,4 @@ pub async fn builds(session: &Session, verb: Builds) -> anyhow::Result<()> {
             session.printer.result(&answer, || format!("Asked build {number} to stop"))
         }
     }
-}
-
-pub async fn ps(session: &Session, place: &args::Environment) -> anyhow::Result<()> {
-    let path = session.environment(place)?;
-    let state: EnvironmentState = session.client()?.get(&at(&path, "/status")).await?;
-    session.printer.result(&state, || ps_text(&state))
-}
-
-fn ps_text(state: &EnvironmentState) -> String {
-    let Some(live) = state.live else {
-        return format!("{}: nothing runs yet; git push to deploy\n", state.path);
-    };
-    let mut text = format!("{} runs {live}\n", state.path);
-    for service in &state.services {
-        let healthy = service.instances.iter().filter(|i| i.state == "healthy").count();
-        let command = service.command.as_deref().unwrap_or("the image's own command");
-        text += &format!("\n{} {healthy}/{} healthy: {}\n", service.name, service.wanted, plain(command));
-        if let Some(waiting) = &service.waiting {
-            text += &format!("  waiting: {waiting}\n");
-        }
-        let row = |i: &InstanceInfo| {
-            let state = match &i.reason {
-                Some(reason) => format!("{} ({reason})", i.state),
-                None => i.state.clone(),
-            };
-            [format!("  {}", i.id), i.release.to_string(), i.node.to_string(), ago(i.since), state]
-        };
-        if !service.instances.is_empty() {
-            text += &table(
-                ["  INSTANCE", "RELEASE", "NODE", "SINCE", "STATE"],
-                service.instances.iter().map(row),
-            );
-        }
-    }
-    text
-}
-
-pub async fn logs(
-    session: &Session,
-    place: &args::Environment,
-    follow: bool,
-    lines: u32,
-    service: Option<ServiceName>,
-    instance: Option<InstanceId>,
-) -> anyhow::Result<()> {
-    let path = session.environment(place)?;
-    let mut url = at(&path, &format!("/logs?lines={lines}&follow={follow}"));
-    if let Some(service) = service {
-        url += &format!("&service={}", query(service.as_str()));
-    }
-    if let Some(instance) = instance {
-        url += &format!("&instance={}", query(instance.as_str()));
-    }
-    let mut stream = session.client()?.stream(&url).await?;
-    let mut pending = Vec::new();
-    while let Some(bytes) = stream.next().await? {
-        if session.printer.is_json() {
-            session.printer.data(&bytes)?;
-            continue;
-        }
-        pending.extend_from_slice(&bytes);
-        while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = pending.drain(..=end).collect();
-            let Ok(line) = serde_json::from_slice::<LogLine>(&line) else { continue };
-            let short = &line.instance.as_str()[..6];
-            let text = format!("{} {}.{short}: {}\n", line.at, line.source, plain(&line.text));
-            session.printer.data(text.as_bytes())?;
-        }
-    }
-    Ok(())
-}
-
-pub async fn nodes(session: &Session) -> anyhow::Result<()> {
-    let nodes: Items<NodeInfo> = session.client()?.get("/v1/nodes").await?;
-    session.printer.result(&nodes, || {
-        let row = |n: &NodeInfo| {
-            [
-                n.name.to_string(),
-                if n.connected { "connected" } else { "away" }.to_owned(),
-                format!("{} of {}", n.cpus.1, n.cpus.0),
-                format!("{} of {}", n.mem.1, n.mem.0),
-            ]
-        };
-        table(["NODE", "AGENT", "CPUS", "MEMORY"], nodes.items.iter().map(row))
-    })
 }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use slipway_api::client::query;
 use slipway_api::wire::*;
+use slipway_model::name::{EnvironmentName, EnvironmentPath, ProjectPath};
 
 use crate::args::{Domains, Environments, Projects};
 use crate::printer::{ago, table};
@@ -90,26 +91,39 @@ pub async fn projects(session: &Session, verb: Projects) -> anyhow::Result<()> {
 pub async fn environments(session: &Session, verb: Environments) -> anyhow::Result<()> {
     let client = session.client()?;
     match verb {
-        Environments::Create { project, name } => {
-            let path = format!("/v1/projects/{project}/environments");
-            let environment: EnvironmentInfo =
-                client.post(&path, &CreateEnvironment { name: name.clone() }).await?;
-            session.printer.result(&environment, || {
-                format!("Created {project}/{name}\nNext: git remote add paas-{name} {}", environment.git_url)
-            })
+        Environments::Create { path, name } => {
+            let path = environment_path(&path, name)?;
+            let request = CreateEnvironment { name: path.environment.clone() };
+            let url = format!("/v1/projects/{}/environments", path.project());
+            let environment: EnvironmentInfo = client.post(&url, &request).await?;
+            session.printer.result(&environment, || format!("Created {path}"))?;
+            let name = &path.environment;
+            session.printer.note(&format!("Next: git remote add paas-{name} {}", environment.git_url));
+            Ok(())
         }
-        Environments::Delete { project, name, confirm } => {
-            if name != confirm {
-                bail!("--confirm must repeat {name}");
+        Environments::Delete { path, name, confirm } => {
+            let path = environment_path(&path, name)?;
+            if confirm != path.environment.as_str() && confirm != path.to_string() {
+                bail!("--confirm must repeat {}", path.environment);
             }
-            let answer: Done = client.delete(&format!("/v1/environments/{project}/{name}")).await?;
-            session.printer.result(&answer, || format!("Deleted {project}/{name}"))
+            let answer: Done = client.delete(&at(&path, "")).await?;
+            session.printer.result(&answer, || format!("Deleted {path}"))
         }
         Environments::Remote { at: place } => {
             let path = session.environment(&place)?;
             let environment: EnvironmentInfo = client.get(&at(&path, "")).await?;
             session.printer.result(&environment, || environment.git_url.clone())
         }
+    }
+}
+
+/// `acme/shop/dev`, or `acme/shop` and `dev`.
+fn environment_path(path: &str, name: Option<EnvironmentName>) -> anyhow::Result<EnvironmentPath> {
+    match name {
+        Some(name) => Ok(path.parse::<ProjectPath>()?.environment(name)),
+        None => path
+            .parse()
+            .with_context(|| format!("which environment of {path}? write tenant/project/environment")),
     }
 }
 

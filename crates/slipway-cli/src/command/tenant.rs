@@ -22,8 +22,9 @@ pub async fn tenants(session: &Session, verb: Tenants) -> anyhow::Result<()> {
         }
         Tenants::Create { name } => {
             let tenant: TenantInfo = client.post("/v1/tenants", &CreateTenant { name: name.clone() }).await?;
+            session.printer.result(&tenant, || format!("Created tenant {name}; you are its owner"))?;
             session.printer.note(&format!("Next: slipway projects create {name}/PROJECT"));
-            session.printer.result(&tenant, || format!("Created tenant {name}; you are its owner"))
+            Ok(())
         }
         Tenants::Delete { name } => {
             let answer: Done = client.delete(&format!("/v1/tenants/{name}")).await?;

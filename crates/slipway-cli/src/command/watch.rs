@@ -38,6 +38,32 @@ pub async fn build_ended(
     }
 }
 
+/// Follows the deployment of the release that a build has become.
+pub async fn build_deployed(
+    session: &Session,
+    client: &Client,
+    path: &EnvironmentPath,
+    number: BuildNumber,
+) -> anyhow::Result<()> {
+    let since = Instant::now();
+    let origin = format!("build {number}");
+    loop {
+        let releases: Items<ReleaseInfo> = client.get(&at(path, "/releases")).await?;
+        if let Some(release) = releases.items.into_iter().find(|release| release.origin == origin) {
+            let deployments: Items<DeploymentInfo> = client.get(&at(path, "/deployments")).await?;
+            // The first that led to it; later ones are restarts and the like.
+            let mut oldest_first = deployments.items.into_iter().rev();
+            if let Some(deployment) = oldest_first.find(|deployment| deployment.to == release.number) {
+                return self::deployment(session, client, path, deployment).await;
+            }
+        }
+        if since.elapsed() > TAKEN_UP_WITHIN {
+            bail!("build {number} has not become a release; a newer one may have taken its place");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// Follows the deployment that a request leads to.
 pub async fn request(
     session: &Session,
@@ -50,7 +76,7 @@ pub async fn request(
     loop {
         let found: Items<DeploymentInfo> = client.get(&url).await?;
         if let Some(deployment) = found.items.into_iter().next() {
-            return follow(session, client, path, deployment).await;
+            return self::deployment(session, client, path, deployment).await;
         }
         if since.elapsed() > TAKEN_UP_WITHIN {
             bail!("nobody has taken the request up; is the leader running? It stays recorded");
@@ -94,7 +120,7 @@ async fn after(
         }
         if done(&state) {
             return match state.deployment {
-                Some(deployment) => follow(session, client, path, deployment).await,
+                Some(deployment) => self::deployment(session, client, path, deployment).await,
                 None => Ok(()),
             };
         }
@@ -105,7 +131,8 @@ async fn after(
     }
 }
 
-async fn follow(
+/// Tells how a deployment goes on until it ends; an error when it does not become live.
+pub async fn deployment(
     session: &Session,
     client: &Client,
     path: &EnvironmentPath,

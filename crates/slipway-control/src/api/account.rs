@@ -140,8 +140,21 @@ pub async fn add_key_for(
     Ok(Json(present::key(key)))
 }
 
-pub async fn nodes(State(api): State<Api>, Asking(caller): Asking) -> Answer<Items<NodeInfo>> {
-    api.access.operator(&caller).await?;
-    let items = api.leader.nodes().await.into_iter().map(present::node).collect();
-    Ok(Json(Items { items }))
+pub async fn enable_user(
+    State(api): State<Api>,
+    Asking(caller): Asking,
+    Named(user): Named<UserName>,
+) -> Answer<Done> {
+    api.access.operator(&caller).await?.enable_user(&user).await?;
+    Ok(Json(Done {}))
+}
+
+pub async fn reset_password(
+    State(api): State<Api>,
+    Asking(caller): Asking,
+    Named(user): Named<UserName>,
+    Body(wanted): Body<ResetPassword>,
+) -> Answer<Done> {
+    api.access.operator(&caller).await?.reset_password(&user, &wanted.password).await?;
+    Ok(Json(Done {}))
 }

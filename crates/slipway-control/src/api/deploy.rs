@@ -119,7 +119,34 @@ pub async fn restart(
     Named(path): Named<EnvironmentPath>,
 ) -> Answer<Generation> {
     let environment = api.access.environment(&caller, &path, Right::Deploy).await?;
-    Ok(Json(Generation { generation: environment.restart().await? }))
+    Ok(Json(Generation { generation: environment.restart().await?, unchanged: false }))
+}
+
+pub async fn pause(
+    State(api): State<Api>,
+    Asking(caller): Asking,
+    Named(path): Named<EnvironmentPath>,
+) -> Answer<Done> {
+    api.access.environment(&caller, &path, Right::Deploy).await?.pause().await?;
+    Ok(Json(Done {}))
+}
+
+pub async fn resume(
+    State(api): State<Api>,
+    Asking(caller): Asking,
+    Named(path): Named<EnvironmentPath>,
+) -> Answer<Done> {
+    api.access.environment(&caller, &path, Right::Deploy).await?.resume().await?;
+    Ok(Json(Done {}))
+}
+
+pub async fn retry(
+    State(api): State<Api>,
+    Asking(caller): Asking,
+    Named(path): Named<EnvironmentPath>,
+) -> Answer<Done> {
+    api.access.environment(&caller, &path, Right::Deploy).await?.retry().await?;
+    Ok(Json(Done {}))
 }
 
 pub async fn run(

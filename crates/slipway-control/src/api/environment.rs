@@ -4,19 +4,17 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use slipway_access::{ConfigChange, Scoped};
+use slipway_access::ConfigChange;
 use slipway_api::wire::*;
 use slipway_model::account::Right;
 use slipway_model::deployment::Deployment;
 use slipway_model::id::BuildNumber;
-use slipway_model::instance::{InstanceRole, InstanceState};
-use slipway_model::name::{EnvironmentPath, ServiceName};
-use slipway_model::project::Environment;
+use slipway_model::name::EnvironmentPath;
 use slipway_model::push::{Build, Push};
 
 use super::extract::{Asking, Body, Named};
-use super::{Answer, Api, Refusal, present, project};
-use crate::leader::{EndSnapshot, EnvironmentSnapshot, InstanceSnapshot};
+use super::{Answer, Api, present, project, services};
+use crate::leader::{EnvironmentSnapshot, GroupDeploymentSnapshot};
 
 /// Entries of a history that one answer shows, newest first.
 pub const HISTORY_MAX: usize = 100;
@@ -48,6 +46,8 @@ pub async fn status(
     let status = environment.status().await?;
     let deployment = environment.list::<Deployment>().await?.pop();
     let snapshot = api.leader.snapshot(&path).await;
+    let held_back_by = held_back_by(&api, snapshot.as_ref()).await;
+    let running = services::of(&api, &environment, snapshot).await?;
     Ok(Json(EnvironmentState {
         live: status.as_ref().and_then(|status| status.live),
         config_generation: (
@@ -59,59 +59,24 @@ pub async fn status(
             status.as_ref().map_or(0, |status| status.restart_generation),
         ),
         deployment: deployment.map(|deployment| present::deployment(deployment.record)),
-        services: services(&environment, snapshot).await?,
+        paused: environment.is_paused,
+        held_back_by,
+        services: running.services,
+        runs: running.runs,
         path,
     }))
 }
 
-/// The services of the live release, then those that only have instances left.
-async fn services(
-    environment: &Scoped<Environment>,
-    snapshot: Option<EnvironmentSnapshot>,
-) -> Result<Vec<ServiceState>, Refusal> {
-    let mut states: BTreeMap<ServiceName, ServiceState> = BTreeMap::new();
-    if let Some(release) = environment.live_release().await? {
-        for (name, spec) in release.services {
-            let wanted = environment.scale.get(&name).copied().unwrap_or(spec.instances);
-            let state = ServiceState { command: spec.command, ..service_state(name.clone(), wanted) };
-            states.insert(name, state);
-        }
-    }
-    let Some(snapshot) = snapshot else { return Ok(states.into_values().collect()) };
-    for instance in snapshot.instances {
-        let InstanceRole::Service { service } = &instance.role else { continue };
-        if matches!(instance.state, Some(InstanceState::Ended { .. })) {
-            continue;
-        }
-        let state = states.entry(service.clone()).or_insert_with(|| service_state(service.clone(), 0));
-        state.instances.push(instance_info(instance));
-    }
-    for waiting in snapshot.waiting {
-        let Some(service) = waiting.service else { continue };
-        let Some(state) = states.get_mut(&service) else { continue };
-        let of_service = |end: &&EndSnapshot| end.role == InstanceRole::Service { service: service.clone() };
-        state.waiting = Some(match snapshot.ends.iter().rev().find(of_service) {
-            Some(end) => format!("{}; the last copy {}", waiting.why, end.exit.reason),
-            None => waiting.why,
-        });
-    }
-    Ok(states.into_values().collect())
-}
-
-fn service_state(name: ServiceName, wanted: u32) -> ServiceState {
-    ServiceState { name, wanted, command: None, waiting: None, instances: Vec::new() }
-}
-
-fn instance_info(instance: InstanceSnapshot) -> InstanceInfo {
-    let (state, reason) = present::instance_state(instance.state.as_ref());
-    InstanceInfo {
-        id: instance.instance,
-        release: instance.release,
-        state,
-        reason,
-        node: instance.node,
-        since: instance.since,
-    }
+/// The group deployments that have an environment's app in a later step than the one they are at.
+async fn held_back_by(api: &Api, snapshot: Option<&EnvironmentSnapshot>) -> Vec<String> {
+    let Some(snapshot) = snapshot.filter(|snapshot| snapshot.is_held_back) else { return Vec::new() };
+    let Some(app) = &snapshot.app else { return Vec::new() };
+    let open = api.leader.group_deployments(Some(&snapshot.path.tenant)).await;
+    let has_it_later = |open: &GroupDeploymentSnapshot| {
+        let later = open.deployment.steps.iter().skip(open.step);
+        later.flatten().any(|action| action.app == *app)
+    };
+    open.iter().filter(|open| has_it_later(open)).map(|open| open.deployment.id.to_string()).collect()
 }
 
 pub async fn config(
@@ -137,7 +102,7 @@ pub async fn change_config(
     let environment = api.access.environment(&caller, &path, Right::Deploy).await?;
     let ChangeConfig { set, set_secret, unset } = wanted;
     let generation = environment.change_config(&ConfigChange { set, set_secret, unset }).await?;
-    Ok(Json(Generation { generation }))
+    Ok(Json(Generation { generation, unchanged: generation == environment.config_generation }))
 }
 
 pub async fn builds(

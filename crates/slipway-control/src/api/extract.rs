@@ -91,6 +91,7 @@ macro_rules! named {
 }
 named!(slipway_model::name::TenantName, "tenant");
 named!(slipway_model::name::UserName, "user");
+named!(slipway_model::name::NodeName, "node");
 named!(slipway_model::id::TokenId, "token");
 named!(slipway_model::id::InvitationId, "invitation");
 named!(slipway_model::id::BuildNumber, "build");
@@ -111,6 +112,18 @@ impl FromRequestParts<Api> for Named<EnvironmentPath> {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
         let text = parameters(parts, api, &["tenant", "project", "environment"]).await?;
+        Ok(Self(text.parse().map_err(unknown)?))
+    }
+}
+
+/// The tenant whose quota it is: of operators' paths, where a tenant's name gives no right in it.
+pub struct Owner(pub slipway_model::name::TenantName);
+
+impl FromRequestParts<Api> for Owner {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
+        let text = parameters(parts, api, &["owner"]).await?;
         Ok(Self(text.parse().map_err(unknown)?))
     }
 }

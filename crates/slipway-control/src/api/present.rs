@@ -9,8 +9,6 @@ use slipway_model::project::{HostClaim, HostState};
 use slipway_model::push::{Build, BuildState, Push};
 use slipway_model::release::{Origin, Release};
 
-use crate::leader::NodeSnapshot;
-
 pub fn key(key: SshKey) -> KeyInfo {
     KeyInfo { fingerprint: key.fingerprint, label: key.label, created_at: key.created_at }
 }
@@ -141,16 +139,4 @@ pub fn instance_state(state: Option<&InstanceState>) -> (String, Option<String>)
         Some(InstanceState::Ended { exit }) => ("ended", Some(exit.reason.to_string())),
     };
     (word.to_owned(), reason)
-}
-
-/// A node, and how much of it is given away.
-pub fn node(snapshot: NodeSnapshot) -> NodeInfo {
-    let NodeSnapshot { node, is_reachable, promised, .. } = snapshot;
-    NodeInfo {
-        name: node.name,
-        connected: is_reachable,
-        cpus: (node.cpus.to_string(), promised.cpus.to_string()),
-        mem: (node.mem.to_string(), promised.mem.to_string()),
-        attributes: node.attributes,
-    }
 }

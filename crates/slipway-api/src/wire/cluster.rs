@@ -1,0 +1,156 @@
+//! What operators see and order: nodes, quotas.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use slipway_model::id::InstanceId;
+use slipway_model::name::{EnvironmentPath, NodeName, TenantName, UserName};
+use slipway_model::unit::{Bytes, Cpus, Span, Timestamp};
+
+use super::Amounts;
+
+/// A node, as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeInfo {
+    /// Its name.
+    #[schemars(with = "String")]
+    pub name: NodeName,
+    /// Whether its agent is connected.
+    pub connected: bool,
+    /// `active`, `deactivated`, `draining`, `drained` or `gone`.
+    pub standing: String,
+    /// What an operator has asked of it.
+    pub order: Option<NodeOrderInfo>,
+    /// How many instances are assigned to it.
+    pub instances: u32,
+    /// What it has for instances.
+    pub has: Amounts,
+    /// How much of that is given away.
+    pub given: Amounts,
+    /// Its address.
+    pub address: Option<String>,
+    /// Its attributes.
+    pub attributes: BTreeMap<String, String>,
+    /// When it joined, milliseconds since 1970.
+    #[schemars(with = "u64")]
+    pub joined_at: Timestamp,
+}
+
+/// What an operator has asked of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeOrderInfo {
+    /// What.
+    pub order: NodeWish,
+    /// From then on a drain waits for nothing, milliseconds since 1970.
+    #[schemars(with = "Option<u64>")]
+    pub deadline: Option<Timestamp>,
+    /// Who asked.
+    #[schemars(with = "String")]
+    pub by: UserName,
+    /// When, milliseconds since 1970.
+    #[schemars(with = "u64")]
+    pub created_at: Timestamp,
+}
+
+/// What can be asked of a node (ME-10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeWish {
+    /// Nothing new comes; what runs there stays.
+    Deactivate,
+    /// Nothing new comes, and what runs there is moved.
+    Drain,
+    /// It will not come back: what ran there is lost, volumes too.
+    Gone,
+}
+
+/// `PUT /v1/nodes/{node}/order`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrderNode {
+    /// What.
+    pub order: NodeWish,
+    /// For a drain: after this long nothing is waited for any more, such as `10m`.
+    #[schemars(with = "Option<String>")]
+    pub deadline: Option<Span>,
+}
+
+/// A node and what still runs there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeDetail {
+    /// The node.
+    pub node: NodeInfo,
+    /// What is assigned to it, by environment.
+    pub instances: Vec<NodeInstance>,
+}
+
+/// An instance on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeInstance {
+    /// Which.
+    #[schemars(with = "String")]
+    pub id: InstanceId,
+    /// Where it belongs.
+    #[schemars(with = "String")]
+    pub environment: EnvironmentPath,
+    /// The service, or `run`, `release`.
+    pub of: String,
+    /// As in `slipway ps`.
+    pub state: String,
+    /// Since when it is so, milliseconds since 1970.
+    #[schemars(with = "u64")]
+    pub since: Timestamp,
+    /// Whether it keeps a volume there.
+    pub has_volumes: bool,
+}
+
+/// What a tenant may use at most, and what it uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QuotaInfo {
+    /// Whose.
+    #[schemars(with = "String")]
+    pub tenant: TenantName,
+    /// Processors; no limit when absent, as for each of these.
+    #[schemars(with = "Option<String>")]
+    pub cpus: Option<Cpus>,
+    /// Memory.
+    #[schemars(with = "Option<String>")]
+    pub mem: Option<Bytes>,
+    /// Disk.
+    #[schemars(with = "Option<String>")]
+    pub disk: Option<Bytes>,
+    /// Accelerators.
+    pub gpus: Option<u32>,
+    /// Instances.
+    pub instances: Option<u32>,
+    /// Of two tenants that wait, the one with the lower share of the cluster per weight comes first.
+    pub weight: u32,
+    /// What its instances take now.
+    pub used: Amounts,
+    /// How many instances it has now.
+    pub used_instances: u32,
+}
+
+/// `PUT /v1/quotas/{owner}`: what is absent stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SetQuota {
+    /// Processors, such as `4`.
+    #[schemars(with = "Option<String>")]
+    pub cpus: Option<Cpus>,
+    /// Memory, such as `8G`.
+    #[schemars(with = "Option<String>")]
+    pub mem: Option<Bytes>,
+    /// Disk, such as `100G`.
+    #[schemars(with = "Option<String>")]
+    pub disk: Option<Bytes>,
+    /// Accelerators.
+    pub gpus: Option<u32>,
+    /// Instances.
+    pub instances: Option<u32>,
+    /// 1 unless it is set.
+    pub weight: Option<u32>,
+    /// Set it even if the cluster has not that much, or the tenant uses more already (ME-03).
+    pub force: bool,
+}

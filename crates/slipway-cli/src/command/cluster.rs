@@ -1,0 +1,230 @@
+//! What operators look at and order: nodes and quotas.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use http::Method;
+use slipway_api::client::Client;
+use slipway_api::wire::*;
+use slipway_model::name::NodeName;
+use slipway_model::unit::Span;
+
+use super::ps::amounts;
+use crate::args::{Limits, Nodes, Quota};
+use crate::printer::{ago, table, until};
+use crate::session::Session;
+
+/// Between two looks at a node that is drained.
+const PAUSE: Duration = Duration::from_millis(500);
+/// A drain without a deadline is not watched for longer; it goes on by itself.
+const DRAIN_WATCHED: Span = Span::from_secs(3600);
+
+pub async fn nodes(session: &Session, verb: Nodes) -> anyhow::Result<()> {
+    let client = session.client()?;
+    match verb {
+        Nodes::List => {
+            let nodes: Items<NodeInfo> = client.get("/v1/nodes").await?;
+            session.printer.result(&nodes, || nodes_text(&nodes.items))
+        }
+        Nodes::Show { node } => {
+            let detail: NodeDetail = client.get(&format!("/v1/nodes/{node}")).await?;
+            session.printer.result(&detail, || detail_text(&detail))
+        }
+        Nodes::Drain { node, deadline, wait } => {
+            let info = order(&client, &node, NodeWish::Drain, deadline).await?;
+            let latest = deadline.map_or(String::new(), |span| format!(", {span} at the longest"));
+            session.printer.note(&format!("Draining {node}{latest}; nothing new comes to it"));
+            if wait.detach {
+                return session.printer.result(&info, String::new);
+            }
+            watch_drain(session, &client, &node, deadline).await
+        }
+        Nodes::Activate { node } => {
+            let info: NodeInfo = client.delete(&format!("/v1/nodes/{node}/order")).await?;
+            session.printer.result(&info, || format!("{node} takes part again"))
+        }
+        Nodes::Deactivate { node } => {
+            let info = order(&client, &node, NodeWish::Deactivate, None).await?;
+            session.printer.result(&info, || format!("Nothing new comes to {node}; what runs there stays"))
+        }
+        Nodes::Gone { node, confirm } => {
+            if node != confirm {
+                bail!("--confirm must repeat {node}");
+            }
+            let info = order(&client, &node, NodeWish::Gone, None).await?;
+            session
+                .printer
+                .result(&info, || format!("{node} is given up; what ran there is started elsewhere"))
+        }
+    }
+}
+
+async fn order(
+    client: &Client,
+    node: &NodeName,
+    order: NodeWish,
+    deadline: Option<Span>,
+) -> anyhow::Result<NodeInfo> {
+    let body = OrderNode { order, deadline };
+    Ok(client.call(Method::PUT, &format!("/v1/nodes/{node}/order"), Some(&body)).await?)
+}
+
+/// Tells what still runs there, each time that this changes.
+async fn watch_drain(
+    session: &Session,
+    client: &Client,
+    node: &NodeName,
+    deadline: Option<Span>,
+) -> anyhow::Result<()> {
+    // Whatever is late is ended at the deadline, and that takes its grace period.
+    let watched =
+        deadline.map_or(DRAIN_WATCHED, |span| Span::from_millis(span.millis() + 300_000)).duration();
+    let since = Instant::now();
+    let mut told = String::new();
+    loop {
+        let detail: NodeDetail = client.get(&format!("/v1/nodes/{node}")).await?;
+        let text = left_text(&detail.instances);
+        if detail.node.standing == "drained" {
+            session.printer.note("-----> nothing runs there any more");
+            return session.printer.result(&detail.node, || format!("{node} is drained"));
+        }
+        if detail.node.standing != "draining" {
+            bail!("{node} is {} now; somebody has given another order", detail.node.standing);
+        }
+        if text != told {
+            session.printer.note(&format!("-----> {text}"));
+            told = text;
+        }
+        if since.elapsed() > watched {
+            bail!("{node} still drains: {told}; slipway nodes show {node} says more");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// `2 still run there: acme/shop/dev web ×2`
+fn left_text(instances: &[NodeInstance]) -> String {
+    let mut of: BTreeMap<String, usize> = BTreeMap::new();
+    for instance in instances {
+        *of.entry(format!("{} {}", instance.environment, instance.of)).or_default() += 1;
+    }
+    let words: Vec<String> =
+        of.into_iter().map(|(of, count)| if count == 1 { of } else { format!("{of} ×{count}") }).collect();
+    let verb = if instances.len() == 1 { "runs" } else { "run" };
+    format!("{} still {verb} there: {}", instances.len(), words.join(", "))
+}
+
+fn nodes_text(nodes: &[NodeInfo]) -> String {
+    let row = |n: &NodeInfo| {
+        let agent = if n.connected { "connected" } else { "away" };
+        let of = |given: String, has: String| format!("{given} of {has}");
+        [
+            n.name.to_string(),
+            n.standing.clone(),
+            agent.to_owned(),
+            n.instances.to_string(),
+            of(n.given.cpus.to_string(), n.has.cpus.to_string()),
+            of(n.given.mem.to_string(), n.has.mem.to_string()),
+            of(n.given.disk.to_string(), n.has.disk.to_string()),
+            of(n.given.gpus.to_string(), n.has.gpus.to_string()),
+        ]
+    };
+    table(["NODE", "STATE", "AGENT", "INSTANCES", "CPUS", "MEMORY", "DISK", "GPUS"], nodes.iter().map(row))
+}
+
+fn detail_text(detail: &NodeDetail) -> String {
+    let NodeDetail { node, instances } = detail;
+    let agent = if node.connected { "its agent is connected" } else { "its agent is away" };
+    let mut text = format!("{}: {}, {agent}, joined {}\n", node.name, node.standing, ago(node.joined_at));
+    if let Some(order) = &node.order {
+        let wish = match order.order {
+            NodeWish::Deactivate => "deactivated",
+            NodeWish::Drain => "drained",
+            NodeWish::Gone => "given up",
+        };
+        let deadline = order.deadline.map_or(String::new(), |at| format!(", at the latest {}", until(at)));
+        text += &format!("  to be {wish}{deadline}: {}, {}\n", order.by, ago(order.created_at));
+    }
+    text += &format!("  has    {}\n  given  {}\n", amounts(&node.has), amounts(&node.given));
+    if let Some(address) = &node.address {
+        text += &format!("  address {address}\n");
+    }
+    for (name, value) in &node.attributes {
+        text += &format!("  {name}: {value}\n");
+    }
+    if instances.is_empty() {
+        return text + "\nnothing runs there\n";
+    }
+    let row = |i: &NodeInstance| {
+        let volumes = if i.has_volumes { "keeps a volume" } else { "" };
+        [
+            i.id.to_string(),
+            i.environment.to_string(),
+            i.of.clone(),
+            i.state.clone(),
+            ago(i.since),
+            volumes.into(),
+        ]
+    };
+    text += "\n";
+    text + &table(["INSTANCE", "ENVIRONMENT", "OF", "STATE", "SINCE", ""], instances.iter().map(row))
+}
+
+pub async fn quota(session: &Session, verb: Quota) -> anyhow::Result<()> {
+    let client = session.client()?;
+    match verb {
+        Quota::Show { tenant: Some(tenant) } => {
+            let quota: QuotaInfo = client.get(&format!("/v1/tenants/{tenant}/quota")).await?;
+            session.printer.result(&quota, || quota_text(&quota))
+        }
+        Quota::Show { tenant: None } => {
+            let quotas: Items<QuotaInfo> = client.get("/v1/quotas").await?;
+            session.printer.result(&quotas, || {
+                if quotas.items.is_empty() {
+                    return "no tenant has a quota".to_owned();
+                }
+                table(
+                    ["TENANT", "CPUS", "MEMORY", "DISK", "GPUS", "INSTANCES", "WEIGHT"],
+                    quotas.items.iter().map(|quota| {
+                        let [cpus, mem, disk, gpus, instances] = kinds(quota)
+                            .map(|(_, used, limit)| format!("{used} of {}", limit.as_deref().unwrap_or("-")));
+                        [quota.tenant.to_string(), cpus, mem, disk, gpus, instances, quota.weight.to_string()]
+                    }),
+                )
+            })
+        }
+        Quota::Set { tenant, limits, force } => {
+            let Limits { cpus, mem, disk, gpus, instances, weight } = limits;
+            let body = SetQuota { cpus, mem, disk, gpus, instances, weight, force };
+            let quota: QuotaInfo =
+                client.call(Method::PUT, &format!("/v1/quotas/{tenant}"), Some(&body)).await?;
+            session.printer.result(&quota, || quota_text(&quota))
+        }
+        Quota::Unset { tenant } => {
+            let answer: Done = client.delete(&format!("/v1/quotas/{tenant}")).await?;
+            session.printer.result(&answer, || format!("Nothing limits {tenant} any more"))
+        }
+    }
+}
+
+/// Each kind, what is used of it, and how much may be.
+fn kinds(quota: &QuotaInfo) -> [(&'static str, String, Option<String>); 5] {
+    let used = &quota.used;
+    [
+        ("cpus", used.cpus.to_string(), quota.cpus.map(|limit| limit.to_string())),
+        ("memory", used.mem.to_string(), quota.mem.map(|limit| limit.to_string())),
+        ("disk", used.disk.to_string(), quota.disk.map(|limit| limit.to_string())),
+        ("gpus", used.gpus.to_string(), quota.gpus.map(|limit| limit.to_string())),
+        ("instances", quota.used_instances.to_string(), quota.instances.map(|limit| limit.to_string())),
+    ]
+}
+
+fn quota_text(quota: &QuotaInfo) -> String {
+    let rows =
+        kinds(quota).map(|(kind, used, limit)| [kind.to_owned(), used, limit.unwrap_or("no limit".into())]);
+    format!("{}, weight {}\n", quota.tenant, quota.weight) + &table(["", "USED", "LIMIT"], rows)
+}
+
+#[cfg(test)]
+mod tests;

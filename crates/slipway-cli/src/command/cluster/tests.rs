@@ -1,0 +1,71 @@
+use slipway_model::id::InstanceId;
+use slipway_model::unit::{Bytes, Cpus, Timestamp};
+
+use super::*;
+
+fn amounts(cpus: u32, mem: u64, disk: u64) -> Amounts {
+    Amounts { cpus: Cpus(cpus), mem: Bytes::mebi(mem), disk: Bytes::gibi(disk), gpus: 0 }
+}
+
+fn node() -> NodeInfo {
+    NodeInfo {
+        name: "one".parse().unwrap(),
+        connected: true,
+        standing: "draining".into(),
+        order: None,
+        instances: 2,
+        has: amounts(2000, 4096, 50),
+        given: amounts(1500, 768, 2),
+        address: None,
+        attributes: BTreeMap::from([("rack".into(), "r1".into())]),
+        joined_at: Timestamp(0),
+    }
+}
+
+#[test]
+fn me_10_nodes_are_listed_with_units_and_states() {
+    let text = nodes_text(&[node()]);
+    let row = text.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(row, "one draining connected 2 1.5 of 2 768M of 4G 2G of 50G 0 of 0");
+}
+
+#[test]
+fn me_10_a_drain_tells_what_still_runs_there() {
+    let instance = |environment: &str, of: &str| NodeInstance {
+        id: InstanceId::from_random([0; 10]),
+        environment: environment.parse().unwrap(),
+        of: of.into(),
+        state: "healthy".into(),
+        since: Timestamp(0),
+        has_volumes: of == "db",
+    };
+    let instances =
+        vec![instance("acme/shop/dev", "web"), instance("acme/shop/dev", "web"), instance("acme/a/b", "db")];
+    assert_eq!(left_text(&instances), "3 still run there: acme/a/b db, acme/shop/dev web ×2");
+    let text = detail_text(&NodeDetail { node: node(), instances });
+    assert!(
+        text.contains("  has    2 cpus, 4G memory, 50G disk\n") && text.contains("keeps a volume"),
+        "{text}"
+    );
+}
+
+#[test]
+fn me_03_a_quota_shows_what_is_used_of_it() {
+    let quota = QuotaInfo {
+        tenant: "acme".parse().unwrap(),
+        cpus: Some(Cpus(4000)),
+        mem: None,
+        disk: None,
+        gpus: None,
+        instances: Some(50),
+        weight: 2,
+        used: amounts(500, 256, 1),
+        used_instances: 1,
+    };
+    let text = quota_text(&quota);
+    let lines: Vec<String> =
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(lines[0], "acme, weight 2");
+    assert_eq!(lines[2..4], ["cpus 0.5 4", "memory 256M no limit"]);
+    assert_eq!(lines[6], "instances 1 50");
+}

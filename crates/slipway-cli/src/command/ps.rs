@@ -1,0 +1,181 @@
+//! What runs, what waits and why, what is scheduled; and ending what runs once.
+
+use slipway_api::wire::*;
+use slipway_model::id::InstanceId;
+
+use crate::args;
+use crate::printer::{ago, plain, table, until};
+use crate::session::{Session, at};
+
+pub async fn ps(session: &Session, place: &args::Environment, why: bool) -> anyhow::Result<()> {
+    let path = session.environment(place)?;
+    let state: EnvironmentState = session.client()?.get(&at(&path, "/status")).await?;
+    session.printer.result(&state, || if why { why_text(&state) } else { ps_text(&state) })
+}
+
+pub async fn cron(session: &Session, place: &args::Environment) -> anyhow::Result<()> {
+    let path = session.environment(place)?;
+    let schedules: Items<ScheduleInfo> = session.client()?.get(&at(&path, "/schedules")).await?;
+    session.printer.result(&schedules, || {
+        if schedules.items.is_empty() {
+            return format!("{path} has no service with a schedule");
+        }
+        let row = |s: &ScheduleInfo| {
+            let last = match (s.last, &s.last_end) {
+                (Some(last), Some(end)) => format!("{last}, {end}"),
+                (Some(last), None) => last.to_string(),
+                (None, _) => "-".to_owned(),
+            };
+            [
+                s.service.to_string(),
+                s.schedule.clone(),
+                s.next.map_or("-".to_owned(), |next| next.to_string()),
+                last,
+                s.running.len().to_string(),
+            ]
+        };
+        table(["SERVICE", "SCHEDULE (UTC)", "NEXT", "LAST", "RUNNING"], schedules.items.iter().map(row))
+    })
+}
+
+pub async fn retry(session: &Session, place: &args::Environment) -> anyhow::Result<()> {
+    let path = session.environment(place)?;
+    let answer: Done = session.client()?.post(&at(&path, "/retry"), &Done {}).await?;
+    session.printer.result(&answer, || format!("What is held back in {path} is started now"))
+}
+
+pub async fn stop(session: &Session, place: &args::Environment, instance: InstanceId) -> anyhow::Result<()> {
+    let path = session.environment(place)?;
+    let url = at(&path, &format!("/instances/{instance}/stop"));
+    let answer: Done = session.client()?.post(&url, &Done {}).await?;
+    session.printer.result(&answer, || format!("Told {instance} to end"))
+}
+
+fn ps_text(state: &EnvironmentState) -> String {
+    let Some(live) = state.live else {
+        return format!("{}: nothing runs yet; git push to deploy\n", state.path);
+    };
+    let mut text = format!("{} runs {live}\n", state.path);
+    text += &standing_text(state);
+    for service in &state.services {
+        text += &service_text(service);
+    }
+    if !state.runs.is_empty() {
+        text += "\nruns once:\n";
+        let row = |run: &RunInfo| {
+            let what = run.what.as_deref().unwrap_or("release command");
+            let what = match run.due {
+                Some(due) => format!("{what}, due {due}"),
+                None => what.to_owned(),
+            };
+            let [id, release, node, since, state] = instance_row(&run.instance);
+            [id, run.kind.clone(), release, node, since, state, shortened(&what)]
+        };
+        text += &table(
+            ["  INSTANCE", "KIND", "RELEASE", "NODE", "SINCE", "STATE", "WHAT"],
+            state.runs.iter().map(row),
+        );
+    }
+    text
+}
+
+/// What keeps the whole environment where it is.
+fn standing_text(state: &EnvironmentState) -> String {
+    let mut text = String::new();
+    if state.paused {
+        text += &format!("  paused; go on with: slipway deployments resume -e {}\n", state.path);
+    }
+    if !state.held_back_by.is_empty() {
+        let by = state.held_back_by.join(", ");
+        text += &format!("  held back until the deployment {by} has got to it\n");
+    }
+    if let Some(deployment) = state.deployment.as_ref().filter(|deployment| !deployment.ended) {
+        text += &format!("  {} to {}: {}\n", deployment.number, deployment.to, deployment.state);
+    }
+    text
+}
+
+fn service_text(service: &ServiceState) -> String {
+    let healthy = service.instances.iter().filter(|i| i.state == "healthy").count();
+    let command = plain(service.command.as_deref().unwrap_or("the image's own command"));
+    let mut text = match &service.schedule {
+        Some(schedule) => format!("\n{} at {schedule} (UTC): {command}\n", service.name),
+        None => format!("\n{} {healthy}/{} healthy: {command}\n", service.name, service.wanted),
+    };
+    if let Some(waiting) = &service.waiting {
+        text += &format!("  waiting: {}\n", plain(waiting));
+    }
+    if !service.instances.is_empty() {
+        let rows = service.instances.iter().map(instance_row);
+        text += &table(["  INSTANCE", "RELEASE", "NODE", "SINCE", "STATE"], rows);
+    }
+    text
+}
+
+fn instance_row(i: &InstanceInfo) -> [String; 5] {
+    let state = match &i.reason {
+        Some(reason) => format!("{} ({reason})", i.state),
+        None => i.state.clone(),
+    };
+    [format!("  {}", i.id), i.release.to_string(), i.node.to_string(), ago(i.since), state]
+}
+
+/// `slipway ps --why`
+fn why_text(state: &EnvironmentState) -> String {
+    let mut text = standing_text(state);
+    for service in &state.services {
+        let Some(why) = &service.why else { continue };
+        let copies = if why.count == 1 { "copy waits" } else { "copies wait" };
+        text += &format!("{}: {} {copies}, since {}\n", service.name, why.count, ago(why.since));
+        text += &format!("  one asks for {}\n", amounts(&why.asks));
+        if why.nodes > 0 {
+            let nodes = if why.nodes == 1 { "node was" } else { "nodes were" };
+            text += &format!("  {} {nodes} asked:\n", why.nodes);
+            for (reason, count) in &why.refusals {
+                text += &format!("    {count} {}\n", plain(reason));
+            }
+        }
+        if let Some(freest) = &why.freest {
+            text += &format!("  the most that a node has free: {}\n", amounts(freest));
+        }
+        if let Some(at) = why.held_back_until {
+            let times = if why.failures == 1 { "failure" } else { "failures" };
+            text += &format!(
+                "  held back {} after {} {times}; now with: slipway retry\n",
+                until(at),
+                why.failures
+            );
+        }
+        if why.nodes == 0 && why.held_back_until.is_none() {
+            text += &format!("  {}\n", plain(&why.reason));
+        }
+        if let Some(end) = &why.last_end {
+            text += &format!("  the last copy {}\n", plain(end));
+        }
+    }
+    if text.is_empty() {
+        return format!("{}: nothing waits\n", state.path);
+    }
+    text
+}
+
+/// `0.5 cpus, 256M memory, 512M disk`
+pub fn amounts(amounts: &Amounts) -> String {
+    let Amounts { cpus, mem, disk, gpus } = amounts;
+    let mut text = format!("{cpus} cpus, {mem} memory, {disk} disk");
+    if *gpus > 0 {
+        text += &format!(", {gpus} gpus");
+    }
+    text
+}
+
+fn shortened(text: &str) -> String {
+    const MAX: usize = 60;
+    if text.chars().count() <= MAX {
+        return text.to_owned();
+    }
+    text.chars().take(MAX).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+use std::collections::BTreeMap;
+
+use slipway_model::id::ReleaseNumber;
+use slipway_model::unit::{Bytes, Cpus, Timestamp};
+
+use super::*;
+
+fn state(services: Vec<ServiceState>, runs: Vec<RunInfo>) -> EnvironmentState {
+    EnvironmentState {
+        path: "acme/shop/dev".parse().unwrap(),
+        live: Some(ReleaseNumber(3)),
+        config_generation: (0, 0),
+        restart_generation: (0, 0),
+        deployment: None,
+        paused: false,
+        held_back_by: Vec::new(),
+        services,
+        runs,
+    }
+}
+
+fn service(why: WaitingInfo) -> ServiceState {
+    ServiceState {
+        name: "web".parse().unwrap(),
+        wanted: 2,
+        command: Some("./web".into()),
+        schedule: None,
+        waiting: Some(why.reason.clone()),
+        why: Some(why),
+        instances: Vec::new(),
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from(std::time::SystemTime::now())
+}
+
+fn no_room() -> WaitingInfo {
+    let amounts = |cpus| Amounts { cpus: Cpus(cpus), mem: Bytes::mebi(256), disk: Bytes::gibi(1), gpus: 0 };
+    WaitingInfo {
+        count: 2,
+        since: now(),
+        reason: "no room on 3 nodes".into(),
+        asks: amounts(1500),
+        nodes: 3,
+        refusals: BTreeMap::from([("cannot be reached".into(), 1), ("too little free cpu".into(), 2)]),
+        freest: Some(amounts(700)),
+        held_back_until: None,
+        failures: 0,
+        last_end: None,
+    }
+}
+
+#[test]
+fn ma_17_why_a_service_waits_reads_in_numbers_and_amounts() {
+    assert_eq!(
+        why_text(&state(vec![service(no_room())], Vec::new())),
+        "web: 2 copies wait, since 0s ago\n  \
+         one asks for 1.5 cpus, 256M memory, 1G disk\n  \
+         3 nodes were asked:\n    \
+         1 cannot be reached\n    \
+         2 too little free cpu\n  \
+         the most that a node has free: 0.7 cpus, 256M memory, 1G disk\n"
+    );
+    assert_eq!(why_text(&state(Vec::new(), Vec::new())), "acme/shop/dev: nothing waits\n");
+}
+
+#[test]
+fn au_11_what_is_held_back_says_until_when_and_by_what() {
+    let back_off = WaitingInfo {
+        count: 1,
+        nodes: 0,
+        refusals: BTreeMap::new(),
+        freest: None,
+        held_back_until: Some(now().plus("90s".parse().unwrap())),
+        failures: 4,
+        last_end: Some("exited with status 1".into()),
+        ..no_room()
+    };
+    let mut state = state(vec![service(back_off)], Vec::new());
+    state.held_back_by = vec!["g0000000000000000".into()];
+    let text = why_text(&state);
+    for words in [
+        "held back until the deployment g0000000000000000 has got to it",
+        "web: 1 copy waits",
+        "after 4 failures; now with: slipway retry",
+        "the last copy exited with status 1",
+    ] {
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[test]
+fn au_08_runs_and_schedules_are_shown_beside_services() {
+    let mut report = service(no_room());
+    report.name = "report".parse().unwrap();
+    report.schedule = Some("0 3 * * *".into());
+    (report.waiting, report.why) = (None, None);
+    let run = RunInfo {
+        kind: "scheduled".into(),
+        what: Some("report".into()),
+        due: Some(Timestamp(0)),
+        instance: InstanceInfo {
+            id: InstanceId::from_random([1; 10]),
+            release: ReleaseNumber(3),
+            state: "healthy".into(),
+            reason: None,
+            node: "one".parse().unwrap(),
+            since: now(),
+        },
+    };
+    let text = ps_text(&state(vec![report], vec![run]));
+    for words in ["report at 0 3 * * * (UTC): ./web", "scheduled  v3", "report, due 1970-01-01T00:00:00Z"] {
+        assert!(text.contains(words), "{text}");
+    }
+}

@@ -1,0 +1,129 @@
+//! What tenants may use, and what they use (ME-03).
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use slipway_access::Caller;
+use slipway_api::wire::*;
+use slipway_model::account::{Quota, Right};
+use slipway_model::name::TenantName;
+use slipway_model::release::Release;
+use slipway_plan::cluster::Resources;
+use slipway_plan::placement::needs;
+
+use super::extract::{Asking, Body, Named, Owner};
+use super::services::amounts;
+use super::{Answer, Api, Refusal};
+
+/// What a tenant's instances take together.
+#[derive(Debug, Clone, Copy, Default)]
+struct Use {
+    resources: Resources,
+    instances: u32,
+}
+
+pub async fn show(
+    State(api): State<Api>,
+    Asking(caller): Asking,
+    Named(name): Named<TenantName>,
+) -> Answer<QuotaInfo> {
+    let quota = api.access.tenant(&caller, &name, Right::View).await?.quota().await?;
+    let used = used(&api, &caller, &name).await?;
+    Ok(Json(info(&name, quota.as_ref(), used)))
+}
+
+pub async fn list(State(api): State<Api>, Asking(caller): Asking) -> Answer<Items<QuotaInfo>> {
+    let operator = api.access.operator(&caller).await?;
+    let mut items = Vec::new();
+    for quota in operator.quotas().await? {
+        let used = used(&api, &caller, &quota.tenant).await?;
+        items.push(info(&quota.tenant, Some(&quota), used));
+    }
+    Ok(Json(Items { items }))
+}
+
+pub async fn set(
+    State(api): State<Api>,
+    Asking(caller): Asking,
+    Owner(name): Owner,
+    Body(wanted): Body<SetQuota>,
+) -> Answer<QuotaInfo> {
+    let operator = api.access.operator(&caller).await?;
+    let quota = merge(&name, operator.quota(&name).await?, &wanted);
+    operator.set_quotas(std::slice::from_ref(&quota), wanted.force).await?;
+    let used = used(&api, &caller, &name).await?;
+    Ok(Json(info(&name, Some(&quota), used)))
+}
+
+pub async fn unset(State(api): State<Api>, Asking(caller): Asking, Owner(name): Owner) -> Answer<Done> {
+    api.access.operator(&caller).await?.delete_quota(&name).await?;
+    Ok(Json(Done {}))
+}
+
+/// What is absent stays as it is.
+fn merge(tenant: &TenantName, before: Option<Quota>, wanted: &SetQuota) -> Quota {
+    let SetQuota { cpus, mem, disk, gpus, instances, weight, force: _ } = *wanted;
+    let before = before.unwrap_or_else(|| Quota {
+        tenant: tenant.clone(),
+        cpus: None,
+        mem: None,
+        disk: None,
+        gpus: None,
+        instances: None,
+        weight: 1,
+    });
+    Quota {
+        cpus: cpus.or(before.cpus),
+        mem: mem.or(before.mem),
+        disk: disk.or(before.disk),
+        gpus: gpus.or(before.gpus),
+        instances: instances.or(before.instances),
+        weight: weight.unwrap_or(before.weight),
+        tenant: before.tenant,
+    }
+}
+
+/// From the leader's assignments, and the releases that say how large each is.
+async fn used(api: &Api, caller: &Caller, tenant: &TenantName) -> Result<Use, Refusal> {
+    let mut sum = Use::default();
+    for environment in api.leader.all(Some(tenant)).await {
+        if environment.instances.is_empty() {
+            continue;
+        }
+        let records = match api.access.environment(caller, &environment.path, Right::View).await {
+            Ok(records) => records,
+            // Deleted, and its instances are about to end.
+            Err(error) if error.is_not_found() => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let mut releases: BTreeMap<_, Option<Release>> = BTreeMap::new();
+        for instance in &environment.instances {
+            if !releases.contains_key(&instance.release) {
+                let found = records.get::<Release>(instance.release).await.ok().map(|found| found.record);
+                releases.insert(instance.release, found);
+            }
+            let release = releases.get(&instance.release).and_then(Option::as_ref);
+            sum.resources = sum.resources.plus(needs(release, &instance.role));
+            sum.instances += 1;
+        }
+    }
+    Ok(sum)
+}
+
+fn info(tenant: &TenantName, quota: Option<&Quota>, used: Use) -> QuotaInfo {
+    QuotaInfo {
+        tenant: tenant.clone(),
+        cpus: quota.and_then(|quota| quota.cpus),
+        mem: quota.and_then(|quota| quota.mem),
+        disk: quota.and_then(|quota| quota.disk),
+        gpus: quota.and_then(|quota| quota.gpus),
+        instances: quota.and_then(|quota| quota.instances),
+        weight: quota.map_or(1, |quota| quota.weight),
+        used: amounts(used.resources),
+        used_instances: used.instances,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,21 @@
+use slipway_model::unit::{Bytes, Cpus};
+
+use super::*;
+
+#[test]
+fn me_03_what_is_not_named_stays() {
+    let quota = Quota {
+        tenant: "acme".parse().unwrap(),
+        cpus: Some(Cpus(4000)),
+        mem: Some(Bytes::gibi(8)),
+        disk: None,
+        gpus: None,
+        instances: Some(10),
+        weight: 2,
+    };
+    let wanted = SetQuota { cpus: Some(Cpus(1000)), ..SetQuota::default() };
+    let merged = merge(&quota.tenant, Some(quota.clone()), &wanted);
+    assert_eq!(merged, Quota { cpus: Some(Cpus(1000)), ..quota.clone() });
+    let merged = merge(&quota.tenant, None, &wanted);
+    assert_eq!((merged.cpus, merged.mem, merged.weight), (Some(Cpus(1000)), None, 1));
+}

@@ -1,0 +1,63 @@
+use std::collections::BTreeMap as Map;
+
+use slipway_model::id::{InstanceId, ReleaseNumber};
+use slipway_model::instance::{Exit, ExitReason};
+use slipway_model::unit::Timestamp;
+use slipway_plan::placement::{Reason, Refusal as NoRoom};
+
+use super::*;
+
+fn waiting(count: u32) -> WaitingSnapshot {
+    WaitingSnapshot {
+        service: Some("web".parse().unwrap()),
+        count,
+        why: String::new(),
+        since: Timestamp(5),
+        refusal: None,
+        back_off: None,
+    }
+}
+
+fn crash(at: u64, code: i32, is_failure: bool) -> EndSnapshot {
+    EndSnapshot {
+        instance: InstanceId::from_random([0; 10]),
+        role: InstanceRole::Service { service: "web".parse().unwrap() },
+        release: Some(ReleaseNumber(1)),
+        version: None,
+        node: None,
+        assigned_at: None,
+        exit: Exit { reason: ExitReason::Status { code }, tail: Vec::new() },
+        at: Timestamp(at),
+        is_failure,
+    }
+}
+
+#[test]
+fn ma_17_what_waits_says_how_many_nodes_refused_and_what_a_copy_asks_for() {
+    let by_reason = Map::from([(Reason::Unreachable, 1), (Reason::Constraint("rack IS r1".into()), 2)]);
+    let refusal = NoRoom { nodes: 3, by_reason };
+    let spec = ServiceSpec { cpus: Cpus(1500), gpus: 2, ..ServiceSpec::default() };
+    let freest = Amounts { cpus: Cpus(700), mem: Bytes::mebi(5), disk: Bytes(0), gpus: 0 };
+    let mut state = service_state("web".parse().unwrap(), 4);
+    let waits = WaitingSnapshot { why: refusal.to_string(), refusal: Some(refusal), ..waiting(2) };
+    tell_waiting(&mut state, &waits, Some(&spec), Some(freest), &[]);
+    let why = state.why.unwrap();
+    assert_eq!((why.count, why.nodes, why.asks.cpus, why.asks.gpus), (2, 3, Cpus(1500), 2));
+    assert_eq!(why.refusals.values().sum::<u32>(), 3);
+    assert!(why.refusals.keys().any(|reason| reason.contains("rack IS r1")), "{:?}", why.refusals);
+    assert_eq!((why.freest, why.held_back_until), (Some(freest), None));
+}
+
+#[test]
+fn ma_56_au_11_back_off_says_until_when_and_how_the_last_copy_ended() {
+    let mut state = service_state("web".parse().unwrap(), 1);
+    let waits =
+        WaitingSnapshot { why: "held back".into(), back_off: Some((Timestamp(9000), 4)), ..waiting(1) };
+    // A copy that somebody stopped says nothing about why the others fail.
+    let ends = [crash(1, 7, true), crash(2, 0, false)];
+    tell_waiting(&mut state, &waits, None, None, &ends);
+    assert_eq!(state.waiting.as_deref(), Some("held back; the last copy exited with status 7"));
+    let why = state.why.unwrap();
+    assert_eq!((why.held_back_until, why.failures, why.nodes), (Some(Timestamp(9000)), 4, 0));
+    assert_eq!(why.last_end.as_deref(), Some("exited with status 7"));
+}

@@ -349,8 +349,8 @@ impl Shared {
                 // because the agent was restarted (F32).
                 // It lives, so nobody else can have them.
                 let _ = self.volumes.claim(&spec.id, &spec.volumes);
-                let was_healthy = instance::was_healthy(&self.paths.instance(&spec.id));
-                let state = if was_healthy { InstanceState::Healthy } else { InstanceState::Starting };
+                let known = instance::known_checks(&self.paths.instance(&spec.id));
+                let state = if known.is_some() { InstanceState::Healthy } else { InstanceState::Starting };
                 (spec.clone(), state, since, Some((spec, Begin::Adopt(shim))))
             }
             recovery::Found::Ended { spec, reason, tail, at } => {
@@ -360,8 +360,10 @@ impl Shared {
         };
         let address = self.network.as_ref().filter(|_| begin.is_some()).and_then(|n| n.adopt(&spec.id));
         let address = address.map(|sandbox| sandbox.address);
-        let report =
-            InstanceReport { instance: spec.id.clone(), state, address, at, ready: None, checks: Vec::new() };
+        let directory = self.paths.instance(&spec.id);
+        let ready = instance::readiness(&directory);
+        let checks = instance::known_checks(&directory).unwrap_or_default();
+        let report = InstanceReport { instance: spec.id.clone(), state, address, at, ready, checks };
         spec.env.clear();
         let id = spec.id.clone();
         let entry = Entry { spec, goal, report: report.clone(), forgotten: false };
@@ -385,21 +387,22 @@ impl Shared {
 
     /// Enters a state and tells whoever listens.
     pub(crate) fn report(&self, id: &InstanceId, state: InstanceState, address: Option<std::net::Ipv4Addr>) {
-        let report = InstanceReport {
-            instance: id.clone(),
-            state,
-            address,
-            at: instance::now(),
-            ready: None,
-            checks: Vec::new(),
-        };
-        if let Some(entry) = self.table().entries.get_mut(id) {
-            if entry.report.state == report.state && entry.report.address == report.address {
-                return;
-            }
-            entry.report = report.clone();
+        self.change_report(id, |report| (report.state, report.address) = (state, address));
+    }
+
+    /// Changes what is said of an instance and tells whoever listens, if it is anything new.
+    pub(crate) fn change_report(&self, id: &InstanceId, change: impl FnOnce(&mut InstanceReport)) {
+        // Sent with the table held, so that reports arrive in the order of what they tell.
+        let mut table = self.table();
+        let Some(entry) = table.entries.get_mut(id) else { return };
+        let before = entry.report.clone();
+        change(&mut entry.report);
+        if entry.report.state != before.state {
+            entry.report.at = instance::now();
         }
-        let _ = self.reports.send(report);
+        if entry.report != before {
+            let _ = self.reports.send(entry.report.clone());
+        }
     }
 
     /// Removes what has ended and is not on the list any more. Its log stays.

@@ -167,7 +167,7 @@ pub fn argv(program: &Program, config: &Config) -> Result<Vec<String>, String> {
     let argv = match program {
         Program::Image => [entrypoint, config.cmd.clone().unwrap_or_default()].concat(),
         Program::CommandLine { line } => command_line(line, config),
-        Program::Argv { argv } => argv.clone(),
+        Program::Argv { argv } => [entrypoint, argv.clone()].concat(),
     };
     if argv.first().is_none_or(String::is_empty) {
         return Err("the image does not say what to start, and neither does its service".into());

@@ -8,17 +8,20 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
-use slipway_model::instance::{Exit, ExitReason, Goal, InstanceRole, InstanceSpec, InstanceState, uid_range};
+use slipway_model::instance::{
+    CheckStatus, Exit, ExitReason, Goal, InstanceRole, InstanceSpec, InstanceState, Readiness, uid_range,
+};
 use slipway_model::limit;
 use slipway_model::unit::Timestamp;
 use slipway_shim::spec::{Ended, ExitRecord, Output, ShimSpec, Upper};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::agent::{LayersInUse, Shared};
 use crate::bundle;
 use crate::error::Error;
-use crate::health::{self, Target, Verdict};
+use crate::health::{self, News, Target, Verdict};
 use crate::image::Unpacked;
 use crate::logs;
 use crate::network::{Egress, Sandbox};
@@ -37,6 +40,7 @@ const INODES_MAX: u64 = 100_000;
 const STOP: &str = "stop.json";
 const ENDED: &str = "ended.json";
 const HEALTHY: &str = "healthy";
+const READY: &str = "ready.json";
 
 /// How a task begins.
 pub(crate) enum Begin {
@@ -222,12 +226,16 @@ async fn watch_it(
 ) {
     let address = shared.network.as_ref().and_then(|n| n.adopt(&spec.id)).map(|sandbox| sandbox.address);
     let directory = shared.paths.instance(&spec.id);
-    let known_healthy = was_healthy(&directory);
-    let state = if known_healthy { InstanceState::Healthy } else { InstanceState::Starting };
+    let known = known_checks(&directory);
+    let state = if known.is_some() { InstanceState::Healthy } else { InstanceState::Starting };
     shared.report(&spec.id, state, address);
-    let (verdicts, mut heard) = mpsc::channel(4);
-    let target = Target::new(shared, spec, shim.init_pid, address, known_healthy);
-    let checker = tokio::spawn(health::watch(Arc::clone(shared), target, verdicts));
+    let (news, mut heard) = mpsc::channel(4);
+    let was_ready = readiness(&directory).is_some_and(|readiness| readiness.ready);
+    let target = Target::new(shared, spec, shim.init_pid, address, known, was_ready);
+    // Ends when it is dropped: also when the agent leaves its instances alone.
+    let mut checker = JoinSet::new();
+    checker.spawn(health::watch(Arc::clone(shared), target, news));
+    let mut checks = Vec::new();
     let mut checking = true;
     let ill = loop {
         tokio::select! {
@@ -237,13 +245,28 @@ async fn watch_it(
                 stop(shared, spec, &mut shim, ExitReason::Stopped).await;
                 break None;
             }
-            verdict = heard.recv(), if checking => match verdict {
-                Some(Verdict::Healthy) => {
-                    shared.report(&spec.id, InstanceState::Healthy, address);
-                    let _ = fs::write(directory.join(HEALTHY), "");
+            news = heard.recv(), if checking => match news {
+                Some(News::Checks(now)) => {
+                    checks.clone_from(&now);
+                    shared.change_report(&spec.id, |report| report.checks = now);
                 }
-                Some(Verdict::TooLate(last_check)) => break Some(ExitReason::NotHealthyInTime { last_check }),
-                Some(Verdict::TooOften(last_check)) => break Some(ExitReason::HealthCheckFailed { last_check }),
+                Some(News::Ready(readiness)) => {
+                    let _ = slipway_shim::spec::write_whole(&directory.join(READY), &readiness);
+                    shared.change_report(&spec.id, |report| report.ready = Some(readiness));
+                }
+                Some(News::Verdict(Verdict::Healthy)) => {
+                    shared.report(&spec.id, InstanceState::Healthy, address);
+                    let _ = slipway_shim::spec::write_whole(&directory.join(HEALTHY), &checks);
+                }
+                Some(News::Verdict(Verdict::Unhealthy(reason))) => {
+                    shared.report(&spec.id, InstanceState::Unhealthy { reason }, address);
+                }
+                Some(News::Verdict(Verdict::TooLate(last_check))) => {
+                    break Some(ExitReason::NotHealthyInTime { last_check });
+                }
+                Some(News::Verdict(Verdict::TooOften(last_check))) => {
+                    break Some(ExitReason::HealthCheckFailed { last_check });
+                }
                 None => checking = false,
             }
         }
@@ -252,7 +275,7 @@ async fn watch_it(
         shared.report(&spec.id, InstanceState::Unhealthy { reason: reason.to_string() }, address);
         stop(shared, spec, &mut shim, reason).await;
     }
-    checker.abort();
+    drop(checker);
 }
 
 /// Never comes when nobody can tell it any more.
@@ -341,9 +364,15 @@ pub(crate) fn reason_of(directory: &Path, record: ExitRecord) -> ExitReason {
     }
 }
 
-/// Whether it has ever passed its check.
-pub(crate) fn was_healthy(directory: &Path) -> bool {
-    directory.join(HEALTHY).exists()
+/// How its checks stood when it passed all of them; `None` when it never has.
+pub(crate) fn known_checks(directory: &Path) -> Option<Vec<CheckStatus>> {
+    let path = directory.join(HEALTHY);
+    path.exists().then(|| read(&path).unwrap_or_default())
+}
+
+/// What it said last of being ready.
+pub(crate) fn readiness(directory: &Path) -> Option<Readiness> {
+    read(&directory.join(READY))
 }
 
 /// Whether the shim has ever had a program.

@@ -179,7 +179,8 @@ pub(crate) fn read_exit(directory: &Path) -> Option<ExitRecord> {
     serde_json::from_slice(&fs::read(directory.join(EXIT)).ok()?).ok()
 }
 
-fn read_process(directory: &Path) -> Option<ShimProcess> {
+/// Which process a shim is, or was.
+pub(crate) fn read_process(directory: &Path) -> Option<ShimProcess> {
     serde_json::from_slice(&fs::read(directory.join(PROCESS)).ok()?).ok()
 }
 

@@ -54,6 +54,9 @@ pub struct RestingVolumes {
     pub node: NodeName,
     /// In the order of the service's volumes.
     pub volumes: Vec<VolumeId>,
+    /// What they take of the node's disk, all together.
+    #[serde(default)]
+    pub disk: Bytes,
 }
 
 /// This instance belongs on that node.
@@ -276,7 +279,8 @@ pub enum Program {
         /// The line.
         line: String,
     },
-    /// These words, with nothing added.
+    /// These words after the image's entrypoint, in the place of its own: Marathon's `args`. Alone when the
+    /// image has no entrypoint.
     Argv {
         /// The words.
         argv: Vec<String>,

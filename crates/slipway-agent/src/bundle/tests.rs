@@ -15,7 +15,8 @@ fn what_is_started_follows_the_rule_of_the_model() {
     check(line(), &image(&[LAUNCHER], &[]), &[LAUNCHER, "gunicorn app:app; rm -rf $HOME"]);
     check(line(), &image(&["/entry"], &["x"]), &["/bin/sh", "-c", "gunicorn app:app; rm -rf $HOME"]);
     check(Program::Image, &image(&["/entry"], &["x"]), &["/entry", "x"]);
-    check(Program::Argv { argv: vec!["a".into()] }, &image(&["/entry"], &[]), &["a"]);
+    check(Program::Argv { argv: vec!["a".into()] }, &image(&["/entry"], &["x"]), &["/entry", "a"]);
+    check(Program::Argv { argv: vec!["a".into()] }, &image(&[], &["x"]), &["a"]);
     assert!(argv(&Program::Image, &Config::default()).is_err());
     assert!(argv(&Program::Argv { argv: vec!["a\0b".into()] }, &Config::default()).is_err());
 }

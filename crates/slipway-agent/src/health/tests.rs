@@ -1,4 +1,4 @@
-use super::*;
+use super::ask::status_of;
 
 #[test]
 fn a_status_line_is_read_and_nothing_else() {

@@ -41,7 +41,7 @@ pub fn agent_process(words: &[String]) -> ExitCode {
 }
 
 /// Exchanges the world's own agent for one that can be killed.
-async fn agent_elsewhere(world: &mut World, list: Desired) -> Child {
+pub async fn agent_elsewhere(world: &mut World, list: Desired) -> Child {
     world.leave().await;
     fs::write(world.directory.path().join("list.json"), serde_json::to_vec(&list).unwrap()).unwrap();
     Command::new(std::env::current_exe().unwrap())
@@ -65,7 +65,7 @@ async fn until_healthy_elsewhere(directory: &Path, count: usize) {
     }
 }
 
-fn kill(mut child: Child) {
+pub fn kill(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -7,11 +7,11 @@ use slipway_agent::Error;
 use slipway_agent::attach::{AttachInput, AttachOutput};
 use slipway_agent::logs::LogQuery;
 use slipway_model::id::Epoch;
-use slipway_model::instance::{Desired, ExitReason, InstanceRole, InstanceState, Program};
+use slipway_model::instance::{Desired, ExitReason, InstanceRole, InstanceSpec, InstanceState, Program};
 use slipway_model::service::{HealthCheck, Probe};
 use slipway_model::unit::{Bytes, Span};
 
-use crate::world::{World, get, trial};
+use crate::world::{Image, World, get, trial};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -30,6 +30,8 @@ pub fn trials() -> Vec<Trial> {
         trial("a_one_off_run_has_a_terminal", terminal),
         trial("logs_are_followed_by_service_and_instance", follow),
         trial("a_flood_of_output_stays_bounded", flood),
+        trial("au_08_a_scheduled_run_runs_once_and_tells_its_status", scheduled),
+        trial("ma_60_args_follow_the_images_entrypoint", args),
     ]
 }
 
@@ -350,5 +352,34 @@ async fn flood(mut world: World) {
     let files: Vec<_> = std::fs::read_dir(directory).unwrap().flatten().filter(of_it).collect();
     let bytes: u64 = files.iter().map(|entry| entry.metadata().unwrap().len()).sum();
     assert!(bytes <= slipway_model::limit::INSTANCE_LOG_BYTES_MAX.0, "{bytes}");
+    world.finish().await;
+}
+
+async fn scheduled(mut world: World) {
+    let mut spec = world.spec("echo ran; exit 7");
+    let due = slipway_model::unit::Timestamp(60_000);
+    spec.role = InstanceRole::Scheduled { service: "nightly".parse().unwrap(), due };
+    // Whatever the service's checks are: nobody asks something that is to end.
+    (spec.port, spec.health) = (Some(8080), Some(http("/")));
+    spec.start_timeout = Span::from_millis(1);
+    let id = spec.id.clone();
+    let (exit, log) = world.outcome(spec).await;
+    assert_eq!((exit.reason, log), (ExitReason::Status { code: 7 }, vec!["ran".to_owned()]));
+    // It stays on the list, and is not run again, by a later agent neither.
+    world.apply();
+    world.leave().await;
+    world.start_agent().await;
+    world.apply();
+    assert_eq!(world.until_ended(&id).await.reason, ExitReason::Status { code: 7 });
+    assert_eq!(world.log(&id), ["ran"]);
+    world.finish().await;
+}
+
+async fn args(mut world: World) {
+    let image = world.add_image(Image::busybox().with_entrypoint(&["/bin/echo", "from", "entrypoint"]));
+    let argv = vec!["and".to_owned(), "$HOME; args".to_owned()];
+    let spec = InstanceSpec { image, program: Program::Argv { argv }, ..world.spec("") };
+    let (_, log) = world.outcome(spec).await;
+    assert_eq!(log, ["from entrypoint and $HOME; args"]);
     world.finish().await;
 }

@@ -9,6 +9,7 @@
 mod adoption;
 mod baseline;
 mod builds;
+mod checks;
 mod confinement;
 mod life;
 mod probe;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     match words.get(1).map(String::as_str) {
         Some("agent") => return adoption::agent_process(&words[2..]),
         Some("probe") => return probe::run(),
+        Some("tls") => return checks::tls_server(),
         _ => {}
     }
     // Before there is a second thread.
@@ -35,11 +37,17 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Two processors start so many at once without making each other late.
     arguments.test_threads = arguments.test_threads.or(Some(4));
-    let trials: Vec<Trial> =
-        [life::trials(), confinement::trials(), adoption::trials(), builds::trials(), volumes::trials()]
-            .into_iter()
-            .flatten()
-            .collect();
+    let trials: Vec<Trial> = [
+        life::trials(),
+        confinement::trials(),
+        adoption::trials(),
+        builds::trials(),
+        volumes::trials(),
+        checks::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     if arguments.list {
         return ExitCode::SUCCESS;

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
 use slipway_model::id::VolumeId;
-use slipway_model::instance::{ExitReason, InstanceSpec, VolumeMount};
+use slipway_model::instance::{ExitReason, InstanceSpec, PublishedPort, VolumeMount};
+use slipway_model::service::PortProtocol;
 use slipway_model::unit::{Bytes, Span};
 
-use crate::world::{Image, World, new_id, trial};
+use crate::world::{Image, World, get_at, new_id, trial};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -21,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         trial("ma_70_volumes_that_nobody_wants_are_deleted", deleted),
         trial("ma_32_ma_70_a_link_in_the_image_does_not_lead_a_volume_away", links),
         trial("ma_70_another_tenant_does_not_get_a_volume_by_its_id", other_tenant),
+        trial("me_06_ma_61_ma_70_ports_and_volumes_go_on_without_an_agent", adopted),
     ]
 }
 
@@ -203,5 +206,47 @@ async fn other_tenant(mut world: World) {
     let mut spec = with(&world, "ls /data; echo end", &data);
     (spec.tenant, spec.tenant_index) = ("evil".parse().unwrap(), 4);
     assert_eq!(world.outcome(spec).await.1, ["end"]);
+    world.finish().await;
+}
+
+/// Everything that must go on without an agent, and be found again by the next one.
+async fn adopted(mut world: World) {
+    let data = volume("/app", 8);
+    let mut spec = with(&world, "echo kept > /app/index.html; httpd -f -p 8080 -h /app", &data);
+    spec.port = Some(8080);
+    spec.ports = vec![PublishedPort { host: 31_001, container: 8080, protocol: PortProtocol::Tcp }];
+    let id = world.run(spec);
+    world.until_healthy(&id).await;
+    let list = world.desired();
+    let pid = world.init_pid(&id);
+    let node = Ipv4Addr::new(10, 100 + world.number as u8, 0, 2);
+    let ask = async || get_at((node, 31_001), "/index.html").await;
+    assert!(ask().await.unwrap().contains("kept"));
+    // An agent that is killed, and meanwhile nobody.
+    let child = crate::adoption::agent_elsewhere(&mut world, list).await;
+    assert!(ask().await.unwrap().contains("kept"));
+    crate::adoption::kill(child);
+    assert!(ask().await.unwrap().contains("kept"));
+    world.start_agent().await;
+    assert!(ask().await.unwrap().contains("kept"));
+    assert_eq!(world.init_pid(&id), pid);
+    // Another instance gets neither the one nor the other, until this one is gone.
+    let mut other = world.spec("httpd -f -p 9090 -h /data");
+    other.ports = vec![PublishedPort { host: 31_001, container: 9090, protocol: PortProtocol::Tcp }];
+    let (exit, _) = world.outcome(other.clone()).await;
+    let ExitReason::LaunchFailed { error } = exit.reason else { panic!("{:?}", exit.reason) };
+    assert!(error.contains("31001") && error.contains(id.as_str()), "{error}");
+    world.forget(&id);
+    while world.report(&id).is_some() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(ask().await.is_err());
+    let next =
+        InstanceSpec { id: new_id(), volumes: vec![VolumeMount { path: "/data".into(), ..data }], ..other };
+    let next = world.run(next);
+    world.until_healthy(&next).await;
+    while !ask().await.is_ok_and(|answer| answer.contains("kept")) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     world.finish().await;
 }

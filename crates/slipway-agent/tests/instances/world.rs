@@ -289,11 +289,14 @@ pub fn spec(image: ImageRef, line: &str) -> InstanceSpec {
 /// An image in the making.
 pub struct Image {
     tar: tar::Builder<Vec<u8>>,
+    entrypoint: Vec<String>,
+    working_dir: String,
 }
 
 impl Image {
     pub fn busybox() -> Self {
-        let mut image = Self { tar: tar::Builder::new(Vec::new()) };
+        let mut image =
+            Self { tar: tar::Builder::new(Vec::new()), entrypoint: Vec::new(), working_dir: String::new() };
         for directory in ["bin", "etc", "proc", "dev", "sys", "tmp", "app", "lib", "lib64", "usr", "usr/lib"]
         {
             image.add(directory, tar::EntryType::Directory, 0o755, None, b"");
@@ -308,12 +311,22 @@ impl Image {
         image.add("bin/busybox", tar::EntryType::Regular, 0o755, None, &fs::read("/bin/busybox").unwrap());
         for name in [
             "sh", "cat", "dd", "echo", "env", "false", "grep", "hostname", "httpd", "id", "ls", "mkdir",
-            "mount", "nc", "ping", "rm", "sleep", "stat", "stty", "sync", "tail", "test", "touch", "true",
-            "unshare", "wc",
+            "mount", "nc", "ping", "rm", "sleep", "stat", "mv", "stty", "sync", "tail", "test", "touch",
+            "true", "unshare", "wc",
         ] {
             image.add(&format!("bin/{name}"), tar::EntryType::Symlink, 0o777, Some("busybox"), b"");
         }
         image
+    }
+
+    pub fn with_entrypoint(mut self, words: &[&str]) -> Self {
+        self.entrypoint = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    pub fn with_working_dir(mut self, path: &str) -> Self {
+        self.working_dir = path.to_owned();
+        self
     }
 
     /// This program with the libraries that it needs.
@@ -358,7 +371,8 @@ impl Image {
         let layer_digest = blob(root, &layer);
         let config = serde_json::json!({
             "architecture": "amd64", "os": "linux",
-            "config": { "Env": ["PATH=/bin", "FROM_IMAGE=yes"], "Cmd": ["/bin/sleep", "1000"] },
+            "config": { "Env": ["PATH=/bin", "FROM_IMAGE=yes"], "Cmd": ["/bin/sleep", "1000"],
+                "Entrypoint": self.entrypoint, "WorkingDir": self.working_dir },
             "rootfs": { "type": "layers", "diff_ids": [layer_digest] },
         });
         let config_digest = blob(root, config.to_string().as_bytes());
@@ -389,10 +403,15 @@ pub fn enter_own_network() {
 
 /// One HTTP request and the whole answer.
 pub async fn get(address: Ipv4Addr, path: &str) -> String {
+    get_at((address, 8080), path).await.unwrap()
+}
+
+/// The same at any port, where there may be nobody.
+pub async fn get_at(to: (Ipv4Addr, u16), path: &str) -> std::io::Result<String> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect((address, 8080)).await.unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(to).await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }

@@ -7,7 +7,7 @@
 //! Generations of a leader start above all those of the leaders before it, so a router's report means
 //! the same thing to both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
@@ -60,11 +60,19 @@ fn endpoints_of(view: &EnvironmentView, service: &ServiceName) -> Vec<Endpoint> 
 }
 
 /// The published table, and how far the routers obey it.
+///
+/// Routes of many environments change before a table is handed over: [`Routers::replace`] costs what has
+/// changed, [`Routers::publish`] a copy of the table. What enters or leaves does so with the table that
+/// comes next.
 #[derive(Debug)]
 pub struct Routers {
-    table: Arc<RouteTable>,
+    table: RouteTable,
+    /// Whether the table has changed since it was handed over.
+    has_news: bool,
     /// Since which generation and time an instance is in the table.
     entered: BTreeMap<InstanceId, (u64, Timestamp)>,
+    /// Those of them that not every router may have, by generation.
+    entering: BTreeSet<(u64, InstanceId)>,
     /// Since which generation and time it is out of it, until every router has let go.
     left: BTreeMap<InstanceId, (u64, Timestamp)>,
     /// The last report of each connected router.
@@ -76,14 +84,42 @@ pub struct Routers {
 impl Routers {
     /// Before the first table of the leader with that epoch.
     pub fn new(epoch: Epoch, awaited_until: Timestamp) -> Self {
-        let table = RouteTable { generation: epoch.0 << 32, routes: BTreeMap::new() };
-        let (entered, left, reports) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { table: Arc::new(table), entered, left, reports, awaited_until }
+        Self {
+            table: RouteTable { generation: epoch.0 << 32, routes: BTreeMap::new() },
+            has_news: false,
+            entered: BTreeMap::new(),
+            entering: BTreeSet::new(),
+            left: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            awaited_until,
+        }
     }
 
-    /// The table of this moment.
-    pub fn table(&self) -> &Arc<RouteTable> {
+    /// The first table is news, also when there is nothing in it.
+    pub fn begin(&mut self) {
+        self.has_news = true;
+    }
+
+    /// Whether the table has changed since it was handed over.
+    pub fn has_news(&self) -> bool {
+        self.has_news
+    }
+
+    /// The table of this moment. Its generation is that of the last one that was handed over.
+    pub fn table(&self) -> &RouteTable {
         &self.table
+    }
+
+    /// The table of this moment, to be handed to the routers.
+    pub fn publish(&mut self) -> Arc<RouteTable> {
+        if std::mem::take(&mut self.has_news) {
+            self.table.generation = self.next_generation();
+        }
+        Arc::new(self.table.clone())
+    }
+
+    fn next_generation(&self) -> u64 {
+        self.table.generation + 1
     }
 
     /// Replaces the routes of one environment by others. True when that changes the table.
@@ -96,49 +132,77 @@ impl Routers {
         if before == after {
             return false;
         }
-        let mut table = RouteTable::clone(&self.table);
-        table.generation += 1;
-        before.keys().for_each(|host| drop(table.routes.remove(host)));
-        table.routes.extend(after.iter().map(|(host, route)| (host.clone(), route.clone())));
-        let since = (table.generation, now);
+        self.has_news = true;
+        before.keys().for_each(|host| drop(self.table.routes.remove(host)));
+        self.table.routes.extend(after.iter().map(|(host, route)| (host.clone(), route.clone())));
+        let since = (self.next_generation(), now);
         let instances = |routes: &BTreeMap<String, Route>| {
             let endpoints = routes.values().flat_map(|route| &route.endpoints);
-            endpoints.map(|endpoint| endpoint.instance.clone()).collect::<std::collections::BTreeSet<_>>()
+            endpoints.map(|endpoint| endpoint.instance.clone()).collect::<BTreeSet<_>>()
         };
         let (old, new) = (instances(before), instances(after));
         for instance in new.difference(&old) {
             self.left.remove(instance);
             self.entered.insert(instance.clone(), since);
+            self.entering.insert((since.0, instance.clone()));
         }
         for instance in old.difference(&new) {
-            self.entered.remove(instance);
+            self.leave(instance);
             self.left.insert(instance.clone(), since);
         }
-        self.table = Arc::new(table);
         true
+    }
+
+    fn leave(&mut self, instance: &InstanceId) {
+        if let Some((generation, _)) = self.entered.remove(instance) {
+            self.entering.remove(&(generation, instance.clone()));
+        }
     }
 
     /// An instance that an earlier leader may have had in its table and that is not in ours.
     pub fn suspect(&mut self, instance: &InstanceId, now: Timestamp) {
         if !self.entered.contains_key(instance) {
-            self.left.entry(instance.clone()).or_insert((self.table.generation, now));
+            let since = (self.next_generation(), now);
+            self.left.entry(instance.clone()).or_insert(since);
         }
     }
 
     /// What a router says of itself.
     pub fn hear(&mut self, router: String, report: RouterReport) {
+        let obeyed = self.obeyed();
         self.reports.insert(router, report);
+        self.note_obeyed(obeyed);
     }
 
     /// A router is not connected any more: it is not waited for.
     pub fn forget_router(&mut self, router: &str) {
+        let obeyed = self.obeyed();
         self.reports.remove(router);
+        self.note_obeyed(obeyed);
+    }
+
+    /// The generation that every connected router obeys; `None` when none is connected.
+    fn obeyed(&self) -> Option<u64> {
+        self.reports.values().map(|report| report.generation).min()
+    }
+
+    /// Whom every router has is not asked for again, unless one comes that is behind.
+    fn note_obeyed(&mut self, before: Option<u64>) {
+        let Some(now) = self.obeyed() else { return };
+        if before.is_none_or(|before| now < before) {
+            let behind = self.entered.iter().filter(|(_, (generation, _))| *generation > now);
+            self.entering =
+                behind.map(|(instance, (generation, _))| (*generation, instance.clone())).collect();
+        }
+        while self.entering.first().is_some_and(|(generation, _)| *generation <= now) {
+            self.entering.pop_first();
+        }
     }
 
     /// An instance is gone.
     pub fn forget_instance(&mut self, instance: &InstanceId) {
         self.left.remove(instance);
-        self.entered.remove(instance);
+        self.leave(instance);
     }
 
     /// What the routers do with an instance; `None` when no router sends it anything.
@@ -158,12 +222,8 @@ impl Routers {
     }
 
     /// Instances about which the next report of a router may say something new.
-    pub fn undecided(&self, now: Timestamp) -> impl Iterator<Item = &InstanceId> {
-        let entering = self
-            .entered
-            .keys()
-            .filter(move |instance| matches!(self.traffic(instance, now), Some(Traffic::Entering { .. })));
-        self.left.keys().chain(entering)
+    pub fn undecided(&self) -> impl Iterator<Item = &InstanceId> {
+        self.left.keys().chain(self.entering.iter().map(|(_, instance)| instance))
     }
 }
 
@@ -183,7 +243,7 @@ pub fn urls_of<'a>(
 #[derive(Debug, Default)]
 pub struct Claims {
     by_host: BTreeMap<String, HostClaim>,
-    by_environment: BTreeMap<EnvironmentPath, std::collections::BTreeSet<String>>,
+    by_environment: BTreeMap<EnvironmentPath, BTreeSet<String>>,
 }
 
 impl Claims {

@@ -3,29 +3,45 @@
 use std::collections::BTreeMap;
 
 use slipway_model::account::Tenant;
-use slipway_model::instance::{Assignment, InstanceRole, InstanceSpec, PORT, Program};
+use slipway_model::app::PathId;
+use slipway_model::instance::{
+    Assignment, InstanceRole, InstanceSpec, Node, PORT, Program, PublishedPort, ReadinessProbe, VolumeMount,
+};
 use slipway_model::name::EnvironmentPath;
 use slipway_model::release::Release;
-use slipway_model::service::{HealthCheck, ServiceSpec};
+use slipway_model::service::{HealthCheck, PortSpec, ReadinessCheck, ServiceSpec};
 use slipway_plan::placement::spec_of;
 
-/// All that an agent needs to run one instance. `config` is the release's, opened.
+/// What an instance's node is told beyond the assignment.
+pub(super) struct Told<'a> {
+    pub(super) tenant: &'a Tenant,
+    pub(super) release: &'a Release,
+    /// The app that it is a copy of, if it is one of those.
+    pub(super) app: Option<&'a PathId>,
+    /// Where it runs.
+    pub(super) node: Option<&'a Node>,
+    /// Whether a deployment waits until it is ready.
+    pub(super) asks_readiness: bool,
+}
+
+/// All that an agent needs to know to run one instance. `config` is the release's, opened.
 pub(super) fn instance_spec(
     environment: &EnvironmentPath,
-    tenant: &Tenant,
-    release: &Release,
+    told: &Told<'_>,
     assignment: &Assignment,
-    config: BTreeMap<String, String>,
+    config: &BTreeMap<String, String>,
 ) -> InstanceSpec {
+    let release = told.release;
     let spec = spec_of(release, &assignment.role);
     let is_service = matches!(assignment.role, InstanceRole::Service { .. });
     let port = (is_service && spec.listens).then_some(PORT);
-    let mut env = config;
-    env.extend(platform_variables(environment, release, assignment, &spec));
+    let mut env = spec.env.clone();
+    env.extend(config.iter().map(|(name, value)| (name.clone(), value.clone())));
+    env.extend(platform_variables(environment, told, assignment, &spec));
     InstanceSpec {
         id: assignment.instance.clone(),
         tenant: environment.tenant.clone(),
-        tenant_index: tenant.index,
+        tenant_index: told.tenant.index,
         environment: environment.clone(),
         role: assignment.role.clone(),
         release: assignment.release,
@@ -36,10 +52,14 @@ pub(super) fn instance_spec(
         mem: spec.mem,
         disk: spec.disk,
         port,
-        ports: Vec::new(),
-        volumes: Vec::new(),
+        ports: ports(assignment, &spec),
+        volumes: volumes(assignment, &spec),
         fetch: spec.fetch.clone(),
-        readiness: None,
+        readiness: spec
+            .readiness
+            .as_ref()
+            .filter(|_| is_service && told.asks_readiness)
+            .map(|check| readiness(check, assignment, &spec)),
         health_also: if is_service { spec.health_also.clone() } else { Vec::new() },
         health: if is_service { health(&spec) } else { None },
         start_timeout: spec.start_timeout,
@@ -47,11 +67,53 @@ pub(super) fn instance_spec(
     }
 }
 
+/// The ports of the node that lead to it. What the program listens on may be the node's number (MA-61).
+fn ports(assignment: &Assignment, spec: &ServiceSpec) -> Vec<PublishedPort> {
+    let port = |(at, port): (usize, &PortSpec)| PublishedPort {
+        host: assignment.ports.get(at).copied().unwrap_or(0),
+        container: container_port(assignment, at, port),
+        protocol: port.protocol,
+    };
+    if !matches!(assignment.role, InstanceRole::Service { .. }) {
+        return Vec::new();
+    }
+    spec.ports.iter().enumerate().map(port).collect()
+}
+
+fn container_port(assignment: &Assignment, at: usize, port: &PortSpec) -> u16 {
+    match (port.container, assignment.ports.get(at)) {
+        (0, Some(host)) if *host != 0 => *host,
+        (0, _) => PORT,
+        (container, _) => container,
+    }
+}
+
+fn volumes(assignment: &Assignment, spec: &ServiceSpec) -> Vec<VolumeMount> {
+    let pairs = assignment.volumes.iter().zip(&spec.volumes);
+    pairs
+        .map(|(id, volume)| VolumeMount { id: id.clone(), path: volume.path.clone(), size: volume.size })
+        .collect()
+}
+
+/// Marathon's default is a port named `http-api`; a service that names none is asked at its first.
+fn readiness(check: &ReadinessCheck, assignment: &Assignment, spec: &ServiceSpec) -> ReadinessProbe {
+    let named = spec.ports.iter().position(|port| port.name.as_ref() == Some(&check.port_name));
+    let at = named.unwrap_or(0);
+    let port = spec.ports.get(at).filter(|_| named.is_some() || !spec.listens);
+    ReadinessProbe {
+        path: check.path.clone(),
+        port: port.map_or(PORT, |port| container_port(assignment, at, port)),
+        interval: check.interval,
+        timeout: check.timeout,
+        codes: check.codes.clone(),
+    }
+}
+
 /// What the platform sets, over whatever the config says: a program that is told another port than the
 /// one that is asked would be found dead.
 fn platform_variables(
     environment: &EnvironmentPath,
-    release: &Release,
+    told: &Told<'_>,
     assignment: &Assignment,
     spec: &ServiceSpec,
 ) -> BTreeMap<String, String> {
@@ -64,24 +126,60 @@ fn platform_variables(
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    if let Some(commit) = &release.commit {
+    if let Some(commit) = &told.release.commit {
         variables.insert("SLIPWAY_COMMIT".into(), commit.to_string());
     }
-    if let InstanceRole::Service { service } = &assignment.role {
+    if let Some(app) = told.app {
+        variables.insert("SLIPWAY_APP".into(), app.to_string());
+    }
+    if let InstanceRole::Service { service } | InstanceRole::Scheduled { service, .. } = &assignment.role {
         variables.insert("SLIPWAY_SERVICE".into(), service.to_string());
-        if spec.listens {
-            // MA-60: Marathon's names for the first port, which programs written for it read.
-            for name in ["PORT", "PORT0", "PORTS"] {
-                variables.insert(name.into(), PORT.to_string());
-            }
+    }
+    if let InstanceRole::Service { .. } = &assignment.role {
+        variables.extend(port_variables(assignment, spec));
+        if let Some(address) = told.node.and_then(|node| node.address) {
+            variables.insert("HOST".into(), address.to_string());
         }
+    }
+    variables
+}
+
+/// MA-60: Marathon's names for the ports, which programs written for it read. A service that answers on
+/// `$PORT` has that one first.
+fn port_variables(assignment: &Assignment, spec: &ServiceSpec) -> BTreeMap<String, String> {
+    let mut ports: Vec<(u16, Option<&str>)> = Vec::new();
+    for (at, port) in spec.ports.iter().enumerate() {
+        ports.push((container_port(assignment, at, port), port.name.as_deref()));
+    }
+    if spec.listens && !ports.iter().any(|(port, _)| *port == PORT) {
+        ports.insert(0, (PORT, None));
+    }
+    let mut variables = BTreeMap::new();
+    for (at, (port, name)) in ports.iter().enumerate() {
+        variables.insert(format!("PORT{at}"), port.to_string());
+        variables.insert(format!("PORT_{port}"), port.to_string());
+        if let Some(name) = name {
+            let name: String = name
+                .chars()
+                .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
+                .collect();
+            variables.insert(format!("PORT_{name}"), port.to_string());
+        }
+    }
+    if let Some((first, _)) = ports.first() {
+        variables.insert("PORT".into(), if spec.listens { PORT } else { *first }.to_string());
+        let all: Vec<_> = ports.iter().map(|(port, _)| port.to_string()).collect();
+        variables.insert("PORTS".into(), all.join(","));
     }
     variables
 }
 
 fn program(release: &Release, role: &InstanceRole, spec: &ServiceSpec) -> Program {
     let line = match role {
-        InstanceRole::Service { .. } | InstanceRole::Scheduled { .. } => spec.command.clone(),
+        InstanceRole::Service { .. } | InstanceRole::Scheduled { .. } => match &spec.args {
+            Some(argv) => return Program::Argv { argv: argv.clone() },
+            None => spec.command.clone(),
+        },
         InstanceRole::ReleaseCommand => release.release_command.clone(),
         InstanceRole::OneOff { command, .. } => Some(command.clone()),
     };

@@ -194,6 +194,15 @@ pub enum GroupStage {
     },
     /// Every step is done.
     Succeeded,
+    /// An app of it has gone back by itself.
+    Failed {
+        /// The step at which it was.
+        step: usize,
+        /// Which app.
+        app: PathId,
+        /// Why.
+        reason: String,
+    },
     /// Somebody has broken it off.
     Cancelled {
         /// The step at which it was.

@@ -1,47 +1,58 @@
 //! The task that owns what the leader knows.
+//!
+//! Its work is a loop of short turns: take in what has come, look at some of the marked environments,
+//! hand their batches to the store, tell nodes and routers what was stored. Many batches are under way at
+//! once, so that one fsync serves many environments; but of each environment only one, and it is not
+//! looked at again before that is stored and applied. What a batch under way will hold of a node is
+//! promised when it is handed over, so that no other environment is given the same room.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use slipway_model::account::Tenant;
+use slipway_model::app::PathId;
 use slipway_model::id::{BuildNumber, InstanceId, ReleaseNumber};
-use slipway_model::instance::{Goal, InstanceSpec, Node};
+use slipway_model::instance::{Goal, Node, NodeOrder};
 use slipway_model::name::{EnvironmentPath, NodeName, TenantName};
 use slipway_model::project::{EnvironmentStatus, HostClaim};
-use slipway_model::push::Push;
 use slipway_model::record::Record;
 use slipway_model::release::Release;
 use slipway_model::route::Route;
-use slipway_model::unit::{Span, Timestamp};
+use slipway_model::unit::Timestamp;
 use slipway_plan::cluster::{Cluster, Contact};
-use slipway_plan::environment::{Plan, Waiting, plan};
-use slipway_plan::intake::{self, Surroundings};
+use slipway_plan::environment::Waiting;
+use slipway_plan::intake::Surroundings;
 use slipway_plan::view::EnvironmentView;
 use slipway_store::{Leadership, Store};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
-use super::events::Events;
+use super::events::{Events, Happened};
 use super::queries::Query;
 use super::records::{Changes, KINDS};
 use super::{EndSnapshot, Error, NodeMessage, Options, Ports, RouterMessage};
-use crate::routes::{Claims, Routers, routes_of, urls_of};
+use crate::routes::{Claims, Routers, routes_of};
 
 mod answers;
 mod changes;
+mod groups;
 mod lists;
+mod marks;
+mod pace;
 mod storing;
+mod telling;
+mod working;
 
-/// Steps of one environment before the others get their turn: a plan needs three or four.
-const PASSES_MAX: usize = 32;
+use groups::Groups;
+use marks::Marks;
+use pace::Pace;
+use storing::{Done, Submitted};
+
 /// Between two looks at everything, in case a message was lost somewhere (F8).
 const ANTI_ENTROPY: Duration = Duration::from_secs(60);
-/// Before a batch that met another's change is tried again; the watch will have told of it.
-const AFTER_CONFLICT: Span = Span::from_millis(100);
-/// Before a batch that the disk refused is tried again.
-const AFTER_FAILURE: Span = Span::from_secs(1);
-/// Before an environment whose planning panicked, or whose records are too large, is looked at again.
-const QUARANTINE: Span = Span::from_secs(60);
+/// Messages taken in before the next look at what they mean.
+const MESSAGES_A_TURN: usize = 1000;
 
 pub(super) struct Owner {
     options: Options,
@@ -52,17 +63,36 @@ pub(super) struct Owner {
     changes: Changes,
     environments: BTreeMap<EnvironmentPath, Held>,
     /// Where an instance belongs.
-    places: BTreeMap<InstanceId, EnvironmentPath>,
+    places: BTreeMap<InstanceId, Arc<EnvironmentPath>>,
+    /// The instances of each node.
+    by_node: BTreeMap<NodeName, BTreeSet<InstanceId>>,
+    /// Environments whose volumes rest on a node.
+    resting: BTreeMap<NodeName, BTreeSet<EnvironmentPath>>,
     /// Kept after a tenant has gone: its last instances still have to be named.
     tenants: BTreeMap<TenantName, Tenant>,
     claims: Claims,
     cluster: Cluster,
+    /// Tenants that have a quota.
+    quotas: BTreeSet<TenantName>,
+    /// What operators have asked of nodes.
+    orders: BTreeMap<NodeName, NodeOrder>,
+    groups: Groups,
     routers: Routers,
     /// Environments to look at.
-    marked: BTreeSet<EnvironmentPath>,
+    marked: Marks,
+    /// Environments of which something finds no room.
+    waiting: BTreeSet<EnvironmentPath>,
+    /// Those of them that are still to be looked at because there is more room now.
+    waiting_turn: VecDeque<EnvironmentPath>,
+    /// There is more room than when that turn began.
+    has_more_room: bool,
     /// Nodes whose list has changed.
     marked_nodes: BTreeSet<NodeName>,
     timers: BTreeSet<(Timestamp, EnvironmentPath)>,
+    /// What is being read and written.
+    under_way: JoinSet<Done>,
+    lists_pace: Pace,
+    table_pace: Pace,
     desired_generation: u64,
     started_at: Timestamp,
     /// Whether enough of the nodes have told what they run.
@@ -72,12 +102,41 @@ pub(super) struct Owner {
 /// An environment in memory.
 struct Held {
     view: EnvironmentView,
+    /// The same path as the view's, shared by everything that points here.
+    path: Arc<EnvironmentPath>,
+    /// Remembered when the environment is deleted, so that its end can be told.
+    app: Option<PathId>,
     routes: BTreeMap<String, Route>,
     waiting: Vec<Waiting>,
+    /// Since when something of it waits.
+    waiting_since: Option<Timestamp>,
     next: Option<Timestamp>,
     ends: VecDeque<EndSnapshot>,
-    /// Made once, because opening config costs something.
-    specs: BTreeMap<InstanceId, InstanceSpec>,
+    /// Opened once for each release that runs, because that costs something.
+    configs: BTreeMap<ReleaseNumber, Arc<BTreeMap<String, String>>>,
+    /// The nodes on which volumes of it rest.
+    rests_on: BTreeSet<NodeName>,
+    /// What is seen of each instance beyond its last report.
+    times: BTreeMap<InstanceId, Times>,
+    /// Instances that somebody wants to go first, and until when that counts.
+    first_to_go: BTreeMap<InstanceId, Timestamp>,
+    /// Ends that somebody asked for while a batch was under way.
+    kills: Vec<answers::Asked>,
+    /// The batch that is under way.
+    submitted: Option<Submitted>,
+    /// It was marked while a batch was under way.
+    is_marked_again: bool,
+    /// The build whose push was looked for.
+    push_sought: Option<BuildNumber>,
+    /// Looks since it was last at rest or heard of something new.
+    passes: u32,
+}
+
+/// Points in time of an instance, as far as this leader knows them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Times {
+    started_at: Option<Timestamp>,
+    healthy_since: Option<Timestamp>,
 }
 
 /// What an environment may see of the others while it is planned.
@@ -122,13 +181,24 @@ impl Owner {
             changes,
             environments: BTreeMap::new(),
             places: BTreeMap::new(),
+            by_node: BTreeMap::new(),
+            resting: BTreeMap::new(),
             tenants: BTreeMap::new(),
             claims: Claims::default(),
             cluster: Cluster::default(),
+            quotas: BTreeSet::new(),
+            orders: BTreeMap::new(),
+            groups: Groups::default(),
             routers,
-            marked: BTreeSet::new(),
+            marked: Marks::default(),
+            waiting: BTreeSet::new(),
+            waiting_turn: VecDeque::new(),
+            has_more_room: false,
             marked_nodes: BTreeSet::new(),
             timers: BTreeSet::new(),
+            under_way: JoinSet::new(),
+            lists_pace: Pace::default(),
+            table_pace: Pace::default(),
             desired_generation: 0,
             started_at,
             is_settled: false,
@@ -137,18 +207,9 @@ impl Owner {
         for node in store.list::<Node>("").await.map_err(Error::Load)? {
             owner.cluster.put(node.record, Contact::Unknown);
         }
-        let mut paths = BTreeSet::new();
-        paths.extend(
-            store
-                .list::<EnvironmentStatus>("")
-                .await
-                .map_err(Error::Load)?
-                .into_iter()
-                .map(|s| s.record.path),
-        );
         // The first batch of an environment writes its status, so these are all.
-        for path in paths {
-            owner.reload(&path).await.map_err(Error::Load)?;
+        for status in store.list::<EnvironmentStatus>("").await.map_err(Error::Load)? {
+            owner.reload(&status.record.path).await.map_err(Error::Load)?;
         }
         let mut kinds_seen = BTreeSet::new();
         while kinds_seen.len() < KINDS {
@@ -169,37 +230,50 @@ impl Owner {
         anti_entropy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut leadership = self.leadership.clone();
         loop {
-            let sleep = self.sleep();
+            let (sleep, has_work) = (self.sleep(), self.has_work());
             tokio::select! {
                 change = self.changes.queue.recv() => {
                     let Some(change) = change else { return Err(Error::Deposed) };
                     self.take_change(change);
                 }
-                Some(message) = self.ports.node_messages.recv() => self.take_node_message(message).await?,
+                Some(message) = self.ports.node_messages.recv() => self.take_node_message(message),
                 Some(message) = self.ports.router_messages.recv() => self.take_router_message(message),
-                Some(query) = queries.recv() => self.answer(query).await?,
-                () = tokio::time::sleep(sleep) => {}
+                Some(query) = queries.recv() => self.answer(query),
+                Some(done) = self.under_way.join_next() => self.take_done(done).await?,
+                () = tokio::task::yield_now(), if has_work => {}
+                () = tokio::time::sleep(sleep), if !has_work => {}
                 _ = anti_entropy.tick() => {
                     self.marked.extend(self.environments.keys().cloned());
+                    self.groups.mark_all();
                     self.marked_nodes.extend(self.cluster.nodes().map(|(node, _)| node.name.clone()));
                 }
                 () = leadership.lost() => return Err(Error::Deposed),
-                () = told_to_stop(&mut stopped) => return Ok(()),
+                () = told_to_stop(&mut stopped) => return self.finish().await,
             }
             // What else is there already belongs to the same look.
-            for _ in 0..1000 {
-                if let Ok(change) = self.changes.queue.try_recv() {
+            for _ in 0..MESSAGES_A_TURN {
+                if let Some(done) = self.under_way.try_join_next() {
+                    self.take_done(done).await?;
+                } else if let Ok(change) = self.changes.queue.try_recv() {
                     self.take_change(change);
                 } else if let Ok(message) = self.ports.node_messages.try_recv() {
-                    self.take_node_message(message).await?;
+                    self.take_node_message(message);
                 } else if let Ok(message) = self.ports.router_messages.try_recv() {
                     self.take_router_message(message);
                 } else {
                     break;
                 }
             }
-            self.work().await?;
+            self.work();
         }
+    }
+
+    /// Waits for what the store was asked for, which is carried out in any case.
+    async fn finish(mut self) -> Result<(), Error> {
+        while let Some(done) = self.under_way.join_next().await {
+            self.take_done(done).await?;
+        }
+        Ok(())
     }
 
     /// Until the next point in time that matters.
@@ -210,29 +284,10 @@ impl Owner {
         let waits_until = (now() < waits_until).then_some(waits_until);
         let timer = self.timers.first().map(|(at, _)| *at);
         let next = [settles_at, waits_until, timer].into_iter().flatten().min();
-        next.map_or(ANTI_ENTROPY, |next| next.since(now()).duration())
-    }
-
-    async fn work(&mut self) -> Result<(), Error> {
-        let now = now();
-        while let Some((at, path)) = self.timers.first().cloned().filter(|(at, _)| *at <= now) {
-            self.timers.remove(&(at, path.clone()));
-            self.marked.insert(path);
-        }
-        if !self.is_settled {
-            self.settle(now);
-        }
-        loop {
-            while self.is_settled
-                && let Some(path) = self.marked.pop_first()
-            {
-                self.work_on(&path).await?;
-            }
-            self.send_lists();
-            if !self.is_settled || self.marked.is_empty() {
-                return Ok(());
-            }
-        }
+        let next = next.map_or(ANTI_ENTROPY, |next| next.since(now()).duration());
+        let lists = (!self.marked_nodes.is_empty()).then(|| self.lists_pace.wait());
+        let table = self.routers.has_news().then(|| self.table_pace.wait());
+        [lists, table].into_iter().flatten().fold(next, Duration::min)
     }
 
     /// Begins to decide once four fifths of the known nodes have told what they run, or half of them and
@@ -253,121 +308,37 @@ impl Owner {
         for name in &silent {
             self.cluster.set_contact(name, Contact::Unreachable { since: now });
         }
-        tracing::info!(
-            nodes = all,
-            silent = silent.len(),
-            epoch = self.leadership.epoch.0,
-            "the leader begins to decide"
-        );
-        let mut all_routes = BTreeMap::new();
+        let epoch = self.leadership.epoch;
+        tracing::info!(nodes = all, silent = silent.len(), epoch = epoch.0, "the leader begins to decide");
+        self.events.tell(None, now, Happened::LeaderBegan { epoch });
+        let none = BTreeMap::new();
         for (path, held) in &mut self.environments {
             held.routes = routes_of(&held.view, self.claims.of(path));
-            all_routes.extend(held.routes.clone());
+            self.routers.replace(&none, &held.routes, now);
         }
-        self.routers.replace(&BTreeMap::new(), &all_routes, now);
         for held in self.environments.values() {
             for assignment in held.view.assignments.iter().filter(|a| a.goal == Goal::Run) {
                 self.routers.suspect(&assignment.instance, now);
             }
         }
-        self.ports.table.send_replace(self.routers.table().clone());
+        self.routers.begin();
+        self.publish_table();
         self.marked.extend(self.environments.keys().cloned());
     }
 
-    /// Plans, stores and applies until there is nothing left to do in that environment now.
-    async fn work_on(&mut self, path: &EnvironmentPath) -> Result<(), Error> {
-        for _ in 0..PASSES_MAX {
-            self.fetch_push(path).await;
-            let now = now();
-            let Some(plan) = self.plan(path, now) else { return Ok(()) };
-            if !plan.actions.is_empty() && !self.store_actions(path, &plan.actions, now).await? {
-                return Ok(());
-            }
-            let is_done = plan.actions.is_empty();
-            let Some(held) = self.environments.get_mut(path) else { return Ok(()) };
-            let is_same = held.view.retiring == plan.retiring;
-            held.view.retiring = plan.retiring;
-            held.waiting = plan.waiting;
-            self.set_timer(path, plan.next);
-            let has_new_routes = self.publish(path, now);
-            if is_done && is_same && !has_new_routes {
-                self.drop_if_empty(path);
-                return Ok(());
-            }
+    /// An environment is worth a look, for a new reason.
+    fn mark(&mut self, path: &EnvironmentPath) {
+        if let Some(held) = self.environments.get_mut(path) {
+            held.passes = 0;
         }
-        tracing::warn!(environment = %path, "an environment needs more steps than expected");
-        self.set_timer(path, Some(now().plus(AFTER_FAILURE)));
-        Ok(())
-    }
-
-    /// Both questions to `slipway-plan`, contained: whatever panics keeps only this environment waiting.
-    fn plan(&mut self, path: &EnvironmentPath, now: Timestamp) -> Option<Plan> {
-        let held = self.environments.get_mut(path)?;
-        let traffic = held.view.assignments.iter().filter_map(|assignment| {
-            let traffic = self.routers.traffic(&assignment.instance, now)?;
-            Some((assignment.instance.clone(), traffic))
-        });
-        held.view.traffic = traffic.collect();
-        held.view.urls = urls_of(self.claims.of(path), |host| self.options.public.of(host));
-
-        let view = &self.environments[path].view;
-        let policy = &self.options.policy;
-        let base_domain = self.options.base_domain.as_str();
-        let others = Others { base_domain, claims: &self.claims, environments: &self.environments };
-        let cluster = &self.cluster;
-        #[cfg(test)]
-        let faults = &self.options.faults;
-        let decide = || {
-            #[cfg(test)]
-            faults.panic_if_poisoned(path);
-            let wishes = intake::next(view, &others, policy, now, &mut new_id);
-            if wishes.is_empty() {
-                return plan(view, cluster, policy, now, &mut new_id);
-            }
-            Plan { actions: wishes, retiring: view.retiring.clone(), next: Some(now), ..Plan::default() }
-        };
-        let planned = catch_unwind(AssertUnwindSafe(decide));
-        if planned.is_err() {
-            tracing::error!(environment = %path, "planning panicked; the environment is left as it is for a minute");
-            self.set_timer(path, Some(now.plus(QUARANTINE)));
-        }
-        planned.ok()
-    }
-
-    /// A build may be told before its push, which says who and what: they are different watches.
-    async fn fetch_push(&mut self, path: &EnvironmentPath) {
-        let Some(held) = self.environments.get_mut(path) else { return };
-        let next = held.view.status_or_new().last_build_seen.next();
-        let Some((number, _)) = held.view.builds.range(next..).next() else { return };
-        if held.view.pushes.contains_key(number) {
-            return;
-        }
-        let number = *number;
-        if let Ok(Some(push)) = self.store.get::<Push>(&(path.clone(), number)).await {
-            held.view.pushes.insert(number, push.record);
-        }
-    }
-
-    /// Environments that wait for room get another look.
-    fn mark_waiting(&mut self) {
-        let waiting = self.environments.iter().filter(|(_, held)| !held.waiting.is_empty());
-        self.marked.extend(waiting.map(|(path, _)| path.clone()));
-    }
-
-    /// Publishes the environment's routes if they have changed.
-    fn publish(&mut self, path: &EnvironmentPath, now: Timestamp) -> bool {
-        let Some(held) = self.environments.get_mut(path) else { return false };
-        let routes = routes_of(&held.view, self.claims.of(path));
-        let has_changed = self.routers.replace(&held.routes, &routes, now);
-        if has_changed {
-            held.routes = routes;
-            self.ports.table.send_replace(self.routers.table().clone());
-        }
-        has_changed
+        self.marked.insert(path.clone());
     }
 
     fn set_timer(&mut self, path: &EnvironmentPath, next: Option<Timestamp>) {
         let Some(held) = self.environments.get_mut(path) else { return };
+        if held.next == next {
+            return;
+        }
         if let Some(before) = held.next.take() {
             self.timers.remove(&(before, path.clone()));
         }
@@ -375,14 +346,26 @@ impl Owner {
         self.timers.extend(next.map(|next| (next, path.clone())));
     }
 
-    /// An environment that nobody wants and of which nothing is left is not kept in memory.
-    fn drop_if_empty(&mut self, path: &EnvironmentPath) {
-        let is_empty =
-            |held: &Held| held.view == EnvironmentView::new(path.clone()) && held.routes.is_empty();
-        if self.environments.get(path).is_some_and(is_empty) {
-            self.set_timer(path, None);
-            self.environments.remove(path);
+    /// An instance belongs there from now on.
+    fn seat(&mut self, instance: &InstanceId, node: &NodeName, path: Arc<EnvironmentPath>) {
+        self.places.insert(instance.clone(), path);
+        self.by_node.entry(node.clone()).or_default().insert(instance.clone());
+        self.marked_nodes.insert(node.clone());
+    }
+
+    /// An instance belongs nowhere any more.
+    fn unseat(&mut self, instance: &InstanceId, node: &NodeName) {
+        self.places.remove(instance);
+        if let Some(on_node) = self.by_node.get_mut(node) {
+            on_node.remove(instance);
         }
+        self.marked_nodes.insert(node.clone());
+    }
+
+    /// The environments that have instances on a node.
+    fn those_on(&self, node: &NodeName) -> BTreeSet<Arc<EnvironmentPath>> {
+        let instances = self.by_node.get(node).into_iter().flatten();
+        instances.filter_map(|instance| self.places.get(instance).cloned()).collect()
     }
 }
 
@@ -390,11 +373,22 @@ impl Held {
     fn new(path: &EnvironmentPath) -> Self {
         Self {
             view: EnvironmentView::new(path.clone()),
+            path: Arc::new(path.clone()),
+            app: None,
             routes: BTreeMap::new(),
             waiting: Vec::new(),
+            waiting_since: None,
             next: None,
             ends: VecDeque::new(),
-            specs: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            rests_on: BTreeSet::new(),
+            times: BTreeMap::new(),
+            first_to_go: BTreeMap::new(),
+            kills: Vec::new(),
+            submitted: None,
+            is_marked_again: false,
+            push_sought: None,
+            passes: 0,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The records that others write, as one stream of changes.
 
-use slipway_model::account::Tenant;
-use slipway_model::instance::RunRequest;
+use slipway_model::account::{Quota, Tenant};
+use slipway_model::app::{App, GroupDeployment};
+use slipway_model::instance::{NodeOrder, RunRequest};
 use slipway_model::project::{Environment, HostClaim};
 use slipway_model::push::{Build, Push};
 use slipway_model::record::Record;
@@ -23,10 +24,14 @@ pub(super) enum Change {
     ReleaseRequest(WatchEvent<ReleaseRequest>),
     RunRequest(WatchEvent<RunRequest>),
     HostClaim(WatchEvent<HostClaim>),
+    App(WatchEvent<App>),
+    GroupDeployment(WatchEvent<GroupDeployment>),
+    Quota(WatchEvent<Quota>),
+    NodeOrder(WatchEvent<NodeOrder>),
 }
 
 /// Kinds of records in the stream; each begins with everything there is.
-pub(super) const KINDS: usize = 7;
+pub(super) const KINDS: usize = 11;
 
 /// The stream; it ends when it is dropped.
 pub(super) struct Changes {
@@ -46,6 +51,10 @@ impl Changes {
         follow(store, &sender, &mut watches, Change::ReleaseRequest);
         follow(store, &sender, &mut watches, Change::RunRequest);
         follow(store, &sender, &mut watches, Change::HostClaim);
+        follow(store, &sender, &mut watches, Change::App);
+        follow(store, &sender, &mut watches, Change::GroupDeployment);
+        follow(store, &sender, &mut watches, Change::Quota);
+        follow(store, &sender, &mut watches, Change::NodeOrder);
         Self { queue, _watches: watches }
     }
 }
@@ -72,6 +81,10 @@ impl Change {
             Change::ReleaseRequest(_) => "release request",
             Change::RunRequest(_) => "run request",
             Change::HostClaim(_) => "host claim",
+            Change::App(_) => "app",
+            Change::GroupDeployment(_) => "group deployment",
+            Change::Quota(_) => "quota",
+            Change::NodeOrder(_) => "node order",
         }
     }
 }

@@ -179,8 +179,10 @@ pub struct ReadinessSnapshot {
     pub instance: InstanceId,
     /// The name of the check.
     pub name: String,
-    /// What it said; `None` when it was not asked yet.
-    pub ready: Option<Readiness>,
+    /// Whether the instance is ready.
+    pub is_ready: bool,
+    /// The last answer, if the service wants it kept and there was one.
+    pub last: Option<Readiness>,
 }
 
 /// A node.

@@ -5,29 +5,33 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use slipway_model::id::{InstanceId, ReleaseNumber};
-use slipway_model::instance::{Assignment, Goal, Node};
+use slipway_model::instance::{Assignment, Goal, Node, NodeOrderKind};
 use slipway_model::name::{EnvironmentPath, TenantName};
 use slipway_model::release::Origin;
-use slipway_model::unit::Timestamp;
+use slipway_model::unit::{Span, Timestamp};
 use slipway_plan::action::Action;
 use slipway_plan::cluster::{Cluster, Contact};
-use slipway_plan::environment::{WaitReason, Waiting};
+use slipway_plan::drain::{Stage, stage};
+use slipway_plan::environment::{Plan, WaitReason, Waiting};
 use slipway_plan::view::EnvironmentView;
+use tokio::sync::oneshot;
 
 use super::{Held, Owner, now};
 use crate::leader::queries::{Kill, Query};
 use crate::leader::{
-    EnvironmentSnapshot, Error, InstanceSnapshot, LaunchesSnapshot, LeaderSnapshot, NodeSnapshot,
-    NodeStanding, Page, WaitingSnapshot,
+    EnvironmentSnapshot, InstanceSnapshot, LaunchesSnapshot, LeaderSnapshot, NodeSnapshot, NodeStanding,
+    Page, WaitingSnapshot,
 };
 
 /// Instances told in one page, or a few more: some milliseconds of the leader's time.
 const PAGE_INSTANCES: usize = 2000;
 /// Environments told in one page.
 const PAGE_ENVIRONMENTS: usize = 500;
+/// How long instances stay the first to go: whoever asked makes the service smaller at once.
+const FIRST_FOR: Span = Span::from_secs(30);
 
 impl Owner {
-    pub(super) async fn answer(&mut self, query: Query) -> Result<(), Error> {
+    pub(super) fn answer(&mut self, query: Query) {
         // Nobody may wait for an answer any more; that is never an error.
         match query {
             Query::Snapshot { environment, answer } => {
@@ -36,11 +40,15 @@ impl Owner {
             }
             Query::Page { tenant, after, answer } => drop(answer.send(self.page(tenant.as_ref(), after))),
             Query::Whose { instances, answer } => {
-                let whose = instances.iter().map(|instance| self.places.get(instance).cloned());
+                let whose = instances
+                    .iter()
+                    .map(|instance| self.places.get(instance).map(|p| EnvironmentPath::clone(p)));
                 drop(answer.send(whose.collect()));
             }
             Query::Nodes { answer } => drop(answer.send(self.node_snapshots())),
-            Query::GroupDeployments { answer, .. } => drop(answer.send(Vec::new())),
+            Query::GroupDeployments { tenant, answer } => {
+                drop(answer.send(self.group_snapshots(tenant.as_ref())));
+            }
             Query::Leader { answer } => drop(answer.send(LeaderSnapshot {
                 candidate: self.options.candidate.clone(),
                 epoch: self.leadership.epoch,
@@ -51,11 +59,14 @@ impl Owner {
                 instances: self.places.len(),
             })),
             Query::Kill { environment, instances, how, answer } => {
-                let killed = self.kill(&environment, instances, how).await?;
-                drop(answer.send(killed));
+                let instances = instances.into_iter().collect();
+                // Where there is nothing, there is nothing to end.
+                if let Some(held) = self.environments.get_mut(&environment) {
+                    held.kills.push(Asked { instances, how, found: Vec::new(), answer });
+                    self.mark(&environment);
+                }
             }
         }
-        Ok(())
     }
 
     fn page(&self, tenant: Option<&TenantName>, after: Option<EnvironmentPath>) -> Page {
@@ -82,40 +93,63 @@ impl Owner {
     }
 
     fn node_snapshots(&self) -> Vec<NodeSnapshot> {
-        let snapshot = |(node, contact): (&Node, Contact)| NodeSnapshot {
-            node: node.clone(),
-            is_reachable: contact == Contact::Reachable,
-            promised: self.cluster.promised(&node.name),
-            instances: 0,
-            order: None,
-            standing: NodeStanding::Active,
+        let snapshot = |(node, contact): (&Node, Contact)| {
+            let instances = self.by_node.get(&node.name).map_or(0, |here| here.len() as u32);
+            let order = self.orders.get(&node.name).cloned();
+            NodeSnapshot {
+                node: node.clone(),
+                is_reachable: contact == Contact::Reachable,
+                promised: self.cluster.promised(&node.name),
+                instances,
+                standing: standing(order.as_ref().map(|order| order.order), instances),
+                order,
+            }
         };
         self.cluster.nodes().map(snapshot).collect()
     }
 
     /// Ends instances that somebody has picked.
-    async fn kill(
-        &mut self,
-        path: &EnvironmentPath,
-        instances: Vec<InstanceId>,
-        how: Kill,
-    ) -> Result<Vec<InstanceSnapshot>, Error> {
-        let Some(held) = self.environments.get_mut(path) else { return Ok(Vec::new()) };
-        let picked: BTreeSet<_> = instances.into_iter().collect();
-        let of_picked = held.view.assignments.iter().filter(|a| picked.contains(&a.instance));
-        let killed: Vec<_> = of_picked.map(|a| held.instance(a, &self.cluster)).collect();
-        if how == Kill::First {
-            held.view.retiring.extend(killed.iter().map(|instance| instance.instance.clone()));
-            return Ok(killed);
+    pub(super) fn kill(&mut self, path: &EnvironmentPath, mut asked: Asked) {
+        let Some(held) = self.environments.get_mut(path) else { return };
+        let picked = held.view.assignments.iter().filter(|a| asked.instances.contains(&a.instance));
+        asked.found = picked.map(|assignment| held.instance(assignment, &self.cluster)).collect();
+        let now = now();
+        if asked.how == Kill::First {
+            let found = asked.found.iter().map(|found| (found.instance.clone(), now.plus(FIRST_FOR)));
+            held.first_to_go.extend(found);
+            return asked.answer();
         }
-        let stop = |instance: &InstanceSnapshot| Action::Stop {
-            instance: instance.instance.clone(),
+        if asked.how == Kill::Wipe {
+            held.view.wiped.extend(asked.found.iter().map(|found| found.instance.clone()));
+        }
+        let stop = |found: &InstanceSnapshot| Action::Stop {
+            instance: found.instance.clone(),
             why: "somebody asked for its end",
         };
-        let actions: Vec<_> = killed.iter().filter(|i| i.goal == Goal::Run).map(stop).collect();
-        let is_stored = actions.is_empty() || self.store_actions(path, &actions, now()).await?;
-        self.marked.insert(path.clone());
-        Ok(if is_stored { killed } else { Vec::new() })
+        let running = asked.found.iter().filter(|found| found.goal == Goal::Run);
+        let plan = Plan {
+            actions: running.map(stop).collect(),
+            retiring: held.view.retiring.clone(),
+            waiting: held.waiting.clone(),
+            next: held.next,
+            ..Plan::default()
+        };
+        self.submit(path, plan, vec![asked], now);
+    }
+}
+
+/// An end that somebody asked for.
+pub(super) struct Asked {
+    instances: BTreeSet<InstanceId>,
+    how: Kill,
+    found: Vec<InstanceSnapshot>,
+    answer: oneshot::Sender<Vec<InstanceSnapshot>>,
+}
+
+impl Asked {
+    pub(super) fn answer(self) {
+        // Nobody may wait for it any more.
+        let _ = self.answer.send(self.found);
     }
 }
 
@@ -133,7 +167,7 @@ impl Held {
             app: view.wanted.as_ref().and_then(|wanted| wanted.app.clone()),
             status: view.status.clone(),
             deployment: view.deployment().cloned(),
-            is_held_back: false,
+            is_held_back: view.held_back,
             instances: view.assignments.iter().map(|a| self.instance(a, cluster)).collect(),
             waiting: self.waiting.iter().map(|waiting| self.waiting(waiting)).collect(),
             launches: launches.collect(),
@@ -143,6 +177,7 @@ impl Held {
 
     pub(super) fn instance(&self, assignment: &Assignment, cluster: &Cluster) -> InstanceSnapshot {
         let report = self.view.reports.get(&assignment.instance);
+        let times = self.times.get(&assignment.instance).copied().unwrap_or_default();
         InstanceSnapshot {
             instance: assignment.instance.clone(),
             role: assignment.role.clone(),
@@ -159,8 +194,8 @@ impl Held {
             state: report.map(|report| report.state.clone()),
             since: report.map_or(assignment.created_at, |report| report.at),
             assigned_at: assignment.created_at,
-            started_at: None,
-            healthy_since: None,
+            started_at: times.started_at,
+            healthy_since: times.healthy_since,
             checks: report.map(|report| report.checks.clone()).unwrap_or_default(),
             ready: report.and_then(|report| report.ready.clone()),
         }
@@ -170,15 +205,26 @@ impl Held {
         let (refusal, back_off) = match &waiting.why {
             WaitReason::NoRoom(refusal) => (Some(refusal.clone()), None),
             WaitReason::BackOff { until, failures } => (None, Some((*until, *failures))),
+            WaitReason::Schedule(_) => (None, None),
         };
         WaitingSnapshot {
             service: waiting.service.clone(),
             count: waiting.count,
             why: waiting.why.to_string(),
-            since: now(),
+            since: self.waiting_since.unwrap_or_else(now),
             refusal,
             back_off,
         }
+    }
+}
+
+fn standing(order: Option<NodeOrderKind>, instances: u32) -> NodeStanding {
+    match (order, stage(order, instances)) {
+        (Some(NodeOrderKind::Gone), _) => NodeStanding::Gone,
+        (_, Stage::None) => NodeStanding::Active,
+        (_, Stage::Scheduled) => NodeStanding::Deactivated,
+        (_, Stage::Draining { .. }) => NodeStanding::Draining,
+        (_, Stage::Drained) => NodeStanding::Drained,
     }
 }
 

@@ -1,17 +1,24 @@
 //! What comes in: it changes memory, and marks what is worth a look.
 
-use slipway_model::instance::{InstanceReport, Node, RunRequest};
-use slipway_model::name::{EnvironmentPath, NodeName};
+use std::collections::{BTreeMap, BTreeSet};
+
+use slipway_model::account::Quota;
+use slipway_model::app::{App, environment_of};
+use slipway_model::id::InstanceId;
+use slipway_model::instance::{InstanceReport, InstanceState, Node, NodeOrder, RunRequest};
+use slipway_model::name::{EnvironmentPath, NodeName, TenantName};
 use slipway_model::project::{Environment, HostClaim};
 use slipway_model::push::{Build, Push};
 use slipway_model::record::Record;
 use slipway_model::release::ReleaseRequest;
 use slipway_plan::cluster::Contact;
 use slipway_plan::view::EnvironmentView;
-use slipway_store::{Batch, WatchEvent};
+use slipway_store::{Versioned, WatchEvent};
 
+use super::storing::Done;
 use super::{Held, NodeMessage, Owner, RouterMessage, below, build_number, now};
-use crate::leader::Error;
+use crate::leader::commit::Prepared;
+use crate::leader::events::{Happened, InstanceChange};
 use crate::leader::records::Change;
 
 impl Owner {
@@ -31,16 +38,16 @@ impl Owner {
             }
             Change::Environment(event) => self.take(
                 event,
-                |view| view.wanted = None,
-                |environment: Environment| (environment.path.clone(), environment),
+                |view| &mut view.wanted,
+                |environment: &Environment| environment.path.clone(),
                 |view, environment| view.wanted = Some(environment),
                 |key| key.parse().ok().map(|path| (path, ())),
                 |view, ()| view.wanted = None,
             ),
             Change::Push(event) => self.take(
                 event,
-                |view| view.pushes.clear(),
-                |push: Push| (push.environment.clone(), push),
+                |view| &mut view.pushes,
+                |push: &Push| push.environment.clone(),
                 |view, push| {
                     if push.number > view.status_or_new().last_build_seen {
                         view.pushes.insert(push.number, push);
@@ -51,8 +58,8 @@ impl Owner {
             ),
             Change::Build(event) => self.take(
                 event,
-                |view| view.builds.clear(),
-                |build: Build| (build.environment.clone(), build),
+                |view| &mut view.builds,
+                |build: &Build| build.environment.clone(),
                 |view, build| {
                     if build.number > view.status_or_new().last_build_seen {
                         view.builds.insert(build.number, build);
@@ -63,70 +70,126 @@ impl Owner {
             ),
             Change::ReleaseRequest(event) => self.take(
                 event,
-                |view| view.requests.clear(),
-                |request: ReleaseRequest| (request.environment.clone(), request),
+                |view| &mut view.requests,
+                |request: &ReleaseRequest| request.environment.clone(),
                 |view, request| drop(view.requests.insert(request.id.clone(), request)),
                 |key| split(key, |id| Some(id.to_owned())),
                 |view, id| drop(view.requests.remove(&id)),
             ),
             Change::RunRequest(event) => self.take(
                 event,
-                |view| view.runs.clear(),
-                |run: RunRequest| (run.environment.clone(), run),
+                |view| &mut view.runs,
+                |run: &RunRequest| run.environment.clone(),
                 |view, run| drop(view.runs.insert(run.instance.clone(), run)),
                 |key| split(key, |id| id.parse().ok()),
                 |view, id| drop(view.runs.remove(&id)),
             ),
             Change::HostClaim(event) => self.take_claims(event),
+            Change::App(event) => self.take_apps(event),
+            Change::GroupDeployment(event) => self.take_groups(event),
+            Change::Quota(event) => self.take_quotas(event),
+            Change::NodeOrder(event) => self.take_orders(event),
         }
     }
 
-    /// One change of one kind of record, that belongs to environments.
-    fn take<R: Record, K>(
+    /// One change of one kind of record that belongs to environments, and what of it has changed memory.
+    fn take<R: Record, T: Default + PartialEq, K>(
         &mut self,
         event: WatchEvent<R>,
-        clear: impl Fn(&mut EnvironmentView),
-        place: impl Fn(R) -> (EnvironmentPath, R),
+        slot: impl Fn(&mut EnvironmentView) -> &mut T,
+        place: impl Fn(&R) -> EnvironmentPath,
         put: impl Fn(&mut EnvironmentView, R),
         parse: impl Fn(&str) -> Option<(EnvironmentPath, K)>,
         remove: impl Fn(&mut EnvironmentView, K),
     ) {
-        let records = match event {
+        match event {
             WatchEvent::Whole(records) => {
-                self.environments.values_mut().for_each(|held| clear(&mut held.view));
-                self.marked.extend(self.environments.keys().cloned());
-                records
+                let mut before = BTreeMap::new();
+                for (path, held) in &mut self.environments {
+                    let known = std::mem::take(slot(&mut held.view));
+                    if known != T::default() {
+                        before.insert(path.clone(), known);
+                    }
+                }
+                let mut touched: BTreeSet<_> = before.keys().cloned().collect();
+                for Versioned { record, .. } in records {
+                    let path = place(&record);
+                    put(&mut self.hold(&path).view, record);
+                    touched.insert(path);
+                }
+                // Most of them are as they were.
+                for path in touched {
+                    let known = before.remove(&path).unwrap_or_default();
+                    if self.environments.get_mut(&path).is_some_and(|held| *slot(&mut held.view) != known) {
+                        self.mark(&path);
+                    }
+                }
             }
-            WatchEvent::Put(record) => vec![record],
+            WatchEvent::Put(Versioned { record, .. }) => {
+                let path = place(&record);
+                put(&mut self.hold(&path).view, record);
+                self.mark(&path);
+            }
             WatchEvent::Removed(key) => {
                 if let Some((path, key)) = parse(below::<R>(&key))
                     && let Some(held) = self.environments.get_mut(&path)
                 {
                     remove(&mut held.view, key);
-                    self.marked.insert(path);
+                    self.mark(&path);
                 }
-                return;
             }
             // The store has said so in its log; what was known before still holds.
-            WatchEvent::Unreadable(_) => return,
-        };
-        for record in records {
-            let (path, record) = place(record.record);
-            let held = self.environments.entry(path.clone()).or_insert_with(|| Held::new(&path));
-            put(&mut held.view, record);
-            self.marked.insert(path);
+            WatchEvent::Unreadable(_) => {}
         }
+    }
+
+    /// The environment in memory, from now on if it was not there.
+    pub(super) fn hold(&mut self, path: &EnvironmentPath) -> &mut Held {
+        self.environments.entry(path.clone()).or_insert_with(|| Held::new(path))
+    }
+
+    /// An app may only follow its new version once it is known which group deployment that belongs to: the
+    /// two were written together and are told by different watches.
+    fn take_apps(&mut self, event: WatchEvent<App>) {
+        let apps = match &event {
+            WatchEvent::Whole(apps) => apps.iter().map(|app| &app.record).collect(),
+            WatchEvent::Put(app) => vec![&app.record],
+            WatchEvent::Removed(_) | WatchEvent::Unreadable(_) => Vec::new(),
+        };
+        let mut news = Vec::new();
+        for app in apps {
+            let path = app.environment();
+            let known = self.environments.get(&path).and_then(|held| held.view.app.as_ref());
+            if known.is_none_or(|known| known.version != app.version) {
+                news.push(path.clone());
+            }
+            self.hold(&path).app = Some(app.id.clone());
+        }
+        self.take(
+            event,
+            |view| &mut view.app,
+            App::environment,
+            |view, app| view.app = Some(app),
+            |key| app_key(key).map(|path| (path, ())),
+            |view, ()| view.app = None,
+        );
+        self.ask_for_groups(news);
     }
 
     fn take_claims(&mut self, event: WatchEvent<HostClaim>) {
         match event {
             WatchEvent::Whole(claims) => {
-                let hosts: Vec<_> = self.claims.hosts().cloned().collect();
-                for host in hosts {
+                let gone: BTreeSet<String> = {
+                    let there: BTreeSet<_> = claims.iter().map(|claim| &claim.record.host).collect();
+                    self.claims.hosts().filter(|host| !there.contains(host)).cloned().collect()
+                };
+                for host in gone {
                     self.marked.extend(self.claims.remove(&host));
                 }
-                for claim in claims {
-                    self.marked.extend(self.claims.put(claim.record));
+                for Versioned { record, .. } in claims {
+                    if self.claims.get(&record.host) != Some(&record) {
+                        self.marked.extend(self.claims.put(record));
+                    }
                 }
             }
             WatchEvent::Put(claim) => self.marked.extend(self.claims.put(claim.record)),
@@ -135,71 +198,181 @@ impl Owner {
         }
     }
 
-    pub(super) async fn take_node_message(&mut self, message: NodeMessage) -> Result<(), Error> {
+    fn take_quotas(&mut self, event: WatchEvent<Quota>) {
+        match event {
+            WatchEvent::Whole(quotas) => {
+                for tenant in std::mem::take(&mut self.quotas) {
+                    self.cluster.set_quota(&tenant, None);
+                }
+                quotas.into_iter().for_each(|quota| self.set_quota(quota.record));
+            }
+            WatchEvent::Put(quota) => self.set_quota(quota.record),
+            WatchEvent::Removed(key) => {
+                if let Ok(tenant) = below::<Quota>(&key).parse::<TenantName>() {
+                    self.quotas.remove(&tenant);
+                    self.cluster.set_quota(&tenant, None);
+                }
+            }
+            WatchEvent::Unreadable(_) => return,
+        }
+        self.has_more_room = true;
+    }
+
+    fn set_quota(&mut self, quota: Quota) {
+        self.quotas.insert(quota.tenant.clone());
+        self.cluster.set_quota(&quota.tenant.clone(), Some(quota));
+    }
+
+    fn take_orders(&mut self, event: WatchEvent<NodeOrder>) {
+        let changed: Vec<NodeName> = match event {
+            WatchEvent::Whole(orders) => {
+                let before = std::mem::take(&mut self.orders);
+                self.orders = orders.into_iter().map(|o| (o.record.node.clone(), o.record)).collect();
+                before.into_keys().chain(self.orders.keys().cloned()).collect()
+            }
+            WatchEvent::Put(order) => {
+                let node = order.record.node.clone();
+                self.orders.insert(node.clone(), order.record);
+                vec![node]
+            }
+            WatchEvent::Removed(key) => {
+                let Ok(node) = below::<NodeOrder>(&key).parse::<NodeName>() else { return };
+                self.orders.remove(&node);
+                vec![node]
+            }
+            WatchEvent::Unreadable(_) => return,
+        };
+        for node in changed {
+            self.cluster.set_order(&node, self.orders.get(&node).map(|order| order.order));
+            self.mark_those_on(&node);
+            self.mark_those_resting_on(&node);
+        }
+        self.has_more_room = true;
+    }
+
+    pub(super) fn take_node_message(&mut self, message: NodeMessage) {
         match message {
-            NodeMessage::Joined { node, instances } => self.take_join(node, instances).await?,
+            NodeMessage::Joined { node, instances } => self.take_join(node, instances),
             NodeMessage::Report { node, report } => self.take_report(&node, report),
             NodeMessage::Gone { node } => {
                 self.cluster.set_contact(&node, Contact::Unreachable { since: now() });
                 self.mark_those_on(&node);
+                self.tell_all_on(&node, InstanceChange::Unreachable);
             }
         }
-        Ok(())
     }
 
     /// A node tells everything: what it does not name, it does not have.
-    async fn take_join(&mut self, mut node: Node, instances: Vec<InstanceReport>) -> Result<(), Error> {
+    fn take_join(&mut self, mut node: Node, instances: Vec<InstanceReport>) {
         let name = node.name.clone();
-        if let Some(known) = self.cluster.node(&name) {
+        let known = self.cluster.node(&name);
+        if let Some(known) = known {
             node.joined_at = known.joined_at;
         }
-        if self.cluster.node(&name) != Some(&node) {
-            let batch = Batch::new().fenced(self.leadership.epoch).put(&node);
-            if let Err(error) = self.commit(batch).await? {
-                // Written again when it joins again; until then only this leader knows it.
-                tracing::warn!(node.name = %name, %error, "a node could not be recorded");
-            }
+        if known != Some(&node) {
+            let mut prepared = Prepared::new(self.leadership.epoch);
+            prepared.put(&node);
+            let of = name.clone();
+            self.carry_out(prepared, move |stored| Done::Node { name: of, stored });
         }
         tracing::info!(node.name = %name, instances = instances.len(), "a node has joined");
+        let was_away = matches!(self.cluster.contact(&name), Contact::Unreachable { .. });
         self.cluster.put(node, Contact::Reachable);
-        for held in self.environments.values_mut() {
-            held.view.hear_all(&name, &instances, self.started_at);
+        let mut by_place: BTreeMap<_, Vec<InstanceReport>> = BTreeMap::new();
+        for report in instances {
+            match self.places.get(&report.instance) {
+                Some(path) => by_place.entry(path.clone()).or_default().push(report),
+                None => self.tell_unknown(&report, &name),
+            }
         }
-        self.mark_those_on(&name);
-        self.mark_waiting();
+        // Also those of which it names nothing.
+        for path in self.those_on(&name) {
+            let reports = by_place.remove(&path).unwrap_or_default();
+            if let Some(held) = self.environments.get_mut(&*path) {
+                held.view.hear_all(&name, &reports, self.started_at);
+                reports.iter().for_each(|report| held.note_times(report));
+            }
+            self.mark(&path);
+        }
+        if was_away {
+            self.tell_all_on(&name, InstanceChange::Reachable);
+        }
+        self.has_more_room = true;
         self.marked_nodes.insert(name);
-        Ok(())
     }
 
     fn take_report(&mut self, node: &NodeName, report: InstanceReport) {
-        let place = self.places.get(&report.instance).and_then(|path| self.environments.get_mut(path));
-        let is_assigned_here = |held: &&mut Held| {
-            held.view.assignments.iter().any(|a| a.instance == report.instance && a.node == *node)
-        };
-        match place.filter(is_assigned_here) {
-            Some(held) => {
-                if held.view.hear(report) {
-                    self.marked.insert(held.view.path.clone());
-                }
-            }
+        let is_here = self.by_node.get(node).is_some_and(|here| here.contains(&report.instance));
+        let Some(path) = self.places.get(&report.instance).filter(|_| is_here).cloned() else {
             // It is on no list: the node learns that from the next one (S6).
-            None => drop(self.marked_nodes.insert(node.clone())),
+            self.tell_unknown(&report, node);
+            self.marked_nodes.insert(node.clone());
+            return;
+        };
+        self.hear(&path, report);
+    }
+
+    /// A report of an instance that belongs where it comes from.
+    pub(super) fn hear(&mut self, path: &EnvironmentPath, report: InstanceReport) {
+        let Some(held) = self.environments.get_mut(path) else { return };
+        let instance = report.instance.clone();
+        let before = held.view.reports.get(&instance).cloned();
+        let was_healthy = held.view.is_healthy(&instance);
+        held.note_times(&report);
+        if held.view.hear(report) {
+            self.tell_report(path, &instance, before.as_ref(), was_healthy);
+            self.mark(path);
         }
     }
 
-    fn mark_those_on(&mut self, node: &NodeName) {
-        let on_it = |held: &&Held| held.view.assignments.iter().any(|a| a.node == *node);
-        let paths = self.environments.values().filter(on_it).map(|held| held.view.path.clone());
-        self.marked.extend(paths);
+    fn tell_unknown(&self, report: &InstanceReport, node: &NodeName) {
+        if !report.state.is_alive() && self.events.has_followers() {
+            let (instance, node) = (report.instance.clone(), node.clone());
+            self.events.tell(None, now(), Happened::UnknownInstance { instance, node });
+        }
+    }
+
+    pub(super) fn mark_those_on(&mut self, node: &NodeName) {
+        for path in self.those_on(node) {
+            self.mark(&path);
+        }
+    }
+
+    /// Volumes that wait on a node keep their service there, or are lost with it.
+    fn mark_those_resting_on(&mut self, node: &NodeName) {
+        let rests = |held: &&Held| held.view.resting.iter().any(|resting| resting.node == *node);
+        let paths: Vec<_> = self.environments.values().filter(rests).map(|held| held.path.clone()).collect();
+        paths.iter().for_each(|path| self.mark(path));
     }
 
     pub(super) fn take_router_message(&mut self, message: RouterMessage) {
-        let undecided: Vec<_> = self.routers.undecided(now()).cloned().collect();
+        let mut concerned: BTreeSet<InstanceId> = self.routers.undecided().cloned().collect();
         match message {
             RouterMessage::Report { router, report } => self.routers.hear(router, report),
             RouterMessage::Gone { router } => self.routers.forget_router(&router),
         }
-        self.marked.extend(undecided.iter().filter_map(|instance| self.places.get(instance)).cloned());
+        concerned.extend(self.routers.undecided().cloned());
+        let paths: BTreeSet<_> = concerned.iter().filter_map(|i| self.places.get(i).cloned()).collect();
+        paths.iter().for_each(|path| self.mark(path));
+    }
+}
+
+impl Held {
+    /// What a report says of when things began, which the next report will not say again.
+    fn note_times(&mut self, report: &InstanceReport) {
+        let times = self.times.entry(report.instance.clone()).or_default();
+        match report.state {
+            InstanceState::Preparing => {}
+            InstanceState::Starting | InstanceState::Unhealthy { .. } => {
+                times.started_at.get_or_insert(report.at);
+                times.healthy_since = None;
+            }
+            InstanceState::Healthy => {
+                times.started_at.get_or_insert(report.at);
+                times.healthy_since.get_or_insert(report.at);
+            }
+            InstanceState::Stopping | InstanceState::Ended { .. } => times.healthy_since = None,
+        }
     }
 }
 
@@ -207,4 +380,10 @@ impl Owner {
 fn split<K>(key: &str, parse: impl Fn(&str) -> Option<K>) -> Option<(EnvironmentPath, K)> {
     let (path, rest) = key.rsplit_once('/')?;
     Some((path.parse().ok()?, parse(rest)?))
+}
+
+/// `acme/prod/db~` → where the app runs.
+fn app_key(key: &str) -> Option<EnvironmentPath> {
+    let (tenant, id) = key.strip_suffix('~')?.split_once('/')?;
+    Some(environment_of(&tenant.parse().ok()?, &format!("/{id}").parse().ok()?))
 }

@@ -1,60 +1,173 @@
 //! First stored, then applied to memory.
 
-use slipway_model::deployment::Deployment;
-use slipway_model::instance::{Assignments, Exit, ExitReason, Goal, InstanceRole};
-use slipway_model::name::EnvironmentPath;
-use slipway_model::project::EnvironmentStatus;
-use slipway_model::release::Release;
-use slipway_model::unit::Timestamp;
-use slipway_plan::action::Action;
-use slipway_plan::placement::needs;
-use slipway_plan::view::EnvironmentView;
-use slipway_store::Batch;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::answers::version_of;
-use super::{AFTER_CONFLICT, AFTER_FAILURE, Held, Owner, QUARANTINE};
-use crate::leader::{ENDS_KEPT, EndSnapshot, Error, commit};
+use slipway_model::app::GroupDeployment;
+use slipway_model::deployment::Deployment;
+use slipway_model::id::BuildNumber;
+use slipway_model::instance::{Assignments, Exit, ExitReason, Goal, InstanceRole};
+use slipway_model::name::{EnvironmentPath, NodeName, TenantName};
+use slipway_model::project::EnvironmentStatus;
+use slipway_model::push::Push;
+use slipway_model::release::Release;
+use slipway_model::unit::{Span, Timestamp};
+use slipway_plan::action::Action;
+use slipway_plan::environment::Plan;
+use slipway_plan::view::EnvironmentView;
+use slipway_store::Versioned;
+use tokio::task::JoinError;
+
+use super::answers::{Asked, version_of};
+use super::{Held, Owner, groups, now};
+use crate::leader::commit::{self, Prepared};
+use crate::leader::{ENDS_KEPT, EndSnapshot, Error};
+
+/// Before a batch that met another's change is tried again; the watch will have told of it.
+const AFTER_CONFLICT: Span = Span::from_millis(100);
+/// Before a batch that the disk refused is tried again.
+const AFTER_FAILURE: Span = Span::from_secs(1);
+/// Before an environment whose records are too large is looked at again.
+const QUARANTINE: Span = Span::from_secs(60);
+
+/// What was handed to the store, until it is stored.
+pub(super) struct Submitted {
+    plan: Plan,
+    at: Timestamp,
+    /// Whoever waits for it.
+    asked: Vec<Asked>,
+}
+
+/// What has become of something that was under way.
+pub(super) enum Done {
+    /// A plan's batch.
+    Plan { path: EnvironmentPath, stored: Result<(), slipway_store::Error> },
+    /// A push that was looked for.
+    Push { path: EnvironmentPath, push: Option<Push> },
+    /// The record of a node.
+    Node { name: NodeName, stored: Result<(), slipway_store::Error> },
+    /// The end of a group deployment.
+    Group { key: groups::Key, end: groups::End, stored: Result<(), slipway_store::Error> },
+    /// The group deployments of a tenant.
+    Groups { tenant: TenantName, groups: Result<Vec<Versioned<GroupDeployment>>, slipway_store::Error> },
+}
+
+/// What has become of a plan.
+pub(super) enum Submit {
+    /// It is applied: there was nothing to store.
+    Done,
+    /// It is applied as soon as it is stored.
+    UnderWay,
+}
 
 impl Owner {
-    /// Stores the actions in one batch and then applies them. False when that has to be tried again
-    /// later.
-    pub(super) async fn store_actions(
+    /// Hands a plan's actions to the store, as one batch.
+    pub(super) fn submit(
         &mut self,
         path: &EnvironmentPath,
-        actions: &[Action],
+        plan: Plan,
+        asked: Vec<Asked>,
         now: Timestamp,
-    ) -> Result<bool, Error> {
-        let Some(held) = self.environments.get(path) else { return Ok(false) };
-        let committed = match commit::batch(
-            &self.store,
-            self.leadership.epoch,
-            &held.view,
-            &self.claims,
-            actions,
-        )
-        .await
-        {
-            Ok(batch) if batch.is_empty() => Ok(()),
-            Ok(batch) => self.commit(batch).await?,
-            Err(error) => Err(error),
-        };
-        let error = match committed {
-            Ok(()) => {
-                self.apply(path, actions, now);
-                return Ok(true);
+    ) -> Submit {
+        let Some(held) = self.environments.get_mut(path) else { return Submit::Done };
+        let prepared = commit::prepare(self.leadership.epoch, &held.view, &self.claims, &plan.actions);
+        self.cluster.promise(&held.view, &plan.actions);
+        if prepared.is_empty() {
+            self.apply(path, &plan.actions, now);
+            self.take_plan(path, plan, now);
+            asked.into_iter().for_each(Asked::answer);
+            return Submit::Done;
+        }
+        held.submitted = Some(Submitted { plan, at: now, asked });
+        let path = path.clone();
+        self.carry_out(prepared, move |stored| Done::Plan { path, stored });
+        Submit::UnderWay
+    }
+
+    /// Has a batch carried out.
+    pub(super) fn carry_out(
+        &mut self,
+        prepared: Prepared,
+        wrap: impl FnOnce(Result<(), slipway_store::Error>) -> Done + Send + 'static,
+    ) {
+        #[cfg(test)]
+        if self.options.faults.dies_before_batch() {
+            self.under_way.spawn(async move { wrap(Err(slipway_store::Error::Closed)) });
+            return;
+        }
+        let store = self.store.clone();
+        self.under_way.spawn(async move { wrap(prepared.carry_out(&store).await) });
+    }
+
+    /// Something that was under way is done. The error ends this leader.
+    pub(super) async fn take_done(&mut self, done: Result<Done, JoinError>) -> Result<(), Error> {
+        let done = done.map_err(|_| Error::Panicked)?;
+        if let Done::Push { path, push } = done {
+            if let Some(held) = self.environments.get_mut(&path) {
+                held.view.pushes.extend(push.map(|push| (push.number, push)));
+                self.mark(&path);
             }
-            Err(error) => error,
+            return Ok(());
+        }
+        if let Done::Groups { tenant, groups } = done {
+            self.take_groups_read(&tenant, groups);
+            return Ok(());
+        }
+        #[cfg(test)]
+        if self.options.faults.dies_after_batch() {
+            return Err(Error::Deposed);
+        }
+        let (Done::Plan { stored, .. } | Done::Node { stored, .. } | Done::Group { stored, .. }) = &done
+        else {
+            return Ok(());
         };
-        let wishes: Vec<_> = actions
-            .iter()
-            .filter(|action| matches!(action, Action::Seen { .. } | Action::CloseRequest(_)))
-            .cloned()
-            .collect();
-        let is_wish = !wishes.is_empty() && wishes.len() < actions.len();
-        if error.is_callers_fault() && is_wish {
+        if let Err(error) = stored
+            && (error.is_fenced() || matches!(error, slipway_store::Error::Closed))
+        {
+            return Err(Error::Deposed);
+        }
+        match done {
+            Done::Plan { path, stored: Ok(()) } => self.take_stored(&path),
+            Done::Plan { path, stored: Err(error) } => self.take_refused(&path, error).await,
+            Done::Node { name, stored: Err(error) } => {
+                // Written again when it joins again; until then only this leader knows it.
+                tracing::warn!(node.name = %name, %error, "a node could not be recorded");
+            }
+            Done::Group { key, end, stored } => self.take_group_end(&key, end, stored),
+            Done::Node { .. } | Done::Push { .. } | Done::Groups { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn take_stored(&mut self, path: &EnvironmentPath) {
+        let Some(submitted) = self.take_submitted(path) else { return };
+        let Submitted { plan, at, asked } = submitted;
+        self.apply(path, &plan.actions, at);
+        self.take_plan(path, plan, at);
+        asked.into_iter().for_each(Asked::answer);
+        self.marked.insert(path.clone());
+    }
+
+    fn take_submitted(&mut self, path: &EnvironmentPath) -> Option<Submitted> {
+        let held = self.environments.get_mut(path)?;
+        if std::mem::take(&mut held.is_marked_again) {
+            held.passes = 0;
+        }
+        held.submitted.take()
+    }
+
+    /// The store has refused a plan's batch: what it would have held is free again, and the records are read
+    /// anew.
+    async fn take_refused(&mut self, path: &EnvironmentPath, error: slipway_store::Error) {
+        let Some(Submitted { plan, at, .. }) = self.take_submitted(path) else { return };
+        let Some(held) = self.environments.get(path) else { return };
+        self.cluster.withdraw(&held.view, &plan.actions);
+        let wishes: Vec<_> = plan.actions.iter().filter(|action| action.is_note()).cloned().collect();
+        if error.is_callers_fault() && !wishes.is_empty() && wishes.len() < plan.actions.len() {
             // A release that can never be stored must not be in the way of the next.
             tracing::error!(environment = %path, %error, "a release is given up");
-            return Box::pin(self.store_actions(path, &wishes, now)).await;
+            self.submit(path, Plan { actions: wishes, ..plan }, Vec::new(), at);
+            return;
         }
         let pause = if error.is_conflict() {
             AFTER_CONFLICT
@@ -67,63 +180,94 @@ impl Owner {
         if let Err(error) = self.reload(path).await {
             tracing::error!(environment = %path, %error, "the records of an environment cannot be read");
         }
-        self.set_timer(path, Some(now.plus(pause)));
-        Ok(false)
+        self.set_timer(path, Some(now().plus(pause)));
     }
 
-    /// Carries out a batch. The outer error ends this leader.
-    pub(super) async fn commit(&mut self, batch: Batch) -> Result<Result<(), slipway_store::Error>, Error> {
-        #[cfg(test)]
-        if self.options.faults.dies_before_batch() {
-            return Err(Error::Deposed);
+    /// A build may be told before its push, which says who and what: they are different watches. True
+    /// when it is being looked for.
+    pub(super) fn fetch_push(&mut self, path: &EnvironmentPath) -> bool {
+        let Some(held) = self.environments.get(path) else { return false };
+        let next = held.view.status.as_ref().map_or(BuildNumber(0), |status| status.last_build_seen).next();
+        let Some((number, _)) = held.view.builds.range(next..).next() else { return false };
+        if held.view.pushes.contains_key(number) || held.push_sought == Some(*number) {
+            return false;
         }
-        let committed = self.store.commit(batch).await;
-        #[cfg(test)]
-        if self.options.faults.dies_after_batch() {
-            return Err(Error::Deposed);
+        let (store, path, number) = (self.store.clone(), path.clone(), *number);
+        if let Some(held) = self.environments.get_mut(&path) {
+            // One that is not there is not looked for twice.
+            held.push_sought = Some(number);
         }
-        match committed {
-            Err(error) if error.is_fenced() || matches!(error, slipway_store::Error::Closed) => {
-                Err(Error::Deposed)
-            }
-            committed => Ok(committed),
-        }
+        self.under_way.spawn(async move {
+            let push = store.get::<Push>(&(path.clone(), number)).await;
+            Done::Push { path, push: push.ok().flatten().map(|stored| stored.record) }
+        });
+        true
     }
 
+    /// Applies what is stored.
     fn apply(&mut self, path: &EnvironmentPath, actions: &[Action], now: Timestamp) {
-        let Some(held) = self.environments.get_mut(path) else { return };
-        let mut has_more_room = false;
         for action in actions {
             tracing::debug!(environment = %path, "{action}");
-            match action {
-                Action::Assign(assignment) => {
-                    self.places.insert(assignment.instance.clone(), path.clone());
-                    self.marked_nodes.insert(assignment.node.clone());
+            let Some(held) = self.environments.get_mut(path) else { return };
+            let shared = held.path.clone();
+            let end = end_of(&held.view, action, now);
+            let gone = match action {
+                Action::Remove { instance, .. } => {
+                    held.view.assignments.iter().find(|a| a.instance == *instance).cloned()
                 }
-                Action::Stop { instance, .. } | Action::Remove { instance, .. } => {
-                    let assignment = held.view.assignments.iter().find(|a| a.instance == *instance);
-                    self.marked_nodes.extend(assignment.map(|assignment| assignment.node.clone()));
+                _ => None,
+            };
+            if let Some(end) = &end {
+                if held.ends.len() == ENDS_KEPT {
+                    held.ends.pop_front();
+                }
+                held.ends.push_back(end.clone());
+            }
+            let last_seen = gone.as_ref().map(|gone| held.instance(gone, &self.cluster));
+            action.apply(&mut held.view, &mut self.cluster);
+            match action {
+                Action::Assign(assignment) => self.seat(&assignment.instance, &assignment.node, shared),
+                Action::Stop { instance, .. } => {
+                    let stopped = held.view.assignments.iter().find(|a| a.instance == *instance);
+                    self.marked_nodes.extend(stopped.map(|assignment| assignment.node.clone()));
+                }
+                Action::Remove { instance, .. } => {
+                    held.times.remove(instance);
+                    held.first_to_go.remove(instance);
+                    let assignments = &held.view.assignments;
+                    held.configs.retain(|release, _| assignments.iter().any(|a| a.release == *release));
+                    self.routers.forget_instance(instance);
+                    if let Some(gone) = &gone {
+                        self.unseat(instance, &gone.node);
+                    }
+                    self.has_more_room = true;
                 }
                 Action::Claim(claim) => drop(self.claims.put(claim.clone())),
                 _ => {}
             }
-            if let Some(end) = end_of(&held.view, action, now) {
-                if held.ends.len() == ENDS_KEPT {
-                    held.ends.pop_front();
-                }
-                held.ends.push_back(end);
-            }
-            action.apply(&mut held.view, &mut self.cluster);
-            if let Action::Remove { instance, .. } = action {
-                self.places.remove(instance);
-                self.routers.forget_instance(instance);
-                held.specs.remove(instance);
-                has_more_room = true;
+            self.tell_action(path, action, last_seen, end.as_ref(), now);
+        }
+        self.note_resting(path);
+    }
+
+    /// Where volumes of the environment rest, so that their nodes are told to keep them.
+    fn note_resting(&mut self, path: &EnvironmentPath) {
+        let Some(held) = self.environments.get_mut(path) else { return };
+        let now: BTreeSet<NodeName> = held.view.resting.iter().map(|resting| resting.node.clone()).collect();
+        if now == held.rests_on {
+            return;
+        }
+        let before = std::mem::replace(&mut held.rests_on, now.clone());
+        for node in before.difference(&now) {
+            if let Some(paths) = self.resting.get_mut(node) {
+                paths.remove(path);
             }
         }
-        if has_more_room {
-            self.mark_waiting();
+        for node in now.difference(&before) {
+            self.resting.entry(node.clone()).or_default().insert(path.clone());
         }
+        self.marked_nodes.extend(before.symmetric_difference(&now).cloned());
+        self.has_more_room = true;
     }
 
     /// Reads again what only the leader writes of an environment.
@@ -137,23 +281,24 @@ impl Owner {
             assignments.map(|stored| (stored.record.assignments, stored.record.resting)).unwrap_or_default();
 
         let held = self.environments.entry(path.clone()).or_insert_with(|| Held::new(path));
-        for gone in std::mem::take(&mut held.view.assignments) {
-            self.cluster.release(&gone.node, needs(held.view.releases.get(&gone.release), &gone.role));
-            self.places.remove(&gone.instance);
-        }
+        self.cluster.take_out(&held.view);
+        let before = std::mem::take(&mut held.view.assignments);
         held.view.status = status;
         held.view.releases =
             releases.into_iter().map(|stored| (stored.record.number, stored.record)).collect();
         held.view.deployments =
             deployments.into_iter().map(|stored| (stored.record.number, stored.record)).collect();
-        for assignment in &assignments {
-            let amount = needs(held.view.releases.get(&assignment.release), &assignment.role);
-            self.cluster.promise(&assignment.node, amount);
-            self.places.insert(assignment.instance.clone(), path.clone());
-            self.marked_nodes.insert(assignment.node.clone());
-        }
-        held.view.assignments = assignments;
+        held.view.assignments = assignments.clone();
         held.view.resting = resting;
+        self.cluster.take_in(&held.view);
+        let shared = held.path.clone();
+        for gone in before {
+            self.unseat(&gone.instance, &gone.node);
+        }
+        for assignment in assignments {
+            self.seat(&assignment.instance, &assignment.node, Arc::clone(&shared));
+        }
+        self.note_resting(path);
         Ok(())
     }
 }
@@ -163,12 +308,11 @@ fn end_of(view: &EnvironmentView, action: &Action, at: Timestamp) -> Option<EndS
     match action {
         Action::Remove { instance, exit: Some(exit) } => {
             let assignment = view.assignments.iter().find(|a| a.instance == *instance)?;
-            let (role, release) = (assignment.role.clone(), Some(assignment.release));
             Some(EndSnapshot {
                 instance: instance.clone(),
-                role,
-                release,
-                version: release.map(|release| version_of(view, release)),
+                role: assignment.role.clone(),
+                release: Some(assignment.release),
+                version: Some(version_of(view, assignment.release)),
                 node: Some(assignment.node.clone()),
                 assigned_at: Some(assignment.created_at),
                 exit: exit.clone(),
@@ -178,16 +322,14 @@ fn end_of(view: &EnvironmentView, action: &Action, at: Timestamp) -> Option<EndS
         }
         Action::CloseRun { instance, refused: Some(why) } => {
             let run = view.runs.get(instance)?;
-            let role = InstanceRole::OneOff { command: run.command.clone(), tty: run.tty };
-            let exit = Exit { reason: ExitReason::LaunchFailed { error: why.clone() }, tail: Vec::new() };
             Some(EndSnapshot {
                 instance: instance.clone(),
-                role,
+                role: InstanceRole::OneOff { command: run.command.clone(), tty: run.tty },
                 release: None,
                 version: None,
                 node: None,
                 assigned_at: None,
-                exit,
+                exit: Exit { reason: ExitReason::LaunchFailed { error: why.clone() }, tail: Vec::new() },
                 at,
                 is_failure: true,
             })

@@ -1,0 +1,360 @@
+//! Group deployments: who has to wait, how far each is, and its end.
+//!
+//! The arithmetic is `slipway_plan::group`'s. Here is what it needs: which environments belong to which
+//! deployment, and the step that this leader has seen each at. A deployment that is done, or has failed,
+//! ends with the deletion of its record; nothing else of it is ever stored, so a new leader goes through
+//! the steps from the first and, in the same moment, to where it was (MA-53).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use slipway_model::app::{GroupDeployment, PathId};
+use slipway_model::id::GroupDeploymentId;
+use slipway_model::name::{EnvironmentPath, ServiceName, TenantName};
+use slipway_model::unit::Timestamp;
+use slipway_plan::group::{self, Standing, progress, standing};
+use slipway_store::WatchEvent;
+
+use super::storing::Done;
+use super::{Held, Owner, below, now};
+use crate::leader::commit::Prepared;
+use crate::leader::events::{GroupStage, Happened};
+use crate::leader::{GroupDeploymentSnapshot, ReadinessSnapshot};
+
+/// Ended deployments that are remembered, in case a read from before their end comes late.
+const ENDED_KEPT: usize = 256;
+
+/// What tells group deployments apart.
+pub(super) type Key = (TenantName, GroupDeploymentId);
+
+/// The open group deployments.
+#[derive(Default)]
+pub(super) struct Groups {
+    open: BTreeMap<Key, Group>,
+    /// Those that each environment belongs to: one, unless somebody takes over by force.
+    of: BTreeMap<EnvironmentPath, BTreeSet<Key>>,
+    /// To be looked at.
+    marked: BTreeSet<Key>,
+    /// Tenants whose deployments are being read, and whose apps wait for that.
+    reading: BTreeMap<TenantName, Reading>,
+    ended: VecDeque<GroupDeploymentId>,
+}
+
+struct Group {
+    record: Arc<GroupDeployment>,
+    /// The step that it was seen at, counted from 0.
+    step: usize,
+    /// Since when, by this leader's clock.
+    since: Timestamp,
+    /// Which actions of the step are done.
+    done: Vec<bool>,
+    held_back: BTreeSet<PathId>,
+    has_begun: bool,
+    /// Its record is being deleted.
+    is_ending: bool,
+}
+
+#[derive(Default)]
+struct Reading {
+    /// Wait for the read that is under way.
+    now: Vec<EnvironmentPath>,
+    /// Came after it began, and wait for the next.
+    next: Vec<EnvironmentPath>,
+}
+
+/// How a group deployment ends.
+#[derive(Debug, Clone)]
+pub(super) enum End {
+    /// Every step is done.
+    Succeeded,
+    /// An app went back by itself.
+    Failed(PathId, String),
+}
+
+impl Groups {
+    /// An environment has changed.
+    pub(super) fn mark(&mut self, path: &EnvironmentPath) {
+        if let Some(keys) = self.of.get(path) {
+            self.marked.extend(keys.iter().cloned());
+        }
+    }
+
+    pub(super) fn mark_all(&mut self) {
+        self.marked.extend(self.open.keys().cloned());
+    }
+}
+
+impl Owner {
+    pub(super) fn take_groups(&mut self, event: WatchEvent<GroupDeployment>) {
+        match event {
+            WatchEvent::Whole(records) => {
+                let there: BTreeSet<Key> =
+                    records.iter().map(|r| (r.record.tenant.clone(), r.record.id.clone())).collect();
+                let gone: Vec<_> =
+                    self.groups.open.keys().filter(|key| !there.contains(key)).cloned().collect();
+                gone.iter().for_each(|key| self.cancel_group(key));
+                records.into_iter().for_each(|record| self.take_group(record.record));
+            }
+            WatchEvent::Put(record) => self.take_group(record.record),
+            WatchEvent::Removed(key) => {
+                let parsed = below::<GroupDeployment>(&key).split_once('/');
+                if let Some((Ok(tenant), Ok(id))) = parsed.map(|(tenant, id)| (tenant.parse(), id.parse())) {
+                    self.cancel_group(&(tenant, id));
+                }
+            }
+            WatchEvent::Unreadable(_) => {}
+        }
+    }
+
+    fn take_group(&mut self, record: GroupDeployment) {
+        let key = (record.tenant.clone(), record.id.clone());
+        if self.groups.open.contains_key(&key) || self.groups.ended.contains(&key.1) {
+            return;
+        }
+        let paths = paths_of(&record);
+        let group = Group {
+            record: Arc::new(record),
+            step: 0,
+            since: now(),
+            done: Vec::new(),
+            held_back: BTreeSet::new(),
+            has_begun: false,
+            is_ending: false,
+        };
+        self.groups.open.insert(key.clone(), group);
+        for path in paths {
+            self.groups.of.entry(path).or_default().insert(key.clone());
+        }
+        // Before anything follows a new version: who has to wait is known from now on.
+        self.look_at_group(&key);
+    }
+
+    /// Somebody has broken it off, unless it was us.
+    fn cancel_group(&mut self, key: &Key) {
+        let Some(group) = self.groups.open.get(key).filter(|group| !group.is_ending) else { return };
+        let (deployment, stage) = (group.record.clone(), GroupStage::Cancelled { step: group.step + 1 });
+        self.forget_group(key);
+        self.events.tell(Some(key.0.clone()), now(), Happened::GroupDeployment { deployment, stage });
+    }
+
+    fn forget_group(&mut self, key: &Key) {
+        let Some(group) = self.groups.open.remove(key) else { return };
+        if self.groups.ended.len() == ENDED_KEPT {
+            self.groups.ended.pop_front();
+        }
+        self.groups.ended.push_back(key.1.clone());
+        for path in paths_of(&group.record) {
+            if let Some(keys) = self.groups.of.get_mut(&path) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.groups.of.remove(&path);
+                }
+            }
+            self.refresh_hold(&path);
+        }
+    }
+
+    /// Looks at the group deployments of which something has changed.
+    pub(super) fn look_at_groups(&mut self) {
+        while let Some(key) = self.groups.marked.pop_first() {
+            self.look_at_group(&key);
+        }
+    }
+
+    fn look_at_group(&mut self, key: &Key) {
+        let Some(group) = self.groups.open.get(key).filter(|group| !group.is_ending) else { return };
+        let now = now();
+        let (record, before) = (group.record.clone(), group.step);
+        let standing = |id: &PathId| self.standing(&key.0, id);
+        let progress = progress(&record, before, now, &standing);
+        let is_done = progress.is_done(&record);
+        let Some(group) = self.groups.open.get_mut(key) else { return };
+        let has_moved = progress.step != before || !group.has_begun || group.held_back != progress.held_back;
+        if progress.step != before {
+            group.since = now;
+        }
+        group.step = progress.step;
+        group.done = progress.done;
+        group.held_back = progress.held_back;
+        // Nothing is told of a leader's way through what was done before it came.
+        let is_new = !std::mem::replace(&mut group.has_begun, true);
+        let tell = |stage| {
+            let deployment = record.clone();
+            self.events.tell(Some(key.0.clone()), now, Happened::GroupDeployment { deployment, stage });
+        };
+        if is_new {
+            tell(GroupStage::Began { step: (progress.step + 1).min(record.steps.len().max(1)) });
+        } else {
+            (before..progress.step).for_each(|step| tell(GroupStage::StepDone { step: step + 1 }));
+        }
+        if has_moved {
+            paths_of(&record).iter().for_each(|path| self.refresh_hold(path));
+        }
+        // It ends when the leader decides at all, and not on what it has only half read.
+        if !self.is_settled {
+            return;
+        }
+        if is_done {
+            self.end_group(key, End::Succeeded);
+        } else if let Some((app, reason)) = progress.failure {
+            self.end_group(key, End::Failed(app, reason));
+        }
+    }
+
+    fn end_group(&mut self, key: &Key, end: End) {
+        let Some(group) = self.groups.open.get_mut(key) else { return };
+        group.is_ending = true;
+        let mut prepared = Prepared::new(self.leadership.epoch);
+        prepared.delete::<GroupDeployment>(key.clone());
+        let key = key.clone();
+        self.carry_out(prepared, move |stored| Done::Group { key, end, stored });
+    }
+
+    /// Its record is gone, or is not.
+    pub(super) fn take_group_end(&mut self, key: &Key, end: End, stored: Result<(), slipway_store::Error>) {
+        let Some(group) = self.groups.open.get_mut(key) else { return };
+        if let Err(error) = stored {
+            // Somebody has deleted it at the same time, which the watch tells; or the disk is full.
+            tracing::warn!(group_deployment = %key.1, %error, "a group deployment could not be ended");
+            group.is_ending = false;
+            return;
+        }
+        let deployment = group.record.clone();
+        let step = group.step + 1;
+        self.forget_group(key);
+        let stage = match end {
+            End::Succeeded => GroupStage::Succeeded,
+            End::Failed(app, reason) => GroupStage::Failed { step, app, reason },
+        };
+        self.events.tell(Some(key.0.clone()), now(), Happened::GroupDeployment { deployment, stage });
+    }
+
+    /// Says to one environment whether it has to wait, and whether it is its turn.
+    fn refresh_hold(&mut self, path: &EnvironmentPath) {
+        let groups = self.groups.of.get(path).into_iter().flatten();
+        let groups: Vec<_> = groups.filter_map(|key| self.groups.open.get(key)).collect();
+        let is_being_read = self.groups.reading.get(&path.tenant).is_some_and(|reading| reading.holds(path));
+        let Some(held) = self.environments.get_mut(path) else { return };
+        let app = held.app.clone();
+        let held_back =
+            is_being_read || app.is_some_and(|app| groups.iter().any(|group| group.held_back.contains(&app)));
+        let is_its_turn = |group: &&Group| {
+            let step = group.record.steps.get(group.step);
+            step.into_iter()
+                .flatten()
+                .any(|action| places_of(&group.record.tenant, &action.app).contains(path))
+        };
+        let group_since = groups.iter().copied().filter(is_its_turn).map(|group| group.since).min();
+        if held.view.held_back != held_back || held.view.group_since != group_since {
+            held.view.held_back = held_back;
+            held.view.group_since = group_since;
+            self.mark(path);
+        }
+    }
+
+    /// Apps with a new version wait until it is known which group deployments there are.
+    pub(super) fn ask_for_groups(&mut self, paths: Vec<EnvironmentPath>) {
+        for path in paths {
+            let reading = self.groups.reading.entry(path.tenant.clone()).or_default();
+            reading.next.push(path.clone());
+            let is_idle = reading.now.is_empty();
+            if let Some(held) = self.environments.get_mut(&path) {
+                held.view.held_back = true;
+            }
+            if is_idle {
+                self.read_groups(&path.tenant);
+            }
+        }
+    }
+
+    fn read_groups(&mut self, tenant: &TenantName) {
+        let Some(reading) = self.groups.reading.get_mut(tenant) else { return };
+        reading.now = std::mem::take(&mut reading.next);
+        if reading.now.is_empty() {
+            self.groups.reading.remove(tenant);
+            return;
+        }
+        let (store, tenant) = (self.store.clone(), tenant.clone());
+        self.under_way.spawn(async move {
+            let groups = store.list::<GroupDeployment>(tenant.as_str()).await;
+            Done::Groups { tenant, groups }
+        });
+    }
+
+    /// The group deployments of a tenant as they are stored.
+    pub(super) fn take_groups_read(
+        &mut self,
+        tenant: &TenantName,
+        groups: Result<Vec<slipway_store::Versioned<GroupDeployment>>, slipway_store::Error>,
+    ) {
+        match groups {
+            Ok(groups) => groups.into_iter().for_each(|group| self.take_group(group.record)),
+            Err(error) => tracing::error!(tenant = %tenant, %error, "group deployments cannot be read"),
+        }
+        let Some(reading) = self.groups.reading.get_mut(tenant) else { return };
+        let waited = std::mem::take(&mut reading.now);
+        self.read_groups(tenant);
+        waited.iter().for_each(|path| self.refresh_hold(path));
+    }
+
+    fn standing(&self, tenant: &TenantName, id: &PathId) -> Standing {
+        match self.service_at(tenant, id) {
+            Some((held, service)) => standing(&held.view, &service, &self.cluster),
+            None => Standing::ABSENT,
+        }
+    }
+
+    /// The service with that id: an app, else one that was pushed.
+    fn service_at(&self, tenant: &TenantName, id: &PathId) -> Option<(&Held, ServiceName)> {
+        [true, false].into_iter().find_map(|is_app| {
+            let service = group::service_of(tenant, id, is_app)?;
+            let held = self.environments.get(&service.environment())?;
+            Some((held, service.service))
+        })
+    }
+
+    pub(super) fn group_snapshots(&self, tenant: Option<&TenantName>) -> Vec<GroupDeploymentSnapshot> {
+        let of_tenant = self.groups.open.values().filter(|g| tenant.is_none_or(|t| g.record.tenant == *t));
+        let mut snapshots: Vec<_> = of_tenant.map(|group| self.group_snapshot(group)).collect();
+        snapshots.sort_by_key(|snapshot| snapshot.deployment.created_at);
+        snapshots
+    }
+
+    fn group_snapshot(&self, group: &Group) -> GroupDeploymentSnapshot {
+        let actions = group.record.steps.get(group.step).into_iter().flatten();
+        let is_open = |(at, _): &(usize, _)| !group.done.get(*at).copied().unwrap_or(false);
+        let current: Vec<_> = actions.enumerate().filter(is_open).map(|(_, action)| action.clone()).collect();
+        let mut readiness = Vec::new();
+        for action in &current {
+            let Some((held, service)) = self.service_at(&group.record.tenant, &action.app) else { continue };
+            for result in group::readiness(&held.view, &service) {
+                readiness.push(ReadinessSnapshot {
+                    app: action.app.clone(),
+                    instance: result.instance,
+                    name: result.name,
+                    is_ready: result.is_ready,
+                    last: result.last,
+                });
+            }
+        }
+        GroupDeploymentSnapshot { deployment: group.record.clone(), step: group.step + 1, current, readiness }
+    }
+}
+
+impl Reading {
+    fn holds(&self, path: &EnvironmentPath) -> bool {
+        self.now.contains(path) || self.next.contains(path)
+    }
+}
+
+/// The environments of the services that a deployment names.
+fn paths_of(record: &GroupDeployment) -> BTreeSet<EnvironmentPath> {
+    let actions = record.steps.iter().flatten();
+    actions.flat_map(|action| places_of(&record.tenant, &action.app)).collect()
+}
+
+/// Where the service with that id can be: it is an app or was pushed, and only one of the two is there.
+fn places_of(tenant: &TenantName, id: &PathId) -> Vec<EnvironmentPath> {
+    let places = [true, false].map(|is_app| group::service_of(tenant, id, is_app));
+    places.into_iter().flatten().map(|service| service.environment()).collect()
+}

@@ -1,0 +1,212 @@
+//! Looking at environments: what should be done, and handing it to the store.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use slipway_model::name::EnvironmentPath;
+use slipway_model::unit::{Span, Timestamp};
+use slipway_plan::environment::{Plan, WaitReason, plan};
+use slipway_plan::intake;
+use slipway_plan::view::EnvironmentView;
+
+use super::storing::Submit;
+use super::{Held, Others, Owner, new_id, now};
+use crate::routes::{routes_of, urls_of};
+
+/// Environments looked at before messages and queries get their turn.
+const LOOKS_A_TURN: usize = 128;
+/// Batches under way at once: some groups of the store's.
+const UNDER_WAY_MAX: usize = 512;
+/// Looks at one environment without anything new: a plan needs three or four.
+const PASSES_MAX: u32 = 32;
+/// Before an environment that does not come to rest is looked at again.
+const AFTER_RESTLESSNESS: Span = Span::from_secs(1);
+/// Before an environment whose planning panicked is looked at again.
+const QUARANTINE: Span = Span::from_secs(60);
+
+impl Owner {
+    /// One turn.
+    pub(super) fn work(&mut self) {
+        let now = now();
+        while let Some((at, path)) = self.timers.first().cloned().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, path.clone()));
+            if let Some(held) = self.environments.get_mut(&path) {
+                held.next = None;
+            }
+            self.mark(&path);
+        }
+        if !self.is_settled {
+            self.settle(now);
+        }
+        if self.is_settled {
+            for _ in 0..LOOKS_A_TURN {
+                if self.under_way.len() >= UNDER_WAY_MAX {
+                    break;
+                }
+                let Some(path) = self.marked.pop().or_else(|| self.next_waiting()) else { break };
+                self.work_on(&path);
+            }
+            self.look_at_groups();
+            if self.routers.has_news() && self.table_pace.wait() == Duration::ZERO {
+                self.publish_table();
+            }
+        }
+        if !self.marked_nodes.is_empty() && self.lists_pace.wait() == Duration::ZERO {
+            let began = Instant::now();
+            self.send_lists();
+            self.lists_pace.took(began);
+        }
+    }
+
+    /// Whether there is anything to do that need not be waited for.
+    pub(super) fn has_work(&self) -> bool {
+        let has_looks = !self.marked.is_empty() || !self.waiting_turn.is_empty();
+        self.is_settled && has_looks && self.under_way.len() < UNDER_WAY_MAX
+    }
+
+    /// The next environment that waits for room, if there is more room than before. Each gets one look
+    /// before any gets a second.
+    fn next_waiting(&mut self) -> Option<EnvironmentPath> {
+        if self.waiting_turn.is_empty() && std::mem::take(&mut self.has_more_room) {
+            self.waiting_turn.extend(self.waiting.iter().cloned());
+        }
+        self.waiting_turn.pop_front()
+    }
+
+    /// Plans until there is something to store, or nothing left to do in that environment now.
+    pub(super) fn work_on(&mut self, path: &EnvironmentPath) {
+        loop {
+            let Some(held) = self.environments.get_mut(path) else { return };
+            if held.submitted.is_some() {
+                held.is_marked_again = true;
+                return;
+            }
+            if let Some(asked) = held.kills.pop() {
+                self.kill(path, asked);
+                continue;
+            }
+            held.passes += 1;
+            if held.passes > PASSES_MAX {
+                tracing::warn!(environment = %path, "an environment needs more steps than expected");
+                held.passes = 0;
+                self.set_timer(path, Some(now().plus(AFTER_RESTLESSNESS)));
+                return;
+            }
+            if self.fetch_push(path) {
+                return;
+            }
+            let now = now();
+            let Some(plan) = self.plan(path, now) else { return };
+            if !plan.actions.is_empty() {
+                match self.submit(path, plan, Vec::new(), now) {
+                    Submit::UnderWay => return,
+                    Submit::Done => continue,
+                }
+            }
+            if !self.take_plan(path, plan, now) {
+                self.rest(path);
+                return;
+            }
+        }
+    }
+
+    /// Takes in what a plan says beyond its actions. True when that may call for another look.
+    pub(super) fn take_plan(&mut self, path: &EnvironmentPath, plan: Plan, now: Timestamp) -> bool {
+        let Some(held) = self.environments.get_mut(path) else { return false };
+        let is_same = held.view.retiring == plan.retiring;
+        held.view.retiring = plan.retiring;
+        held.waiting_since = if plan.waiting.is_empty() { None } else { held.waiting_since.or(Some(now)) };
+        if plan.waiting.iter().any(|waiting| !matches!(waiting.why, WaitReason::BackOff { .. })) {
+            self.waiting.insert(path.clone());
+        } else {
+            self.waiting.remove(path);
+        }
+        held.waiting = plan.waiting;
+        self.groups.mark(path);
+        self.set_timer(path, plan.next);
+        let has_new_routes = self.publish(path, now);
+        !is_same || has_new_routes
+    }
+
+    /// Nothing is left to do. An environment that nobody wants and of which nothing is left is not kept in
+    /// memory.
+    fn rest(&mut self, path: &EnvironmentPath) {
+        let Some(held) = self.environments.get_mut(path) else { return };
+        held.passes = 0;
+        let is_empty = |held: &Held| {
+            held.view.wanted.is_none()
+                && held.view.status.is_none()
+                && held.routes.is_empty()
+                && held.view == EnvironmentView::new(path.clone())
+        };
+        if is_empty(held) {
+            self.set_timer(path, None);
+            self.waiting.remove(path);
+            self.environments.remove(path);
+        }
+    }
+
+    /// Both questions to `slipway-plan`, contained: whatever panics keeps only this environment waiting.
+    fn plan(&mut self, path: &EnvironmentPath, now: Timestamp) -> Option<Plan> {
+        let held = self.environments.get_mut(path)?;
+        let traffic = held.view.assignments.iter().filter_map(|assignment| {
+            let traffic = self.routers.traffic(&assignment.instance, now)?;
+            Some((assignment.instance.clone(), traffic))
+        });
+        held.view.traffic = traffic.collect();
+        // They are told when a deployment ends, and never asked for otherwise.
+        held.view.urls = match held.view.deployment() {
+            Some(_) => urls_of(self.claims.of(path), |host| self.options.public.of(host)),
+            None => BTreeMap::new(),
+        };
+        // What is retiring already is the first to go when something has to.
+        held.first_to_go.retain(|_, until| now < *until);
+        let retiring = held.view.retiring.clone();
+        held.view.retiring.extend(held.first_to_go.keys().cloned());
+
+        let view = &self.environments[path].view;
+        let policy = &self.options.policy;
+        let base_domain = self.options.base_domain.as_str();
+        let others = Others { base_domain, claims: &self.claims, environments: &self.environments };
+        let cluster = &mut self.cluster;
+        #[cfg(test)]
+        let faults = &self.options.faults;
+        let decide = || {
+            #[cfg(test)]
+            faults.panic_if_poisoned(path);
+            let wishes = intake::next(view, &others, policy, now, &mut new_id);
+            if wishes.is_empty() {
+                return plan(view, cluster, policy, now, &mut new_id);
+            }
+            Plan { actions: wishes, retiring: retiring.clone(), next: Some(now), ..Plan::default() }
+        };
+        let planned = catch_unwind(AssertUnwindSafe(decide));
+        if let Some(held) = self.environments.get_mut(path) {
+            held.view.retiring = retiring;
+        }
+        if planned.is_err() {
+            tracing::error!(environment = %path, "planning panicked; the environment is left as it is for a minute");
+            self.set_timer(path, Some(now.plus(QUARANTINE)));
+        }
+        planned.ok()
+    }
+
+    /// Takes the environment's routes into the table if they have changed.
+    pub(super) fn publish(&mut self, path: &EnvironmentPath, now: Timestamp) -> bool {
+        let Some(held) = self.environments.get_mut(path) else { return false };
+        let routes = routes_of(&held.view, self.claims.of(path));
+        let has_changed = self.routers.replace(&held.routes, &routes, now);
+        if has_changed {
+            held.routes = routes;
+        }
+        has_changed
+    }
+
+    /// Hands the routers the table of this moment.
+    pub(super) fn publish_table(&mut self) {
+        let began = Instant::now();
+        self.ports.table.send_replace(self.routers.publish());
+        self.table_pace.took(began);
+    }
+}

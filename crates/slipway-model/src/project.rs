@@ -38,21 +38,26 @@ pub struct Environment {
     /// Rises with each change of `config`, so that the leader makes a new release.
     pub config_generation: u64,
     /// Who changed the config last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_changed_by: Option<UserName>,
     /// The app that it belongs to, when it is not a project's ([`crate::app`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<PathId>,
     /// The deployment under way takes no further step (AU-05).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_paused: bool,
     /// Rises with each time somebody resumes a deployment that paused after its canaries.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub resume_generation: u64,
     /// Rises with each time somebody takes the wait from services that fail (MA-18).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub retry_generation: u64,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// One config variable.

@@ -7,17 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::unit::{Bytes, Cpus, Span};
 
-/// One service as a release fixes it. A field that an older release does not have gets its default.
+/// One service as a release fixes it. A field that an older release does not have gets its default. What a
+/// service does not have is not written, because hundreds of services are changed in one batch; numbers
+/// are, because their defaults may change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServiceSpec {
     /// What runs; `None` means what the image itself starts.
+    #[serde(skip_serializing_if = "is_default")]
     pub command: Option<String>,
     /// Words for the image's entrypoint instead of a command line: Marathon's `args`.
+    #[serde(skip_serializing_if = "is_default")]
     pub args: Option<Vec<String>>,
     /// Variables of this service alone, in the clear; config wins over them.
+    #[serde(skip_serializing_if = "is_default")]
     pub env: BTreeMap<String, String>,
     /// What people and their tools say of it; some the router obeys (MA-80).
+    #[serde(skip_serializing_if = "is_default")]
     pub labels: BTreeMap<String, String>,
     /// Copies, unless the environment's scale says otherwise.
     pub instances: u32,
@@ -28,20 +34,27 @@ pub struct ServiceSpec {
     /// What the instance may write outside its tmpfs mounts.
     pub disk: Bytes,
     /// Whole accelerators.
+    #[serde(skip_serializing_if = "is_default")]
     pub gpus: u32,
     /// Whether it answers on `$PORT` and so gets a host name.
     pub listens: bool,
     /// Ports it answers on beside or instead of `$PORT`, each reachable at a port of its node too.
+    #[serde(skip_serializing_if = "is_default")]
     pub ports: Vec<PortSpec>,
     /// How to tell that it works. A service that listens has at least a TCP check.
+    #[serde(skip_serializing_if = "is_default")]
     pub health: Option<HealthCheck>,
     /// More of the same; it works when all say so.
+    #[serde(skip_serializing_if = "is_default")]
     pub health_also: Vec<HealthCheck>,
     /// What must be true of a new instance before a deployment goes on (MA-46).
+    #[serde(skip_serializing_if = "is_default")]
     pub readiness: Option<ReadinessCheck>,
     /// Directories that outlive the instance (MA-70).
+    #[serde(skip_serializing_if = "is_default")]
     pub volumes: Vec<VolumeSpec>,
     /// Files to be there before it starts (MA-62).
+    #[serde(skip_serializing_if = "is_default")]
     pub fetch: Vec<Fetch>,
     /// Where it may run (MA-35…41).
     pub constraints: Vec<Constraint>,
@@ -52,17 +65,27 @@ pub struct ServiceSpec {
     /// An instance that is not healthy after this long counts as failed.
     pub start_timeout: Span,
     /// Wait before it is started again after a failure (MA-56); the platform's own when absent.
+    #[serde(skip_serializing_if = "is_default")]
     pub backoff: Option<Backoff>,
     /// Which copies go first when there are too many (MA-58).
+    #[serde(skip_serializing_if = "is_default")]
     pub kill_selection: KillSelection,
     /// What happens to copies on a node that is silent (MA-59); the platform's own when absent.
+    #[serde(skip_serializing_if = "is_default")]
     pub unreachable: Option<UnreachableStrategy>,
     /// How careful a deployment is, beyond what Marathon has (AU-05).
+    #[serde(skip_serializing_if = "is_default")]
     pub rollout: Rollout,
     /// Whether it may take the room of others, or lose its own to them (AU-02).
+    #[serde(skip_serializing_if = "is_default")]
     pub tier: Tier,
     /// Runs at these times instead of always (AU-08).
+    #[serde(skip_serializing_if = "is_default")]
     pub schedule: Option<Schedule>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Default for ServiceSpec {

@@ -1,0 +1,170 @@
+//! Events of `/v2/events` (MA-63, MA-64). Only Marathon's own types: a client that meets another one may
+//! fail (MA-66).
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use slipway_model::app::PathId;
+use slipway_model::unit::Timestamp;
+
+use crate::app::check::HealthCheck;
+use crate::present::task::IpAddress;
+use crate::present::{DeploymentPlan, Step, TaskState};
+use crate::timestamp;
+
+/// Something that happened. Named by the past of what it says, serialised to Marathon's fields.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+#[expect(missing_docs, reason = "Marathon's fields; the variants say what happened")]
+pub enum Event {
+    /// Somebody changed an app.
+    ApiPost {
+        client_ip: String,
+        uri: String,
+        /// The app as it is now ([`stored_app`](crate::present::stored_app)).
+        app_definition: Box<RawValue>,
+    },
+    /// A task is in another state.
+    StatusUpdate {
+        slave_id: String,
+        task_id: String,
+        task_status: TaskState,
+        message: String,
+        app_id: PathId,
+        host: String,
+        ip_addresses: Vec<IpAddress>,
+        ports: Vec<u16>,
+        #[serde(serialize_with = "timestamp::as_text")]
+        version: Timestamp,
+    },
+    /// An instance is in another state.
+    InstanceChanged {
+        instance_id: String,
+        /// [`TaskState::condition`]
+        condition: &'static str,
+        run_spec_id: PathId,
+        agent_id: Option<String>,
+        host: Option<String>,
+        #[serde(serialize_with = "timestamp::as_text")]
+        run_spec_version: Timestamp,
+    },
+    /// An instance that nobody wanted has ended.
+    UnknownInstanceTerminated { instance_id: String, run_spec_id: PathId, condition: &'static str },
+    /// An instance's health as a whole is another.
+    InstanceHealthChanged {
+        instance_id: String,
+        run_spec_id: PathId,
+        healthy: Option<bool>,
+        #[serde(serialize_with = "timestamp::as_text")]
+        run_spec_version: Timestamp,
+    },
+    /// The same, in an older form.
+    HealthStatusChanged {
+        app_id: PathId,
+        instance_id: String,
+        #[serde(serialize_with = "timestamp::as_text")]
+        version: Timestamp,
+        alive: bool,
+    },
+    /// An app has a new check.
+    AddHealthCheck {
+        app_id: PathId,
+        #[serde(serialize_with = "timestamp::as_text")]
+        version: Timestamp,
+        health_check: HealthCheck,
+    },
+    /// An app's checks are gone.
+    RemoveHealthCheck { app_id: PathId },
+    /// A check failed.
+    FailedHealthCheck { app_id: PathId, task_id: String, health_check: HealthCheck },
+    /// An instance is killed because its check failed too often.
+    UnhealthyInstanceKill {
+        app_id: PathId,
+        task_id: String,
+        instance_id: String,
+        #[serde(serialize_with = "timestamp::as_text")]
+        version: Timestamp,
+        reason: String,
+        host: String,
+        slave_id: Option<String>,
+    },
+    /// A group was changed.
+    GroupChangeSuccess { group_id: PathId, version: String },
+    /// A group could not be changed.
+    GroupChangeFailed { group_id: PathId, version: String, reason: String },
+    /// A deployment is done.
+    DeploymentSuccess { id: String, plan: DeploymentPlan },
+    /// A deployment was given up.
+    DeploymentFailed { id: String, plan: DeploymentPlan, reason: Option<String> },
+    /// A deployment goes on with a step.
+    DeploymentInfo { plan: DeploymentPlan, current_step: Step },
+    /// A step is done.
+    DeploymentStepSuccess { plan: DeploymentPlan, current_step: Step },
+    /// A step was given up.
+    DeploymentStepFailure { plan: DeploymentPlan, current_step: Step },
+    /// The last instance of a deleted app has ended.
+    AppTerminated { app_id: PathId },
+    /// Somebody listens.
+    EventStreamAttached { remote_address: String },
+    /// Somebody listens no more.
+    EventStreamDetached { remote_address: String },
+    /// A leader has been elected.
+    SchedulerRegistered { framework_id: String, master: String },
+    /// The leader has found its nodes again.
+    SchedulerReregistered { master: String },
+    /// The leader is none any more.
+    SchedulerDisconnected {},
+}
+
+impl Event {
+    /// The name of its type, as `event:` and `eventType` say it, and as `event_type` filters.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::ApiPost { .. } => "api_post_event",
+            Event::StatusUpdate { .. } => "status_update_event",
+            Event::InstanceChanged { .. } => "instance_changed_event",
+            Event::UnknownInstanceTerminated { .. } => "unknown_instance_terminated_event",
+            Event::InstanceHealthChanged { .. } => "instance_health_changed_event",
+            Event::HealthStatusChanged { .. } => "health_status_changed_event",
+            Event::AddHealthCheck { .. } => "add_health_check_event",
+            Event::RemoveHealthCheck { .. } => "remove_health_check_event",
+            Event::FailedHealthCheck { .. } => "failed_health_check_event",
+            Event::UnhealthyInstanceKill { .. } => "unhealthy_instance_kill_event",
+            Event::GroupChangeSuccess { .. } => "group_change_success",
+            Event::GroupChangeFailed { .. } => "group_change_failed",
+            Event::DeploymentSuccess { .. } => "deployment_success",
+            Event::DeploymentFailed { .. } => "deployment_failed",
+            Event::DeploymentInfo { .. } => "deployment_info",
+            Event::DeploymentStepSuccess { .. } => "deployment_step_success",
+            Event::DeploymentStepFailure { .. } => "deployment_step_failure",
+            Event::AppTerminated { .. } => "app_terminated_event",
+            Event::EventStreamAttached { .. } => "event_stream_attached",
+            Event::EventStreamDetached { .. } => "event_stream_detached",
+            Event::SchedulerRegistered { .. } => "scheduler_registered_event",
+            Event::SchedulerReregistered { .. } => "scheduler_reregistered_event",
+            Event::SchedulerDisconnected {} => "scheduler_disconnected_event",
+        }
+    }
+
+    /// What happened at that time, as one line of JSON.
+    pub fn to_json(&self, at: Timestamp) -> String {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Line<'a> {
+            #[serde(flatten)]
+            event: &'a Event,
+            event_type: &'static str,
+            #[serde(serialize_with = "timestamp::as_text")]
+            timestamp: Timestamp,
+        }
+        let line = Line { event: self, event_type: self.name(), timestamp: at };
+        serde_json::to_string(&line).expect("an event becomes JSON")
+    }
+
+    /// The frame that is sent for it (MA-63): one line of data, with the space that clients want.
+    pub fn frame(&self, at: Timestamp) -> String {
+        format!("event: {}\ndata: {}\n\n", self.name(), self.to_json(at))
+    }
+}
+
+#[cfg(test)]
+mod tests;

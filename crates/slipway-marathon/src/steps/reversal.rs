@@ -1,0 +1,26 @@
+//! Taking a deployment back (MA-54).
+
+use std::collections::BTreeMap;
+
+use slipway_model::app::{Group, GroupDeployment, PathId};
+use slipway_model::unit::Timestamp;
+
+/// What makes a deployment undone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reversal {
+    /// The version that each of these apps shall have again; `None`: it shall go.
+    pub apps: BTreeMap<PathId, Option<Timestamp>>,
+    /// How each of these groups shall be again; `None`: it shall go.
+    pub groups: BTreeMap<PathId, Option<Group>>,
+}
+
+/// What makes that deployment undone, given the versions that the tenant's apps have now. Only what it
+/// changed itself is named: what others changed since stays, and an app that has its old version already,
+/// or is gone and was new, needs nothing.
+pub fn reversal(deployment: &GroupDeployment, now: &BTreeMap<PathId, Timestamp>) -> Reversal {
+    let apps = deployment.before.iter().filter(|(app, before)| now.get(app) != before.as_ref());
+    Reversal {
+        apps: apps.map(|(app, before)| (app.clone(), *before)).collect(),
+        groups: deployment.groups_before.clone(),
+    }
+}

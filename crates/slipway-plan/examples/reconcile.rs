@@ -12,7 +12,7 @@ use slipway_model::service::ServiceSpec;
 use slipway_model::unit::{Bytes, Cpus, Timestamp};
 use slipway_plan::cluster::{Cluster, Contact, Resources};
 use slipway_plan::environment::plan;
-use slipway_plan::placement::{Ask, Room, Rules};
+use slipway_plan::placement::{Ask, Need, Room};
 use slipway_plan::policy::Policy;
 use slipway_plan::view::{EnvironmentView, Traffic};
 
@@ -21,25 +21,25 @@ const INSTANCES: u8 = 2;
 const NODES: u32 = 100;
 
 fn main() {
-    let cluster = cluster();
+    let mut cluster = cluster();
     let views: Vec<_> = (0..ENVIRONMENTS).map(environment).collect();
     let (policy, now) = (Policy::default(), Timestamp(1000));
     let mut ids = || InstanceId::from_random([0; 10]);
 
     let began = Instant::now();
     let actions: usize =
-        views.iter().map(|view| plan(view, &cluster, &policy, now, &mut ids).actions.len()).sum();
+        views.iter().map(|view| plan(view, &mut cluster, &policy, now, &mut ids).actions.len()).sum();
     let took = began.elapsed();
     assert_eq!(actions, 0, "nothing has changed");
     println!("reconcile {ENVIRONMENTS} services, nothing changed: {:.1} ms", took.as_secs_f64() * 1e3);
 
-    let rules = Rules::default();
-    let need = Resources { cpus: Cpus(10), mem: Bytes::mebi(1), disk: Bytes(0) };
+    let need = Need::from(Resources { cpus: Cpus(10), mem: Bytes::mebi(1), disk: Bytes(0), gpus: 0 });
     let count = 10_000;
-    let mut ask = Ask::new(&cluster, need, &rules, count, &[]);
-    let mut room = Room::of(&cluster);
+    let path = &views[0].path;
+    let ask = Ask { instances: count, ..Ask::of(None, &need, &[]) };
+    let mut room = Room::of(&mut cluster, path);
     let began = Instant::now();
-    let placed = (0..count).filter(|_| room.place(&mut ask).is_ok()).count();
+    let placed = room.place(&ask, count).places.len();
     let per_second = placed as f64 / began.elapsed().as_secs_f64();
     println!("place {placed} instances on {NODES} nodes: {per_second:.0} a second");
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use slipway_model::deployment::{Deployment, DeploymentEvent, DeploymentState, EVENTS_MAX};
-use slipway_model::id::{BuildNumber, DeploymentNumber, InstanceId, ReleaseNumber};
-use slipway_model::instance::{Assignment, Exit, Goal, InstanceRole};
+use slipway_model::id::{BuildNumber, DeploymentNumber, InstanceId, ReleaseNumber, VolumeId};
+use slipway_model::instance::{Assignment, Exit, Goal, InstanceRole, RestingVolumes};
 use slipway_model::name::ServiceName;
 use slipway_model::project::{AppAim, HostClaim};
 use slipway_model::release::Release;
@@ -12,7 +12,6 @@ use slipway_model::unit::Timestamp;
 
 use crate::backoff::Launches;
 use crate::cluster::Cluster;
-use crate::placement::needs;
 use crate::view::EnvironmentView;
 
 /// One thing to do in one environment. All actions of a plan are stored in one batch, or none is.
@@ -34,6 +33,10 @@ pub enum Action {
         /// How it ended, if its node said so.
         exit: Option<Exit>,
     },
+    /// The volumes of an instance that was just removed wait for the next one (MA-70).
+    Rest(RestingVolumes),
+    /// Resting volumes that nobody will use: forget every set that has one of these.
+    FreeVolumes(Vec<VolumeId>),
     /// Failures and back-off of a service in a release; soft. `None` forgets them.
     Launches {
         /// The service.
@@ -114,8 +117,12 @@ impl Action {
     pub fn apply(&self, view: &mut EnvironmentView, cluster: &mut Cluster) {
         match self {
             Action::Assign(assignment) => {
-                let amount = needs(view.releases.get(&assignment.release), &assignment.role);
-                cluster.promise(&assignment.node, amount);
+                if cluster.keep_promise(&assignment.instance) {
+                    drop(wake_volumes(view, &assignment.volumes));
+                } else {
+                    free_volumes(view, cluster, &assignment.volumes);
+                    cluster.hold(view, assignment);
+                }
                 view.assignments.push(assignment.clone());
             }
             Action::Stop { instance, .. } => {
@@ -123,14 +130,19 @@ impl Action {
                 stopped.into_iter().for_each(|assignment| assignment.goal = Goal::Stop);
             }
             Action::Remove { instance, .. } => {
-                for gone in view.assignments.extract_if(.., |a| a.instance == *instance) {
-                    let amount = needs(view.releases.get(&gone.release), &gone.role);
-                    cluster.release(&gone.node, amount);
-                }
+                let gone: Vec<_> = view.assignments.extract_if(.., |a| a.instance == *instance).collect();
+                gone.iter().for_each(|assignment| cluster.let_go(view, assignment));
                 view.reports.remove(instance);
                 view.presumed.remove(instance);
                 view.retiring.remove(instance);
+                view.evicted.remove(instance);
+                view.wiped.remove(instance);
             }
+            Action::Rest(resting) => {
+                cluster.hold_resting(&view.path, resting);
+                view.resting.push(resting.clone());
+            }
+            Action::FreeVolumes(volumes) => free_volumes(view, cluster, volumes),
             Action::Launches { service, release, launches } => {
                 let key = (service.clone(), *release);
                 match launches {
@@ -149,6 +161,10 @@ impl Action {
             Action::Advance { deployment, state } => {
                 let deployment = view.deployments.get_mut(deployment);
                 deployment.into_iter().for_each(|deployment| deployment.state = state.clone());
+                if matches!(state, DeploymentState::Failed { .. }) {
+                    let live = view.live();
+                    view.launches.retain(|(_, of), _| Some(*of) == live);
+                }
             }
             Action::Live(release) => {
                 let mut status = view.status_or_new();
@@ -195,11 +211,25 @@ impl Action {
             Action::ForgetRelease(release) => drop(view.releases.remove(release)),
             Action::ForgetDeployment(deployment) => drop(view.deployments.remove(deployment)),
             Action::ForgetEnvironment => {
+                let all: Vec<_> = view.resting.iter().flat_map(|set| set.volumes.clone()).collect();
+                free_volumes(view, cluster, &all);
                 let path = view.path.clone();
                 *view = EnvironmentView::new(path);
             }
         }
     }
+}
+
+/// These volumes rest no longer.
+fn free_volumes(view: &mut EnvironmentView, cluster: &mut Cluster, volumes: &[VolumeId]) {
+    let freed = wake_volumes(view, volumes);
+    freed.iter().for_each(|set| cluster.let_go_resting(&view.path, set));
+}
+
+/// Takes every set that has one of these from those that rest.
+fn wake_volumes(view: &mut EnvironmentView, volumes: &[VolumeId]) -> Vec<RestingVolumes> {
+    let is_its = |set: &mut RestingVolumes| set.volumes.iter().any(|volume| volumes.contains(volume));
+    view.resting.extract_if(.., is_its).collect()
 }
 
 /// One line for logs, golden tests and people.
@@ -225,6 +255,10 @@ impl fmt::Display for Action {
             Action::Remove { instance, exit: None } => {
                 write!(f, "remove {instance}: its node has none of it")
             }
+            Action::Rest(RestingVolumes { service, node, .. }) => {
+                write!(f, "keep the volumes of {service} on {node}")
+            }
+            Action::FreeVolumes(volumes) => write!(f, "free {} volumes", volumes.len()),
             Action::Launches { service, release, launches: Some(launches) } => {
                 let Launches { failures, delay, .. } = launches;
                 write!(f, "hold {service} {release} for {delay} after {failures} failures")

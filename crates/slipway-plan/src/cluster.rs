@@ -1,52 +1,34 @@
-//! What there is: nodes, what they have and what is promised.
+//! What there is: nodes, what they have and what is promised, to whom.
 //!
 //! Every assignment, running or ending, holds its resources until it is removed, so the sum of what is
-//! promised on a node never exceeds what the node has (S11), whatever the agents have seen so far.
+//! promised on a node never exceeds what the node has, nor that of a tenant its quota (S11), whatever
+//! the agents have seen so far. [`Action::apply`](crate::action::Action::apply) keeps both in step with
+//! the assignments; nobody else counts. The nodes are held in an [`Index`], the one structure that
+//! places ([`placement`](crate::placement)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use slipway_model::instance::Node;
-use slipway_model::name::NodeName;
-use slipway_model::service::ServiceSpec;
-use slipway_model::unit::{Bytes, Cpus, Timestamp};
+use slipway_model::account::Quota;
+use slipway_model::id::InstanceId;
+use slipway_model::instance::{Assignment, Node, NodeOrderKind, RestingVolumes};
+use slipway_model::name::{EnvironmentPath, NodeName, ServiceName, TenantName};
+use slipway_model::unit::Timestamp;
 
+use crate::action::Action;
+use crate::constraint::Patterns;
+use crate::placement::{Index, needs};
 use crate::policy::Policy;
+use crate::port::Asked;
+use crate::quota::Usage;
+use crate::view::EnvironmentView;
 
-/// An amount of everything that a node can run out of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Resources {
-    /// Processors.
-    pub cpus: Cpus,
-    /// Memory.
-    pub mem: Bytes,
-    /// Disk.
-    pub disk: Bytes,
-}
+mod brake;
+mod reservation;
+mod resources;
 
-impl Resources {
-    /// What one instance of a service takes.
-    pub fn of(spec: &ServiceSpec) -> Self {
-        Self { cpus: spec.cpus, mem: spec.mem, disk: spec.disk }
-    }
-
-    /// Both together.
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            cpus: Cpus(self.cpus.0.saturating_add(other.cpus.0)),
-            mem: Bytes(self.mem.0.saturating_add(other.mem.0)),
-            disk: Bytes(self.disk.0.saturating_add(other.disk.0)),
-        }
-    }
-
-    /// What is left when `other` is taken away; nothing of a kind that is short.
-    pub fn minus(self, other: Self) -> Self {
-        Self {
-            cpus: Cpus(self.cpus.0.saturating_sub(other.cpus.0)),
-            mem: Bytes(self.mem.0.saturating_sub(other.mem.0)),
-            disk: Bytes(self.disk.0.saturating_sub(other.disk.0)),
-        }
-    }
-}
+pub use brake::Holding;
+pub use reservation::{Reservation, ServiceOf};
+pub use resources::{Kind, Resources};
 
 /// Whether a node can be talked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,82 +44,221 @@ pub enum Contact {
     },
 }
 
-/// All nodes.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// All nodes, and what is promised to each tenant.
+#[derive(Debug, Clone, Default)]
 pub struct Cluster {
-    nodes: BTreeMap<NodeName, (Node, Contact)>,
-    // Beside `nodes`, because a stored assignment may name a node that has not come back yet.
-    promised: BTreeMap<NodeName, Resources>,
+    pub(crate) index: Index,
+    /// How many nodes that take part are silent since when.
+    silent: BTreeMap<Timestamp, u32>,
+    /// Also for nodes that have not joined yet.
+    orders: BTreeMap<NodeName, NodeOrderKind>,
+    quotas: BTreeMap<TenantName, Quota>,
+    usage: BTreeMap<TenantName, Usage>,
+    /// Instances of plans that are being stored.
+    promised: BTreeSet<InstanceId>,
+    pub(crate) reservations: BTreeMap<ServiceOf, Reservation>,
+    pub(crate) patterns: Patterns,
 }
 
 impl Cluster {
     /// A node that is known from its record, or that has joined, or changed what it has.
     pub fn put(&mut self, node: Node, contact: Contact) {
-        self.nodes.insert(node.name.clone(), (node, contact));
+        let name = node.name.clone();
+        self.change(&name, |index, order| index.put(node, contact, order));
+    }
+
+    /// A node that is forgotten. What is promised there stays promised to its name.
+    pub fn remove(&mut self, name: &NodeName) {
+        self.change(name, |index, _| index.remove(name));
     }
 
     /// What is known of a node's connection.
     pub fn set_contact(&mut self, name: &NodeName, contact: Contact) {
-        if let Some(node) = self.nodes.get_mut(name) {
-            node.1 = contact;
-        }
+        self.change(name, |index, _| index.set_contact(name, contact));
+    }
+
+    /// What an operator has asked of a node; `None` when nothing is asked any more (ME-10).
+    pub fn set_order(&mut self, name: &NodeName, order: Option<NodeOrderKind>) {
+        self.count_silence(name, false);
+        match order {
+            Some(order) => self.orders.insert(name.clone(), order),
+            None => self.orders.remove(name),
+        };
+        self.index.set_order(name, order);
+        self.count_silence(name, true);
+    }
+
+    fn change(&mut self, name: &NodeName, change: impl FnOnce(&mut Index, Option<NodeOrderKind>)) {
+        self.count_silence(name, false);
+        change(&mut self.index, self.orders.get(name).copied());
+        self.count_silence(name, true);
     }
 
     /// Whether the node can be talked to.
     pub fn contact(&self, name: &NodeName) -> Contact {
-        self.nodes.get(name).map_or(Contact::Unknown, |node| node.1)
+        self.index.slot(name).map_or(Contact::Unknown, |slot| self.index.contact(slot))
+    }
+
+    /// What an operator has asked of the node.
+    pub fn order(&self, name: &NodeName) -> Option<NodeOrderKind> {
+        self.orders.get(name).copied()
     }
 
     /// The node's own record.
     pub fn node(&self, name: &NodeName) -> Option<&Node> {
-        self.nodes.get(name).map(|node| &node.0)
+        self.index.slot(name).map(|slot| self.index.node(slot))
     }
 
     /// All nodes in order of their names.
     pub fn nodes(&self) -> impl Iterator<Item = (&Node, Contact)> {
-        self.nodes.values().map(|(node, contact)| (node, *contact))
+        self.index.slots().map(|slot| (self.index.node(slot), self.index.contact(slot)))
     }
 
-    /// What assignments hold there.
+    /// What assignments and resting volumes hold there.
     pub fn promised(&self, name: &NodeName) -> Resources {
-        self.promised.get(name).copied().unwrap_or_default()
+        self.index.held(name).map_or(Resources::default(), |held| held.promised)
     }
 
-    /// What assignments hold, also on nodes that are not there.
-    pub fn promises(&self) -> impl Iterator<Item = (&NodeName, Resources)> {
-        self.promised.iter().map(|(name, amount)| (name, *amount))
-    }
-
-    /// What no assignment holds there.
+    /// What is neither promised nor reserved there.
     pub fn free(&self, name: &NodeName) -> Resources {
-        self.node(name).map_or(Resources::default(), |node| {
-            Resources { cpus: node.cpus, mem: node.mem, disk: node.disk }.minus(self.promised(name))
-        })
+        self.index.slot(name).map_or(Resources::default(), |slot| self.index.free(slot))
+    }
+
+    /// Whether ports could be had there if these were given up.
+    pub(crate) fn ports_fit_without(&self, name: &NodeName, asked: &[Asked], given_up: &[u16]) -> bool {
+        let (Some(held), Some(node)) = (self.index.held(name), self.node(name)) else { return false };
+        if asked.is_empty() {
+            return true;
+        }
+        let mut ports = held.ports.clone();
+        ports.give_back(given_up);
+        ports.fit(node.ports, asked, 0)
+    }
+
+    /// What all nodes have together.
+    pub fn total(&self) -> Resources {
+        self.nodes().fold(Resources::default(), |total, (node, _)| total.plus(Resources::of_node(node)))
+    }
+
+    /// What a tenant's assignments and resting volumes hold.
+    pub fn usage(&self, tenant: &TenantName) -> Usage {
+        self.usage.get(tenant).copied().unwrap_or_default()
+    }
+
+    /// Tenants that hold something, and what.
+    pub fn usages(&self) -> impl Iterator<Item = (&TenantName, Usage)> {
+        self.usage.iter().map(|(tenant, usage)| (tenant, *usage))
+    }
+
+    /// A tenant's quota from its record; `None` takes it away.
+    pub fn set_quota(&mut self, tenant: &TenantName, quota: Option<Quota>) {
+        match quota {
+            Some(quota) => self.quotas.insert(tenant.clone(), quota),
+            None => self.quotas.remove(tenant),
+        };
+    }
+
+    /// The tenant's quota, if it has one.
+    pub fn quota(&self, tenant: &TenantName) -> Option<&Quota> {
+        self.quotas.get(tenant)
+    }
+
+    /// All that an environment has, for a leader that has read its records.
+    pub fn take_in(&mut self, view: &EnvironmentView) {
+        view.assignments.iter().for_each(|assignment| self.hold(view, assignment));
+        view.resting.iter().for_each(|resting| self.hold_resting(&view.path, resting));
+    }
+
+    /// Undoes [`take_in`](Self::take_in) of the same view, before its records are read again.
+    pub fn take_out(&mut self, view: &EnvironmentView) {
+        view.assignments.iter().for_each(|assignment| self.let_go(view, assignment));
+        view.resting.iter().for_each(|resting| self.let_go_resting(&view.path, resting));
+    }
+
+    /// A plan is being stored: what it assigns is held from now on, so that no other plan is made with the
+    /// same room. When it is stored, [`Action::apply`] finds it held already.
+    pub fn promise(&mut self, view: &EnvironmentView, actions: &[Action]) {
+        for action in actions {
+            let Action::Assign(assignment) = action else { continue };
+            for set in resting_of(view, assignment) {
+                self.let_go_resting(&view.path, set);
+            }
+            self.hold(view, assignment);
+            self.promised.insert(assignment.instance.clone());
+        }
+    }
+
+    /// The plan was not stored, and the view is as it was.
+    pub fn withdraw(&mut self, view: &EnvironmentView, actions: &[Action]) {
+        for action in actions {
+            let Action::Assign(assignment) = action else { continue };
+            if !self.promised.remove(&assignment.instance) {
+                continue;
+            }
+            self.let_go(view, assignment);
+            for set in resting_of(view, assignment) {
+                self.hold_resting(&view.path, set);
+            }
+        }
+    }
+
+    /// Whether it was promised, which it is not any longer: from now on it is assigned.
+    pub(crate) fn keep_promise(&mut self, instance: &InstanceId) -> bool {
+        self.promised.remove(instance)
     }
 
     /// An assignment was made.
-    pub fn promise(&mut self, name: &NodeName, amount: Resources) {
-        let promised = self.promised.entry(name.clone()).or_default();
-        *promised = promised.plus(amount);
+    pub(crate) fn hold(&mut self, view: &EnvironmentView, assignment: &Assignment) {
+        let amount = needs(view.releases.get(&assignment.release), &assignment.role);
+        self.index.promise(&assignment.node, amount);
+        self.index.take_ports(&assignment.node, &assignment.ports);
+        self.count(&view.path.tenant, |usage| usage.plus(1, amount));
+        self.use_reservation(&view.path, &assignment.role);
     }
 
     /// An assignment was removed.
-    pub fn release(&mut self, name: &NodeName, amount: Resources) {
-        if let Some(promised) = self.promised.get_mut(name) {
-            *promised = promised.minus(amount);
+    pub(crate) fn let_go(&mut self, view: &EnvironmentView, assignment: &Assignment) {
+        let amount = needs(view.releases.get(&assignment.release), &assignment.role);
+        self.index.release(&assignment.node, amount);
+        self.index.give_back_ports(&assignment.node, &assignment.ports);
+        self.count(&view.path.tenant, |usage| usage.minus(1, amount));
+    }
+
+    /// Volumes have come to rest.
+    pub(crate) fn hold_resting(&mut self, path: &EnvironmentPath, resting: &RestingVolumes) {
+        let disk = Resources { disk: resting.disk, ..Resources::default() };
+        self.index.promise(&resting.node, disk);
+        self.count(&path.tenant, |usage| Usage { amount: usage.amount.plus(disk), ..usage });
+    }
+
+    /// Volumes are in use again, or gone.
+    pub(crate) fn let_go_resting(&mut self, path: &EnvironmentPath, resting: &RestingVolumes) {
+        let disk = Resources { disk: resting.disk, ..Resources::default() };
+        self.index.release(&resting.node, disk);
+        self.count(&path.tenant, |usage| Usage { amount: usage.amount.minus(disk), ..usage });
+    }
+
+    fn count(&mut self, tenant: &TenantName, change: impl FnOnce(Usage) -> Usage) {
+        // Looked up first: nearly always the tenant is known, and its name need not be copied.
+        let after = change(self.usage(tenant));
+        match self.usage.get_mut(tenant) {
+            Some(_) if after == Usage::default() => drop(self.usage.remove(tenant)),
+            Some(usage) => *usage = after,
+            None if after == Usage::default() => {}
+            None => drop(self.usage.insert(tenant.clone(), after)),
         }
     }
 
     /// True when what ran there should run elsewhere. When half of several nodes vanish at once, or
-    /// the only one does, the fault is more likely ours, and nothing is moved (F25).
+    /// the only one does, the fault is more likely ours, and nothing is moved (F25). What an operator
+    /// says is gone is gone.
     pub fn is_lost(&self, name: &NodeName, policy: &Policy, now: Timestamp) -> bool {
-        silent_too_long(self.contact(name), policy, now) && !self.holds(policy, now)
+        self.is_gone(name) || self.is_silent_too_long(name, policy, now) && !self.holds(policy, now)
     }
 
-    /// True while so many nodes are silent that nothing is moved away from them.
-    pub fn holds(&self, policy: &Policy, now: Timestamp) -> bool {
-        let silent = self.nodes().filter(|(_, contact)| silent_too_long(*contact, policy, now)).count();
-        silent == self.nodes.len() || silent >= 2 && silent * 2 >= self.nodes.len()
+    /// True when an operator has said that the node will not come back.
+    pub fn is_gone(&self, name: &NodeName) -> bool {
+        self.order(name) == Some(NodeOrderKind::Gone)
     }
 
     /// When the node will count as lost, if it is on the way there.
@@ -149,6 +270,19 @@ impl Cluster {
     }
 }
 
-fn silent_too_long(contact: Contact, policy: &Policy, now: Timestamp) -> bool {
-    matches!(contact, Contact::Unreachable { since } if now >= since.plus(policy.node_lost_after))
+/// The resting volumes that an assignment takes up.
+fn resting_of<'v>(
+    view: &'v EnvironmentView,
+    assignment: &'v Assignment,
+) -> impl Iterator<Item = &'v RestingVolumes> {
+    let is_its = |set: &&RestingVolumes| set.volumes.iter().any(|id| assignment.volumes.contains(id));
+    view.resting.iter().filter(is_its)
 }
+
+/// A service of an environment, as a key.
+pub(crate) fn service_of(path: &EnvironmentPath, service: &ServiceName) -> ServiceOf {
+    (path.clone(), service.clone())
+}
+
+#[cfg(test)]
+mod tests;

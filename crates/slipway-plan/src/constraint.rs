@@ -6,6 +6,7 @@
 //! we spread over the values that the eligible nodes have (table 2.13).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
 use slipway_model::instance::Node;
@@ -15,6 +16,28 @@ use crate::attribute::{formatted, value_of};
 
 /// Memory that one compiled pattern may take.
 const PATTERN_BYTES_MAX: usize = 256 << 10;
+
+/// Patterns that are kept compiled; when there are more, all are forgotten and read again as they come.
+const PATTERNS_MAX: usize = 256;
+
+/// Patterns that have been read before: a service that waits is placed again and again, and nothing about
+/// placing it takes as long as compiling these.
+#[derive(Debug, Clone, Default)]
+pub struct Patterns(BTreeMap<String, Result<Arc<Regex>, String>>);
+
+impl Patterns {
+    fn whole_match(&mut self, pattern: &str) -> Result<Arc<Regex>, String> {
+        if let Some(known) = self.0.get(pattern) {
+            return known.clone();
+        }
+        let read = whole_match(pattern).map(Arc::new);
+        if self.0.len() >= PATTERNS_MAX {
+            self.0.clear();
+        }
+        self.0.insert(pattern.to_owned(), read.clone());
+        read
+    }
+}
 
 /// A constraint that has been looked at once: what can be wrong with it is known.
 #[derive(Debug, Clone)]
@@ -29,8 +52,8 @@ enum Kind {
     Unique,
     Cluster(Option<String>),
     GroupBy(Option<usize>),
-    Like(Regex),
-    Unlike(Regex),
+    Like(Arc<Regex>),
+    Unlike(Arc<Regex>),
     Is(String),
     MaxPer(usize),
 }
@@ -41,6 +64,14 @@ impl Rule {
     /// # Errors
     /// One sentence that says what is wrong with it (MA-37).
     pub fn new(constraint: &Constraint) -> Result<Self, String> {
+        Self::read(constraint, &mut Patterns::default())
+    }
+
+    /// The same, with what was read before.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn read(constraint: &Constraint, patterns: &mut Patterns) -> Result<Self, String> {
         let value = constraint.value.as_deref();
         let number = |text: &str| {
             let wrong = || format!("{text:?} is not a whole number of at least 1");
@@ -51,8 +82,8 @@ impl Rule {
             (Operator::Unique, Some(_)) => return Err("UNIQUE takes no value".into()),
             (Operator::Cluster, value) => Kind::Cluster(value.map(formatted)),
             (Operator::GroupBy, value) => Kind::GroupBy(value.map(number).transpose()?),
-            (Operator::Like, Some(value)) => Kind::Like(whole_match(value)?),
-            (Operator::Unlike, Some(value)) => Kind::Unlike(whole_match(value)?),
+            (Operator::Like, Some(value)) => Kind::Like(patterns.whole_match(value)?),
+            (Operator::Unlike, Some(value)) => Kind::Unlike(patterns.whole_match(value)?),
             (Operator::Is, Some(value)) => {
                 let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_/.-".contains(&b);
                 if !value.bytes().all(allowed) {

@@ -12,19 +12,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use slipway_model::deployment::{DeploymentEvent, DeploymentState};
 use slipway_model::id::{DeploymentNumber, InstanceId, ReleaseNumber};
-use slipway_model::instance::{Assignment, Exit, ExitReason, Goal, InstanceRole, InstanceState};
+use slipway_model::instance::{
+    Assignment, Exit, ExitReason, Goal, InstanceRole, InstanceState, RestingVolumes,
+};
 use slipway_model::name::ServiceName;
 use slipway_model::unit::Timestamp;
 
 use crate::action::Action;
-use crate::backoff::Launches;
+use crate::backoff::{Launches, backoff_of};
 use crate::cluster::{Cluster, Contact};
-use crate::placement::{Ask, Refusal, Room, Rules, needs};
+use crate::drain::{self, Fate};
+use crate::placement::{Refusal, Room};
 use crate::policy::Policy;
 use crate::victim::Condition;
 use crate::view::{EnvironmentView, Observed, Traffic};
+use crate::volume;
 
+mod absence;
 mod deployment;
+mod once;
+mod pause;
+mod rest;
+mod schedules;
 mod services;
 
 pub use deployment::rollout_time;
@@ -58,6 +67,8 @@ pub struct Waiting {
 pub enum WaitReason {
     /// No node takes it.
     NoRoom(Refusal),
+    /// Its schedule cannot be read.
+    Schedule(String),
     /// It failed before.
     BackOff {
         /// When it is tried again.
@@ -71,6 +82,7 @@ impl std::fmt::Display for WaitReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             WaitReason::NoRoom(refusal) => refusal.fmt(f),
+            WaitReason::Schedule(why) => f.write_str(why),
             WaitReason::BackOff { until, failures } => {
                 write!(f, "held back until {until} after {failures} failures")
             }
@@ -78,33 +90,54 @@ impl std::fmt::Display for WaitReason {
     }
 }
 
-/// Decides what to do in one environment. `ids` gives instance ids that were never used.
+/// Decides what to do in one environment. `ids` gives instance ids that were never used. The cluster is
+/// changed while this lasts, and is then as it was: a plan counts when it is applied.
 pub fn plan(
     view: &EnvironmentView,
-    cluster: &Cluster,
+    cluster: &mut Cluster,
     policy: &Policy,
     now: Timestamp,
     ids: &mut dyn FnMut() -> InstanceId,
 ) -> Plan {
+    if rest::is_at_rest(view, cluster) {
+        return Plan::default();
+    }
+    plan_fully(view, cluster, policy, now, ids)
+}
+
+/// The same without the short way for an environment in which nothing has changed.
+fn plan_fully(
+    view: &EnvironmentView,
+    cluster: &mut Cluster,
+    policy: &Policy,
+    now: Timestamp,
+    ids: &mut dyn FnMut() -> InstanceId,
+) -> Plan {
+    cluster.expire(now);
     let mut planner = Planner::new(view, cluster, policy, now, ids);
+    planner.forgive();
     planner.remove_ended();
     planner.leave_lost_nodes();
+    planner.leave_draining_nodes();
     planner.begin_deployment_step();
     planner.plan_services();
+    planner.plan_schedules();
     planner.plan_one_offs();
     planner.stop_retired();
     planner.end_deployment_step();
+    planner.free_volumes();
     planner.forget_deleted();
     planner.plan
 }
 
 struct Planner<'a> {
     view: &'a EnvironmentView,
-    cluster: &'a Cluster,
+    cluster: Room<'a>,
     policy: &'a Policy,
     now: Timestamp,
     ids: &'a mut dyn FnMut() -> InstanceId,
-    room: Room<'a>,
+    /// Volumes at rest, as this plan leaves them.
+    resting: Vec<RestingVolumes>,
     instances: Vec<Instance<'a>>,
     /// As this plan leaves it.
     launches: BTreeMap<(ServiceName, ReleaseNumber), Launches>,
@@ -115,6 +148,8 @@ struct Planner<'a> {
     is_reached: bool,
     /// `web 1/2 healthy` of each service that does not serve in full.
     missing: Vec<String>,
+    /// Why the deployment takes no further step, if it is held.
+    held: Option<String>,
     plan: Plan,
 }
 
@@ -123,6 +158,7 @@ struct Current {
     number: DeploymentNumber,
     from: Option<ReleaseNumber>,
     to: ReleaseNumber,
+    resume_generation: u64,
     state: DeploymentState,
 }
 
@@ -134,7 +170,10 @@ struct Instance<'a> {
     goal: Goal,
     is_healthy: bool,
     is_retiring: bool,
+    /// Its node has been silent for so long that another takes its place (MA-59).
     is_lost: bool,
+    /// What becomes of it because of its node.
+    fate: Fate,
 }
 
 impl Instance<'_> {
@@ -163,7 +202,7 @@ impl Instance<'_> {
 impl<'a> Planner<'a> {
     fn new(
         view: &'a EnvironmentView,
-        cluster: &'a Cluster,
+        cluster: &'a mut Cluster,
         policy: &'a Policy,
         now: Timestamp,
         ids: &'a mut dyn FnMut() -> InstanceId,
@@ -174,28 +213,32 @@ impl<'a> Planner<'a> {
             traffic: view.traffic.get(&assignment.instance).copied(),
             goal: assignment.goal,
             is_healthy: view.is_healthy(&assignment.instance),
-            is_retiring: false,
-            is_lost: cluster.is_lost(&assignment.node, policy, now),
+            is_retiring: view.evicted.contains(&assignment.instance),
+            is_lost: false,
+            fate: drain::fate(cluster.order(&assignment.node), assignment, now),
         };
+        let instances = view.assignments.iter().map(instance).collect();
         let current = view.deployment().map(|deployment| Current {
             number: deployment.number,
             from: deployment.from,
             to: deployment.to,
+            resume_generation: deployment.resume_generation,
             state: deployment.state.clone(),
         });
         Self {
             view,
-            cluster,
+            cluster: Room::of(cluster, &view.path).for_turn(view.turn),
             policy,
             now,
             ids,
-            room: Room::of(cluster),
-            instances: view.assignments.iter().map(instance).collect(),
+            resting: view.resting.clone(),
+            instances,
             launches: view.launches.clone(),
             deployment: current,
             command_end: None,
             is_reached: true,
             missing: Vec::new(),
+            held: None,
             plan: Plan::default(),
         }
     }
@@ -204,14 +247,21 @@ impl<'a> Planner<'a> {
     fn remove_ended(&mut self) {
         let mut instances = std::mem::take(&mut self.instances);
         instances.retain(|instance| {
+            let is_gone = self.cluster.is_gone(&instance.assignment.node);
             let exit = match instance.observed {
+                _ if is_gone => Some(Exit { reason: ExitReason::Lost, tail: Vec::new() }),
                 Observed::As(InstanceState::Ended { exit }) => Some(exit.clone()),
                 // An agent stops whatever is not on its list, so there is nothing to wait for.
                 Observed::Absent if instance.goal == Goal::Stop => None,
                 Observed::Unknown | Observed::Absent | Observed::As(_) => return true,
             };
-            self.note_end(instance, exit.as_ref());
+            // What an operator gives up says nothing about what ran there.
+            self.note_end(instance, exit.as_ref().filter(|_| !is_gone));
             self.plan.actions.push(Action::Remove { instance: instance.assignment.instance.clone(), exit });
+            if let Some(resting) = volume::at_rest(self.view, instance.assignment).filter(|_| !is_gone) {
+                self.resting.push(resting.clone());
+                self.plan.actions.push(Action::Rest(resting));
+            }
             false
         });
         self.instances = instances;
@@ -224,7 +274,10 @@ impl<'a> Planner<'a> {
                 // MA-56: what we asked for does not count.
                 let Some(exit) = exit.filter(|_| instance.should_run()) else { return };
                 let key = (service.clone(), *release);
-                let launches = Launches::after(self.launches.get(&key), exit, self.policy, self.now);
+                let spec = self.view.releases.get(release).and_then(|release| release.services.get(service));
+                let (backoff, retries) = (backoff_of(spec, self.policy), self.retries());
+                let before = self.launches.get(&key);
+                let launches = Launches::after(before, exit, backoff, retries, self.now);
                 let failures = launches.failures;
                 self.set_launches(key, Some(launches));
                 let is_new = self.deployment.as_ref().is_some_and(|d| d.to == *release);
@@ -248,88 +301,20 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// What is on a lost node counts no longer, and is stopped should the node come back (MA-59).
-    fn leave_lost_nodes(&mut self) {
-        let awaited = self.awaited_command();
-        for instance in &mut self.instances {
-            let lost_at = self.cluster.lost_at(&instance.assignment.node, self.policy);
-            if let Some(lost_at) = lost_at.filter(|at| *at > self.now) {
-                earlier(&mut self.plan.next, lost_at);
-            }
-            if !instance.is_lost || !instance.should_run() {
-                continue;
-            }
-            instance.goal = Goal::Stop;
-            let id = instance.assignment.instance.clone();
-            if awaited.as_ref() == Some(&id) {
-                self.command_end = Some(Some(Exit { reason: ExitReason::Lost, tail: Vec::new() }));
-            }
-            self.plan.actions.push(Action::Stop { instance: id, why: "its node is lost" });
-        }
-    }
-
-    /// One-off runs that somebody asked for, and release commands that nobody waits for any more.
-    fn plan_one_offs(&mut self) {
-        let is_deleted = self.view.wanted.is_none();
-        let awaited = self.awaited_command();
-        for instance in &mut self.instances {
-            let Assignment { instance: id, role, .. } = instance.assignment;
-            let is_unwanted = match role {
-                InstanceRole::Service { .. } => false,
-                InstanceRole::ReleaseCommand => awaited.as_ref() != Some(id),
-                InstanceRole::Scheduled { .. } | InstanceRole::OneOff { .. } => is_deleted,
-            };
-            if is_unwanted && instance.should_run() {
-                instance.goal = Goal::Stop;
-                self.plan.actions.push(Action::Stop { instance: id.clone(), why: "nobody waits for it" });
+    /// At the deadline of a drain whatever is left is stopped (ME-10).
+    fn leave_draining_nodes(&mut self) {
+        for instance in self.instances.iter_mut().filter(|instance| instance.should_run()) {
+            instance.is_retiring |= instance.fate == Fate::Leaves;
+            let deadline = drain::deadline(self.cluster.order(&instance.assignment.node));
+            if let Some(deadline) = deadline.filter(|deadline| *deadline > self.now) {
+                earlier(&mut self.plan.next, deadline);
             }
         }
-        for (id, run) in &self.view.runs {
-            let role = InstanceRole::OneOff { command: run.command.clone(), tty: run.tty };
-            let gives_up_at = run.created_at.plus(self.policy.run_wait);
-            let live = self.view.live().filter(|_| !is_deleted);
-            let refused = match live.map(|live| self.assign_once(id, role, live)) {
-                None => Some("there is no live release".to_owned()),
-                Some(Ok(())) => None,
-                Some(Err(refusal)) if self.now >= gives_up_at => Some(refusal.to_string()),
-                Some(Err(refusal)) => {
-                    earlier(&mut self.plan.next, gives_up_at);
-                    let why = WaitReason::NoRoom(refusal);
-                    self.plan.waiting.push(Waiting { service: None, count: 1, why });
-                    continue;
-                }
-            };
-            self.plan.actions.push(Action::CloseRun { instance: id.clone(), refused });
-        }
-    }
-
-    /// Assigns an instance that runs once.
-    fn assign_once(
-        &mut self,
-        id: &InstanceId,
-        role: InstanceRole,
-        release: ReleaseNumber,
-    ) -> Result<(), Refusal> {
-        let need = needs(self.view.releases.get(&release), &role);
-        let rules = Rules::default();
-        let mut ask = Ask::new(self.cluster, need, &rules, 1, &[]);
-        let node = self.room.place(&mut ask)?;
-        self.plan.actions.push(Action::Assign(Assignment {
-            instance: id.clone(),
-            role,
-            release,
-            restart_generation: self.view.status_or_new().restart_generation,
-            node,
-            goal: Goal::Run,
-            created_at: self.now,
-            ports: Vec::new(),
-            volumes: Vec::new(),
-        }));
-        Ok(())
     }
 
     /// Stops what was taken out of the routes, once the routers have let go of it.
     fn stop_retired(&mut self) {
+        let mut forgiven = BTreeSet::new();
         for instance in &mut self.instances {
             if !instance.is_retiring || !instance.should_run() {
                 continue;
@@ -352,8 +337,23 @@ impl<'a> Planner<'a> {
                 self.plan
                     .actions
                     .push(Action::Stop { instance: id.clone(), why: "it is not needed any more" });
+                // MA-56: what is moved begins elsewhere without its failures.
+                if let InstanceRole::Service { service } = &instance.assignment.role
+                    && instance.fate != Fate::Stays
+                {
+                    forgiven.insert((service.clone(), instance.assignment.release));
+                }
             }
             self.plan.retiring.insert(id);
+        }
+        forgiven.into_iter().for_each(|key| self.set_launches(key, None));
+    }
+
+    /// Frees what no instance will use again.
+    fn free_volumes(&mut self) {
+        let unneeded = volume::unneeded(self.view, &self.cluster, &self.resting);
+        if !unneeded.is_empty() {
+            self.plan.actions.push(Action::FreeVolumes(unneeded));
         }
     }
 
@@ -365,6 +365,23 @@ impl<'a> Planner<'a> {
         if self.view.wanted.is_none() && self.instances.is_empty() && is_known {
             self.plan.actions.push(Action::ForgetEnvironment);
         }
+    }
+
+    /// Forgets failures that are long past, or that somebody wants to be forgotten (MA-18, MA-56). While
+    /// something comes in, what is past is part of its story.
+    fn forgive(&mut self) {
+        let (retries, is_deploying) = (self.retries(), self.deployment.is_some());
+        let is_past = |launches: &Launches| {
+            launches.retry_generation < retries || !is_deploying && launches.is_forgotten(retries, self.now)
+        };
+        let past: Vec<_> =
+            self.launches.iter().filter(|(_, l)| is_past(l)).map(|(key, _)| key.clone()).collect();
+        past.into_iter().for_each(|key| self.set_launches(key, None));
+    }
+
+    /// How often somebody has asked that what fails is tried again.
+    fn retries(&self) -> u64 {
+        self.view.wanted.as_ref().map_or(0, |wanted| wanted.retry_generation)
     }
 
     fn set_launches(&mut self, key: (ServiceName, ReleaseNumber), launches: Option<Launches>) {

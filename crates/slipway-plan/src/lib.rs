@@ -11,11 +11,13 @@
 //! (the words), [`environment`] (the one function that decides), and then its parts: [`rollout`]
 //! (MA-48…51), [`backoff`] (MA-56), [`victim`] (MA-58), [`placement`] with [`constraint`] and
 //! [`attribute`] (MA-35…41, MA-17), [`intake`] and [`retention`] (from records to releases), [`group`] (the
-//! order in which the services of a Marathon deployment may follow, MA-52…55).
+//! order in which the services of a Marathon deployment may follow, MA-52…55), [`schedule`] (AU-08).
 
 pub mod policy;
 
 pub mod cluster;
+
+pub mod quota;
 
 pub mod view;
 
@@ -35,11 +37,23 @@ pub mod constraint;
 
 pub mod attribute;
 
+pub mod port;
+
+pub mod volume;
+
+pub mod drain;
+
+pub mod fairness;
+
+pub mod preemption;
+
 pub mod intake;
 
 pub mod retention;
 
 pub mod group;
+
+pub mod schedule;
 
 #[cfg(test)]
 mod simulator;

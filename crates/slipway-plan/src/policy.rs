@@ -28,6 +28,10 @@ pub struct Policy {
     pub run_wait: Span,
     /// A node that has been silent for so long counts as lost (F24: replaced within 30 s).
     pub node_lost_after: Span,
+    /// A preferred service that has waited for so long may take the room of others (AU-02: 3 min).
+    pub preempts_after: Span,
+    /// The room that was made for it is held for so long (AU-02: 5 min).
+    pub preempted_for: Span,
 }
 
 impl Default for Policy {
@@ -43,6 +47,8 @@ impl Default for Policy {
             release_command_time: Span::from_secs(15 * 60),
             run_wait: Span::from_secs(60),
             node_lost_after: Span::from_secs(20),
+            preempts_after: Span::from_secs(180),
+            preempted_for: Span::from_secs(300),
         }
     }
 }

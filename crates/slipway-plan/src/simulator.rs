@@ -22,6 +22,8 @@ use crate::placement::needs;
 use crate::policy::Policy;
 use crate::view::EnvironmentView;
 
+mod apps;
+mod groups;
 mod leading;
 mod nodes;
 mod scenarios;
@@ -119,6 +121,8 @@ struct World {
     policy: Policy,
     faults: Faults,
     disk: EnvironmentView,
+    /// The one service in it.
+    service: ServiceName,
     nodes: BTreeMap<NodeName, (Node, SimNode)>,
     leader: Option<Leader>,
     generation: u64,
@@ -174,6 +178,7 @@ impl World {
             policy: Policy::default(),
             faults,
             disk: EnvironmentView::new("acme/shop/dev".parse().expect("a path")),
+            service: web(),
             nodes: all,
             leader: None,
             generation: 0,
@@ -265,7 +270,8 @@ impl World {
         let count = holders.filter(lost).count();
         // Default strategy: twice what is asked; instances that an interrupted leader was stopping count.
         assert!(count <= 2 * self.asked_max as usize + 2, "S3: {count} instances for {}", self.asked_max);
-        if let Some(deployment) = self.disk.deployment() {
+        // MA-51: that of an app need not end.
+        if let Some(deployment) = self.disk.deployment().filter(|_| self.disk.app.is_none()) {
             let bound = Span::from_secs(15 * 60 + 3 * 200);
             assert!(self.now.since(deployment.created_at) < bound, "L2: {} does not end", deployment.number);
         }
@@ -273,20 +279,21 @@ impl World {
 
     fn asked(&self) -> u32 {
         let newest = self.disk.deployment().map(|deployment| deployment.to).or(self.disk.live());
-        newest.map_or(0, |release| self.disk.asked(release, &web()))
+        newest.map_or(0, |release| self.disk.asked(release, &self.service))
     }
 
     /// True when everything is as it should be (L1).
     fn is_converged(&self) -> bool {
         let Some(leader) = &self.leader else { return false };
         let live = self.disk.live();
-        let asked = live.map_or(0, |live| self.disk.asked(live, &web())) as usize;
+        let asked = live.map_or(0, |live| self.disk.asked(live, &self.service)) as usize;
         let processes = || self.nodes.values().flat_map(|(_, sim)| sim.processes.values());
         let is_good = |p: &Process| Some(p.assignment.release) == live && p.state == InstanceState::Healthy;
         leader.is_settled
             && self.disk.deployment().is_none()
             && self.disk.builds.is_empty()
             && self.disk.runs.is_empty()
+            && self.disk.app.as_ref().is_none_or(|app| self.disk.aim().is_some_and(|a| a.version == app.version))
             && self.disk.assignments.len() == asked
             && processes().count() == asked
             && processes().all(is_good)

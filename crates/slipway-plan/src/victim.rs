@@ -1,10 +1,11 @@
 //! Which instances go when some must (MA-58): evenness of GROUP_BY first (MA-40), then condition,
-//! then the youngest.
+//! then the youngest, or the oldest where the service says so.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use slipway_model::id::InstanceId;
+use slipway_model::service::KillSelection;
 use slipway_model::unit::Timestamp;
 
 /// How much is lost with an instance, least first.
@@ -47,12 +48,23 @@ struct Rank<'a> {
     /// Fuller groups lose first.
     crowding: Reverse<Vec<usize>>,
     condition: Condition,
-    youngest: Reverse<Timestamp>,
+    age: Age,
     instance: &'a InstanceId,
 }
 
+/// One of the two decides; all candidates of a choice have the same kind.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Age {
+    YoungestFirst(Reverse<Timestamp>),
+    OldestFirst(Timestamp),
+}
+
 /// The `count` candidates that go, in the order in which they go.
-pub fn select(mut candidates: Vec<Candidate>, count: usize) -> Vec<InstanceId> {
+pub fn select(mut candidates: Vec<Candidate>, count: usize, selection: KillSelection) -> Vec<InstanceId> {
+    let age = |created_at| match selection {
+        KillSelection::YoungestFirst => Age::YoungestFirst(Reverse(created_at)),
+        KillSelection::OldestFirst => Age::OldestFirst(created_at),
+    };
     let mut chosen = Vec::new();
     while chosen.len() < count && !candidates.is_empty() {
         let mut crowds: BTreeMap<(usize, &Option<String>), usize> = BTreeMap::new();
@@ -75,7 +87,7 @@ pub fn select(mut candidates: Vec<Candidate>, count: usize) -> Vec<InstanceId> {
                 stray: Reverse(*stray),
                 crowding: Reverse(crowding.clone()),
                 condition: candidate.condition,
-                youngest: Reverse(candidate.created_at),
+                age: age(candidate.created_at),
                 instance: &candidate.instance,
             })
             .map(|(index, _)| index);

@@ -14,6 +14,7 @@ use slipway_model::name::{EnvironmentPath, NodeName, ServiceName};
 use slipway_model::project::{AppAim, Environment, EnvironmentStatus};
 use slipway_model::push::{Build, Push};
 use slipway_model::release::{Release, ReleaseRequest};
+use slipway_model::service::ServiceSpec;
 use slipway_model::unit::Timestamp;
 
 use crate::backoff::Launches;
@@ -63,6 +64,13 @@ pub struct EnvironmentView {
     pub launches: BTreeMap<(ServiceName, ReleaseNumber), Launches>,
     /// Instances that the last plan took out of the routes.
     pub retiring: BTreeSet<InstanceId>,
+    /// At most so many instances are placed now, because others come first (ME-02).
+    pub turn: Option<u32>,
+    /// Instances that give way to others: out of the routes, and then stopped (AU-02).
+    pub evicted: BTreeSet<InstanceId>,
+    /// Instances whose volumes nobody wants when they have ended (MA-09). Soft: what is forgotten here is
+    /// kept there.
+    pub wiped: BTreeSet<InstanceId>,
     /// Where the services answer, for the pusher.
     pub urls: BTreeMap<ServiceName, Vec<String>>,
 }
@@ -124,6 +132,9 @@ impl EnvironmentView {
             traffic: BTreeMap::new(),
             launches: BTreeMap::new(),
             retiring: BTreeSet::new(),
+            turn: None,
+            evicted: BTreeSet::new(),
+            wiped: BTreeSet::new(),
             urls: BTreeMap::new(),
         }
     }
@@ -168,9 +179,13 @@ impl EnvironmentView {
     /// How many copies of a service are asked for when that release runs. None of one with a schedule
     /// (AU-08), and never more than anybody may have, whatever a record says (F31).
     pub fn asked(&self, release: ReleaseNumber, service: &ServiceName) -> u32 {
-        let Some(wanted) = &self.wanted else { return 0 };
         let spec = self.releases.get(&release).and_then(|release| release.services.get(service));
-        let Some(spec) = spec.filter(|spec| spec.schedule.is_none()) else { return 0 };
+        spec.map_or(0, |spec| self.asked_of(service, spec))
+    }
+
+    /// The same, for who has the service's specification at hand.
+    pub(crate) fn asked_of(&self, service: &ServiceName, spec: &ServiceSpec) -> u32 {
+        let Some(wanted) = self.wanted.as_ref().filter(|_| spec.schedule.is_none()) else { return 0 };
         let asked = match self.aim().filter(|_| wanted.app.is_some()) {
             Some(aim) => aim.instances,
             None => wanted.scale.get(service).copied().unwrap_or(spec.instances),

@@ -2,24 +2,33 @@
 //! F27).
 
 use slipway_model::deployment::DeploymentState;
-use slipway_model::id::ReleaseNumber;
+use slipway_model::id::{InstanceId, ReleaseNumber};
 use slipway_model::instance::{Exit, ExitReason, InstanceRole};
 use slipway_model::unit::Span;
 
 use super::{Planner, WaitReason, Waiting, earlier, times};
 use crate::action::Action;
 use crate::policy::Policy;
-use crate::rollout::waves;
+use crate::rollout::{Pace, waves};
 use crate::view::EnvironmentView;
 
-/// How long a rollout of that release may take: each wave its start timeout, and the time that the
-/// instances which it replaces need to go.
+/// How long a rollout of that release may take: each wave its start timeout and a question or two whether
+/// it is ready, and the time that the instances which it replaces need to go.
 pub fn rollout_time(view: &EnvironmentView, release: ReleaseNumber, policy: &Policy) -> Span {
     let services = view.releases.get(&release).into_iter().flat_map(|release| &release.services);
     let longest = services.map(|(name, spec)| {
-        let waves = u64::from(waves(view.asked(release, name), spec.upgrade));
-        let going = policy.drain_time.millis() + spec.stop_grace.millis();
-        (waves * spec.start_timeout.millis()).saturating_add((waves - 1) * going)
+        let pace = Pace {
+            is_resident: !spec.volumes.is_empty(),
+            batch: spec.rollout.batch,
+            new_max: spec.rollout.canary,
+        };
+        let waves = u64::from(waves(view.asked(release, name), spec.upgrade, pace));
+        let asking = spec.readiness.as_ref().map_or(0, |readiness| {
+            readiness.interval.millis().saturating_add(readiness.timeout.millis()).saturating_mul(2)
+        });
+        let coming = spec.start_timeout.millis().saturating_add(asking);
+        let going = policy.drain_time.millis().saturating_add(spec.stop_grace.millis());
+        waves.saturating_mul(coming).saturating_add((waves - 1).saturating_mul(going))
     });
     Span::from_millis(policy.rollout_slack.millis().saturating_add(longest.max().unwrap_or(0)))
 }
@@ -43,6 +52,14 @@ impl Planner<'_> {
                     self.fail(format!("the release command {}", exit.reason), exit.tail);
                 }
                 Some(None) => self.fail("the release command was lost".into(), Vec::new()),
+                None if self.is_paused() && !self.is_assigned(&instance) => {
+                    self.held = Some("Paused".to_owned());
+                    self.tell_of_hold();
+                    if let Some(deadline) = self.deadline_of_held(deadline, self.policy.release_command_time)
+                    {
+                        self.advance(DeploymentState::ReleaseCommand { instance, deadline });
+                    }
+                }
                 None if self.now >= deadline => {
                     let why = self.plan.waiting.first().map(|waiting| format!(": {}", waiting.why));
                     self.fail(
@@ -52,10 +69,11 @@ impl Planner<'_> {
                 }
                 None => {
                     earlier(&mut self.plan.next, deadline);
-                    if self.view.assignments.iter().any(|a| a.instance == instance) {
+                    if self.is_assigned(&instance) {
                         return;
                     }
-                    match self.assign_once(&instance, InstanceRole::ReleaseCommand, to) {
+                    self.tell_of_hold();
+                    match self.assign_once(&instance, InstanceRole::ReleaseCommand, to, &[]) {
                         Ok(()) => self.tell("Running the release command".into()),
                         Err(refusal) => {
                             self.tell(format!("Waiting to run the release command: {refusal}"));
@@ -66,7 +84,9 @@ impl Planner<'_> {
                 }
             },
             DeploymentState::Rollout { .. } => {
-                if let Some((reason, tail)) = self.verdict(to) {
+                if !self.is_tried_for_ever(to)
+                    && let Some((reason, tail)) = self.verdict(to)
+                {
                     self.roll_back(reason, tail);
                 }
             }
@@ -94,6 +114,16 @@ impl Planner<'_> {
                 }
                 lines.into_iter().for_each(|line| self.tell(line));
             }
+            DeploymentState::Rollout { deadline } if self.held.is_some() => {
+                self.tell_of_hold();
+                let time = rollout_time(self.view, to, self.policy);
+                if let Some(deadline) =
+                    self.deadline_of_held(deadline, time).filter(|_| !self.is_tried_for_ever(to))
+                {
+                    self.advance(DeploymentState::Rollout { deadline });
+                }
+            }
+            DeploymentState::Rollout { .. } if self.is_tried_for_ever(to) => self.tell_of_hold(),
             DeploymentState::Rollout { deadline } if self.now >= deadline => {
                 let rooms = self.plan.waiting.iter().map(|waiting| waiting.why.to_string());
                 let why: Vec<_> = self.missing.iter().cloned().chain(rooms).collect();
@@ -110,7 +140,10 @@ impl Planner<'_> {
                     earlier(&mut self.plan.next, deadline);
                 }
             }
-            DeploymentState::Rollout { deadline } => earlier(&mut self.plan.next, deadline),
+            DeploymentState::Rollout { deadline } => {
+                self.tell_of_hold();
+                earlier(&mut self.plan.next, deadline);
+            }
             DeploymentState::ReleaseCommand { .. }
             | DeploymentState::Live { .. }
             | DeploymentState::Failed { .. }
@@ -118,8 +151,17 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether a release has failed often enough to be given up: each copy so many times, or so
-    /// many times with no copy healthy at all, or once after all of a start timeout.
+    fn is_assigned(&self, instance: &InstanceId) -> bool {
+        self.view.assignments.iter().any(|assignment| assignment.instance == *instance)
+    }
+
+    fn is_tried_for_ever(&self, release: ReleaseNumber) -> bool {
+        self.view.releases.get(&release).is_some_and(|release| self.view.is_tried_for_ever(release))
+    }
+
+    /// Whether a release has failed often enough to be given up: as often as its service says (AU-05),
+    /// else each copy so many times, or so many times with no copy healthy at all, or once after all of a
+    /// start timeout.
     fn verdict(&self, to: ReleaseNumber) -> Option<(String, Vec<String>)> {
         for ((service, release), launches) in &self.launches {
             let asked = self.view.asked(to, service);
@@ -131,9 +173,13 @@ impl Planner<'_> {
                     matches!(&instance.assignment.role, InstanceRole::Service { service: s } if s == service);
                 is_its && instance.assignment.release == to && instance.is_healthy
             });
-            let most = self.policy.failures_per_copy.saturating_mul(if is_any_healthy { asked } else { 1 });
+            let spec = self.view.releases.get(&to).and_then(|release| release.services.get(service));
+            let own_most = spec.and_then(|spec| spec.rollout.failures_max).map(|most| most.max(1));
+            let copies = if is_any_healthy { asked } else { 1 };
+            let most = own_most.unwrap_or(self.policy.failures_per_copy.saturating_mul(copies));
             let Some(last) = &launches.last else { continue };
-            if launches.decisive || launches.failures >= most {
+            let is_decided = launches.decisive && own_most.is_none();
+            if is_decided || launches.failures >= most {
                 return Some((
                     times(&format!("{service} {}", last.reason), launches.failures),
                     last.tail.clone(),

@@ -3,23 +3,24 @@
 use std::collections::BTreeSet;
 
 use slipway_model::deployment::DeploymentState;
-use slipway_model::id::{InstanceId, ReleaseNumber};
-use slipway_model::instance::{Assignment, Goal, InstanceRole};
+use slipway_model::id::{InstanceId, ReleaseNumber, VolumeId};
+use slipway_model::instance::{Assignment, Goal, InstanceRole, RestingVolumes};
 use slipway_model::name::{NodeName, ServiceName};
 use slipway_model::service::{Operator, ServiceSpec};
 
 use super::{Instance, Planner, WaitReason, Waiting, earlier};
 use crate::action::Action;
 use crate::attribute::value_of;
-use crate::cluster::Resources;
-use crate::placement::{Ask, Rules};
-use crate::rollout::{Counts, step};
+use crate::drain::{self, Fate};
+use crate::placement::{Ask, Need};
+use crate::rollout::{Counts, min_healthy, step};
 use crate::victim::{Candidate, select};
 use crate::view::Traffic;
+use crate::volume;
 
 /// Where an environment is going.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Course {
+pub(super) enum Course {
     /// It keeps what it has.
     Steady,
     /// A new release comes in; what is taken out of the routes may be called back.
@@ -29,10 +30,10 @@ enum Course {
 }
 
 /// What one service should be.
-struct Aim<'s> {
-    release: ReleaseNumber,
-    spec: &'s ServiceSpec,
-    asked: u32,
+pub(super) struct Aim<'s> {
+    pub(super) release: ReleaseNumber,
+    pub(super) spec: &'s ServiceSpec,
+    pub(super) asked: u32,
     /// Only instances with this restart generation or a later one count.
     restart_generation: u64,
 }
@@ -43,10 +44,10 @@ impl Planner<'_> {
         let mut restart_generation = 0;
         let (course, release) = match &self.deployment {
             Some(current) => match current.state {
+                // While something comes in, nobody's restart is taken up but that of an app which may come
+                // in for ever, and then what has come so far is meant too.
                 DeploymentState::Rollout { .. } => {
-                    if current.from == Some(current.to) {
-                        restart_generation = self.view.status_or_new().restart_generation;
-                    }
+                    restart_generation = self.view.status_or_new().restart_generation;
                     (Course::Rollout, Some(current.to))
                 }
                 DeploymentState::Rollback { .. } => (Course::Rollback, live),
@@ -99,17 +100,20 @@ impl Planner<'_> {
     /// One step of one service towards its aim.
     fn bring_near(&mut self, course: Course, service: &ServiceName, aim: &Aim<'_>) {
         let live = self.view.live();
+        // MA-46: asked during a deployment only.
+        let must_be_ready = course == Course::Rollout && aim.spec.readiness.is_some();
         let mut counts = Counts::default();
         let mut unfit_strays = 0;
         let mut placed = Vec::new();
         for instance in self.instances.iter().filter(|i| is_of(i, service) && !i.is_lost) {
-            let Assignment { release, restart_generation, node, .. } = instance.assignment;
-            let is_new = *release == aim.release && *restart_generation >= aim.restart_generation;
+            let Assignment { instance: id, release, node, .. } = instance.assignment;
             if !instance.should_run() {
                 counts.ending += 1;
-            } else if is_new {
+            } else if is_new(instance, aim) {
                 placed.push(node.clone());
-                if is_serving(instance, aim.spec.listens, self.policy, self.now, &mut self.plan.next) {
+                let is_ready = !must_be_ready || self.view.is_ready(id);
+                let next = &mut self.plan.next;
+                if is_ready && is_serving(instance, aim.spec.listens, self.policy, self.now, next) {
                     counts.new_serving += 1;
                 } else {
                     counts.new_unfit += 1;
@@ -121,7 +125,11 @@ impl Planner<'_> {
                 unfit_strays += u32::from(Some(*release) != live);
             }
         }
-        let mut step = step(aim.asked, aim.spec.upgrade, counts);
+        let pace = self.pace(course, service, aim, counts);
+        let is_moving = course == Course::Steady
+            && self.instances.iter().any(|i| is_of(i, service) && i.fate == Fate::Moves);
+        let strategy = if is_moving { drain::strategy(aim.spec.upgrade) } else { aim.spec.upgrade };
+        let mut step = step(aim.asked, strategy, pace, counts);
         step.retire_unfit = match course {
             // What a superseded deployment left behind, and does not serve, is of no use to anybody.
             Course::Rollout => step.retire_unfit.max(unfit_strays),
@@ -131,25 +139,57 @@ impl Planner<'_> {
         self.retire(service, aim, step.retire_new, |i| is_new(i, aim));
         self.retire(service, aim, step.retire_unfit, |i| !is_new(i, aim) && !i.is_healthy);
         self.retire(service, aim, step.retire_serving, |i| !is_new(i, aim) && i.is_healthy);
+        if course != Course::Rollout || counts.new_serving >= aim.asked {
+            self.let_lost_go(service, aim);
+        }
         if course == Course::Steady {
             self.keep_retiring(service, aim);
         }
 
         let started = self.start(course, service, aim, step.start, &placed);
         if course == Course::Rollout {
+            let word = if must_be_ready { "ready" } else { "healthy" };
             if started > 0 && !self.launches.contains_key(&(service.clone(), aim.release)) {
                 self.tell(format!("Starting {started} {service}"));
             }
             if counts.new_serving > 0 {
-                self.tell(format!("{service} {}/{} healthy", counts.new_serving, aim.asked));
+                self.tell(format!("{service} {}/{} {word}", counts.new_serving, aim.asked));
+            }
+            if counts.new_serving < aim.asked {
+                self.missing.push(format!("{service} {}/{} {word}", counts.new_serving, aim.asked));
+            }
+            if self.is_paused() {
+                self.refill(service, aim, counts);
             }
         }
-        if counts.new_serving < aim.asked {
-            self.missing.push(format!("{service} {}/{} healthy", counts.new_serving, aim.asked));
-            self.is_reached = false;
-        }
+        self.is_reached &= counts.new_serving >= aim.asked;
         let mut old = self.instances.iter().filter(|i| is_of(i, service) && !is_new(i, aim));
         self.is_reached &= old.all(Instance::is_out);
+    }
+
+    /// What ends while a rollout is paused is replaced by what was there before it (AU-05).
+    fn refill(&mut self, service: &ServiceName, new: &Aim<'_>, counts: Counts) {
+        let view = self.view;
+        let Some(live) = view.live().filter(|live| *live != new.release) else { return };
+        let Some(spec) = view.releases.get(&live).and_then(|release| release.services.get(service)) else {
+            return;
+        };
+        let asked = view.asked(live, service);
+        let old = Aim { release: live, spec, asked, restart_generation: 0 };
+        let Counts { new_serving, new_unfit, old_serving, old_unfit, ending } = counts;
+        let missing = asked.saturating_sub(new_serving + new_unfit + old_serving + old_unfit + ending);
+        let is_placed =
+            |i: &&Instance<'_>| is_of(i, service) && is_new(i, &old) && i.should_run() && !i.is_lost;
+        let placed: Vec<_> =
+            self.instances.iter().filter(is_placed).map(|i| i.assignment.node.clone()).collect();
+        self.start(Course::Rollout, service, &old, missing, &placed);
+    }
+
+    /// What is not wanted any more and sits on a lost node is not waited for.
+    fn let_lost_go(&mut self, service: &ServiceName, aim: &Aim<'_>) {
+        for instance in self.instances.iter_mut().filter(|i| is_of(i, service) && !is_new(i, aim)) {
+            instance.is_retiring |= instance.is_lost && instance.should_run();
+        }
     }
 
     /// Takes `count` of the instances that `which` picks out of the routes.
@@ -180,13 +220,15 @@ impl Planner<'_> {
                     self.cluster.node(&instance.assignment.node).and_then(|node| value_of(node, field))
                 })
                 .collect(),
-            condition: instance.condition(self.cluster),
+            condition: instance.condition(&self.cluster),
             created_at: instance.assignment.created_at,
         };
-        let is_candidate =
-            |i: &&Instance<'_>| is_of(i, service) && i.should_run() && !i.is_retiring && which(i);
+        let is_candidate = |i: &&Instance<'_>| {
+            is_of(i, service) && i.should_run() && !i.is_lost && !i.is_retiring && which(i)
+        };
         let candidates = self.instances.iter().filter(is_candidate).map(candidate).collect();
-        let chosen: BTreeSet<InstanceId> = select(candidates, count as usize).into_iter().collect();
+        let chosen: BTreeSet<InstanceId> =
+            select(candidates, count as usize, aim.spec.kill_selection).into_iter().collect();
         for instance in &mut self.instances {
             instance.is_retiring |= chosen.contains(&instance.assignment.instance);
         }
@@ -219,40 +261,73 @@ impl Planner<'_> {
             self.plan.waiting.push(Waiting { service: Some(service.clone()), count, why });
             return 0;
         }
-        let rules = Rules::new(&aim.spec.constraints);
-        let mut ask = Ask::new(self.cluster, Resources::of(aim.spec), &rules, aim.asked, placed);
-        for started in 0..count {
-            let node = match self.room.place(&mut ask) {
-                Ok(node) => node,
-                Err(refusal) => {
-                    if course == Course::Rollout {
-                        self.tell(format!("Waiting to start {} {service}: {refusal}", count - started));
-                    } else if !self.instances.iter().any(|i| is_of(i, service) && i.is_retiring) {
-                        // The good release needs the room that the other one has.
-                        self.retire(service, aim, 1, |i| !is_new(i, aim));
-                    }
-                    let why = WaitReason::NoRoom(refusal);
-                    self.plan.waiting.push(Waiting {
-                        service: Some(service.clone()),
-                        count: count - started,
-                        why,
-                    });
-                    return started;
-                }
-            };
+        let need = Need::of(aim.spec);
+        let (resting, fresh) = self.volumes_for(service, aim);
+        let ask = Ask {
+            service: Some(service),
+            need: &need,
+            constraints: &aim.spec.constraints,
+            instances: aim.asked,
+            placed,
+            resting: &resting,
+            fresh,
+        };
+        let placed = self.cluster.place(&ask, count);
+        let started = placed.places.len() as u32;
+        let restart_generation = self.view.status_or_new().restart_generation;
+        for place in placed.places {
+            let volumes = self.take_volumes(aim, place.resting.map(|number| &resting[number]));
             self.plan.actions.push(Action::Assign(Assignment {
                 instance: (self.ids)(),
                 role: InstanceRole::Service { service: service.clone() },
                 release: aim.release,
-                restart_generation: self.view.status_or_new().restart_generation,
-                node,
+                restart_generation,
+                node: place.node,
                 goal: Goal::Run,
                 created_at: self.now,
-                ports: Vec::new(),
-                volumes: Vec::new(),
+                ports: place.ports,
+                volumes,
             }));
         }
-        count
+        let Some(refusal) = placed.refusal.filter(|_| started < count) else { return started };
+        if course == Course::Rollout {
+            self.tell(format!("Waiting to start {} {service}: {refusal}", count - started));
+        } else if !self.instances.iter().any(|i| is_of(i, service) && i.is_retiring) {
+            self.make_room(service, aim);
+        }
+        let why = WaitReason::NoRoom(refusal);
+        self.plan.waiting.push(Waiting { service: Some(service.clone()), count: count - started, why });
+        started
+    }
+
+    /// The good release needs the room that the other one has. What moves away from a draining node is of
+    /// the good one, and goes only as far as the minimum health allows.
+    fn make_room(&mut self, service: &ServiceName, aim: &Aim<'_>) {
+        let is_healthy = |i: &&Instance<'_>| is_of(i, service) && i.should_run() && i.is_healthy;
+        let healthy = self.instances.iter().filter(is_healthy).count() as u32;
+        let is_spare = healthy > min_healthy(aim.asked, aim.spec.upgrade);
+        self.retire(service, aim, 1, |i| !is_new(i, aim) && (is_spare || i.fate != Fate::Moves));
+    }
+
+    /// Volumes that rest for a service, and how many of its copies may get new ones (MA-70).
+    fn volumes_for(&self, service: &ServiceName, aim: &Aim<'_>) -> (Vec<RestingVolumes>, u32) {
+        if aim.spec.volumes.is_empty() {
+            return (Vec::new(), u32::MAX);
+        }
+        let resting: Vec<_> = self.resting.iter().filter(|set| set.service == *service).cloned().collect();
+        let has_volumes = |i: &&Instance<'_>| is_of(i, service) && !i.assignment.volumes.is_empty();
+        let fresh = volume::fresh(aim.asked, self.instances.iter().filter(has_volumes).count(), &resting);
+        (resting, fresh)
+    }
+
+    /// The volumes of a new instance: those of the set that it takes up, and new ones for what is missing.
+    fn take_volumes(&mut self, aim: &Aim<'_>, set: Option<&RestingVolumes>) -> Vec<VolumeId> {
+        let mut volumes = set.map(|set| set.volumes.clone()).unwrap_or_default();
+        self.resting.retain(|other| Some(&other.volumes) != set.map(|set| &set.volumes));
+        while volumes.len() < aim.spec.volumes.len() {
+            volumes.push(volume::id_from(&(self.ids)()));
+        }
+        volumes
     }
 }
 
@@ -262,7 +337,8 @@ fn is_of(instance: &Instance<'_>, service: &ServiceName) -> bool {
 
 fn is_new(instance: &Instance<'_>, aim: &Aim<'_>) -> bool {
     let Assignment { release, restart_generation, .. } = instance.assignment;
-    *release == aim.release && *restart_generation >= aim.restart_generation
+    let is_of_aim = *release == aim.release && *restart_generation >= aim.restart_generation;
+    is_of_aim && instance.fate == Fate::Stays
 }
 
 /// Healthy, and every router sends it requests if it takes any.

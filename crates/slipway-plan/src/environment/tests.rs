@@ -155,7 +155,7 @@ impl Stage {
             *ids += 1;
             id(*ids)
         };
-        self.plan = plan(&self.view, &self.cluster, &Policy::default(), self.now, &mut next_id);
+        self.plan = plan(&self.view, &mut self.cluster, &Policy::default(), self.now, &mut next_id);
         for action in &self.plan.actions {
             action.apply(&mut self.view, &mut self.cluster);
         }
@@ -408,3 +408,9 @@ fn a_one_off_run_waits_for_room_and_then_gives_up() {
     stage.now = Timestamp(60_000);
     stage.check(&[&format!("refuse the run of {instance}: no room on 1 node: 1 too little free memory")]);
 }
+
+mod absence;
+mod apps;
+mod nasty;
+mod pausing;
+mod schedules;

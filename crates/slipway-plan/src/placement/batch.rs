@@ -10,23 +10,30 @@
 //! that order, then those with one more, and so on.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use slipway_model::name::NodeName;
 use slipway_model::service::Constraint;
 
 use super::check::Check;
 use super::index::{Index, Slot};
+use super::need::Need;
 use super::order::{Entry, Walked};
 use super::rank::Rank;
+use super::refusal::shortages;
 use super::{Reason, Refusal, Rules};
-use crate::cluster::Resources;
+use crate::cluster::{Contact, Resources};
+use crate::port::Asked;
 
 /// Instances of one service that are being placed.
 #[derive(Debug)]
-pub struct Batch<'i> {
+pub(crate) struct Batch<'i> {
     pub(super) index: &'i mut Index,
     pub(super) need: Resources,
+    /// Ports of the node for each instance. Which ones is picked when all have their nodes.
+    pub(super) ports: &'i [Asked],
+    /// How many instances that ask for ports this batch has put where.
+    with_ports: BTreeMap<Slot, usize>,
     pub(super) checks: Vec<Check<'i>>,
     bad: &'i [Constraint],
     /// Where instances are that existed before.
@@ -44,8 +51,8 @@ pub struct Batch<'i> {
 }
 
 /// What became of a whole batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
+#[derive(Debug)]
+pub(crate) struct Seats {
     /// One node for each instance.
     pub slots: Vec<Slot>,
     /// Why there are fewer than were asked for.
@@ -55,7 +62,7 @@ pub struct Placed {
 impl<'i> Batch<'i> {
     pub(super) fn new(
         index: &'i mut Index,
-        need: Resources,
+        need: &'i Need,
         rules: &'i Rules,
         instances: usize,
         placed: &[NodeName],
@@ -64,47 +71,104 @@ impl<'i> Batch<'i> {
         let from = index.shelves.iter().map(|_| [Entry::END; 2]).collect();
         let copies = std::mem::take(&mut index.copies);
         let placed = placed.iter().filter_map(|name| index.slot(name)).collect();
-        let (used, queue) = (Vec::new(), Vec::new());
-        let bad = &rules.bad;
-        let mut batch = Self { index, need, checks, bad, placed, copies, used, from, level: 0, queue };
+        let Need { amount: need, ports } = need;
+        let mut batch = Self {
+            index,
+            need: *need,
+            ports,
+            with_ports: BTreeMap::new(),
+            checks,
+            bad: &rules.bad,
+            placed,
+            copies,
+            used: Vec::new(),
+            from,
+            level: 0,
+            queue: Vec::new(),
+        };
         batch.start();
         batch
     }
 
-    /// Places one instance and takes its room.
+    /// Places one instance on that node and nowhere else, and takes its room.
     ///
     /// # Errors
-    /// Why no node takes it, in numbers (MA-17). Only this looks at every node.
-    pub fn place(&mut self) -> Result<Slot, Refusal> {
-        let Some(slot) = self.best() else { return Err(self.refusal()) };
+    /// Why the node does not take it.
+    pub(crate) fn place_on(&mut self, slot: Slot) -> Result<Slot, Refusal> {
+        if !self.bad.is_empty() || !self.index.is_open(slot) || !self.accepts(slot) {
+            return Err(Refusal {
+                pinned: Some(self.index.node(slot).name.clone()),
+                ..self.refusal(&[slot])
+            });
+        }
         self.take(slot);
         Ok(slot)
     }
 
     /// Places `count` instances. Where taking the best node each time leaves some without room,
     /// others of this batch make way if they can ([`repair`](super::repair)).
-    pub fn place_all(&mut self, count: usize) -> Placed {
+    pub(crate) fn place_all(&mut self, count: usize) -> Seats {
+        let mut slots = self.place_all_greedily(count);
+        if slots.len() < count && self.can_repair() {
+            self.repair(&mut slots, count);
+        }
+        let refusal = (slots.len() < count).then(|| {
+            let all: Vec<_> = self.index.slots().collect();
+            self.refusal(&all)
+        });
+        Seats { slots, refusal }
+    }
+
+    /// Places one instance where it is best, or says that there is no such place.
+    #[cfg(test)]
+    pub(super) fn place(&mut self) -> Result<Slot, Refusal> {
+        self.place_all_greedily(1).pop().ok_or_else(|| {
+            let all: Vec<_> = self.index.slots().collect();
+            self.refusal(&all)
+        })
+    }
+
+    /// Takes the best node each time.
+    fn place_all_greedily(&mut self, count: usize) -> Vec<Slot> {
         let mut slots = Vec::new();
         while slots.len() < count {
             let Some(slot) = self.best() else { break };
             self.take(slot);
             slots.push(slot);
         }
-        if slots.len() < count && self.can_repair() {
-            self.repair(&mut slots, count);
-        }
-        let refusal = (slots.len() < count).then(|| self.refusal());
-        Placed { slots, refusal }
+        slots
     }
 
     /// Whether the node takes one more.
     pub(super) fn accepts(&mut self, slot: Slot) -> bool {
-        let Self { index, need, checks, copies, .. } = self;
-        index.has_room(slot, *need) && checks.iter_mut().all(|check| check.accepts(index, slot, copies))
+        self.index.has_room(slot, self.need) && self.has_ports(slot) && {
+            let Self { index, checks, copies, .. } = self;
+            checks.iter_mut().all(|check| check.accepts(index, slot, copies))
+        }
+    }
+
+    pub(crate) fn slot(&self, name: &NodeName) -> Option<Slot> {
+        self.index.slot(name)
+    }
+
+    /// Whether the node takes one more once there is room.
+    pub(crate) fn would_accept(&mut self, slot: Slot) -> bool {
+        let Self { index, checks, copies, bad, .. } = self;
+        bad.is_empty()
+            && index.is_open(slot)
+            && checks.iter_mut().all(|check| check.accepts(index, slot, copies))
+    }
+
+    fn has_ports(&self, slot: Slot) -> bool {
+        let times = || self.with_ports.get(&slot).copied().unwrap_or(0);
+        self.ports.is_empty() || self.index.ports_fit(slot, self.ports, times())
     }
 
     pub(super) fn take(&mut self, slot: Slot) {
         self.index.promise_at(slot, self.need);
+        if !self.ports.is_empty() {
+            *self.with_ports.entry(slot).or_default() += 1;
+        }
         self.count(slot);
     }
 
@@ -113,6 +177,7 @@ impl<'i> Batch<'i> {
         for slot in slots {
             self.index.release_at(*slot, self.need);
         }
+        self.with_ports.clear();
         self.start();
     }
 
@@ -171,12 +236,14 @@ impl<'i> Batch<'i> {
     /// The best node without a copy. By each order of each shelf, the first acceptable node is the best
     /// as far as that resource says. A rank counts the scarcer one, so the best of those is the best.
     fn best_unused(&mut self) -> Option<Slot> {
-        let Self { index, need, checks, copies, from, .. } = self;
+        let Self { index, need, ports, checks, copies, from, .. } = self;
         let index = &**index;
         let mut accepts = |slot: u32| {
             let slot = Slot(slot);
             copies[slot.at()] == 0
                 && index.has_room(slot, *need)
+                // No instance of this batch is there.
+                && (ports.is_empty() || index.ports_fit(slot, ports, 0))
                 && checks.iter_mut().all(|check| check.accepts(index, slot, copies))
         };
         let (cpus, mem) = (u64::from(need.cpus.0), need.mem.0);
@@ -206,40 +273,55 @@ impl<'i> Batch<'i> {
     fn climb(&mut self) -> Option<()> {
         let copies = |slot: &Slot| self.copies[slot.at()];
         let level = self.used.iter().map(copies).filter(|copies| *copies > self.level).min()?;
-        let is_next = |slot: &Slot| copies(slot) == level && self.index.is_reachable(*slot);
+        let is_next = |slot: &Slot| copies(slot) == level && self.index.is_open(*slot);
         let mut queue: Vec<_> = self.used.iter().copied().filter(is_next).collect();
         queue.sort_by_cached_key(|slot| Reverse(self.rank(*slot)));
         (self.level, self.queue) = (level, queue);
         Some(())
     }
 
-    fn refusal(&mut self) -> Refusal {
-        let mut by_reason: BTreeMap<Reason, u32> = BTreeMap::new();
-        let Self { index, need, checks, copies, .. } = self;
+    /// Why none of these takes another one.
+    fn refusal(&mut self, slots: &[Slot]) -> Refusal {
+        let nodes = slots.len() as u32;
+        let mut refusal = Refusal { nodes, ..Refusal::default() };
+        for slot in slots.iter().copied() {
+            let is_reachable = self.index.contact(slot) == Contact::Reachable;
+            if !is_reachable {
+                refusal.count(Reason::Unreachable);
+            }
+            if self.index.order(slot).is_some() {
+                refusal.count(Reason::Draining);
+            }
+            let (unpromised, free) = (self.index.unpromised(slot), self.index.free(slot));
+            if self.index.is_open(slot) {
+                refusal.note_free(free, self.need);
+            }
+            shortages(unpromised, self.need).for_each(|reason| refusal.count(reason));
+            if self.need.fits(unpromised) && !self.need.fits(free) {
+                refusal.count(Reason::Reserved);
+            }
+            if !self.has_ports(slot) {
+                refusal.count(Reason::Ports);
+            }
+        }
+        let Self { index, checks, copies, .. } = self;
         // A constraint that is written twice is one reason.
         let mut by_constraint: BTreeMap<Reason, Vec<&mut Check<'_>>> = BTreeMap::new();
         for check in checks {
             by_constraint.entry(Reason::constraint(check.constraint())).or_default().push(check);
         }
-        let mut nodes = 0;
-        for slot in index.slots() {
-            nodes += 1;
-            let contact = (!index.is_reachable(slot)).then_some(Reason::Unreachable);
-            for reason in index.shortages(slot, *need).into_iter().chain(contact) {
-                *by_reason.entry(reason).or_default() += 1;
-            }
-        }
         for (reason, mut checks) in by_constraint {
-            let refuses = |slot: &Slot| checks.iter_mut().any(|check| !check.accepts(index, *slot, copies));
-            let refused = index.slots().filter(refuses).count() as u32;
+            let refuses = |slot: &&Slot| checks.iter_mut().any(|check| !check.accepts(index, **slot, copies));
+            let refused = slots.iter().filter(refuses).count() as u32;
             if refused > 0 {
-                by_reason.insert(reason, refused);
+                refusal.by_reason.insert(reason, refused);
             }
         }
         if nodes > 0 {
-            by_reason.extend(self.bad.iter().map(|bad| (Reason::constraint(bad), nodes)));
+            let bad: BTreeSet<_> = self.bad.iter().map(Reason::constraint).collect();
+            refusal.by_reason.extend(bad.into_iter().map(|bad| (bad, nodes)));
         }
-        Refusal { nodes, by_reason }
+        refusal.finish()
     }
 }
 

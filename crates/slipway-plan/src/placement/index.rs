@@ -1,7 +1,6 @@
-//! The nodes of a large cluster, kept so that placing an instance does not look at all of them.
+//! The nodes of a cluster, kept so that placing an instance does not look at all of them.
 //!
-//! The same rules and the same policy as [`super::Room`], which stays the specification: a test
-//! compares the two choice by choice. What makes it fast:
+//! A scan over all nodes says in tests what is right, choice by choice. What makes this fast:
 //!
 //! - Every attribute is a [`Column`] of small numbers, one for each value in use. A constraint is
 //!   asked once for each value, not for each node ([`batch`](super::batch)).
@@ -12,23 +11,26 @@
 
 use std::collections::BTreeMap;
 
-use slipway_model::instance::Node;
+use slipway_model::instance::{Node, NodeOrderKind};
 use slipway_model::name::NodeName;
 
+use super::Rules;
 use super::batch::Batch;
+use super::need::Need;
 use super::order::{Entry, Order};
 use super::rank::{Rank, Scales};
-use super::{Rules, shortages};
 use crate::attribute::value_of;
-use crate::cluster::{Cluster, Contact, Resources};
+use crate::cluster::{Contact, Resources};
 
 mod column;
+mod held;
 
 use column::Column;
+pub(crate) use held::Held;
 
 /// Stands for a node; good until the node is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(pub(super) u32);
+pub(crate) struct Slot(pub(super) u32);
 
 impl Slot {
     pub(super) fn at(self) -> usize {
@@ -38,7 +40,7 @@ impl Slot {
 
 /// Nodes, what is promised on them, and the orders in which they are looked for.
 #[derive(Debug, Clone, Default)]
-pub struct Index {
+pub(crate) struct Index {
     slots: BTreeMap<NodeName, Slot>,
     vacant: Vec<Slot>,
     rows: Vec<Row>,
@@ -47,8 +49,8 @@ pub struct Index {
     fields: BTreeMap<String, usize>,
     columns: Vec<Column>,
     pub(super) shelves: Vec<Shelf>,
-    /// As in [`Cluster`]: an assignment may name a node that has not come back yet.
-    promised_elsewhere: BTreeMap<NodeName, Resources>,
+    /// An assignment may name a node that has not come back yet.
+    held_elsewhere: BTreeMap<NodeName, Held>,
     /// A zero for each slot, lent to the batch that is being placed.
     pub(super) copies: Vec<u32>,
 }
@@ -58,9 +60,10 @@ struct Row {
     /// `None` when the slot is vacant.
     node: Option<Node>,
     contact: Contact,
+    order: Option<NodeOrderKind>,
     /// Sorts as the names do.
     label: u64,
-    promised: Resources,
+    held: Held,
     shelf: usize,
 }
 
@@ -73,86 +76,62 @@ pub(super) struct Shelf {
 }
 
 impl Index {
-    /// An index of a whole cluster.
-    pub fn of(cluster: &Cluster) -> Self {
-        let mut index = Self::default();
-        for (node, contact) in cluster.nodes() {
-            index.put(node.clone(), contact);
-        }
-        for (name, amount) in cluster.promises() {
-            index.promise(name, amount);
-        }
-        index
-    }
-
     /// A node that has joined, or that has changed.
-    pub fn put(&mut self, node: Node, contact: Contact) {
+    pub(crate) fn put(&mut self, node: Node, contact: Contact, order: Option<NodeOrderKind>) {
         let known = self.slots.get(&node.name).copied();
         let slot = known.unwrap_or_else(|| self.seat(&node.name));
         if known.is_some() {
             self.unlist(slot);
         }
         let row = &mut self.rows[slot.at()];
-        (row.node, row.contact) = (Some(node), contact);
+        (row.node, row.contact, row.order) = (Some(node), contact, order);
         self.list(slot);
     }
 
     /// A node that will not come back. What is promised there stays promised to its name.
-    pub fn remove(&mut self, name: &NodeName) {
+    pub(crate) fn remove(&mut self, name: &NodeName) {
         let Some(slot) = self.slots.remove(name) else { return };
         self.unlist(slot);
         let row = &mut self.rows[slot.at()];
         row.node = None;
-        let promised = std::mem::take(&mut row.promised);
-        if promised != Resources::default() {
-            self.promised_elsewhere.insert(name.clone(), promised);
+        let held = std::mem::take(&mut row.held);
+        if !held.is_empty() {
+            self.held_elsewhere.insert(name.clone(), held);
         }
         self.vacant.push(slot);
     }
 
     /// What is known of a node's connection.
-    pub fn set_contact(&mut self, name: &NodeName, contact: Contact) {
+    pub(crate) fn set_contact(&mut self, name: &NodeName, contact: Contact) {
         let Some(slot) = self.slot(name) else { return };
-        let is_same = self.is_reachable(slot) == (contact == Contact::Reachable);
-        if is_same {
-            self.rows[slot.at()].contact = contact;
-            return;
-        }
-        self.unlist(slot);
-        self.rows[slot.at()].contact = contact;
-        self.list(slot);
+        self.relist(slot, contact, self.order(slot));
     }
 
-    /// An assignment was made.
-    pub fn promise(&mut self, name: &NodeName, amount: Resources) {
-        match self.slot(name) {
-            Some(slot) => self.promise_at(slot, amount),
-            None => {
-                let promised = self.promised_elsewhere.entry(name.clone()).or_default();
-                *promised = promised.plus(amount);
-            }
-        }
+    /// What an operator has asked of a node. Whatever it is, nothing new comes there.
+    pub(crate) fn set_order(&mut self, name: &NodeName, order: Option<NodeOrderKind>) {
+        let Some(slot) = self.slot(name) else { return };
+        self.relist(slot, self.contact(slot), order);
     }
 
-    /// An assignment was removed.
-    pub fn release(&mut self, name: &NodeName, amount: Resources) {
-        match self.slot(name) {
-            Some(slot) => self.release_at(slot, amount),
-            None => {
-                if let Some(promised) = self.promised_elsewhere.get_mut(name) {
-                    *promised = promised.minus(amount);
-                    if *promised == Resources::default() {
-                        self.promised_elsewhere.remove(name);
-                    }
-                }
-            }
+    /// Enters a node anew when it opens or closes.
+    fn relist(&mut self, slot: Slot, contact: Contact, order: Option<NodeOrderKind>) {
+        let will_change = is_open(contact, order) != self.is_open(slot);
+        if will_change {
+            self.unlist(slot);
+        }
+        let row = &mut self.rows[slot.at()];
+        (row.contact, row.order) = (contact, order);
+        if will_change {
+            self.list(slot);
         }
     }
 
-    /// Begins to place instances of one service; the parameters are those of [`super::Ask::new`].
-    pub fn begin<'i>(
+    /// Begins to place instances of one service, of which `instances` are wanted in all and those on the
+    /// nodes `placed` exist already. Instances of other releases do not count, or a rollout under UNIQUE
+    /// could never begin.
+    pub(crate) fn begin<'i>(
         &'i mut self,
-        need: Resources,
+        need: &'i Need,
         rules: &'i Rules,
         instances: u32,
         placed: &[NodeName],
@@ -161,48 +140,40 @@ impl Index {
     }
 
     /// How many nodes there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether there is no node.
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
-
     /// The node's slot.
-    pub fn slot(&self, name: &NodeName) -> Option<Slot> {
+    pub(crate) fn slot(&self, name: &NodeName) -> Option<Slot> {
         self.slots.get(name).copied()
     }
 
-    /// The slot's node.
-    ///
-    /// # Panics
-    /// If the node has been removed.
-    pub fn node(&self, slot: Slot) -> &Node {
-        self.rows[slot.at()].node.as_ref().expect("a slot is used while its node is there")
-    }
-
-    /// What no assignment holds there.
-    pub fn free(&self, slot: Slot) -> Resources {
-        self.free[slot.at()]
-    }
-
-    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+    /// All slots, in the order of their nodes' names.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> {
         self.slots.values().copied()
     }
 
-    pub(super) fn is_reachable(&self, slot: Slot) -> bool {
-        self.rows[slot.at()].contact == Contact::Reachable
+    /// The slot's node, which must not have been removed.
+    pub(crate) fn node(&self, slot: Slot) -> &Node {
+        self.rows[slot.at()].node.as_ref().expect("a slot is used while its node is there")
+    }
+
+    pub(crate) fn contact(&self, slot: Slot) -> Contact {
+        self.rows[slot.at()].contact
+    }
+
+    pub(crate) fn order(&self, slot: Slot) -> Option<NodeOrderKind> {
+        self.rows[slot.at()].order
+    }
+
+    /// Whether anything new may come there.
+    pub(super) fn is_open(&self, slot: Slot) -> bool {
+        self.rows[slot.at()].is_open()
     }
 
     pub(super) fn has_room(&self, slot: Slot, need: Resources) -> bool {
-        let free = self.free[slot.at()];
-        need.cpus <= free.cpus && need.mem <= free.mem && need.disk <= free.disk
-    }
-
-    pub(super) fn shortages(&self, slot: Slot, need: Resources) -> Vec<super::Reason> {
-        shortages(self.free[slot.at()], need)
+        need.fits(self.free[slot.at()])
     }
 
     /// The rank of a node that has room.
@@ -221,25 +192,9 @@ impl Index {
         &self.columns
     }
 
-    pub(super) fn promise_at(&mut self, slot: Slot, amount: Resources) {
-        let promised = self.rows[slot.at()].promised.plus(amount);
-        self.set_promised(slot, promised);
-    }
-
-    pub(super) fn release_at(&mut self, slot: Slot, amount: Resources) {
-        let promised = self.rows[slot.at()].promised.minus(amount);
-        self.set_promised(slot, promised);
-    }
-
-    fn set_promised(&mut self, slot: Slot, promised: Resources) {
-        self.lift(slot);
-        self.rows[slot.at()].promised = promised;
-        self.set_down(slot);
-    }
-
     /// Takes the node out of its orders.
     fn lift(&mut self, slot: Slot) {
-        if !self.is_reachable(slot) {
+        if !self.is_open(slot) {
             return;
         }
         let (by_cpus, by_mem) = self.entries(slot);
@@ -251,9 +206,10 @@ impl Index {
     /// Counts what is free and puts the node where it belongs.
     fn set_down(&mut self, slot: Slot) {
         let row = &self.rows[slot.at()];
-        let free = row.node.as_ref().map_or(Resources::default(), |node| size(node).minus(row.promised));
+        let size = row.node.as_ref().map_or(Resources::default(), Resources::of_node);
+        let free = size.minus(row.held.promised).minus(row.held.reserved);
         self.free[slot.at()] = free;
-        if !self.is_reachable(slot) {
+        if !self.is_open(slot) {
             return;
         }
         let (by_cpus, by_mem) = self.entries(slot);
@@ -274,7 +230,7 @@ impl Index {
     /// Enters a node that is not entered: its attributes, its shelf, its place in the orders.
     fn list(&mut self, slot: Slot) {
         let row = &self.rows[slot.at()];
-        let is_reachable = row.contact == Contact::Reachable;
+        let is_open = row.is_open();
         let Some(node) = &row.node else { return };
         for field in fields(node) {
             let Some(value) = value_of(node, field) else { continue };
@@ -287,9 +243,9 @@ impl Index {
                     column
                 }
             };
-            self.columns[column].enter(slot, value, is_reachable);
+            self.columns[column].enter(slot, value, is_open);
         }
-        let scales = Scales::of(size(node));
+        let scales = Scales::of(Resources::of_node(node));
         let shelf = self.shelves.iter().position(|shelf| shelf.scales == scales).unwrap_or_else(|| {
             let shelf = Shelf { scales, by_cpus: Order::default(), by_mem: Order::default() };
             self.shelves.push(shelf);
@@ -303,20 +259,20 @@ impl Index {
     fn unlist(&mut self, slot: Slot) {
         self.lift(slot);
         let row = &self.rows[slot.at()];
-        let is_reachable = row.contact == Contact::Reachable;
+        let is_open = row.is_open();
         let Some(node) = &row.node else { return };
         for field in fields(node) {
             if let (Some(value), Some(column)) = (value_of(node, field), self.fields.get(field)) {
-                self.columns[*column].leave(slot, &value, is_reachable);
+                self.columns[*column].leave(slot, &value, is_open);
             }
         }
     }
 
     /// A slot and a label for a node that has none.
     fn seat(&mut self, name: &NodeName) -> Slot {
-        let promised = self.promised_elsewhere.remove(name).unwrap_or_default();
+        let held = self.held_elsewhere.remove(name).unwrap_or_default();
         let label = self.label_for(name);
-        let row = Row { node: None, contact: Contact::Unknown, label, promised, shelf: 0 };
+        let row = Row { node: None, contact: Contact::Unknown, order: None, label, held, shelf: 0 };
         let slot = self.vacant.pop().unwrap_or_else(|| {
             self.rows.push(row.clone());
             self.free.push(Resources::default());
@@ -354,8 +310,14 @@ impl Index {
     }
 }
 
-fn size(node: &Node) -> Resources {
-    Resources { cpus: node.cpus, mem: node.mem, disk: node.disk }
+impl Row {
+    fn is_open(&self) -> bool {
+        is_open(self.contact, self.order)
+    }
+}
+
+fn is_open(contact: Contact, order: Option<NodeOrderKind>) -> bool {
+    contact == Contact::Reachable && order.is_none()
 }
 
 /// The fields by which a constraint can name what the node has.

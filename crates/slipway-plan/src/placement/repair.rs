@@ -109,7 +109,7 @@ impl Batch<'_> {
 
     /// All nodes that take one more, the best first.
     fn candidates(&mut self, fields: &[Field], count: usize) -> Vec<Candidate> {
-        let slots: Vec<_> = self.index.slots().filter(|slot| self.index.is_reachable(*slot)).collect();
+        let slots: Vec<_> = self.index.slots().filter(|slot| self.index.is_open(*slot)).collect();
         let mut slots: Vec<_> = slots.into_iter().filter(|slot| self.accepts(*slot)).collect();
         slots.sort_by_cached_key(|slot| self.rank(*slot));
         let candidate = |slot| {
@@ -126,7 +126,8 @@ impl Batch<'_> {
         let times = |free: u64, need: u64| free.checked_div(need).unwrap_or(u64::MAX);
         let times = times(free.cpus.0.into(), need.cpus.0.into())
             .min(times(free.mem.0, need.mem.0))
-            .min(times(free.disk.0, need.disk.0));
+            .min(times(free.disk.0, need.disk.0))
+            .min(times(free.gpus.into(), need.gpus.into()));
         let limit = |check: &Check<'_>| match &check.kind {
             Kind::Counted(counted) if counted.is_by_name() => match counted.limit {
                 Limit::Each(most) => most - self.copies(slot).min(most),
@@ -135,6 +136,8 @@ impl Batch<'_> {
             Kind::Counted(_) | Kind::Fixed(_) | Kind::SameAs(_) => count,
         };
         let times = usize::try_from(times).unwrap_or(count).min(count);
+        let times =
+            if self.ports.is_empty() { times } else { self.index.ports_times(slot, self.ports, times) };
         self.checks.iter().map(limit).fold(times, usize::min)
     }
 

@@ -1,7 +1,10 @@
+use slipway_model::instance::Node;
+use slipway_model::name::EnvironmentPath;
 use slipway_model::service::Operator;
 use slipway_model::unit::{Bytes, Cpus, Timestamp};
 
 use super::*;
+use crate::cluster::{Cluster, Contact, Resources};
 
 fn cluster(nodes: &[(&str, u64, &str)]) -> Cluster {
     let mut cluster = Cluster::default();
@@ -23,22 +26,21 @@ fn cluster(nodes: &[(&str, u64, &str)]) -> Cluster {
 }
 
 fn need(mem_mebi: u64) -> Resources {
-    Resources { cpus: Cpus(500), mem: Bytes::mebi(mem_mebi), disk: Bytes::mebi(100) }
+    Resources { cpus: Cpus(500), mem: Bytes::mebi(mem_mebi), disk: Bytes::mebi(100), gpus: 0 }
 }
 
 /// Places until refused or `count` are placed; returns the nodes' names and the refusal.
 fn place(cluster: &Cluster, count: u32, mem_mebi: u64, constraints: &[Constraint]) -> (Vec<String>, String) {
-    let rules = Rules::new(constraints);
-    let mut room = Room::of(cluster);
-    let mut ask = Ask::new(cluster, need(mem_mebi), &rules, count, &[]);
-    let mut names = Vec::new();
-    for _ in 0..count {
-        match room.place(&mut ask) {
-            Ok(name) => names.push(name.to_string()),
-            Err(refusal) => return (names, refusal.to_string()),
-        }
-    }
-    (names, String::new())
+    let (mut cluster, path) = (cluster.clone(), path());
+    let need = need(mem_mebi).into();
+    let ask = Ask { instances: count, ..Ask::of(None, &need, constraints) };
+    let placed = Room::of(&mut cluster, &path).place(&ask, count);
+    let names = placed.places.iter().map(|place| place.node.to_string()).collect();
+    (names, placed.refusal.map(|refusal| refusal.to_string()).unwrap_or_default())
+}
+
+fn path() -> EnvironmentPath {
+    "acme/shop/dev".parse().expect("a path")
 }
 
 fn constraint(field: &str, operator: Operator, value: Option<&str>) -> Constraint {
@@ -55,7 +57,7 @@ fn spreads_first_and_then_fills_the_fullest() {
 fn ma_17_says_in_numbers_why_nothing_fits() {
     let mut cluster = cluster(&[("a", 1000, "r1"), ("b", 100, "r1"), ("c", 2000, "r2")]);
     cluster.set_contact(&"c".parse().expect("a name"), Contact::Unreachable { since: Timestamp(0) });
-    cluster.promise(&"a".parse().expect("a name"), Resources { cpus: Cpus(4000), ..need(0) });
+    cluster.index.promise(&"a".parse().expect("a name"), Resources { cpus: Cpus(4000), ..need(0) });
     let like = [constraint("rack", Operator::Like, Some("r2"))];
     assert_eq!(
         place(&cluster, 1, 200, &like).1,

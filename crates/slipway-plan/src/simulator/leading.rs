@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use slipway_model::instance::{Assignment, Goal, InstanceRole};
 use slipway_model::unit::Span;
 
-use super::{Alone, Leader, Table, World, web};
+use super::{Alone, Leader, Table, World};
 use crate::action::Action;
 use crate::cluster::{Cluster, Contact};
 use crate::environment::plan;
 use crate::intake;
-use crate::placement::needs;
 use crate::view::Traffic;
 
 impl World {
@@ -26,10 +25,7 @@ impl World {
                 sim.is_connected = false;
                 cluster.put(node.clone(), Contact::Unknown);
             }
-            for assignment in &view.assignments {
-                let amount = needs(view.releases.get(&assignment.release), &assignment.role);
-                cluster.promise(&assignment.node, amount);
-            }
+            cluster.take_in(&view);
             self.generation += 1000;
             let table = Table { generation: self.generation, endpoints: BTreeSet::new() };
             self.leader = Some(Leader {
@@ -50,6 +46,9 @@ impl World {
         leader.view.pushes.clone_from(&self.disk.pushes);
         leader.view.requests.clone_from(&self.disk.requests);
         leader.view.runs.clone_from(&self.disk.runs);
+        leader.view.app.clone_from(&self.disk.app);
+        leader.view.held_back = self.disk.held_back;
+        leader.view.group_since = self.disk.group_since;
         if !leader.is_settled {
             let is_late = self.now >= leader.started_at.plus(Span::from_secs(30));
             let reachable = leader.cluster.nodes().filter(|(_, c)| *c == Contact::Reachable).count();
@@ -92,7 +91,7 @@ impl World {
             let view = &leader.view;
             let wishes = intake::next(view, &Alone, &self.policy, self.now, &mut ids);
             let (actions, retiring) = if wishes.is_empty() {
-                let plan = plan(view, &leader.cluster, &self.policy, self.now, &mut ids);
+                let plan = plan(view, &mut leader.cluster, &self.policy, self.now, &mut ids);
                 leader.next = plan.next;
                 (plan.actions, plan.retiring)
             } else {
@@ -140,7 +139,7 @@ impl World {
         let is_routed = |assignment: &&Assignment| {
             view.is_healthy(&assignment.instance)
                 && assignment.goal == Goal::Run
-                && assignment.role == InstanceRole::Service { service: web() }
+                && assignment.role == InstanceRole::Service { service: self.service.clone() }
                 && !view.retiring.contains(&assignment.instance)
         };
         let endpoints: BTreeSet<_> =

@@ -25,7 +25,7 @@ fn check(seeds: u64, nodes: u32, faults: Faults, scenario: fn(&mut World)) {
 }
 
 /// The one look at the outside that this crate's tests take.
-fn option_env_seed() -> Option<u64> {
+pub(super) fn option_env_seed() -> Option<u64> {
     std::env::var("SLIPWAY_SEED").ok()?.parse().ok()
 }
 

@@ -10,9 +10,9 @@ use super::Slot;
 pub(in crate::placement) struct Column {
     numbers: BTreeMap<String, u32>,
     vacant: Vec<u32>,
-    /// How many nodes have each value, and how many that can be reached.
+    /// How many nodes have each value, and how many that are open.
     uses: Vec<(u32, u32)>,
-    /// Different values among the nodes that can be reached.
+    /// Different values among the nodes that are open.
     pub(in crate::placement) groups_seen: usize,
     /// The value of each slot's node.
     values: Vec<u32>,
@@ -43,7 +43,7 @@ impl Column {
         (value != NONE).then_some(value)
     }
 
-    pub(super) fn enter(&mut self, slot: Slot, value: String, is_reachable: bool) {
+    pub(super) fn enter(&mut self, slot: Slot, value: String, is_open: bool) {
         let number = *self.numbers.entry(value).or_insert_with(|| {
             self.vacant.pop().unwrap_or_else(|| {
                 self.uses.push((0, 0));
@@ -51,22 +51,22 @@ impl Column {
             })
         });
         self.values[slot.at()] = number;
-        let (all, reachable) = &mut self.uses[number as usize];
+        let (all, open) = &mut self.uses[number as usize];
         *all += 1;
-        if is_reachable {
-            *reachable += 1;
-            self.groups_seen += usize::from(*reachable == 1);
+        if is_open {
+            *open += 1;
+            self.groups_seen += usize::from(*open == 1);
         }
     }
 
     /// A value that no node has any more gives its number back.
-    pub(super) fn leave(&mut self, slot: Slot, value: &str, is_reachable: bool) {
+    pub(super) fn leave(&mut self, slot: Slot, value: &str, is_open: bool) {
         let number = std::mem::replace(&mut self.values[slot.at()], NONE);
-        let (all, reachable) = &mut self.uses[number as usize];
+        let (all, open) = &mut self.uses[number as usize];
         *all -= 1;
-        if is_reachable {
-            *reachable -= 1;
-            self.groups_seen -= usize::from(*reachable == 0);
+        if is_open {
+            *open -= 1;
+            self.groups_seen -= usize::from(*open == 0);
         }
         if *all == 0 {
             self.numbers.remove(value);

@@ -1,10 +1,11 @@
 //! The index against the scan: the same choice each time, or the same refusal in the same numbers.
 
+use slipway_model::instance::NodeOrderKind;
 use slipway_model::service::{Constraint, Operator};
 use slipway_model::unit::{Bytes, Cpus, Timestamp};
 
 use super::*;
-use crate::placement::{Ask, Room};
+use crate::placement::scan::{Plain, Scan};
 
 /// Chance that can be replayed.
 pub(in crate::placement) struct Dice(pub u64);
@@ -44,10 +45,14 @@ impl Dice {
             disk: Bytes::gibi(1),
             attributes,
             joined_at: Timestamp(0),
-            gpus: 0,
+            gpus: self.one_of(&[0, 0, 2]),
             ports: (1, 0),
             address: None,
         }
+    }
+
+    fn order(&mut self) -> Option<NodeOrderKind> {
+        self.one_of(&[None, None, None, Some(NodeOrderKind::Deactivate)])
     }
 
     fn contact(&mut self) -> Contact {
@@ -60,6 +65,7 @@ impl Dice {
             cpus: Cpus(self.one_of(&[0, 1, 100, 250, 500])),
             mem: Bytes::mebi(self.one_of(&[0, 10, 100, 200])),
             disk: Bytes::mebi(self.one_of(&[0, 0, 50])),
+            gpus: self.one_of(&[0, 0, 0, 1]),
         }
     }
 
@@ -91,38 +97,36 @@ fn name(number: u64) -> NodeName {
     format!("n{number}").parse().expect("a name")
 }
 
-/// The cluster and the index after the same random change.
-fn change(dice: &mut Dice, cluster: &mut Cluster, index: &mut Index) {
+/// Both after the same random change.
+fn change(dice: &mut Dice, plain: &mut Plain, index: &mut Index) {
     let name = name(dice.below(30));
     let amount = dice.amount();
     match dice.below(10) {
         0..4 => {
-            let (node, contact) = (dice.node(name), dice.contact());
-            cluster.put(node.clone(), contact);
-            index.put(node, contact);
+            let (node, contact, order) = (dice.node(name), dice.contact(), dice.order());
+            plain.nodes.insert(node.name.clone(), (node.clone(), contact, order));
+            index.put(node, contact, order);
         }
-        4..6 => {
+        4 => {
             let contact = dice.contact();
-            cluster.set_contact(&name, contact);
+            plain.nodes.entry(name.clone()).and_modify(|node| node.1 = contact);
             index.set_contact(&name, contact);
         }
+        5 => {
+            let order = dice.order();
+            plain.nodes.entry(name.clone()).and_modify(|node| node.2 = order);
+            index.set_order(&name, order);
+        }
         6..8 => {
-            cluster.promise(&name, amount);
+            plain.promise(&name, amount);
             index.promise(&name, amount);
         }
         8 => {
-            cluster.release(&name, amount);
+            plain.release(&name, amount);
             index.release(&name, amount);
         }
         _ => {
-            let mut rest = Cluster::default();
-            for (node, contact) in cluster.nodes().filter(|(node, _)| node.name != name) {
-                rest.put(node.clone(), contact);
-            }
-            for number in 0..30 {
-                rest.promise(&self::name(number), cluster.promised(&self::name(number)));
-            }
-            *cluster = rest;
+            plain.nodes.remove(&name);
             index.remove(&name);
         }
     }
@@ -133,14 +137,11 @@ fn change(dice: &mut Dice, cluster: &mut Cluster, index: &mut Index) {
 fn check(seed: u64) -> (usize, usize) {
     let (mut placed_all, mut refused_all) = (0, 0);
     let mut dice = Dice(seed);
-    let (mut cluster, mut index) = (Cluster::default(), Index::default());
+    let (mut plain, mut index) = (Plain::default(), Index::default());
     for _ in 0..dice.below(60) {
-        change(&mut dice, &mut cluster, &mut index);
+        change(&mut dice, &mut plain, &mut index);
     }
     for round in 0..6 {
-        if dice.percent(10) {
-            index = Index::of(&cluster);
-        }
         let constraints: Vec<_> = (0..dice.below(4)).map(|_| dice.constraint()).collect();
         let need = dice.amount();
         let placed: Vec<_> = (0..dice.below(4)).map(|_| name(dice.below(35))).collect();
@@ -148,31 +149,35 @@ fn check(seed: u64) -> (usize, usize) {
         let rules = Rules::new(&constraints);
 
         let mut expected = Vec::new();
-        let mut ask = Ask::new(&cluster, need, &rules, instances, &placed);
-        let mut room = Room::of(&cluster);
+        let mut after = plain.clone();
+        let mut scan = Scan::new(&plain, need, &rules, instances, &placed);
         for _ in 0..=instances {
-            expected.push(room.place(&mut ask));
+            let found = scan.place(&after);
+            if let Ok(name) = &found {
+                after.promise(name, need);
+                scan.add(&plain.nodes[name].0);
+            }
+            expected.push(found);
         }
-        let mut batch = index.begin(need, &rules, instances, &placed);
+        plain = after;
+        let need = Need::from(need);
+        let mut batch = index.begin(&need, &rules, instances, &placed);
         for expected in &expected {
             let found = batch.place().map(|slot| batch.index.node(slot).name.clone());
             assert_eq!(&found, expected, "seed {seed}, round {round}: {need:?} {constraints:?} {placed:?}");
         }
         drop(batch);
         refused_all += expected.iter().filter(|result| result.is_err()).count();
-        for name in expected.into_iter().flatten() {
-            cluster.promise(&name, need);
-            placed_all += 1;
-        }
+        placed_all += expected.iter().filter(|result| result.is_ok()).count();
         for _ in 0..dice.below(10) {
-            change(&mut dice, &mut cluster, &mut index);
+            change(&mut dice, &mut plain, &mut index);
         }
     }
-    for (node, _) in cluster.nodes() {
-        let slot = index.slot(&node.name).expect("both know the same nodes");
-        assert_eq!(index.free(slot), cluster.free(&node.name), "seed {seed}: {}", node.name);
+    for name in plain.nodes.keys() {
+        let slot = index.slot(name).expect("both know the same nodes");
+        assert_eq!(index.free(slot), plain.free(name), "seed {seed}: {name}");
     }
-    assert_eq!(index.slots.len(), cluster.nodes().count(), "seed {seed}");
+    assert_eq!(index.slots.len(), plain.nodes.len(), "seed {seed}");
     (placed_all, refused_all)
 }
 
@@ -190,10 +195,10 @@ fn labels_keep_the_order_of_names_when_there_is_no_number_between() {
     let names = (0..25).map(|length| format!("a{}", "z".repeat(length)).parse().expect("a name"));
     let last: NodeName = "b".parse().expect("a name");
     for name in std::iter::once(last).chain(names) {
-        index.put(dice.node(name), Contact::Reachable);
+        index.put(dice.node(name), Contact::Reachable, None);
     }
     for number in 0..3000 {
-        index.put(dice.node(format!("az{number}").parse().expect("a name")), Contact::Reachable);
+        index.put(dice.node(format!("az{number}").parse().expect("a name")), Contact::Reachable, None);
     }
     let labels: Vec<_> = index.slots().map(|slot| index.rows[slot.at()].label).collect();
     assert!(labels.is_sorted_by(|before, after| before < after));
@@ -204,7 +209,7 @@ fn values_and_slots_of_nodes_that_are_gone_are_used_again() {
     let mut index = Index::default();
     let mut dice = Dice(1);
     for number in 0..10_000 {
-        index.put(dice.node(name(number)), Contact::Reachable);
+        index.put(dice.node(name(number)), Contact::Reachable, None);
         if number >= 10 {
             index.remove(&name(number - 10));
         }

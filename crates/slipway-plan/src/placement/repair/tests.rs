@@ -8,9 +8,9 @@ use slipway_model::unit::{Bytes, Cpus, Timestamp};
 use super::super::index::tests::Dice;
 use crate::cluster::{Contact, Resources};
 use crate::constraint::{Rule, RuleAmong};
-use crate::placement::{Index, Rules};
+use crate::placement::{Index, Need, Rules};
 
-const NEED: Resources = Resources { cpus: Cpus(100), mem: Bytes::mebi(100), disk: Bytes(0) };
+const NEED: Resources = Resources { cpus: Cpus(100), mem: Bytes::mebi(100), disk: Bytes(0), gpus: 0 };
 
 fn node(dice: &mut Dice, number: u64) -> (Node, u64) {
     let room = 1 + dice.below(2);
@@ -59,7 +59,7 @@ fn check(seed: u64, constraints: &[Constraint]) -> bool {
     }
     let mut index = Index::default();
     for (node, _) in &nodes {
-        index.put(node.clone(), Contact::Reachable);
+        index.put(node.clone(), Contact::Reachable, None);
     }
     let count = 1 + dice.below(6) as usize;
     let mut placed: Vec<NodeName> = Vec::new();
@@ -77,10 +77,11 @@ fn check(seed: u64, constraints: &[Constraint]) -> bool {
     let expected = most(&nodes, &among, instances, count);
 
     let rules = Rules::new(constraints);
+    let need = Need::from(NEED);
     let mut alone = index.clone();
-    let mut batch = alone.begin(NEED, &rules, instances as u32, &placed);
+    let mut batch = alone.begin(&need, &rules, instances as u32, &placed);
     let greedy = (0..count).take_while(|_| batch.place().is_ok()).count();
-    let all = index.begin(NEED, &rules, instances as u32, &placed).place_all(count);
+    let all = index.begin(&need, &rules, instances as u32, &placed).place_all(count);
     assert_eq!(all.slots.len(), expected, "seed {seed}: {constraints:?}, {greedy} without repair");
     assert_eq!(all.refusal.is_some(), expected < count, "seed {seed}");
 

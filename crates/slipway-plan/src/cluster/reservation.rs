@@ -1,0 +1,83 @@
+//! Room that preemption has made, held for the service that it was made for (AU-02).
+//!
+//! A reservation counts against its node from the moment it is made, also while the instances that give
+//! way still end, so that nobody else comes in between. It is soft: a new leader does not know of it,
+//! and the service may have to ask again.
+
+use slipway_model::instance::InstanceRole;
+use slipway_model::name::{EnvironmentPath, NodeName, ServiceName};
+use slipway_model::unit::Timestamp;
+
+use super::{Cluster, Resources, service_of};
+
+/// A service of an environment.
+pub type ServiceOf = (EnvironmentPath, ServiceName);
+
+/// Room for one service alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// Where.
+    pub node: NodeName,
+    /// For one instance.
+    pub each: Resources,
+    /// For so many.
+    pub count: u32,
+    /// Then it is anybody's.
+    pub until: Timestamp,
+}
+
+impl Reservation {
+    pub(crate) fn amount(&self) -> Resources {
+        self.each.times(self.count)
+    }
+}
+
+impl Cluster {
+    /// Holds room for a service; replaces what was held for it before.
+    pub fn reserve(&mut self, path: &EnvironmentPath, service: &ServiceName, reservation: Reservation) {
+        self.cancel_reservation(path, service);
+        self.index.reserve(&reservation.node, reservation.amount());
+        self.reservations.insert(service_of(path, service), reservation);
+    }
+
+    /// What is held for a service.
+    pub fn reservation(&self, path: &EnvironmentPath, service: &ServiceName) -> Option<&Reservation> {
+        self.reservations.get(&service_of(path, service))
+    }
+
+    /// The service needs it no longer.
+    pub fn cancel_reservation(&mut self, path: &EnvironmentPath, service: &ServiceName) {
+        if let Some(before) = self.reservations.remove(&service_of(path, service)) {
+            self.index.unreserve(&before.node, before.amount());
+        }
+    }
+
+    /// Lets go of what has been held too long. True when that made room: whoever waits wants a look.
+    pub fn expire(&mut self, now: Timestamp) -> bool {
+        let is_over = |reservation: &Reservation| reservation.until <= now;
+        let over: Vec<_> = self.reservations.extract_if(.., |_, held| is_over(held)).collect();
+        for (_, reservation) in &over {
+            self.index.unreserve(&reservation.node, reservation.amount());
+        }
+        !over.is_empty()
+    }
+
+    /// When the next reservation ends.
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.reservations.values().map(|reservation| reservation.until).min()
+    }
+
+    /// The service has got an instance, wherever that is: room for one less is held.
+    pub(super) fn use_reservation(&mut self, path: &EnvironmentPath, role: &InstanceRole) {
+        if self.reservations.is_empty() {
+            return;
+        }
+        let InstanceRole::Service { service } = role else { return };
+        let Some(mut reservation) = self.reservation(path, service).cloned() else { return };
+        self.cancel_reservation(path, service);
+        reservation.count -= 1;
+        if reservation.count > 0 {
+            self.reserve(path, service, reservation);
+        }
+    }
+}

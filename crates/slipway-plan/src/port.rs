@@ -1,0 +1,122 @@
+//! Ports of a node that lead to instances.
+//!
+//! Which one an instance gets is part of the plan, so that it is stored before anything listens. Where
+//! the service leaves the choice to us, ports are given in rotation: one that has just been given up is
+//! the last to be given again, so that a client which still has it in mind does not meet another tenant.
+
+use std::collections::BTreeSet;
+
+use slipway_model::service::ServiceSpec;
+
+/// What a service asks for, one entry for each of its ports: a port of the node, 0 for any, `None` for
+/// none.
+pub type Asked = Option<u16>;
+
+/// What a service asks for; empty when it asks for no port of the node.
+pub fn asked(spec: &ServiceSpec) -> Vec<Asked> {
+    let asked: Vec<_> = spec.ports.iter().map(|port| port.host).collect();
+    if asked.iter().all(Option::is_none) { Vec::new() } else { asked }
+}
+
+/// The ports that assignments hold on one node, and where the search for the next one begins.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ports {
+    used: BTreeSet<u16>,
+    next: u16,
+}
+
+impl Ports {
+    /// Whether `asked` can be had beside `times` others of the same that are not in here yet.
+    pub(crate) fn fit(&self, range: (u16, u16), asked: &[Asked], times: usize) -> bool {
+        let mut fixed: Vec<_> = fixed(asked).collect();
+        let any = asked.iter().filter(|port| **port == Some(0)).count();
+        let are_fixed_free = fixed.iter().all(|port| self.is_free(range, *port));
+        let count = fixed.len();
+        fixed.sort_unstable();
+        fixed.dedup();
+        are_fixed_free
+            && fixed.len() == count
+            && (count == 0 || times == 0)
+            && (any == 0 || any * (times + 1) + count <= self.free(range))
+    }
+
+    /// How many more times `asked` can be had, at most `most`.
+    pub(crate) fn times(&self, range: (u16, u16), asked: &[Asked], most: usize) -> usize {
+        if !self.fit(range, asked, 0) {
+            return 0;
+        }
+        let any = asked.iter().filter(|port| **port == Some(0)).count();
+        let by_number = self.free(range).checked_div(any).unwrap_or(most).min(most);
+        if fixed(asked).next().is_some() { by_number.min(1) } else { by_number }
+    }
+
+    /// Ports for one instance; 0 where it asks for none. `None` when they cannot be had.
+    pub(crate) fn pick(&self, range: (u16, u16), asked: &[Asked]) -> Option<Vec<u16>> {
+        if !self.fit(range, asked, 0) {
+            return None;
+        }
+        let mut taken: BTreeSet<u16> = fixed(asked).collect();
+        let mut next = self.next;
+        let mut pick = |asked: &Asked| match asked {
+            None => Some(0),
+            Some(0) => {
+                let is_free = |port: &u16| self.is_free(range, *port) && !taken.contains(port);
+                let port = (next.max(range.0)..=range.1).find(is_free);
+                let port = port.or_else(|| (range.0..=range.1).find(is_free))?;
+                taken.insert(port);
+                next = port.wrapping_add(1);
+                Some(port)
+            }
+            Some(port) => Some(*port),
+        };
+        asked.iter().map(&mut pick).collect()
+    }
+
+    /// An assignment holds these.
+    pub(crate) fn take(&mut self, ports: &[u16]) {
+        for port in ports.iter().filter(|port| **port != 0) {
+            self.used.insert(*port);
+            self.next = port.wrapping_add(1);
+        }
+    }
+
+    /// An assignment holds these no longer.
+    pub(crate) fn give_back(&mut self, ports: &[u16]) {
+        for port in ports {
+            self.used.remove(port);
+        }
+    }
+
+    /// As if these had never been taken.
+    pub(crate) fn undo(&mut self, ports: &[u16], next: u16) {
+        self.give_back(ports);
+        self.next = next;
+    }
+
+    pub(crate) fn next(&self) -> u16 {
+        self.next
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.used.is_empty()
+    }
+
+    /// How many of the range nobody has.
+    pub(crate) fn free(&self, (first, last): (u16, u16)) -> usize {
+        if first > last {
+            return 0;
+        }
+        usize::from(last - first) + 1 - self.used.range(first..=last).count()
+    }
+
+    fn is_free(&self, (first, last): (u16, u16), port: u16) -> bool {
+        first <= port && port <= last && !self.used.contains(&port)
+    }
+}
+
+fn fixed(asked: &[Asked]) -> impl Iterator<Item = u16> {
+    asked.iter().flatten().copied().filter(|port| *port != 0)
+}
+
+#[cfg(test)]
+mod tests;

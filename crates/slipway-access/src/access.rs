@@ -13,6 +13,7 @@ use crate::caller::{Caller, Proof, Standing};
 use crate::error::Error;
 use crate::master_key::MasterKey;
 use crate::password::Passwords;
+use crate::scoped::AppsCache;
 use crate::seal::Keyring;
 use crate::throttle::Throttle;
 use crate::turn::Turns;
@@ -35,6 +36,7 @@ pub struct Access {
     pub(crate) throttle: Arc<Mutex<Throttle>>,
     pub(crate) verified: Arc<Verified>,
     pub(crate) turns: Arc<Turns>,
+    pub(crate) apps: Arc<AppsCache>,
     clock: Clock,
 }
 
@@ -58,6 +60,7 @@ impl Access {
             throttle: Arc::default(),
             verified: Arc::default(),
             turns: Arc::default(),
+            apps: Arc::default(),
             clock: Clock::System,
         };
         access.check_master_key().await?;

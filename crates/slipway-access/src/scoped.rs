@@ -40,6 +40,7 @@ mod app;
 
 mod view;
 
+pub(crate) use app::AppsCache;
 pub use app::PushedService;
 pub use app::{AppDraft, AppsChange, AppsChanged, AppsState, Difference, GroupDraft, PushedEnvironment};
 pub use config::{ConfigChange, ConfigVariable};

@@ -25,6 +25,10 @@ mod domains;
 
 mod requests;
 
+mod apps;
+
+mod cluster;
+
 const SOURCE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 struct World {

@@ -5,7 +5,8 @@
 //! [`Scoped::change_apps`] in `write`: it hands the state to a pure function that answers with an
 //! [`AppsChange`] (`change`), and commits that in one batch. The record [`AppsRoot`] is part of every such
 //! batch and of every one that makes an environment, so of two that were decided on the same state
-//! one is decided anew. Sealed values are fetched by `secret`, and old versions kept and cleared away by
+//! one is decided anew, and what has been read is read again only when
+//! that record has changed (`cache`). Sealed values are fetched by `secret`, and old versions kept and cleared away by
 //! `version`.
 
 use std::borrow::Borrow;
@@ -20,9 +21,12 @@ use slipway_model::release::Release;
 use slipway_model::service::ServiceSpec;
 use slipway_store::{Batch, Version, Versioned};
 
+use self::cache::Known;
 use super::Scoped;
 use crate::access::Access;
 use crate::error::Error;
+
+mod cache;
 
 mod change;
 
@@ -34,6 +38,7 @@ mod version;
 
 mod write;
 
+pub(crate) use cache::AppsCache;
 pub use change::{AppDraft, AppsChange, AppsChanged, Difference, GroupDraft};
 
 /// All that a change of a tenant's apps is decided on.
@@ -46,7 +51,7 @@ pub struct AppsState {
     /// Every app.
     pub apps: Arc<BTreeMap<PathId, Arc<App>>>,
     /// Groups that say something of their own.
-    pub groups: BTreeMap<PathId, Group>,
+    pub groups: Arc<BTreeMap<PathId, Group>>,
     /// Those under way, oldest first.
     pub deployments: Vec<GroupDeployment>,
     /// The environments that are pushed to, by the group that their services are in.
@@ -126,20 +131,35 @@ impl Scoped<Tenant> {
         let tenant = &self.name;
         // First, so that whatever changes from here on is told by its version.
         let root = self.access.get::<AppsRoot>(tenant).await?;
-        let apps = self.access.list::<App>(tenant.as_str()).await?;
-        let groups = self.access.list::<Group>(tenant.as_str()).await?;
-        let deployments = self.access.list::<GroupDeployment>(tenant.as_str()).await?;
-        let mut deployments: Vec<_> = deployments.into_iter().map(|one| one.record).collect();
-        deployments.sort_by_key(|deployment| deployment.version);
+        let root_version = root.as_ref().map(|root| root.version);
+        let Known { apps, groups } = self.known_apps(root_version).await?;
         Ok(AppsState {
             tenant: tenant.clone(),
-            root_version: root.as_ref().map(|root| root.version),
+            root_version,
             root: root.map_or_else(|| first_root(&self.tenant), |root| root.record),
-            apps: Arc::new(apps.into_iter().map(|app| (app.record.id.clone(), app.record.into())).collect()),
-            groups: groups.into_iter().map(|group| (group.record.id.clone(), group.record)).collect(),
-            deployments,
+            apps,
+            groups,
+            deployments: self.group_deployments().await?,
             pushed: self.pushed_environments().await?,
         })
+    }
+
+    /// All apps and groups, read only if they have changed since the last time.
+    async fn known_apps(&self, root: Option<Version>) -> Result<Known, Error> {
+        if let Some(known) = root.and_then(|root| self.access.apps.get(&self.name, root)) {
+            return Ok(known);
+        }
+        let apps = self.access.list::<App>(self.name.as_str()).await?;
+        let groups = self.access.list::<Group>(self.name.as_str()).await?;
+        let apps = apps.into_iter().map(|app| (app.record.id.clone(), Arc::new(app.record))).collect();
+        let groups = groups.into_iter().map(|group| (group.record.id.clone(), group.record)).collect();
+        let known = Known { apps: Arc::new(apps), groups: Arc::new(groups) };
+        // Not if they were read while somebody changed them.
+        let root_after = self.access.get::<AppsRoot>(&self.name).await?.map(|root| root.version);
+        if let Some(root) = root.filter(|root| Some(*root) == root_after) {
+            self.access.apps.put(&self.name, root, known.clone());
+        }
+        Ok(known)
     }
 
     /// One app.

@@ -2,6 +2,7 @@
 //! somebody else's and what does not exist.
 
 use super::*;
+use crate::AppsView;
 
 /// A caller to be made.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +135,34 @@ async fn ask(access: &Access, caller: &Caller, target: &str, right: Right) -> Ve
     }
 }
 
+/// Which tenants the caller of `/v2` sees, and whether one of them is all there is.
+fn expected_view(asker: &Asker) -> Option<(Vec<&'static str>, bool)> {
+    if asker.state != State::Good {
+        return None;
+    }
+    let seen = ["acme", "evil"]
+        .into_iter()
+        .filter(|tenant| expected(asker, tenant, Right::View) == Verdict::Granted);
+    let seen: Vec<_> = seen.collect();
+    let (limited, as_operator) = match asker.proof {
+        Asked::Password | Asked::Key => (false, asker.operator),
+        Asked::Token { tenant, operator, .. } => (tenant.is_some(), asker.operator && operator),
+    };
+    let whole = seen.len() == 1 && (limited || !as_operator);
+    Some((seen, whole))
+}
+
+/// Whether somebody is an operator without any limit: nobody else has an operator's desk.
+fn expected_desk(asker: &Asker) -> bool {
+    let unlimited = match asker.proof {
+        Asked::Password | Asked::Key => true,
+        Asked::Token { tenant, role_max, operator } => {
+            tenant.is_none() && role_max == Role::Owner && operator
+        }
+    };
+    asker.state == State::Good && asker.operator && unlimited
+}
+
 /// Makes the asker's user, and proves it by the way that strangers have to take.
 async fn arrive(world: &World, number: usize, asker: &Asker) -> Caller {
     let access = &world.access;
@@ -221,6 +250,26 @@ async fn every_loader_says_the_same_to_everybody_as_the_rules_do() {
                 assert_eq!(listed, visible, "{asker:?}");
             }
             Err(error) => assert!(error.is_not_authenticated() && visible.is_empty(), "{asker:?}: {error}"),
+        }
+        match (world.access.apps_view(&caller).await, expected_view(asker)) {
+            (Ok(view), Some((seen, whole))) => {
+                let names: Vec<_> = view.tenants().iter().map(|tenant| tenant.name.to_string()).collect();
+                assert_eq!(names, seen, "{asker:?}");
+                assert_eq!(matches!(view, AppsView::Tenant(_)), whole, "{asker:?}");
+                for tenant in view.tenants() {
+                    for right in RIGHTS {
+                        let verdict = expected(asker, tenant.name.as_str(), right);
+                        assert_eq!(tenant.require(right).is_ok(), verdict == Verdict::Granted, "{asker:?}");
+                    }
+                }
+            }
+            (Err(error), None) => assert!(error.is_not_authenticated(), "{asker:?}: {error}"),
+            (view, wanted) => panic!("{asker:?}: {view:?} instead of {wanted:?}"),
+        }
+        match world.access.operator(&caller).await {
+            Ok(_) => assert!(expected_desk(asker), "{asker:?}"),
+            Err(Error::OperatorOnly | Error::NotAuthenticated) => assert!(!expected_desk(asker), "{asker:?}"),
+            Err(error) => panic!("{asker:?}: {error}"),
         }
     }
     assert!(asked > 20_000, "{asked}");

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 
+use slipway_model::app::environment_of;
 use slipway_model::id::{BuildNumber, InvitationId};
 use slipway_model::push::ImageRef;
 
 use super::*;
-use crate::ConfigChange;
+use crate::{AppsChange, AppsChanged, ConfigChange};
 
 type Outcome<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + 'a>>;
 
@@ -32,6 +33,7 @@ macro_rules! operations {
     (@ tenant $world:ident $caller:ident) => { $world.acme($caller, Right::View).await };
     (@ project $world:ident $caller:ident) => { $world.shop($caller).await };
     (@ environment $world:ident $caller:ident) => { $world.dev($caller).await };
+    (@ app $world:ident $caller:ident) => { app_of($world, $caller).await };
 }
 
 operations! {
@@ -43,6 +45,26 @@ operations! {
     "image" Deploy environment => |dev| dev.request_image(image("acme/shop"), BTreeMap::new());
     "run" Deploy environment => |dev| dev.request_run("ls", false);
     "cancel a build" Deploy environment => |dev| dev.cancel_build(BuildNumber(1));
+    "pause" Deploy environment => |dev| dev.pause();
+    "resume" Deploy environment => |dev| dev.resume();
+    "retry" Deploy environment => |dev| dev.retry();
+    "change apps, asking for no more than to see" Deploy tenant => |acme| change_nothing(&acme, Right::View);
+    "change apps" Deploy tenant => |acme| change_nothing(&acme, Right::Deploy);
+    "change apps as somebody who administers" Administer tenant => |acme| change_nothing(&acme, Right::Administer);
+    "see apps" View tenant => |acme| acme.apps_state();
+    "see an app" View tenant => |acme| acme.app(&name("/db"));
+    "see versions of an app" View tenant => |acme| acme.app_versions(&name("/db"));
+    "see a version of an app" View tenant => |acme| acme.app_version(&name("/db"), Timestamp(1));
+    "see deployments" View tenant => |acme| acme.group_deployments();
+    "see the quota" View tenant => |acme| acme.quota();
+    "scale an app" Deploy app => |db| db.scale(&BTreeMap::from([(name("app"), 2)]));
+    "restart an app" Deploy app => |db| db.restart();
+    "pause an app" Deploy app => |db| db.pause();
+    "set config of an app" Deploy app => |db| db.change_config(&ConfigChange::default());
+    "roll an app back" Deploy app => |db| db.request_rollback(None);
+    "promote to an app" Deploy app => |db| db.request_promotion(&name("prod"), None);
+    "image for an app" Deploy app => |db| db.request_image(image("acme/shop"), BTreeMap::new());
+    "delete the environment of an app" Administer app => |db| db.delete();
     "claim a domain" Administer environment => |dev| dev.claim_domain("shop.example.com", &name("web"), "localhost");
     "prove a domain" Administer environment => |dev| dev.prove_domain("shop.example.com", &[]);
     "remove a domain" Administer environment => |dev| dev.remove_domain("shop.example.com");
@@ -61,6 +83,19 @@ operations! {
     "remove a member" Administer tenant => |acme| acme.remove_member(&name("bystander"));
     "remove an owner" Own tenant => |acme| acme.remove_member(&name("ann"));
     "delete a tenant" Own tenant => |acme| acme.delete();
+}
+
+async fn change_nothing(acme: &Scoped<Tenant>, right: Right) -> Result<AppsChanged, Error> {
+    acme.change_apps(right, |_| Ok(AppsChange::default())).await
+}
+
+/// The environment of an app, which ann has made.
+async fn app_of(world: &World, caller: &Caller) -> Scoped<Environment> {
+    let acme = world.acme(&ann(), Right::Deploy).await;
+    let db = AppsChange { put: vec![apps::draft("/db", 1, "sleep")], ..AppsChange::default() };
+    acme.change_apps::<Error>(Right::Deploy, |_| Ok(db.clone())).await.unwrap();
+    let path = environment_of(&name("acme"), &name("/db"));
+    world.access.environment(caller, &path, Right::View).await.unwrap()
 }
 
 fn image(repository: &str) -> ImageRef {

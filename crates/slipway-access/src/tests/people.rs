@@ -310,3 +310,104 @@ async fn many_accept_at_once_and_one_joins() {
     }
     assert_eq!(joined, 1);
 }
+
+#[tokio::test]
+async fn basic_authentication_takes_a_password_or_a_token_of_the_same_user() {
+    let world = World::new().await;
+    let access = &world.access;
+    let root = access.operator(&access.local_operator()).await.unwrap();
+    root.create_user(&name("ann"), Some(PASSWORD), false).await.unwrap();
+    root.create_user(&name("bob"), None, false).await.unwrap();
+    let basic = async |user: &str, secret: &str| access.basic(user, secret, SOURCE).await;
+    let caller = basic("ann", PASSWORD).await.unwrap();
+    assert_eq!((caller.user().as_str(), caller.token()), ("ann", None));
+    let token = access.account(&caller).await.unwrap().create_token(&TokenWish::default()).await.unwrap();
+    let by_token = basic("ann", &token.text).await.unwrap();
+    assert_eq!(by_token.token(), Some(&token.token.id));
+    let mut tampered = token.text.clone();
+    tampered.replace_range(25..26, "!");
+    for (user, secret) in [
+        ("bob", &*token.text),
+        ("bob", PASSWORD),
+        ("ann", "blue tram no 8"),
+        ("ann", ""),
+        ("ann", &tampered),
+        ("", PASSWORD),
+        ("Ann", PASSWORD),
+        ("root", PASSWORD),
+        ("a:b", PASSWORD),
+    ] {
+        refused(basic(user, secret).await, Kind::NotAuthenticated, "");
+    }
+    access.account(&caller).await.unwrap().revoke_token(&token.token.id).await.unwrap();
+    refused(basic("ann", &token.text).await, Kind::NotAuthenticated, "");
+}
+
+#[tokio::test]
+async fn a_password_in_every_request_is_hashed_once_and_forgotten_when_it_stops_counting() {
+    let world = World::new().await;
+    let access = &world.access;
+    let root = access.operator(&access.local_operator()).await.unwrap();
+    root.create_user(&name("ann"), Some(PASSWORD), false).await.unwrap();
+    // At once, as a client with many connections begins: neither throttled nor hashed each time.
+    let begun = std::time::Instant::now();
+    let requests: Vec<_> = (0..200)
+        .map(|_| {
+            let access = access.clone();
+            tokio::spawn(async move { access.basic("ann", PASSWORD, SOURCE).await })
+        })
+        .collect();
+    for request in requests {
+        request.await.unwrap().unwrap();
+    }
+    println!("200 requests with a password: {:?}", begun.elapsed());
+    let one = std::time::Instant::now();
+    access.password(&name("ann"), PASSWORD, SOURCE).await.unwrap();
+    assert!(begun.elapsed() < one.elapsed() * 50, "not 200 hashes");
+
+    root.disable_user(&name("ann")).await.unwrap();
+    refused(access.basic("ann", PASSWORD, SOURCE).await, Kind::NotAuthenticated, "");
+    root.enable_user(&name("ann")).await.unwrap();
+    access.basic("ann", PASSWORD, SOURCE).await.unwrap();
+    root.reset_password(&name("ann"), "red tram no 8").await.unwrap();
+    refused(access.basic("ann", PASSWORD, SOURCE).await, Kind::NotAuthenticated, "");
+    access.basic("ann", "red tram no 8", SOURCE).await.unwrap();
+}
+
+/// N9.
+#[tokio::test]
+async fn basic_authentication_is_no_way_around_the_throttle() {
+    let world = World::new().await;
+    let access = &world.access;
+    let root = access.operator(&access.local_operator()).await.unwrap();
+    root.create_user(&name("ann"), Some(PASSWORD), false).await.unwrap();
+    access.basic("ann", PASSWORD, SOURCE).await.unwrap();
+    let token = access.account(&Caller::new(name("ann"), Proof::Password)).await.unwrap();
+    let token = token.create_token(&TokenWish::default()).await.unwrap();
+    let id = token.token.id.clone();
+    token_guesses(access, &root).await;
+    for _ in 0..10 {
+        refused(access.basic("ann", "wrong password", SOURCE).await, Kind::NotAuthenticated, "");
+    }
+    refused(access.basic("ann", "wrong password", SOURCE).await, Kind::Throttled, "too many");
+    refused(access.basic("ann", PASSWORD, SOURCE).await, Kind::Throttled, "too many");
+    let elsewhere = std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+    access.basic("ann", PASSWORD, elsewhere).await.expect("the owner comes from elsewhere");
+    assert_eq!(
+        access.basic("ann", &token.text, SOURCE).await.unwrap().token(),
+        Some(&id),
+        "a token is not guessed"
+    );
+}
+
+/// Wrong tokens cost attempts, too.
+async fn token_guesses(access: &Access, root: &crate::Operator) {
+    root.create_user(&name("cleo"), None, false).await.unwrap();
+    let source = std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 8));
+    for _ in 0..10 {
+        let guess = crate::secret::make(crate::secret::Purpose::Token, &["t0000000000000000"]);
+        refused(access.basic("cleo", &guess, source).await, Kind::NotAuthenticated, "");
+    }
+    let guess = crate::secret::make(crate::secret::Purpose::Token, &["t0000000000000000"]);
+    refused(access.basic("cleo", &guess, source).await, Kind::Throttled, "too many");
+}

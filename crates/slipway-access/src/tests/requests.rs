@@ -13,7 +13,7 @@ use slipway_model::service::ServiceSpec;
 use super::*;
 
 /// As the leader would have left it: releases 1 to `newest`, of which one is live.
-async fn releases(world: &World, path: &str, newest: u64, live: u64) {
+pub(super) async fn releases(world: &World, path: &str, newest: u64, live: u64) {
     let path: EnvironmentPath = name(path);
     for number in 1..=newest {
         let release = Release {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use slipway_model::app::{App, GroupAction, GroupDeployment, PathId};
+use slipway_model::app::{App, Group, GroupAction, GroupDeployment, PathId};
 use slipway_model::id::GroupDeploymentId;
 use slipway_model::name::ConfigKey;
 use slipway_model::project::ConfigEntry;
@@ -52,7 +52,7 @@ pub struct AppDraft {
     /// Where the value of each secret variable is read from: `<project>/<environment>/<KEY>`.
     pub secrets: BTreeMap<ConfigKey, String>,
     /// The secrets as an earlier version had them, instead of reading them.
-    config: Option<BTreeMap<ConfigKey, ConfigEntry>>,
+    pub(crate) config: Option<BTreeMap<ConfigKey, ConfigEntry>>,
 }
 
 /// A group as somebody describes it.
@@ -86,6 +86,8 @@ pub struct AppsChanged {
     pub deployment: Option<GroupDeployment>,
     /// The apps that were made or changed, as they are now.
     pub apps: BTreeMap<PathId, App>,
+    /// The groups that were made or changed, as they are now; `None` for one that went.
+    pub groups: BTreeMap<PathId, Option<Group>>,
 }
 
 impl AppDraft {
@@ -126,11 +128,6 @@ impl AppDraft {
             (true, false) => Difference::Scale,
             (true, true) => Difference::None,
         }
-    }
-
-    /// The secrets of an earlier version, if it shall have those.
-    pub(super) fn config(&self) -> Option<&BTreeMap<ConfigKey, ConfigEntry>> {
-        self.config.as_ref()
     }
 }
 

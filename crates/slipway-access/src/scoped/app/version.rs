@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use slipway_model::account::Tenant;
-use slipway_model::app::{APP_VERSIONS_KEPT, App, AppVersion, AppsRoot, GoneApp, GroupDeployment, PathId};
+use slipway_model::app::{APP_VERSIONS_KEPT, App, AppVersion, AppsRoot, GoneApp, PathId};
 use slipway_model::record::Record;
 use slipway_model::unit::Timestamp;
 use slipway_store::{BATCH_BYTES_MAX, Batch};
@@ -71,27 +71,32 @@ impl Scoped<Tenant> {
 
     /// Clears away what nobody can go back to any more, of those apps and of apps that are gone.
     pub(in crate::scoped) async fn clear_versions(&self, changed: &BTreeSet<PathId>) -> Result<(), Error> {
-        let Some(root) = self.access.get::<AppsRoot>(&self.name).await? else { return Ok(()) };
-        let open = self.access.list::<GroupDeployment>(self.name.as_str()).await?;
-        let before: BTreeSet<(&PathId, Timestamp)> = open
-            .iter()
-            .flat_map(|deployment| &deployment.record.before)
-            .filter_map(|(id, version)| Some((id, (*version)?)))
-            .collect();
-        let mut clearing = Clearing { tenant: self, root: root.version, batch: Batch::new() };
-
+        let mut surplus = Vec::new();
         for id in changed {
             let keys = self.version_keys(id).await?;
             if keys.len() >= APP_VERSIONS_KEPT + TOO_MANY {
-                let surplus = keys.iter().rev().skip(APP_VERSIONS_KEPT).filter_map(|key| version_in(key));
-                for version in surplus.filter(|version| !before.contains(&(id, *version))) {
-                    clearing.delete::<AppVersion>((self.name.clone(), id.clone(), version)).await?;
-                }
+                let old = keys.iter().rev().skip(APP_VERSIONS_KEPT).filter_map(|key| version_in(key));
+                surplus.extend(old.map(|version| (id.clone(), version)));
             }
         }
         let gone = self.access.list::<GoneApp>(self.name.as_str()).await?;
+        if surplus.is_empty() && gone.is_empty() {
+            return Ok(());
+        }
+        let Some(root) = self.access.get::<AppsRoot>(&self.name).await? else { return Ok(()) };
+        let before: BTreeSet<(PathId, Timestamp)> = self
+            .group_deployments()
+            .await?
+            .into_iter()
+            .flat_map(|deployment| deployment.before)
+            .filter_map(|(id, version)| Some((id, version?)))
+            .collect();
+        let mut clearing = Clearing { tenant: self, root: root.version, batch: Batch::new() };
+        for (id, version) in surplus.into_iter().filter(|old| !before.contains(old)) {
+            clearing.delete::<AppVersion>((self.name.clone(), id, version)).await?;
+        }
         for GoneApp { id, .. } in gone.into_iter().map(|gone| gone.record) {
-            if before.iter().any(|(wanted, _)| **wanted == id) {
+            if before.range((id.clone(), Timestamp(0))..).next().is_some_and(|(wanted, _)| *wanted == id) {
                 continue;
             }
             for version in self.version_keys(&id).await?.iter().filter_map(|key| version_in(key)) {

@@ -1,6 +1,7 @@
 //! The one writer of apps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use slipway_model::account::{Right, Tenant};
 use slipway_model::app::{
@@ -13,6 +14,7 @@ use slipway_model::project::Environment;
 use slipway_model::unit::Timestamp;
 use slipway_store::{BATCH_BYTES_MAX, Batch};
 
+use super::cache::Known;
 use super::change::scaled;
 use super::{AppDraft, AppsChange, AppsChanged, AppsState, Difference};
 use crate::access::{TRIES, too_busy};
@@ -48,10 +50,35 @@ impl Scoped<Tenant> {
             let state = tenant.apps_state().await?;
             let change = decide(&state)?;
             if let Some(changed) = tenant.carry_out(&state, &change).await? {
+                tenant.keep_known(state, &change, &changed).await;
                 return Ok(changed);
             }
         }
         Err(too_busy().into())
+    }
+
+    /// Keeps what is known of all apps up to date without reading them again. If that does not succeed, they
+    /// are read again.
+    async fn keep_known(&self, state: AppsState, change: &AppsChange, changed: &AppsChanged) {
+        let Ok(Some(root)) = self.access.get::<AppsRoot>(&self.name).await else { return };
+        let is_ours = root.record.version == changed.version && root.record.changes == state.root.changes + 1;
+        if !is_ours {
+            return;
+        }
+        self.access.apps.take(&self.name);
+        let AppsState { mut apps, mut groups, .. } = state;
+        let known = Arc::make_mut(&mut apps);
+        for id in &change.delete {
+            known.remove(id);
+        }
+        known.extend(changed.apps.iter().map(|(id, app)| (id.clone(), Arc::new(app.clone()))));
+        for (id, group) in &changed.groups {
+            match group {
+                Some(group) => Arc::make_mut(&mut groups).insert(id.clone(), group.clone()),
+                None => Arc::make_mut(&mut groups).remove(id),
+            };
+        }
+        self.access.apps.put(&self.name, root.version, Known { apps, groups });
     }
 
     /// Commits a change; `None` when somebody else was first.
@@ -67,7 +94,12 @@ impl Scoped<Tenant> {
         let stored = deployment.as_ref().filter(|deployment| !deployment.steps.is_empty());
         check(state, change, &next, stored)?;
 
-        let changed = AppsChanged { version, deployment: deployment.clone(), apps: next.apps.clone() };
+        let changed = AppsChanged {
+            version,
+            deployment: deployment.clone(),
+            apps: next.apps.clone(),
+            groups: next.groups.clone(),
+        };
         if next.is_nothing() && change.delete.is_empty() && stored.is_none() {
             return Ok(Some(changed));
         }
@@ -202,7 +234,7 @@ impl Scoped<Tenant> {
         // Parsed here only to be sure that it can be, when somebody scales it.
         scaled(&draft.definition, 0).ok_or_else(|| no_object(&draft.id))?;
         let none = BTreeMap::new();
-        let config = match draft.config() {
+        let config = match &draft.config {
             Some(config) => config.clone(),
             None => {
                 let before = before.map_or(&none, |app| &app.config);

@@ -1,0 +1,116 @@
+//! Quotas of tenants and orders for nodes.
+
+use slipway_model::account::Quota;
+use slipway_model::instance::{Node, NodeOrderKind};
+use slipway_model::name::{NodeName, TenantName};
+use slipway_model::unit::{Bytes, Cpus};
+
+use super::*;
+use crate::Operator;
+
+async fn desk(world: &World) -> Operator {
+    world.access.operator(&world.access.local_operator()).await.unwrap()
+}
+
+fn quota(tenant: &str, cpus: u32) -> Quota {
+    Quota {
+        tenant: name(tenant),
+        cpus: Some(Cpus(cpus)),
+        mem: None,
+        disk: None,
+        gpus: None,
+        instances: Some(10),
+        weight: 1,
+    }
+}
+
+fn node(text: &str) -> Node {
+    Node {
+        name: name(text),
+        cpus: Cpus(4000),
+        mem: Bytes::gibi(8),
+        disk: Bytes::gibi(100),
+        gpus: 0,
+        ports: (1, 0),
+        address: None,
+        attributes: Default::default(),
+        joined_at: Timestamp(0),
+    }
+}
+
+#[tokio::test]
+async fn me_03_quotas_are_set_all_or_none_and_not_above_what_there_is() {
+    let world = World::with_shop().await;
+    world.tenant_of(&ann(), "blue").await;
+    world.put(&node("n1")).await;
+    world.put(&node("n2")).await;
+    let desk = desk(&world).await;
+    desk.set_quotas(&[quota("acme", 8000), quota("blue", 8000)], false).await.unwrap();
+    refused(desk.set_quotas(&[quota("acme", 1), quota("nix", 1)], false).await, Kind::NotFound, "nix");
+    refused(desk.set_quotas(&[quota("acme", 1), quota("acme", 2)], false).await, Kind::Invalid, "twice");
+    for weight in [0, 1001] {
+        let wrong = Quota { weight, ..quota("acme", 1) };
+        refused(desk.set_quotas(&[quota("blue", 1), wrong], true).await, Kind::Invalid, "between 1 and 1000");
+    }
+    refused(
+        desk.set_quotas(&[quota("blue", 1), quota("acme", 8001)], false).await,
+        Kind::Conflict,
+        "less processors",
+    );
+    for (what, wrong) in [
+        ("memory", Quota { mem: Some(Bytes::gibi(17)), ..quota("acme", 1) }),
+        ("disk", Quota { disk: Some(Bytes::gibi(201)), ..quota("acme", 1) }),
+        ("gpus", Quota { gpus: Some(1), ..quota("acme", 1) }),
+    ] {
+        refused(desk.set_quotas(&[wrong], false).await, Kind::Conflict, what);
+    }
+    assert_eq!(
+        desk.quotas().await.unwrap(),
+        [quota("acme", 8000), quota("blue", 8000)],
+        "none of it was set"
+    );
+    desk.set_quotas(&[quota("acme", 9000)], true).await.unwrap();
+    assert_eq!(desk.quota(&name("acme")).await.unwrap(), Some(quota("acme", 9000)));
+
+    let bob = world.member("acme", "bob", Role::Viewer).await;
+    assert_eq!(world.acme(&bob, Right::View).await.quota().await.unwrap(), Some(quota("acme", 9000)));
+    refused(world.access.operator(&bob).await, Kind::Forbidden, "only an operator");
+
+    desk.delete_quota(&name("acme")).await.unwrap();
+    refused(desk.delete_quota(&name("acme")).await, Kind::NotFound, "the quota of acme");
+    assert_eq!(desk.quota(&name("acme")).await.unwrap(), None);
+    refused(desk.quota(&name("nix")).await, Kind::NotFound, "nix");
+    let blue: TenantName = name("blue");
+    world.access.tenant(&ann(), &blue, Right::Own).await.unwrap().delete().await.unwrap();
+    assert_eq!(desk.quotas().await.unwrap(), [], "the next tenant of that name begins without");
+}
+
+#[tokio::test]
+async fn me_10_nodes_are_ordered_out_and_back_in() {
+    let world = World::with_shop().await;
+    world.put(&node("n1")).await;
+    let desk = desk(&world).await;
+    let n1: NodeName = name("n1");
+    let drain = NodeOrderKind::Drain { deadline: Some(Timestamp(5)) };
+    for order in [NodeOrderKind::Deactivate, drain, NodeOrderKind::Drain { deadline: None }] {
+        assert_eq!(desk.order_node(&n1, order).await.unwrap().by.as_str(), "root");
+        let orders = desk.node_orders().await.unwrap();
+        assert_eq!(orders.iter().map(|order| (&order.node, order.order)).collect::<Vec<_>>(), [(&n1, order)]);
+    }
+    desk.activate_node(&n1).await.unwrap();
+    desk.activate_node(&n1).await.expect("it takes part already");
+    assert_eq!(desk.node_orders().await.unwrap(), []);
+    for unknown in
+        [desk.activate_node(&name("n2")).await, desk.order_node(&name("n2"), drain).await.map(drop)]
+    {
+        refused(unknown, Kind::NotFound, "node n2");
+    }
+    desk.order_node(&n1, NodeOrderKind::Gone).await.unwrap();
+    refused(desk.order_node(&n1, drain).await, Kind::Conflict, "n1 has been given up");
+    // The leader has forgotten it; the order keeps it from coming back unasked.
+    let found = world.access.get::<Node>(&n1).await.unwrap().unwrap();
+    world.access.store.commit(Batch::new().delete::<Node>(&n1, found.version)).await.unwrap();
+    desk.order_node(&n1, NodeOrderKind::Gone).await.unwrap();
+    desk.activate_node(&n1).await.unwrap();
+    assert_eq!(desk.node_orders().await.unwrap(), []);
+}

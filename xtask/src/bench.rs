@@ -25,6 +25,7 @@ mod http;
 mod measure;
 mod memory;
 mod openssh;
+mod orchestrator;
 mod pipeline;
 mod probe;
 mod process;
@@ -35,6 +36,13 @@ mod slipway;
 mod start;
 
 type Subject = fn(&mut Bench, &mut Report) -> anyhow::Result<()>;
+
+/// What needs neither root nor peers.
+const PURE: &[(&str, &str, Subject)] = &[
+    ("placement", "placement on 10,000 nodes", orchestrator::placement),
+    ("reconcile", "10,000 services when nothing changed", orchestrator::reconcile),
+    ("control", "the whole control path with simulated agents", orchestrator::control_path),
+];
 
 /// Those that want a quiet machine first; Docker's come last, because its daemon stays until the end.
 const SUBJECTS: &[(&str, &str, Subject)] = &[
@@ -55,24 +63,28 @@ pub fn bench(words: &[&str]) -> anyhow::Result<()> {
         ["--built"] => true,
         other => bail!("bench takes --built, not {}", other.join(" ")),
     };
-    if !nix::unistd::geteuid().is_root() {
-        bail!("the bench starts containers and needs root");
-    }
-    if let Some(unknown) = names.iter().find(|name| SUBJECTS.iter().all(|(known, ..)| known != *name)) {
-        let known: Vec<&str> = SUBJECTS.iter().map(|(name, ..)| *name).collect();
+    let all = || PURE.iter().chain(SUBJECTS);
+    if let Some(unknown) = names.iter().find(|name| all().all(|(known, ..)| known != *name)) {
+        let known: Vec<&str> = all().map(|(name, ..)| *name).collect();
         bail!("there is no {unknown} to measure, only {}", known.join(", "));
     }
+    let is_wanted = |name: &str| names.is_empty() || names.contains(&name);
     crate::interrupt::catch()?;
-    packages::install(packages::ALL)?;
-    packages::install_idle(packages::PEERS)?;
-    if !is_built {
-        build()?;
+    if PURE.iter().any(|(name, ..)| is_wanted(name)) && !is_built {
+        step("Building what is measured alone, as a release", orchestrator::build)?;
+    }
+    if SUBJECTS.iter().any(|(name, ..)| is_wanted(name)) {
+        if !nix::unistd::geteuid().is_root() {
+            bail!("the bench starts containers and needs root");
+        }
+        packages::install(packages::ALL)?;
+        packages::install_idle(packages::PEERS)?;
+        if !is_built {
+            build()?;
+        }
     }
     let (mut bench, mut report) = (Bench::default(), Report::default());
-    for (name, title, subject) in SUBJECTS {
-        if !names.is_empty() && !names.contains(name) {
-            continue;
-        }
+    for (name, title, subject) in all().filter(|(name, ..)| is_wanted(name)) {
         heading(&format!("{name}: {title} (load {})", measure::load()));
         if let Err(error) = subject(&mut bench, &mut report) {
             report.failed(name, &error);

@@ -117,6 +117,9 @@ pub struct DeploymentInfo {
     pub state: String,
     /// Whether nothing more will happen.
     pub ended: bool,
+    /// Why it takes no further step until somebody resumes it, such as `Paused after 1 of 4 web`.
+    #[serde(default)]
+    pub paused: Option<String>,
     /// Why it failed.
     pub reason: Option<String>,
     /// The failed program's last output.

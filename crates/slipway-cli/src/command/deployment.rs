@@ -46,11 +46,10 @@ pub async fn deployments(session: &Session, verb: Deployments) -> anyhow::Result
             let client = session.client()?;
             let answer: Done = client.post(&at(&path, "/resume"), &Done {}).await?;
             session.printer.note(&format!("Resumed {path}"));
-            let state: EnvironmentState = client.get(&at(&path, "/status")).await?;
-            match state.deployment.filter(|deployment| !deployment.ended && !wait.detach) {
-                Some(deployment) => watch::deployment(session, &client, &path, deployment).await,
-                None => session.printer.result(&answer, String::new),
+            if wait.detach {
+                return session.printer.result(&answer, String::new);
             }
+            watch::resumed(session, &client, &path).await
         }
         Deployments::Rollback { number, at: place, wait } => {
             let path = session.environment(&place)?;
@@ -79,12 +78,18 @@ async fn one(
     deployments.items.into_iter().next().with_context(|| format!("nothing was deployed to {path} yet"))
 }
 
+/// `rollout`, `rollout, paused after 1 of 4 web`, `failed: …`
+pub fn state_words(deployment: &DeploymentInfo) -> String {
+    match (&deployment.reason, &deployment.paused) {
+        (Some(reason), _) => format!("{}: {reason}", deployment.state),
+        (None, Some(paused)) => format!("{}, {}", deployment.state, paused.to_lowercase()),
+        (None, None) => deployment.state.clone(),
+    }
+}
+
 fn list_text(deployments: &[DeploymentInfo]) -> String {
     let row = |d: &DeploymentInfo| {
-        let state = match &d.reason {
-            Some(reason) => format!("{}: {reason}", d.state),
-            None => d.state.clone(),
-        };
+        let state = state_words(d);
         let from = d.from.map_or("-".to_owned(), |from| from.to_string());
         [d.number.to_string(), from, d.to.to_string(), d.by.to_string(), ago(d.created_at), state]
     };
@@ -94,20 +99,16 @@ fn list_text(deployments: &[DeploymentInfo]) -> String {
 fn show_text(deployment: &DeploymentInfo, state: &EnvironmentState) -> String {
     let from = deployment.from.map_or("nothing".to_owned(), |from| from.to_string());
     let is_current = !deployment.ended;
-    let paused = if is_current && state.paused { ", paused" } else { "" };
     let mut text = format!(
-        "{} from {from} to {}: {}{paused}\n  begun {} by {}\n",
+        "{} from {from} to {}: {}\n  begun {} by {}\n",
         deployment.number,
         deployment.to,
-        deployment.state,
+        state_words(deployment),
         ago(deployment.created_at),
         deployment.by
     );
     for event in &deployment.events {
         text += &format!("  {}\n", plain(event));
-    }
-    if let Some(reason) = &deployment.reason {
-        text += &format!("{}\n", plain(reason));
     }
     for line in &deployment.tail {
         text += &format!("  | {}\n", plain(line));

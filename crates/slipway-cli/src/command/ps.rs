@@ -3,6 +3,7 @@
 use slipway_api::wire::*;
 use slipway_model::id::InstanceId;
 
+use super::deployment::state_words;
 use crate::args;
 use crate::printer::{ago, plain, table, until};
 use crate::session::{Session, at};
@@ -90,7 +91,8 @@ fn standing_text(state: &EnvironmentState) -> String {
         text += &format!("  held back until the deployment {by} has got to it\n");
     }
     if let Some(deployment) = state.deployment.as_ref().filter(|deployment| !deployment.ended) {
-        text += &format!("  {} to {}: {}\n", deployment.number, deployment.to, deployment.state);
+        text +=
+            &format!("  {} to {}: {}\n", deployment.number, deployment.to, plain(&state_words(deployment)));
     }
     text
 }

@@ -105,6 +105,25 @@ pub async fn restart_generation(
     after(session, client, path, |state| state.restart_generation.1 >= generation).await
 }
 
+/// Follows the deployment that somebody has just resumed, if there is one.
+pub async fn resumed(session: &Session, client: &Client, path: &EnvironmentPath) -> anyhow::Result<()> {
+    let since = Instant::now();
+    loop {
+        let state: EnvironmentState = client.get(&at(path, "/status")).await?;
+        let Some(deployment) = state.deployment.filter(|deployment| !deployment.ended) else {
+            session.printer.note("No deployment is under way");
+            return Ok(());
+        };
+        if deployment.paused.is_none() {
+            return self::deployment(session, client, path, deployment).await;
+        }
+        if since.elapsed() > TAKEN_UP_WITHIN {
+            bail!("nobody has taken the change up; is the leader running? It stays recorded");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 async fn after(
     session: &Session,
     client: &Client,
@@ -131,7 +150,8 @@ async fn after(
     }
 }
 
-/// Tells how a deployment goes on until it ends; an error when it does not become live.
+/// Tells how a deployment goes on until it ends or waits for somebody; an error when it does not become
+/// live.
 pub async fn deployment(
     session: &Session,
     client: &Client,
@@ -146,6 +166,10 @@ pub async fn deployment(
         told = deployment.events.len();
         if deployment.ended {
             break;
+        }
+        if deployment.paused.is_some() {
+            session.printer.note(&format!("Next: slipway deployments resume -e {path}"));
+            return session.printer.result(&deployment, String::new);
         }
         tokio::time::sleep(PAUSE).await;
         deployment = client.get(&at(path, &format!("/deployments/{}", deployment.number.0))).await?;

@@ -91,6 +91,13 @@ pub fn release(release: Release, live: Option<ReleaseNumber>) -> ReleaseInfo {
 
 pub fn deployment(deployment: Deployment) -> DeploymentInfo {
     let ended = deployment.state.is_final();
+    // The story is what is stored of a pause: the last line about one counts.
+    let about_pauses = deployment.events.iter().rev().map(|event| event.text.as_str());
+    let paused = about_pauses
+        .filter(|_| !ended)
+        .find(|text| text.starts_with("Paused") || *text == "Resumed")
+        .filter(|text| *text != "Resumed")
+        .map(str::to_owned);
     let (state, reason, tail) = match deployment.state {
         DeploymentState::ReleaseCommand { .. } => ("release-command", None, Vec::new()),
         DeploymentState::Rollout { .. } => ("rollout", None, Vec::new()),
@@ -108,6 +115,7 @@ pub fn deployment(deployment: Deployment) -> DeploymentInfo {
         request: deployment.request,
         state: state.to_owned(),
         ended,
+        paused,
         reason,
         tail,
         events: deployment.events.into_iter().map(|event| event.text).collect(),

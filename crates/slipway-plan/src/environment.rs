@@ -37,6 +37,7 @@ mod schedules;
 mod services;
 
 pub use deployment::rollout_time;
+pub(crate) use rest::is_at_rest;
 
 /// What to do now, and when to look again if nothing happens before.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -99,14 +100,14 @@ pub fn plan(
     now: Timestamp,
     ids: &mut dyn FnMut() -> InstanceId,
 ) -> Plan {
-    if rest::is_at_rest(view, cluster) {
+    if is_at_rest(view, cluster) {
         return Plan::default();
     }
     plan_fully(view, cluster, policy, now, ids)
 }
 
 /// The same without the short way for an environment in which nothing has changed.
-fn plan_fully(
+pub(crate) fn plan_fully(
     view: &EnvironmentView,
     cluster: &mut Cluster,
     policy: &Policy,

@@ -61,6 +61,11 @@ impl Cluster {
         self.lost_at(name, policy).is_some_and(|at| now >= at)
     }
 
+    /// True when no node that takes part is silent and nothing is asked of any.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.silent.is_empty() && self.orders.is_empty()
+    }
+
     /// Before and after anything changes about a node.
     pub(super) fn count_silence(&mut self, name: &NodeName, is_after: bool) {
         let Contact::Unreachable { since } = self.contact(name) else { return };

@@ -413,4 +413,5 @@ mod absence;
 mod apps;
 mod nasty;
 mod pausing;
+mod rest;
 mod schedules;

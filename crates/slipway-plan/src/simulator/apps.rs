@@ -71,7 +71,9 @@ impl World {
         let Some(live) = self.disk.live() else { return false };
         let processes = self.nodes.values().flat_map(|(_, sim)| sim.processes.values());
         let serves = |process: &&super::Process| {
-            process.assignment.release == live && process.answers && !self.disk.retiring.contains(&process.assignment.instance)
+            process.assignment.release == live
+                && process.answers
+                && !self.disk.retiring.contains(&process.assignment.instance)
         };
         self.disk.aim().is_some_and(|aim| aim.version >= version)
             && self.disk.deployment().is_none()

@@ -126,7 +126,8 @@ impl Tenant {
                 let is_so = match action.kind {
                     GroupActionKind::StartApplication => true,
                     GroupActionKind::StopApplication => {
-                        world.disk.status.is_none() && world.nodes.values().all(|(_, n)| n.processes.is_empty())
+                        world.disk.status.is_none()
+                            && world.nodes.values().all(|(_, n)| n.processes.is_empty())
                     }
                     _ => world.is_up(deployment.version),
                 };
@@ -147,7 +148,9 @@ impl Tenant {
                 let is_its = |action: &GroupAction| {
                     action.app == *id && action.kind != GroupActionKind::StartApplication
                 };
-                let Some(step) = deployment.steps.iter().position(|step| step.iter().any(is_its)) else { continue };
+                let Some(step) = deployment.steps.iter().position(|step| step.iter().any(is_its)) else {
+                    continue;
+                };
                 for before in deployment.steps[..step].iter().flatten() {
                     let was_up = before.kind == GroupActionKind::StartApplication
                         || self.were_up.contains(&(of.clone(), before.app.clone()));

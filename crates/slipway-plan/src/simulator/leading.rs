@@ -8,7 +8,7 @@ use slipway_model::unit::Span;
 use super::{Alone, Leader, Table, World};
 use crate::action::Action;
 use crate::cluster::{Cluster, Contact};
-use crate::environment::plan;
+use crate::environment::{Plan, is_at_rest, plan, plan_fully};
 use crate::intake;
 use crate::view::Traffic;
 
@@ -90,6 +90,12 @@ impl World {
             let mut ids = || dice.id();
             let view = &leader.view;
             let wishes = intake::next(view, &Alone, &self.policy, self.now, &mut ids);
+            // The short way is the long way's answer, whatever has happened.
+            if is_at_rest(view, &leader.cluster) {
+                let mut no_id = || unreachable!("nothing is started");
+                let long = plan_fully(view, &mut leader.cluster, &self.policy, self.now, &mut no_id);
+                assert_eq!(long, Plan::default());
+            }
             let (actions, retiring) = if wishes.is_empty() {
                 let plan = plan(view, &mut leader.cluster, &self.policy, self.now, &mut ids);
                 leader.next = plan.next;
@@ -110,6 +116,9 @@ impl World {
                                 self.ever_stored.insert(assignment.instance.clone()),
                                 "an id is used twice"
                             );
+                            if let InstanceRole::Scheduled { due, .. } = assignment.role {
+                                self.turns.push(due);
+                            }
                         }
                         Action::CreateRelease(release) => {
                             self.programs.insert(release.number, self.next_program);

@@ -40,11 +40,16 @@ impl World {
         release_command: bool,
         upgrade: UpgradeStrategy,
     ) {
-        self.next_program = program;
-        let newest = self.disk.builds.keys().next_back().copied().unwrap_or(last_build(self));
-        let number = newest.next();
         let mem = Bytes::mebi(256);
         let spec = ServiceSpec { instances, listens: true, mem, upgrade, ..ServiceSpec::default() };
+        self.push_spec(program, spec, release_command);
+    }
+
+    pub(super) fn push_spec(&mut self, program: Program, spec: ServiceSpec, release_command: bool) {
+        self.next_program = program;
+        let instances = spec.instances;
+        let newest = self.disk.builds.keys().next_back().copied().unwrap_or(last_build(self));
+        let number = newest.next();
         let digest = format!("sha256:{}", "ab".repeat(32)).parse().expect("a digest");
         let image = BuiltImage {
             image: ImageRef { repository: "acme/shop".into(), digest },
@@ -92,6 +97,19 @@ impl World {
         self.next_program = Program::Good;
         self.disk.wanted.as_mut().expect("an environment").config_generation += 1;
         self.tell(|| "config".into());
+    }
+
+    pub(super) fn pause(&mut self, is_paused: bool) {
+        let wanted = self.disk.wanted.as_mut().expect("an environment");
+        wanted.is_paused = is_paused;
+        wanted.resume_generation += u64::from(!is_paused);
+        self.tell(|| if is_paused { "pause" } else { "resume" }.into());
+    }
+
+    /// Whoever fails is tried again at once (MA-18).
+    pub(super) fn retry(&mut self) {
+        self.disk.wanted.as_mut().expect("an environment").retry_generation += 1;
+        self.tell(|| "retry".into());
     }
 
     pub(super) fn run(&mut self) {

@@ -78,7 +78,6 @@ fn au_05_what_ends_during_a_pause_is_replaced_by_what_was_there() {
     stage.deploy(spec_with(3, Rollout { batch: Some(1), ..Rollout::default() }));
     stage.step();
     stage.healthy(4);
-    stage.step();
     stage.wanted().is_paused = true;
     stage.settle();
     // As many as are asked for: the new one that has come, and the old ones that it does not replace.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use slipway_model::account::Tenant;
 use slipway_model::limit::MANIFEST_BYTES_MAX;
 use slipway_model::manifest::{self, Manifest};
-use slipway_model::project::{HostClaim, HostState};
+use slipway_model::project::{Environment, HostClaim, HostState};
 use slipway_model::push::{BuiltImage, ImageRef, Push};
 use slipway_registry::image::ImageBuilder;
 use slipway_registry::{Reference, Registry, Repository};
@@ -90,6 +90,7 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
         for domain in &domains {
             self.tell_domain(domain).await?;
         }
+        self.tell_environments(&commit.manifest).await?;
         Ok(BuiltImage { image, builder, services: specs, release_command, domains })
     }
 
@@ -106,6 +107,20 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
             _ => self.output.alarm(&format!(
                 "{host} is not claimed yet, so it does not lead here: slipway domains add {host} -e {environment}"
             )),
+        }
+        Ok(())
+    }
+
+    /// An environment whose name is misspelt would be passed over in silence.
+    async fn tell_environments(&self, manifest: &Manifest) -> Result<(), Error> {
+        let project = self.push.environment.project();
+        let known = self.store.list::<Environment>(&project.to_string()).await?;
+        let known: Vec<_> = known.iter().map(|found| found.record.path.environment.as_str()).collect();
+        for name in manifest.environments.keys().filter(|name| !known.contains(&name.as_str())) {
+            self.output.alarm(&format!(
+                "slipway.yaml speaks of the environment {name}, but {project} has only {}",
+                known.join(", ")
+            ));
         }
         Ok(())
     }

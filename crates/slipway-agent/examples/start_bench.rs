@@ -351,6 +351,8 @@ fn options(root: &Path) -> Outcome<Options> {
         cgroup_parent: "slwbench".into(),
         images: ImageSource::Layout(root.join("images")),
         shim: shim()?,
+        fetcher: shim()?,
+        ca_bundle: PathBuf::new(),
         runtime: RuntimeChoice::Auto,
         network: Some(NetworkOptions {
             tag: "bench".parse()?,

@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, broadcast, watch};
 
 use crate::cgroup::Cgroups;
 use crate::error::Error;
+use crate::fetch::Fetcher;
 use crate::instance::{self, Begin};
 use crate::layers::{Layers, Limits};
 use crate::network::Network;
@@ -66,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) layers: Layers,
     pub(crate) network: Option<Network>,
     pub(crate) volumes: Volumes,
+    pub(crate) fetcher: Fetcher,
     /// Launches at once: more than the processors can take only makes all of them late.
     pub(crate) launches: Semaphore,
     pub(crate) checks: Semaphore,
@@ -142,6 +144,7 @@ impl Agent {
         let layers =
             Layers::open(&paths.layers(), Limits::default()).map_err(Error::file("open", &paths.layers()))?;
         let volumes = Volumes::open(&paths.volumes()).map_err(Error::file("open", &paths.volumes()))?;
+        let fetcher = Fetcher::open(&paths.fetched()).map_err(Error::file("open", &paths.fetched()))?;
         let network = options.network.clone().map(Network::start).transpose();
         let network = network.map_err(|source| Error::Network { source })?;
         let found = recovery::recover(&paths, &cgroups, network.as_ref());
@@ -161,6 +164,7 @@ impl Agent {
             layers,
             network,
             volumes,
+            fetcher,
         };
         let shared = Arc::new(shared);
         Ok((Self { _life: Arc::new(Life(Arc::clone(&shared))), shared }, found))
@@ -364,7 +368,9 @@ impl Shared {
         let ready = instance::readiness(&directory);
         let checks = instance::known_checks(&directory).unwrap_or_default();
         let report = InstanceReport { instance: spec.id.clone(), state, address, at, ready, checks };
+        // Both hold secrets.
         spec.env.clear();
+        spec.fetch.clear();
         let id = spec.id.clone();
         let entry = Entry { spec, goal, report: report.clone(), forgotten: false };
         self.table().entries.insert(id, entry);

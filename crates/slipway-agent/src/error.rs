@@ -32,6 +32,8 @@ pub enum Error {
     Launch { why: String },
     #[error("the volume {id} cannot be used: {why}")]
     Volume { id: VolumeId, why: String },
+    #[error("{uri} could not be fetched: {why}")]
+    Fetch { uri: String, why: String },
     #[error("cannot make a disk of {bytes} bytes: {why}")]
     Scratch { bytes: u64, why: String },
     #[error("a list of epoch {given} was refused, {seen} has been seen")]

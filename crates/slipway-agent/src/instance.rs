@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep};
 use crate::agent::{LayersInUse, Shared};
 use crate::bundle;
 use crate::error::Error;
+use crate::fetch;
 use crate::health::{self, News, Target, Verdict};
 use crate::image::Unpacked;
 use crate::logs;
@@ -62,6 +63,8 @@ pub(crate) async fn run(
     tracing::info!(instance.id = %spec.id, environment = %spec.environment, "{} {reason}", label(&spec.role));
     clean_up(&shared, &spec).await;
     shared.volumes.release(&spec.id);
+    let (removing, id) = (Arc::clone(&shared), spec.id.clone());
+    let _ = tokio::task::spawn_blocking(move || fetch::remove(&removing, &id)).await;
     let tail = logs::tail(&shared.paths.log(&spec), limit::CRASH_TAIL_LINES);
     let ending = Ending { reason, tail, at: now() };
     ending.write(&directory);
@@ -138,6 +141,20 @@ async fn launch(
     let image = image?;
     let layers = shared.use_layers(&image.layers);
 
+    let permit = if spec.fetch.is_empty() {
+        permit
+    } else {
+        // Slow servers must not keep others from being launched.
+        drop(permit);
+        let refuse = |why: String| Error::Image { digest: spec.image.digest.clone(), why };
+        let user = bundle::user(&image.config, &image.layers).map_err(refuse)?;
+        tokio::select! {
+            fetched = fetch::fetch(shared, spec, user, network.as_ref()) => fetched?,
+            () = told_to_stop(goal) => return Ok(None),
+        }
+        let Ok(permit) = shared.launches.acquire().await else { return Ok(None) };
+        permit
+    };
     let prepared = {
         let (shared, spec) = (Arc::clone(shared), spec.clone());
         tokio::task::spawn_blocking(move || prepare(&shared, &spec, &image, network.as_ref()))
@@ -176,6 +193,10 @@ fn prepare(
     let user = bundle::user(&image.config, &image.layers).map_err(refuse)?;
     let working_directory = bundle::working_directory(&image.config).map_err(refuse)?;
     let volumes = shared.volumes.prepare(&spec.tenant, &spec.volumes, &working_directory, user)?;
+    let fetched = match spec.fetch.as_slice() {
+        [] => None,
+        _ => Some(fetch::arrange(shared, spec, &image.layers, &working_directory, user)?),
+    };
     let process = bundle::Process {
         user,
         argv: bundle::argv(&spec.program, &image.config).map_err(refuse)?,
@@ -190,6 +211,7 @@ fn prepare(
     }
     let mut bare = spec.clone();
     bare.env.clear();
+    bare.fetch.clear();
     sandbox::prepare(
         shared,
         Wanted {
@@ -205,7 +227,7 @@ fn prepare(
             pids: limit::INSTANCE_PIDS,
             binds: Vec::new(),
             volumes,
-            fetched: None,
+            fetched,
             output: Output::File {
                 path: log,
                 bytes_max: limit::INSTANCE_LOG_BYTES_MAX.0,

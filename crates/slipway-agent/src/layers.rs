@@ -36,7 +36,7 @@ use slipway_registry::image::media_type;
 use crate::scratch::check_room;
 
 mod extract;
-mod tar_entry;
+pub(crate) mod tar_entry;
 
 pub use extract::Limits;
 use extract::Size;

@@ -15,7 +15,7 @@
 //!
 //! Read in this order: [`agent`] (the list), [`instance`] (the life of one), `sandbox` (what is made
 //! for it, and removed), then what it uses: [`image`] and [`layers`], [`bundle`], [`shim`],
-//! `volumes`, [`health`], [`logs`]; then [`build`] with [`scratch`], and what a start of the agent does:
+//! `volumes`, [`fetch`], [`health`], [`logs`]; then [`build`] with [`scratch`], and what a start of the agent does:
 //! [`recovery`], [`runtime`], [`cgroup`].
 
 mod error;
@@ -37,6 +37,8 @@ pub mod bundle;
 pub mod shim;
 
 mod volumes;
+
+pub mod fetch;
 
 pub mod health;
 

@@ -25,6 +25,10 @@ pub struct Options {
     pub images: ImageSource,
     /// A program that behaves as the shim when its `argv[0]` is [`slipway_shim::ARGV0`].
     pub shim: PathBuf,
+    /// A program that fetches when its `argv[0]` is [`crate::fetch::ARGV0`].
+    pub fetcher: PathBuf,
+    /// Certificates, in PEM, of those who may vouch for servers that files are fetched from.
+    pub ca_bundle: PathBuf,
     /// Which OCI runtime.
     pub runtime: RuntimeChoice,
     /// The instances' network. Without one, each has only a loopback of its own, and health checks
@@ -86,6 +90,20 @@ impl Paths {
 
     pub(crate) fn volumes(&self) -> PathBuf {
         self.state.join("volumes")
+    }
+
+    /// One directory for each instance that something was fetched for.
+    pub(crate) fn fetches(&self) -> PathBuf {
+        self.state.join("fetch")
+    }
+
+    pub(crate) fn fetch(&self, id: &InstanceId) -> PathBuf {
+        self.fetches().join(id.as_str())
+    }
+
+    /// What was fetched and is kept.
+    pub(crate) fn fetched(&self) -> PathBuf {
+        self.state.join("fetched")
     }
 
     pub(crate) fn logs(&self) -> PathBuf {

@@ -42,7 +42,7 @@ const KILLING_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "intent", rename_all = "kebab-case")]
 pub(crate) enum Intent {
-    /// Without its environment, which holds secrets.
+    /// Without its environment and what it fetches, which hold secrets.
     Instance { spec: Box<InstanceSpec> },
     /// Never adopted: whoever wanted it is gone too.
     Build,
@@ -128,7 +128,7 @@ fn remove_unknown(
             tracing::error!(instance.id = name, ?left, "processes of an unknown instance cannot be killed");
         }
     }
-    for root in [paths.bundles(), paths.runtime_root()] {
+    for root in [paths.bundles(), paths.runtime_root(), paths.fetches()] {
         for name in names_in(&root).into_iter().filter(|name| !is_adopted(name)) {
             let _ = fs::remove_dir_all(root.join(name));
         }

@@ -2,7 +2,8 @@
 //!
 //! This crate decides nothing. It reads the command line and the environment, starts the components
 //! in the right order ([`up`]), connects those that may not know each other ([`glue`]), and ends them
-//! again. Git starts the same binary as its hooks; then the name it is called by says what to do.
+//! again. Git starts the same binary as its hooks, and the agent as the process that
+//! fetches files; then the name it is called by says what to do.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
     let called_as = Path::new(&called_as).file_name().unwrap_or_default().to_string_lossy().into_owned();
     if slipway_git::hook::NAMES.contains(&called_as.as_str()) {
         return slipway_git::hook::main(&called_as);
+    }
+    if called_as == slipway_agent::fetch::ARGV0 {
+        return slipway_agent::fetch::main();
     }
     let args = args::Args::parse();
     let result = match args.command {

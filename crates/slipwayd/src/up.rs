@@ -193,7 +193,7 @@ impl Server {
             journal,
             leader: leader.queries(),
             instances: Arc::new(LocalInstances(agent)),
-            images: Arc::new(LocalImages(registry)),
+            images: Arc::new(LocalImages { registry, stack: options.stack.clone() }),
             server: server.clone(),
             base_domain: options.base_domain.as_str().into(),
             public,
@@ -338,6 +338,8 @@ fn agent_options(
         cgroup_parent: places.cgroup_parent()?,
         images: slipway_agent::image::ImageSource::Registry(registry.clone()),
         shim: beside("slipway-shim")?,
+        fetcher: std::env::current_exe().context("cannot tell where slipwayd itself is")?,
+        ca_bundle: options.ca_bundle.clone(),
         runtime: RuntimeChoice::Auto,
         network: Some(NetworkOptions {
             tag: places.tag()?,

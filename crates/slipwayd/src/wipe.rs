@@ -1,7 +1,7 @@
 //! `slipwayd wipe`: the end of a demonstration, or of a node.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -71,6 +71,8 @@ async fn remove_instances(places: &Places, registry: Registry) -> anyhow::Result
         cgroup_parent: places.cgroup_parent()?,
         images: slipway_agent::image::ImageSource::Registry(registry),
         shim: beside("slipway-shim")?,
+        fetcher: std::env::current_exe()?,
+        ca_bundle: PathBuf::new(),
         runtime: RuntimeChoice::Auto,
         network,
     })

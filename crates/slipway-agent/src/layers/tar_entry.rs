@@ -13,7 +13,7 @@ const EXTENSION_BYTES_MAX: u64 = 64 << 10;
 
 /// What an entry is, as far as we make such things.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Directory,
     File {
         bytes: u64,
@@ -30,7 +30,7 @@ pub(super) enum Kind {
 
 /// The entry's description; its data follow in the archive.
 #[derive(Debug)]
-pub(super) struct Described {
+pub(crate) struct Described {
     pub path: Vec<u8>,
     pub kind: Kind,
     pub mode: u32,
@@ -40,7 +40,7 @@ pub(super) struct Described {
 }
 
 /// Goes through the archive; `each` gets every entry with a reader of its data.
-pub(super) fn for_each<R: Read>(
+pub(crate) fn for_each<R: Read>(
     archive: &mut Archive<R>,
     mut each: impl FnMut(Described, &mut dyn Read) -> Result<(), LayerError>,
 ) -> Result<(), LayerError> {

@@ -11,6 +11,8 @@ mod baseline;
 mod builds;
 mod checks;
 mod confinement;
+mod fetches;
+mod internet;
 mod life;
 mod probe;
 mod volumes;
@@ -25,6 +27,9 @@ fn main() -> ExitCode {
     if words[0] == slipway_shim::ARGV0 {
         return slipway_shim::main();
     }
+    if words[0] == slipway_agent::fetch::ARGV0 {
+        return slipway_agent::fetch::main();
+    }
     match words.get(1).map(String::as_str) {
         Some("agent") => return adoption::agent_process(&words[2..]),
         Some("probe") => return probe::run(),
@@ -33,6 +38,8 @@ fn main() -> ExitCode {
     }
     // Before there is a second thread.
     world::enter_own_network();
+    let certificates = tempfile::Builder::new().prefix(world::MARK).tempdir().expect("a directory");
+    internet::connect(certificates.path());
     let before = baseline::Baseline::take();
     let mut arguments = Arguments::from_args();
     // Two processors start so many at once without making each other late.
@@ -44,6 +51,7 @@ fn main() -> ExitCode {
         builds::trials(),
         volumes::trials(),
         checks::trials(),
+        fetches::trials(),
     ]
     .into_iter()
     .flatten()

@@ -238,6 +238,8 @@ pub fn options(directory: &Path, number: u32) -> Options {
         cgroup_parent: format!("{MARK}-{}", directory.file_name().unwrap().to_str().unwrap()),
         images: ImageSource::Layout(directory.join("images")),
         shim: std::env::current_exe().unwrap(),
+        fetcher: std::env::current_exe().unwrap(),
+        ca_bundle: crate::internet::ca(),
         runtime: RuntimeChoice::Auto,
         network: Some(NetworkOptions {
             tag: format!("t{number}").parse().unwrap(),

@@ -285,4 +285,4 @@ pub(crate) fn service_of(path: &EnvironmentPath, service: &ServiceName) -> Servi
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -89,3 +89,191 @@ fn f31_a_bad_constraint_refuses_every_node_by_name() {
     let bad = [constraint("rack", Operator::Like, Some("("))];
     assert_eq!(place(&cluster, 1, 100, &bad).1, "no room on 1 node: 1 refused by the constraint rack Like (");
 }
+
+/// Places `count` of a service with these ports and says where, and with which.
+fn place_ports(
+    cluster: &mut Cluster,
+    hosts: &[Option<u16>],
+    count: u32,
+) -> (Vec<(String, Vec<u16>)>, String) {
+    let need = Need { amount: need(10), ports: hosts.to_vec() };
+    let ask = Ask { instances: count, ..Ask::of(None, &need, &[]) };
+    let path = path();
+    let placed = Room::of(cluster, &path).place(&ask, count);
+    let places = placed.places.into_iter().map(|place| (place.node.to_string(), place.ports)).collect();
+    (places, placed.refusal.map(|refusal| refusal.to_string()).unwrap_or_default())
+}
+
+#[test]
+fn ma_34_ports_are_picked_from_the_nodes_range_and_refuse_by_name() {
+    use crate::cluster::tests::cluster;
+    let mut cluster = cluster(&["n0", "n1"]);
+    // A fixed port is there once on each node.
+    let (places, refusal) = place_ports(&mut cluster, &[Some(31_002)], 3);
+    assert_eq!(places, [("n0".to_owned(), vec![31_002]), ("n1".to_owned(), vec![31_002])]);
+    assert_eq!(refusal, "no room on 2 nodes: 2 no free port");
+    assert_eq!(place_ports(&mut cluster, &[Some(80)], 1).1, "no room on 2 nodes: 2 no free port");
+    // Four on each node, two for each instance, none for the port that is not forwarded.
+    let (places, refusal) = place_ports(&mut cluster, &[Some(0), None, Some(0)], 5);
+    assert_eq!(places.len(), 4);
+    assert_eq!(places[2].1, [31_002, 0, 31_003]);
+    assert_eq!(refusal, "no room on 2 nodes: 2 no free port");
+    // None of this was kept: the plans were not carried out.
+    assert_eq!(place_ports(&mut cluster, &[Some(0)], 8).0.len(), 8);
+}
+
+#[test]
+fn ma_34_a_port_given_up_is_not_given_to_the_next_tenant_at_once() {
+    use crate::cluster::tests::{assignment, cluster, view};
+    let mut cluster = cluster(&["n0"]);
+    let first = slipway_model::instance::Assignment { ports: vec![31_000], ..assignment(1, "n0") };
+    let view = view("acme/shop/dev", crate::cluster::tests::spec(10));
+    cluster.hold(&view, &first);
+    cluster.let_go(&view, &first);
+    assert_eq!(place_ports(&mut cluster, &[Some(0)], 1).0[0].1, [31_001]);
+}
+
+#[test]
+fn ma_30_gpus_are_whole_and_counted() {
+    use crate::cluster::tests::cluster;
+    let mut cluster = cluster(&["n0"]);
+    let need = Need::from(Resources { gpus: 2, ..need(10) });
+    let path = path();
+    let placed = Room::of(&mut cluster, &path).place(&Ask { instances: 2, ..Ask::of(None, &need, &[]) }, 2);
+    assert_eq!(placed.places.len(), 1);
+    let refusal = placed.refusal.expect("there is no second");
+    assert_eq!(refusal.to_string(), "no room on 1 node: 1 too few free gpus");
+    assert_eq!(
+        format!("{refusal:#}"),
+        "no room on 1 node: 1 too few free gpus (needs 2, the most free is 0)"
+    );
+}
+
+#[test]
+fn ma_17_says_the_amounts_of_the_best_node() {
+    let cluster = cluster(&[("a", 128, "r1"), ("b", 100, "r1")]);
+    let (mut cluster, path, need) = (cluster, path(), need(512).into());
+    let placed = Room::of(&mut cluster, &path).place(&Ask::of(None, &need, &[]), 1);
+    assert_eq!(
+        format!("{:#}", placed.refusal.expect("no room")),
+        "no room on 2 nodes: 2 too little free memory (needs 512M, the most free is 128M)"
+    );
+}
+
+#[test]
+fn ma_17_agent_maintenance_is_a_reason_and_opens_again() {
+    use slipway_model::instance::NodeOrderKind;
+    let mut cluster = cluster(&[("a", 1000, "r1")]);
+    let name = "a".parse().expect("a name");
+    for order in [NodeOrderKind::Deactivate, NodeOrderKind::Drain { deadline: None }, NodeOrderKind::Gone] {
+        cluster.set_order(&name, Some(order));
+        assert_eq!(place(&cluster, 1, 10, &[]).1, "no room on 1 node: 1 is being drained or deactivated");
+    }
+    // A node that joins anew is still under its order.
+    let node = cluster.node(&name).expect("a node").clone();
+    cluster.remove(&name);
+    cluster.put(node, Contact::Reachable);
+    assert!(place(&cluster, 1, 10, &[]).0.is_empty());
+    cluster.set_order(&name, None);
+    assert_eq!(place(&cluster, 1, 10, &[]).0, ["a"]);
+}
+
+#[test]
+fn ma_70_resting_volumes_pin_the_next_instance_to_their_node() {
+    use crate::cluster::tests::cluster;
+    let mut cluster = cluster(&["n0", "n1"]);
+    let (path, service) = (path(), "web".parse().expect("a name"));
+    let set = |node: &str, disk| slipway_model::instance::RestingVolumes {
+        service: "web".parse().expect("a name"),
+        node: node.parse().expect("a name"),
+        volumes: Vec::new(),
+        disk,
+    };
+    // The nodes' disks are full but for what rests.
+    let resting = [set("n1", Bytes::gibi(10)), set("n0", Bytes::gibi(10)), set("elsewhere", Bytes(0))];
+    resting.iter().for_each(|set| cluster.hold_resting(&path, set));
+    let need = Need::from(Resources { disk: Bytes::gibi(10), ..need(600) });
+    let place = |cluster: &mut Cluster, count, fresh| {
+        let ask = Ask { resting: &resting, fresh, ..Ask::of(Some(&service), &need, &[]) };
+        let placed = Room::of(cluster, &path).place(&ask, count);
+        let places: Vec<_> = placed.places.iter().map(|p| (p.node.to_string(), p.resting)).collect();
+        (places, placed.refusal.map(|refusal| refusal.to_string()).unwrap_or_default())
+    };
+    let on = |name: &str, set| (name.to_owned(), Some(set));
+    assert_eq!(place(&mut cluster, 1, 0), (vec![on("n1", 0)], String::new()));
+    assert_eq!(
+        place(&mut cluster, 3, 0),
+        (
+            vec![on("n1", 0), on("n0", 1)],
+            "no room on elsewhere, where its volumes are: cannot be reached".to_owned()
+        )
+    );
+    let n1 = "n1".parse().expect("a name");
+    cluster.set_contact(&n1, Contact::Unreachable { since: Timestamp(0) });
+    assert_eq!(place(&mut cluster, 1, 0).0, [on("n0", 1)]);
+    let n0 = "n0".parse().expect("a name");
+    cluster.set_order(&n0, Some(slipway_model::instance::NodeOrderKind::Deactivate));
+    assert_eq!(
+        place(&mut cluster, 1, 0),
+        (vec![], "no room on n1, where its volumes are: cannot be reached".to_owned())
+    );
+}
+
+#[test]
+fn me_03_200_racing_scale_ups_against_a_quota_that_fits_10_start_10() {
+    use crate::cluster::tests::{cluster, spec, view, wanted};
+    use slipway_model::service::ServiceSpec;
+    let mut cluster = cluster(&["n0", "n1", "n2", "n3"]);
+    let quota = slipway_model::account::Quota {
+        tenant: "acme".parse().expect("a name"),
+        cpus: None,
+        mem: Some(Bytes::mebi(105)),
+        disk: None,
+        gpus: None,
+        instances: None,
+        weight: 1,
+    };
+    cluster.set_quota(&quota.tenant.clone(), Some(quota));
+    let mut ids = 0_u8;
+    let (mut started, mut waiting) = (0, 0);
+    // All 200 are planned before the first is stored; every fifth batch is refused once.
+    let mut under_way = Vec::new();
+    for number in 0..200 {
+        let mut view =
+            view(&format!("acme/p{number}/dev"), ServiceSpec { instances: 1, cpus: Cpus(1), ..spec(10) });
+        view.wanted = Some(wanted(&view.path));
+        for attempt in 0..2 {
+            let mut new_id = || {
+                ids += 1;
+                slipway_model::id::InstanceId::from_random([ids; 10])
+            };
+            let plan = crate::environment::plan(
+                &view,
+                &mut cluster,
+                &crate::policy::Policy::default(),
+                Timestamp(0),
+                &mut new_id,
+            );
+            cluster.promise(&view, &plan.actions);
+            if number % 5 == 0 && attempt == 0 {
+                cluster.withdraw(&view, &plan.actions);
+                continue;
+            }
+            started += plan.actions.len();
+            waiting += plan.waiting.len();
+            if let Some(one) = plan.waiting.first() {
+                assert_eq!(
+                    one.why.to_string(),
+                    "the tenant's quota of memory: 100M of 105M are used, and one more takes 10M"
+                );
+            }
+            under_way.push((view, plan));
+            break;
+        }
+    }
+    assert_eq!((started, waiting), (10, 190));
+    for (view, plan) in &mut under_way {
+        plan.actions.iter().for_each(|action| action.apply(view, &mut cluster));
+    }
+    assert_eq!(cluster.usage(&"acme".parse().expect("a name")).instances, 10);
+}

@@ -59,6 +59,8 @@ pub struct Options {
     pub settle_time: Span,
     /// A new leader waits this long for the routers of the one before it to connect.
     pub router_wait: Span,
+    /// Between two looks at everything, in case a message was lost somewhere (F8).
+    pub look_interval: Span,
     /// Lets a test break things from inside.
     #[cfg(test)]
     pub(crate) faults: Arc<tests::Faults>,
@@ -73,6 +75,7 @@ impl Default for Options {
             policy: Policy::default(),
             settle_time: Span::from_secs(30),
             router_wait: Span::from_secs(2),
+            look_interval: Span::from_secs(60),
             #[cfg(test)]
             faults: Arc::default(),
         }

@@ -62,8 +62,8 @@ fn endpoints_of(view: &EnvironmentView, service: &ServiceName) -> Vec<Endpoint> 
 /// The published table, and how far the routers obey it.
 ///
 /// Routes of many environments change before a table is handed over: [`Routers::replace`] costs what has
-/// changed, [`Routers::publish`] a copy of the table. What enters or leaves does so with the table that
-/// comes next.
+/// changed, [`Routers::publish`] a copy of the table. Generations in between are seen by nobody, and
+/// obeyed with the next that is.
 #[derive(Debug)]
 pub struct Routers {
     table: RouteTable,
@@ -105,21 +105,15 @@ impl Routers {
         self.has_news
     }
 
-    /// The table of this moment. Its generation is that of the last one that was handed over.
+    /// The table of this moment.
     pub fn table(&self) -> &RouteTable {
         &self.table
     }
 
     /// The table of this moment, to be handed to the routers.
     pub fn publish(&mut self) -> Arc<RouteTable> {
-        if std::mem::take(&mut self.has_news) {
-            self.table.generation = self.next_generation();
-        }
+        self.has_news = false;
         Arc::new(self.table.clone())
-    }
-
-    fn next_generation(&self) -> u64 {
-        self.table.generation + 1
     }
 
     /// Replaces the routes of one environment by others. True when that changes the table.
@@ -133,9 +127,10 @@ impl Routers {
             return false;
         }
         self.has_news = true;
+        self.table.generation += 1;
         before.keys().for_each(|host| drop(self.table.routes.remove(host)));
         self.table.routes.extend(after.iter().map(|(host, route)| (host.clone(), route.clone())));
-        let since = (self.next_generation(), now);
+        let since = (self.table.generation, now);
         let instances = |routes: &BTreeMap<String, Route>| {
             let endpoints = routes.values().flat_map(|route| &route.endpoints);
             endpoints.map(|endpoint| endpoint.instance.clone()).collect::<BTreeSet<_>>()
@@ -162,7 +157,7 @@ impl Routers {
     /// An instance that an earlier leader may have had in its table and that is not in ours.
     pub fn suspect(&mut self, instance: &InstanceId, now: Timestamp) {
         if !self.entered.contains_key(instance) {
-            let since = (self.next_generation(), now);
+            let since = (self.table.generation, now);
             self.left.entry(instance.clone()).or_insert(since);
         }
     }

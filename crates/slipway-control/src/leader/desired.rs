@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use slipway_marathon::environment::{Facts, effective_port};
+use slipway_marathon::present::task::task_id;
 use slipway_model::account::Tenant;
 use slipway_model::app::PathId;
 use slipway_model::instance::{
     Assignment, InstanceRole, InstanceSpec, Node, PORT, Program, PublishedPort, ReadinessProbe, VolumeMount,
 };
 use slipway_model::name::EnvironmentPath;
-use slipway_model::release::Release;
+use slipway_model::release::{Origin, Release};
 use slipway_model::service::{HealthCheck, PortSpec, ReadinessCheck, ServiceSpec};
 use slipway_plan::placement::spec_of;
+
+/// Where a program of Marathon's finds what was fetched for it: where it starts.
+const SANDBOX: &str = ".";
 
 /// What an instance's node is told beyond the assignment.
 pub(super) struct Told<'a> {
@@ -35,7 +40,8 @@ pub(super) fn instance_spec(
     let spec = spec_of(release, &assignment.role);
     let is_service = matches!(assignment.role, InstanceRole::Service { .. });
     let port = (is_service && spec.listens).then_some(PORT);
-    let mut env = spec.env.clone();
+    let mut env = told.app.map(|app| app_variables(app, told, assignment, &spec)).unwrap_or_default();
+    env.extend(spec.env.clone());
     env.extend(config.iter().map(|(name, value)| (name.clone(), value.clone())));
     env.extend(platform_variables(environment, told, assignment, &spec));
     InstanceSpec {
@@ -81,11 +87,7 @@ fn ports(assignment: &Assignment, spec: &ServiceSpec) -> Vec<PublishedPort> {
 }
 
 fn container_port(assignment: &Assignment, at: usize, port: &PortSpec) -> u16 {
-    match (port.container, assignment.ports.get(at)) {
-        (0, Some(host)) if *host != 0 => *host,
-        (0, _) => PORT,
-        (container, _) => container,
-    }
+    effective_port(port, assignment.ports.get(at).copied().unwrap_or(0))
 }
 
 fn volumes(assignment: &Assignment, spec: &ServiceSpec) -> Vec<VolumeMount> {
@@ -129,40 +131,57 @@ fn platform_variables(
     if let Some(commit) = &told.release.commit {
         variables.insert("SLIPWAY_COMMIT".into(), commit.to_string());
     }
-    if let Some(app) = told.app {
-        variables.insert("SLIPWAY_APP".into(), app.to_string());
-    }
     if let InstanceRole::Service { service } | InstanceRole::Scheduled { service, .. } = &assignment.role {
         variables.insert("SLIPWAY_SERVICE".into(), service.to_string());
     }
-    if let InstanceRole::Service { .. } = &assignment.role {
+    if matches!(assignment.role, InstanceRole::Service { .. }) {
         variables.extend(port_variables(assignment, spec));
-        if let Some(address) = told.node.and_then(|node| node.address) {
-            variables.insert("HOST".into(), address.to_string());
-        }
     }
     variables
 }
 
-/// MA-60: Marathon's names for the ports, which programs written for it read. A service that answers on
-/// `$PORT` has that one first.
+/// MA-60: what Marathon tells a program of its app. What the app itself sets comes over it.
+fn app_variables(
+    app: &PathId,
+    told: &Told<'_>,
+    assignment: &Assignment,
+    spec: &ServiceSpec,
+) -> BTreeMap<String, String> {
+    let version = match told.release.origin {
+        Origin::App { version } => version,
+        _ => told.release.created_at,
+    };
+    let host = told.node.map(|node| match node.address {
+        Some(address) => address.to_string(),
+        None => node.name.to_string(),
+    });
+    slipway_marathon::environment::variables(&Facts {
+        app,
+        version,
+        image: None,
+        spec,
+        ports: &assignment.ports,
+        host: host.as_deref().unwrap_or_default(),
+        task: &task_id(app, &assignment.instance),
+        sandbox: SANDBOX,
+    })
+}
+
+/// A pushed service has Marathon's names for its ports too; one that answers on `$PORT` has that first, and
+/// no config may say otherwise.
 fn port_variables(assignment: &Assignment, spec: &ServiceSpec) -> BTreeMap<String, String> {
     let mut ports: Vec<(u16, Option<&str>)> = Vec::new();
     for (at, port) in spec.ports.iter().enumerate() {
         ports.push((container_port(assignment, at, port), port.name.as_deref()));
     }
-    if spec.listens && !ports.iter().any(|(port, _)| *port == PORT) {
-        ports.insert(0, (PORT, None));
+    if spec.listens && ports.is_empty() {
+        ports.push((PORT, None));
     }
     let mut variables = BTreeMap::new();
     for (at, (port, name)) in ports.iter().enumerate() {
         variables.insert(format!("PORT{at}"), port.to_string());
-        variables.insert(format!("PORT_{port}"), port.to_string());
         if let Some(name) = name {
-            let name: String = name
-                .chars()
-                .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
-                .collect();
+            let name = name.to_ascii_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_");
             variables.insert(format!("PORT_{name}"), port.to_string());
         }
     }

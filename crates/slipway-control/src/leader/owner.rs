@@ -42,15 +42,17 @@ mod marks;
 mod pace;
 mod storing;
 mod telling;
+mod waiting;
 mod working;
 
 use groups::Groups;
 use marks::Marks;
 use pace::Pace;
 use storing::{Done, Submitted};
+use waiting::Waiters;
 
-/// Between two looks at everything, in case a message was lost somewhere (F8).
-const ANTI_ENTROPY: Duration = Duration::from_secs(60);
+/// Nothing to wait for is waited for so long.
+const IDLE: Duration = Duration::from_secs(60);
 /// Messages taken in before the next look at what they mean.
 const MESSAGES_A_TURN: usize = 1000;
 
@@ -80,12 +82,7 @@ pub(super) struct Owner {
     routers: Routers,
     /// Environments to look at.
     marked: Marks,
-    /// Environments of which something finds no room.
-    waiting: BTreeSet<EnvironmentPath>,
-    /// Those of them that are still to be looked at because there is more room now.
-    waiting_turn: VecDeque<EnvironmentPath>,
-    /// There is more room than when that turn began.
-    has_more_room: bool,
+    waiters: Waiters,
     /// Nodes whose list has changed.
     marked_nodes: BTreeSet<NodeName>,
     timers: BTreeSet<(Timestamp, EnvironmentPath)>,
@@ -191,9 +188,7 @@ impl Owner {
             groups: Groups::default(),
             routers,
             marked: Marks::default(),
-            waiting: BTreeSet::new(),
-            waiting_turn: VecDeque::new(),
-            has_more_room: false,
+            waiters: Waiters::default(),
             marked_nodes: BTreeSet::new(),
             timers: BTreeSet::new(),
             under_way: JoinSet::new(),
@@ -226,7 +221,7 @@ impl Owner {
         mut queries: mpsc::Receiver<Query>,
         mut stopped: watch::Receiver<bool>,
     ) -> Result<(), Error> {
-        let mut anti_entropy = tokio::time::interval(ANTI_ENTROPY);
+        let mut anti_entropy = tokio::time::interval(self.options.look_interval.duration());
         anti_entropy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut leadership = self.leadership.clone();
         loop {
@@ -283,8 +278,10 @@ impl Owner {
         let waits_until = self.started_at.plus(self.options.router_wait);
         let waits_until = (now() < waits_until).then_some(waits_until);
         let timer = self.timers.first().map(|(at, _)| *at);
-        let next = [settles_at, waits_until, timer].into_iter().flatten().min();
-        let next = next.map_or(ANTI_ENTROPY, |next| next.since(now()).duration());
+        let preempts_at = self.waiters.preempts_at();
+        let held_until = self.cluster.next_expiry();
+        let next = [settles_at, waits_until, timer, preempts_at, held_until].into_iter().flatten().min();
+        let next = next.map_or(IDLE, |next| next.since(now()).duration());
         let lists = (!self.marked_nodes.is_empty()).then(|| self.lists_pace.wait());
         let table = self.routers.has_news().then(|| self.table_pace.wait());
         [lists, table].into_iter().flatten().fold(next, Duration::min)

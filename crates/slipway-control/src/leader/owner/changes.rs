@@ -215,7 +215,7 @@ impl Owner {
             }
             WatchEvent::Unreadable(_) => return,
         }
-        self.has_more_room = true;
+        self.waiters.note_room();
     }
 
     fn set_quota(&mut self, quota: Quota) {
@@ -247,7 +247,7 @@ impl Owner {
             self.mark_those_on(&node);
             self.mark_those_resting_on(&node);
         }
-        self.has_more_room = true;
+        self.waiters.note_room();
     }
 
     pub(super) fn take_node_message(&mut self, message: NodeMessage) {
@@ -297,7 +297,7 @@ impl Owner {
         if was_away {
             self.tell_all_on(&name, InstanceChange::Reachable);
         }
-        self.has_more_room = true;
+        self.waiters.note_room();
         self.marked_nodes.insert(name);
     }
 

@@ -34,6 +34,8 @@ const QUARANTINE: Span = Span::from_secs(60);
 pub(super) struct Submitted {
     plan: Plan,
     at: Timestamp,
+    /// Runs that it refuses. Noted before, because their records may be gone from memory by then.
+    refused: Vec<EndSnapshot>,
     /// Whoever waits for it.
     asked: Vec<Asked>,
 }
@@ -71,14 +73,18 @@ impl Owner {
     ) -> Submit {
         let Some(held) = self.environments.get_mut(path) else { return Submit::Done };
         let prepared = commit::prepare(self.leadership.epoch, &held.view, &self.claims, &plan.actions);
+        let assigned = plan.actions.iter().filter(|action| matches!(action, Action::Assign(_))).count();
+        self.waiters.note_placed(path, assigned as u32);
+        let refused: Vec<_> =
+            plan.actions.iter().filter_map(|action| refused_run(&held.view, action, now)).collect();
         self.cluster.promise(&held.view, &plan.actions);
         if prepared.is_empty() {
-            self.apply(path, &plan.actions, now);
+            self.apply(path, &plan.actions, refused, now);
             self.take_plan(path, plan, now);
             asked.into_iter().for_each(Asked::answer);
             return Submit::Done;
         }
-        held.submitted = Some(Submitted { plan, at: now, asked });
+        held.submitted = Some(Submitted { plan, at: now, refused, asked });
         let path = path.clone();
         self.carry_out(prepared, move |stored| Done::Plan { path, stored });
         Submit::UnderWay
@@ -141,14 +147,15 @@ impl Owner {
 
     fn take_stored(&mut self, path: &EnvironmentPath) {
         let Some(submitted) = self.take_submitted(path) else { return };
-        let Submitted { plan, at, asked } = submitted;
-        self.apply(path, &plan.actions, at);
+        let Submitted { plan, at, refused, asked } = submitted;
+        self.apply(path, &plan.actions, refused, at);
         self.take_plan(path, plan, at);
         asked.into_iter().for_each(Asked::answer);
         self.marked.insert(path.clone());
     }
 
     fn take_submitted(&mut self, path: &EnvironmentPath) -> Option<Submitted> {
+        self.waiters.note_stored();
         let held = self.environments.get_mut(path)?;
         if std::mem::take(&mut held.is_marked_again) {
             held.passes = 0;
@@ -205,7 +212,16 @@ impl Owner {
     }
 
     /// Applies what is stored.
-    fn apply(&mut self, path: &EnvironmentPath, actions: &[Action], now: Timestamp) {
+    fn apply(
+        &mut self,
+        path: &EnvironmentPath,
+        actions: &[Action],
+        refused: Vec<EndSnapshot>,
+        now: Timestamp,
+    ) {
+        if let Some(held) = self.environments.get_mut(path) {
+            refused.into_iter().for_each(|end| held.note_end(end));
+        }
         for action in actions {
             tracing::debug!(environment = %path, "{action}");
             let Some(held) = self.environments.get_mut(path) else { return };
@@ -218,10 +234,7 @@ impl Owner {
                 _ => None,
             };
             if let Some(end) = &end {
-                if held.ends.len() == ENDS_KEPT {
-                    held.ends.pop_front();
-                }
-                held.ends.push_back(end.clone());
+                held.note_end(end.clone());
             }
             let last_seen = gone.as_ref().map(|gone| held.instance(gone, &self.cluster));
             action.apply(&mut held.view, &mut self.cluster);
@@ -240,7 +253,7 @@ impl Owner {
                     if let Some(gone) = &gone {
                         self.unseat(instance, &gone.node);
                     }
-                    self.has_more_room = true;
+                    self.waiters.note_room();
                 }
                 Action::Claim(claim) => drop(self.claims.put(claim.clone())),
                 _ => {}
@@ -267,7 +280,7 @@ impl Owner {
             self.resting.entry(node.clone()).or_default().insert(path.clone());
         }
         self.marked_nodes.extend(before.symmetric_difference(&now).cloned());
-        self.has_more_room = true;
+        self.waiters.note_room();
     }
 
     /// Reads again what only the leader writes of an environment.
@@ -303,37 +316,45 @@ impl Owner {
     }
 }
 
+impl Held {
+    fn note_end(&mut self, end: EndSnapshot) {
+        if self.ends.len() == ENDS_KEPT {
+            self.ends.pop_front();
+        }
+        self.ends.push_back(end);
+    }
+}
+
 /// What an action says of an instance's end, before it is applied.
 fn end_of(view: &EnvironmentView, action: &Action, at: Timestamp) -> Option<EndSnapshot> {
-    match action {
-        Action::Remove { instance, exit: Some(exit) } => {
-            let assignment = view.assignments.iter().find(|a| a.instance == *instance)?;
-            Some(EndSnapshot {
-                instance: instance.clone(),
-                role: assignment.role.clone(),
-                release: Some(assignment.release),
-                version: Some(version_of(view, assignment.release)),
-                node: Some(assignment.node.clone()),
-                assigned_at: Some(assignment.created_at),
-                exit: exit.clone(),
-                at,
-                is_failure: assignment.goal == Goal::Run,
-            })
-        }
-        Action::CloseRun { instance, refused: Some(why) } => {
-            let run = view.runs.get(instance)?;
-            Some(EndSnapshot {
-                instance: instance.clone(),
-                role: InstanceRole::OneOff { command: run.command.clone(), tty: run.tty },
-                release: None,
-                version: None,
-                node: None,
-                assigned_at: None,
-                exit: Exit { reason: ExitReason::LaunchFailed { error: why.clone() }, tail: Vec::new() },
-                at,
-                is_failure: true,
-            })
-        }
-        _ => None,
-    }
+    let Action::Remove { instance, exit: Some(exit) } = action else { return None };
+    let assignment = view.assignments.iter().find(|a| a.instance == *instance)?;
+    Some(EndSnapshot {
+        instance: instance.clone(),
+        role: assignment.role.clone(),
+        release: Some(assignment.release),
+        version: Some(version_of(view, assignment.release)),
+        node: Some(assignment.node.clone()),
+        assigned_at: Some(assignment.created_at),
+        exit: exit.clone(),
+        at,
+        is_failure: assignment.goal == Goal::Run,
+    })
+}
+
+/// A run that will not be, as one that ended at once.
+fn refused_run(view: &EnvironmentView, action: &Action, at: Timestamp) -> Option<EndSnapshot> {
+    let Action::CloseRun { instance, refused: Some(why) } = action else { return None };
+    let run = view.runs.get(instance)?;
+    Some(EndSnapshot {
+        instance: instance.clone(),
+        role: InstanceRole::OneOff { command: run.command.clone(), tty: run.tty },
+        release: None,
+        version: None,
+        node: None,
+        assigned_at: None,
+        exit: Exit { reason: ExitReason::LaunchFailed { error: why.clone() }, tail: Vec::new() },
+        at,
+        is_failure: true,
+    })
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use slipway_model::name::EnvironmentPath;
 use slipway_model::unit::{Span, Timestamp};
-use slipway_plan::environment::{Plan, WaitReason, plan};
+use slipway_plan::action::Action;
+use slipway_plan::environment::{Plan, plan};
 use slipway_plan::intake;
 use slipway_plan::view::EnvironmentView;
 
@@ -40,11 +41,23 @@ impl Owner {
             self.settle(now);
         }
         if self.is_settled {
-            for _ in 0..LOOKS_A_TURN {
+            if self.cluster.expire(now) {
+                self.waiters.note_room();
+            }
+            if self.waiters.preempts_at().is_some_and(|at| at <= now) {
+                self.preempt(now);
+            }
+            for look in 0..LOOKS_A_TURN {
                 if self.under_way.len() >= UNDER_WAY_MAX {
                     break;
                 }
-                let Some(path) = self.marked.pop().or_else(|| self.next_waiting()) else { break };
+                // New room is first theirs who wait for it; but a long queue is not in everybody's way.
+                let next = if look % 2 == 0 {
+                    self.next_waiting().or_else(|| self.marked.pop())
+                } else {
+                    self.marked.pop().or_else(|| self.next_waiting())
+                };
+                let Some(path) = next else { break };
                 self.work_on(&path);
             }
             self.look_at_groups();
@@ -61,17 +74,8 @@ impl Owner {
 
     /// Whether there is anything to do that need not be waited for.
     pub(super) fn has_work(&self) -> bool {
-        let has_looks = !self.marked.is_empty() || !self.waiting_turn.is_empty();
+        let has_looks = !self.marked.is_empty() || self.waiters.has_turns();
         self.is_settled && has_looks && self.under_way.len() < UNDER_WAY_MAX
-    }
-
-    /// The next environment that waits for room, if there is more room than before. Each gets one look
-    /// before any gets a second.
-    fn next_waiting(&mut self) -> Option<EnvironmentPath> {
-        if self.waiting_turn.is_empty() && std::mem::take(&mut self.has_more_room) {
-            self.waiting_turn.extend(self.waiting.iter().cloned());
-        }
-        self.waiting_turn.pop_front()
     }
 
     /// Plans until there is something to store, or nothing left to do in that environment now.
@@ -114,15 +118,15 @@ impl Owner {
     /// Takes in what a plan says beyond its actions. True when that may call for another look.
     pub(super) fn take_plan(&mut self, path: &EnvironmentPath, plan: Plan, now: Timestamp) -> bool {
         let Some(held) = self.environments.get_mut(path) else { return false };
+        let placed = plan.actions.iter().filter(|action| matches!(action, Action::Assign(_))).count();
+        self.waiters.note_plan(path, &plan, placed as u32);
         let is_same = held.view.retiring == plan.retiring;
         held.view.retiring = plan.retiring;
         held.waiting_since = if plan.waiting.is_empty() { None } else { held.waiting_since.or(Some(now)) };
-        if plan.waiting.iter().any(|waiting| !matches!(waiting.why, WaitReason::BackOff { .. })) {
-            self.waiting.insert(path.clone());
-        } else {
-            self.waiting.remove(path);
-        }
         held.waiting = plan.waiting;
+        if !held.waiting.is_empty() {
+            self.note_preferred(path);
+        }
         self.groups.mark(path);
         self.set_timer(path, plan.next);
         let has_new_routes = self.publish(path, now);
@@ -142,7 +146,7 @@ impl Owner {
         };
         if is_empty(held) {
             self.set_timer(path, None);
-            self.waiting.remove(path);
+            self.waiters.remove(path);
             self.environments.remove(path);
         }
     }
@@ -160,9 +164,11 @@ impl Owner {
             Some(_) => urls_of(self.claims.of(path), |host| self.options.public.of(host)),
             None => BTreeMap::new(),
         };
+        held.view.turn = self.waiters.turn_of(path);
         // What is retiring already is the first to go when something has to.
         held.first_to_go.retain(|_, until| now < *until);
         let retiring = held.view.retiring.clone();
+        let waiting = held.waiting.clone();
         held.view.retiring.extend(held.first_to_go.keys().cloned());
 
         let view = &self.environments[path].view;
@@ -179,7 +185,9 @@ impl Owner {
             if wishes.is_empty() {
                 return plan(view, cluster, policy, now, &mut new_id);
             }
-            Plan { actions: wishes, retiring: retiring.clone(), next: Some(now), ..Plan::default() }
+            // Of what waits it says nothing.
+            let (retiring, waiting) = (retiring.clone(), waiting.clone());
+            Plan { actions: wishes, retiring, waiting, next: Some(now) }
         };
         let planned = catch_unwind(AssertUnwindSafe(decide));
         if let Some(held) = self.environments.get_mut(path) {

@@ -6,7 +6,8 @@
 //! would be written, so that it cannot name a test that is gone or hide a rule that nobody tests.
 //!
 //! A function counts when it would be run: it has an attribute that ends in `test`, or stands in
-//! `proptest!`, or in a list of `cases!`; and it is not ignored.
+//! `proptest!`, or in a list of `cases!`; and it is not ignored. So does what `trial("…", …)` names. Tests
+//! that are older than the numbers stand in `rules/earlier.txt`, and must be there too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,6 +20,7 @@ use crate::run::root;
 mod scan;
 
 const TITLES: &str = include_str!("rules/titles.txt");
+const EARLIER: &str = include_str!("rules/earlier.txt");
 const PAGE: &str = "docs/rules.md";
 /// More names than this only make the table hard to read; the rest is counted.
 const NAMES_MAX: usize = 6;
@@ -65,29 +67,48 @@ pub fn rules(words: &[&str]) -> anyhow::Result<()> {
 fn titles() -> anyhow::Result<Vec<(Item, &'static str)>> {
     let mut titles = Vec::new();
     for line in TITLES.lines().filter(|line| !line.starts_with('#')) {
-        let parsed = line.split_once(' ').and_then(|(item, title)| {
-            let (kind, number) = item.split_once('-')?;
-            Some(((kind, number.parse().ok()?), title))
-        });
+        let parsed = line.split_once(' ').and_then(|(item, title)| Some((item_of(item)?, title)));
         titles.push(parsed.with_context(|| format!("not a rule and its title: {line}"))?);
     }
     Ok(titles)
 }
 
-/// All tests that name a rule.
+/// All tests that show a rule.
 fn tests() -> anyhow::Result<BTreeMap<Item, BTreeSet<Test>>> {
-    let mut all: BTreeMap<Item, BTreeSet<Test>> = BTreeMap::new();
+    let mut tests = BTreeSet::new();
     for folder in fs::read_dir(root().join("crates"))? {
         let folder = folder?.path();
         let place = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         for name in ["src", "tests"] {
-            collect(&folder.join(name), &place, &mut all)?;
+            collect(&folder.join(name), &place, &mut tests)?;
+        }
+    }
+    let mut all: BTreeMap<Item, BTreeSet<Test>> = BTreeMap::new();
+    for line in EARLIER.lines().filter(|line| !line.starts_with('#')) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [item, place, name] = words[..] else { bail!("not a rule, a crate and a test: {line}") };
+        let test = Test { place: place.to_owned(), name: name.to_owned() };
+        if !tests.contains(&test) {
+            bail!("rules/earlier.txt names {name} of {place}, and there is no such test");
+        }
+        let item = item_of(item).with_context(|| format!("not a rule: {line}"))?;
+        all.entry(item).or_default().insert(test);
+    }
+    for test in tests {
+        for item in scan::items(&test.name) {
+            all.entry(item).or_default().insert(test.clone());
         }
     }
     Ok(all)
 }
 
-fn collect(folder: &Path, place: &str, all: &mut BTreeMap<Item, BTreeSet<Test>>) -> anyhow::Result<()> {
+/// `MA-38`
+fn item_of(text: &'static str) -> Option<Item> {
+    let (kind, number) = text.split_once('-')?;
+    Some((kind, number.parse().ok()?))
+}
+
+fn collect(folder: &Path, place: &str, all: &mut BTreeSet<Test>) -> anyhow::Result<()> {
     let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
     for entry in entries {
         let path = entry?.path();
@@ -96,12 +117,7 @@ fn collect(folder: &Path, place: &str, all: &mut BTreeMap<Item, BTreeSet<Test>>)
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text =
                 fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            for name in scan::tests(&text) {
-                for item in scan::items(&name) {
-                    let test = Test { place: place.to_owned(), name: name.clone() };
-                    all.entry(item).or_default().insert(test);
-                }
-            }
+            all.extend(scan::tests(&text).into_iter().map(|name| Test { place: place.to_owned(), name }));
         }
     }
     Ok(())

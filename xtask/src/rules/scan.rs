@@ -30,6 +30,9 @@ pub fn tests(text: &str) -> Vec<String> {
         if trimmed.is_empty() || trimmed.starts_with("//") {
             continue;
         }
+        if let Some(name) = trimmed.strip_prefix("trial(\"").and_then(|rest| rest.split('"').next()) {
+            names.push(name.to_owned());
+        }
         if let Some(name) = function(trimmed)
             && !is_ignored
             && (is_test || proptest.is_some() || cases.contains(&name))

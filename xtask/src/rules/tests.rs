@@ -51,12 +51,24 @@ fn ma_07_is_listed(server: &Server) {}
 #[cfg(test)]
 fn ma_08_is_only_compiled() {}
 
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("ma_10_is_a_trial", its_function),
+    ]
+}
+
 #[expect(dead_code, reason = "a test of attributes")]
 #[test]
 fn ma_09_is_not_a_helper() {}
 "#;
-    let names =
-        ["ma_02_is_a_test", "ma_03_is_one_too", "ma_05_is_drawn", "ma_07_is_listed", "ma_09_is_not_a_helper"];
+    let names = [
+        "ma_02_is_a_test",
+        "ma_03_is_one_too",
+        "ma_05_is_drawn",
+        "ma_07_is_listed",
+        "ma_10_is_a_trial",
+        "ma_09_is_not_a_helper",
+    ];
     assert_eq!(scan::tests(text), names);
 }
 

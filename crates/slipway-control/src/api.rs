@@ -1,4 +1,4 @@
-//! The handlers of `/v1`.
+//! The handlers of `/v1`, and in [`v2`] those of Marathon's API.
 //!
 //! A handler reads from top to bottom: who asks (an extractor), the record through a loader that
 //! checks the right (`slipway-access`), rules, one write, the answer. What handlers need from other
@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -38,9 +39,11 @@ mod services;
 mod stream;
 mod tenant;
 mod txt;
+mod v2;
 
 pub use extract::Local;
 pub use refusal::{Answer, Refusal};
+pub use v2::ConnectionEnd;
 
 /// What the handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -99,10 +102,15 @@ pub trait Instances: Send + Sync {
 pub trait Images: Send + Sync {
     /// What `repository:tag` or `repository@digest` is now; `None` when there is no such image.
     fn resolve(&self, reference: &str) -> BoxFuture<'static, Option<ImageRef>>;
+
+    /// What commands run on that name no image; `None` when there is no stack.
+    fn of_stack(&self) -> BoxFuture<'static, Option<ImageRef>>;
 }
 
-/// All routes of `/v1`.
+/// All routes of `/v1`, and Marathon's.
 pub fn routes(api: Api) -> Router {
+    let marathon = v2::Marathon::new(api.clone());
+    let counters = marathon.counters.clone();
     let in_environment = Router::new()
         .route("/", get(environment::show).delete(environment::delete))
         .route("/status", get(environment::status))
@@ -164,9 +172,10 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/projects/{tenant}/{project}/credential", post(project::renew_credential))
         .route("/v1/projects/{tenant}/{project}/environments", post(project::create_environment))
         .nest("/v1/environments/{tenant}/{project}/{environment}", in_environment)
-        .fallback(no_such_route)
+        .fallback(move |request: Request| marathon.clone().answer_or_refuse(request))
         .method_not_allowed_fallback(no_such_route)
         .layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX))
+        .layer(from_fn_with_state(counters, v2::count))
         .with_state(api)
 }
 

@@ -6,15 +6,29 @@ use slipway_model::push::ImageRef;
 use slipway_registry::{Reference, Registry, Repository};
 
 /// The built-in registry.
-pub struct LocalImages(pub Registry);
+pub struct LocalImages {
+    pub registry: Registry,
+    /// The stack that commands without an image run on.
+    pub stack: String,
+}
 
 impl Images for LocalImages {
     fn resolve(&self, reference: &str) -> BoxFuture<'static, Option<ImageRef>> {
-        let registry = self.0.clone();
+        let registry = self.registry.clone();
         let reference = reference.to_owned();
         Box::pin(async move {
             let found = tokio::task::spawn_blocking(move || find(&registry, &reference)).await;
             found.ok().flatten()
+        })
+    }
+
+    fn of_stack(&self) -> BoxFuture<'static, Option<ImageRef>> {
+        let LocalImages { registry, stack } = self;
+        let (registry, stack) = (registry.clone(), stack.clone());
+        Box::pin(async move {
+            let found = tokio::task::spawn_blocking(move || slipway_build::stack::find(&stack, &registry));
+            let stack = found.await.ok()?.ok()??;
+            Some(ImageRef { repository: stack.repository.to_string(), digest: stack.run })
         })
     }
 }

@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use slipway_control::api::Local;
+use slipway_control::api::{ConnectionEnd, Local};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -81,8 +81,11 @@ async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let routes = TowerToHyperService::new(routes);
+    let end = ConnectionEnd::default();
+    let ended = end.clone();
     let answer = service_fn(move |mut request: Request<Incoming>| {
         mark(request.extensions_mut());
+        request.extensions_mut().insert(end.clone());
         routes.call(request)
     });
     let connection = http1::Builder::new()
@@ -90,7 +93,11 @@ async fn serve<S>(
         .header_read_timeout(HEADER_TIME_MAX)
         .serve_connection(TokioIo::new(stream), answer)
         .with_upgrades();
-    // A connection that breaks is the client's affair.
-    let _ended = connection.await;
+    tokio::select! {
+        // A connection that breaks is the client's affair.
+        _ended = connection => {}
+        // A handler wants it to end, whatever the client does.
+        () = ended.0.notified() => {}
+    }
     drop(place);
 }

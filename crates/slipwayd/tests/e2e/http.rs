@@ -7,6 +7,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
+    pub head: String,
     pub body: String,
 }
 
@@ -17,8 +18,13 @@ pub fn get(port: u16, host: &str, path: &str) -> Result<Answer, String> {
 
 /// Raw bytes out, one answer in.
 pub fn send(port: u16, request: &str) -> Result<Answer, String> {
+    send_to("127.0.0.1", port, request)
+}
+
+/// The same to another address of this machine.
+pub fn send_to(host: &str, port: u16, request: &str) -> Result<Answer, String> {
     let fail = |error: std::io::Error| error.to_string();
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(fail)?;
+    let mut stream = TcpStream::connect((host, port)).map_err(fail)?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).map_err(fail)?;
     stream.write_all(request.as_bytes()).map_err(fail)?;
     let mut bytes = Vec::new();
@@ -29,7 +35,7 @@ pub fn send(port: u16, request: &str) -> Result<Answer, String> {
     let status = status.ok_or_else(|| format!("no status: {head}"))?;
     let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
     let body = if chunked { unchunk(body) } else { body.to_owned() };
-    Ok(Answer { status, body })
+    Ok(Answer { status, head: head.to_owned(), body })
 }
 
 fn unchunk(mut body: &str) -> String {

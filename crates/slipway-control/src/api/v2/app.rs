@@ -1,0 +1,175 @@
+//! Apps: shown here, changed in [`write`].
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream;
+use http::StatusCode;
+use serde_json::json;
+use serde_json::value::RawValue;
+use slipway_access::Scoped;
+use slipway_marathon::present::{AppEmbed, AppExtras, Identifiable, TaskCounts, app_info, stored_app};
+use slipway_marathon::select::Selector;
+use slipway_model::account::{Right, Tenant};
+use slipway_model::app::App;
+
+use super::answer::{self, Answer};
+use super::group::write::version_of;
+use super::refusal::Refusal;
+use super::running::{self, Open, Service};
+use super::{Context, LeaderQueries};
+
+pub mod write;
+
+pub use write::{create, delete, put, put_all, restart};
+
+/// Apps that are put into the body at once.
+const APPS_IN_CHUNK: usize = 32;
+
+/// `GET /v2/apps`: written while it is sent, so that ten thousand apps with their tasks are never in
+/// memory as one text.
+pub async fn list(context: &Context) -> Answer {
+    let query = &context.asked.query;
+    let selector = Selector::new(query.first("id"), query.first("cmd"), query.first("label"))?;
+    let embed = AppEmbed::of(query.all("embed")).in_list();
+    stream_of(context, "apps", embed, |context, service| {
+        let (cmd, labels) = service.selectable();
+        selector.selects_parts(&context.view.outward(&service.tenant, service.id.as_str()), cmd, labels)
+    })
+    .await
+}
+
+/// `GET /v2/apps/{group}/*`
+pub async fn below(context: &Context, group: &str) -> Answer {
+    let embed = AppEmbed::of(context.asked.query.all("embed")).in_list();
+    let inside = match group {
+        "/" => None,
+        group => Some(context.view.group(group, Right::View)?),
+    };
+    stream_of(context, "*", embed, |_, service| {
+        inside.as_ref().is_none_or(|(tenant, id)| tenant.name == service.tenant && service.id.is_within(id))
+    })
+    .await
+}
+
+/// The selected services of all tenants, one after the other.
+async fn stream_of(
+    context: &Context,
+    name: &str,
+    embed: AppEmbed,
+    is_wanted: impl Fn(&Context, &Service) -> bool,
+) -> Answer {
+    let mut wanted = Vec::new();
+    for tenant in context.view.tenants() {
+        let state = tenant.apps_state().await?;
+        let known = context.api.leader.group_deployments(Some(&tenant.name)).await;
+        let open = Arc::new(Open::new(&state.deployments, &known));
+        let services = running::services(tenant, &state).into_iter();
+        wanted.extend(services.filter(|service| is_wanted(context, service)).map(|one| (one, open.clone())));
+    }
+    let writer = Writer {
+        leader: context.api.leader.clone(),
+        context_ids: context.view.clone(),
+        embed,
+        waiting: wanted.into_iter(),
+        front: format!("{{\"{name}\":["),
+        is_done: false,
+    };
+    let body = Body::from_stream(stream::unfold(writer, |mut writer| async move {
+        let chunk = writer.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(chunk), writer))
+    }));
+    Ok(answer::text_of_json(StatusCode::OK, body))
+}
+
+struct Writer {
+    leader: LeaderQueries,
+    context_ids: super::View,
+    embed: AppEmbed,
+    waiting: std::vec::IntoIter<(Service, Arc<Open>)>,
+    /// What stands before the next app.
+    front: String,
+    is_done: bool,
+}
+
+impl Writer {
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.is_done {
+            return None;
+        }
+        let mut text = String::new();
+        for _ in 0..APPS_IN_CHUNK {
+            let Some((service, open)) = self.waiting.next() else {
+                text += &std::mem::take(&mut self.front).trim_start_matches(',').to_owned();
+                text += "]}";
+                self.is_done = true;
+                break;
+            };
+            let snapshot = self.leader.snapshot(&service.environment).await;
+            let shown = service.shown(snapshot.as_ref(), &open, self.embed);
+            let Ok(shown) = shown else {
+                tracing::error!(app = %service.id, tenant.name = %service.tenant, "a stored definition is no JSON");
+                continue;
+            };
+            text += &std::mem::replace(&mut self.front, ",".to_owned());
+            text += running::outward(&self.context_ids, &service.tenant, shown).get();
+        }
+        Some(Bytes::from(text))
+    }
+}
+
+/// `GET /v2/apps/{id}`
+pub async fn show(context: &Context, id: &str) -> Answer {
+    let (tenant, service) = running::find(context, id, Right::View).await?;
+    let embed = AppEmbed::of(context.asked.query.all("embed")).of_one();
+    let snapshot = context.api.leader.snapshot(&service.environment).await;
+    let open = open(context, tenant).await?;
+    let shown = service.shown(snapshot.as_ref(), &open, embed)?;
+    answer::ok(&json!({ "app": running::outward(&context.view, &tenant.name, shown) }))
+}
+
+/// What is under way in a tenant.
+pub async fn open(context: &Context, tenant: &Scoped<Tenant>) -> Result<Open, Refusal> {
+    let records = tenant.group_deployments().await?;
+    let known = match records.is_empty() {
+        true => Vec::new(),
+        false => context.api.leader.group_deployments(Some(&tenant.name)).await,
+    };
+    Ok(Open::new(&records, &known))
+}
+
+/// An app that has just been made: nothing runs of it.
+pub fn fresh(context: &Context, app: &App, deployments: Vec<Identifiable>) -> Result<Box<RawValue>, Refusal> {
+    let mut extras = AppExtras::of_app(app);
+    extras.counts = Some(TaskCounts::default());
+    extras.deployments = Some(deployments);
+    extras.tasks = Some(Vec::new());
+    Ok(running::outward(&context.view, &app.tenant, app_info(&app.definition, &extras)?))
+}
+
+/// `GET /v2/apps/{id}/versions`
+pub async fn versions(context: &Context, id: &str) -> Answer {
+    let (tenant, service) = running::find(context, id, Right::View).await?;
+    let versions = match service.app() {
+        Some(app) => tenant.app_versions(&app.id).await?,
+        None => vec![service.version()],
+    };
+    let versions: Vec<String> = versions.into_iter().map(slipway_marathon::timestamp::render).collect();
+    answer::ok(&json!({ "versions": versions }))
+}
+
+/// `GET /v2/apps/{id}/versions/{version}`
+pub async fn version(context: &Context, id: &str, version: &str) -> Answer {
+    let (tenant, service) = running::find(context, id, Right::View).await?;
+    let version = version_of(version)?;
+    let shown = match service.app() {
+        Some(app) => {
+            let found = tenant.app_version(&app.id, version).await;
+            stored_app(&found.map_err(|error| write::missing(error, &app.id, Some(version)))?)?
+        }
+        None if service.version() == version => service.bare()?,
+        None => return Err(Refusal::no_app(id)),
+    };
+    answer::ok(&running::outward(&context.view, &tenant.name, shown))
+}

@@ -1,0 +1,148 @@
+//! Groups: shown here, changed in [`write`].
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use slipway_access::{AppsState, Scoped};
+use slipway_marathon::error::Error as Told;
+use slipway_marathon::group::{GroupFacts, show as show_group};
+use slipway_marathon::present::{GroupEmbed, stored_app};
+use slipway_model::account::{Right, Tenant};
+use slipway_model::app::{App, PathId};
+use slipway_model::unit::Timestamp;
+
+use super::answer::{self, Answer};
+use super::refusal::Refusal;
+use super::running::{self, Open};
+use super::{Context, app};
+
+pub mod write;
+
+pub use write::{create, delete, patch, put, versions};
+
+/// Apps of a group whose versions are looked through.
+const VERSIONS_APPS_MAX: usize = 500;
+
+/// `GET /v2/groups[/{id}]`
+pub async fn show(context: &Context, id: &str) -> Answer {
+    let embed = GroupEmbed::of(context.asked.query.all("embed"));
+    if context.view.is_several() && id.trim_matches('/').is_empty() {
+        return everything(context, embed).await;
+    }
+    let (tenant, inside) = context.view.group(id, Right::View)?;
+    let state = tenant.apps_state().await?;
+    let facts = facts(&state);
+    if !has_group(&state, &facts, &inside) {
+        return Err(Refusal::no_group(id));
+    }
+    answer::ok(&shown(context, tenant, &state, &inside, embed).await?)
+}
+
+/// Every tenant as a group.
+async fn everything(context: &Context, embed: GroupEmbed) -> Answer {
+    let mut groups = Vec::new();
+    let mut version = Timestamp(0);
+    for tenant in context.view.tenants().iter().filter(|_| embed.groups) {
+        let state = tenant.apps_state().await?;
+        version = version.max(state.root.version);
+        groups.push(shown(context, tenant, &state, &PathId::root(), embed).await?);
+    }
+    let version = slipway_marathon::timestamp::render(version);
+    answer::ok(&json!({
+        "id": "/", "dependencies": [], "apps": [], "pods": [], "groups": groups, "version": version,
+    }))
+}
+
+async fn shown(
+    context: &Context,
+    tenant: &Scoped<Tenant>,
+    state: &AppsState,
+    group: &PathId,
+    embed: GroupEmbed,
+) -> Result<Value, Refusal> {
+    let open: Open = app::open(context, tenant).await?;
+    let mut apps = BTreeMap::new();
+    for service in running::services(tenant, state) {
+        if !embed.apps || !service.id.is_within(group) {
+            continue;
+        }
+        let needs_leader =
+            embed.app.tasks || embed.app.counts || embed.app.last_task_failure || embed.app.task_stats;
+        let snapshot = match needs_leader {
+            true => context.api.leader.snapshot(&service.environment).await,
+            false => None,
+        };
+        apps.insert(service.id.clone(), service.shown(snapshot.as_ref(), &open, embed.app)?);
+    }
+    // A group that only holds what was pushed is shown, too, when its apps are not.
+    let mut facts = facts(state);
+    for pushed in state.pushed_services() {
+        facts.entry(pushed.id.parent().unwrap_or_else(PathId::root)).or_default();
+    }
+    for app in state.apps.keys() {
+        facts.entry(app.parent().unwrap_or_else(PathId::root)).or_default();
+    }
+    let info = show_group(group, apps, &facts, state.root.version, embed);
+    let mut shown = json!(info);
+    context.view.group_out(&tenant.name, &mut shown);
+    Ok(shown)
+}
+
+fn facts(state: &AppsState) -> BTreeMap<PathId, GroupFacts> {
+    let fact = |group: &slipway_model::app::Group| GroupFacts {
+        dependencies: group.dependencies.iter().cloned().collect(),
+        enforce_role: group.enforce_role,
+    };
+    state.groups.iter().map(|(id, group)| (id.clone(), fact(group))).collect()
+}
+
+/// Also true for the groups of what was pushed.
+fn has_group(state: &AppsState, facts: &BTreeMap<PathId, GroupFacts>, id: &PathId) -> bool {
+    let services = state.pushed_services().map(|service| service.id);
+    let inside = services.chain(state.apps.keys().cloned()).any(|app| app != *id && app.is_within(id));
+    id.is_root() || inside || facts.keys().any(|group| group.is_within(id))
+}
+
+/// `GET /v2/groups[/{id}]/versions/{version}`: the apps that are in it now, as they were.
+pub async fn version(context: &Context, id: &str, version: &str) -> Answer {
+    let (tenant, inside) = context.view.group(id, Right::View)?;
+    let version = write::version_of(version)?;
+    let apps = at_version(tenant, &inside, version).await?;
+    if apps.is_empty() {
+        return Err(Told::NoGroup { id: inside, version: Some(version) }.into());
+    }
+    let shown: Result<BTreeMap<_, _>, Told> =
+        apps.iter().map(|(id, app)| Ok((id.clone(), stored_app(app)?))).collect();
+    let state = tenant.apps_state().await?;
+    let info = show_group(&inside, shown?, &facts(&state), version, GroupEmbed::of([]));
+    let mut shown = json!(info);
+    context.view.group_out(&tenant.name, &mut shown);
+    Ok(answer::json(StatusCode::OK, &shown))
+}
+
+/// The apps that are in a group now, as they were then. Those that are newer are left out.
+async fn at_version(
+    tenant: &Scoped<Tenant>,
+    group: &PathId,
+    version: Timestamp,
+) -> Result<BTreeMap<PathId, App>, Refusal> {
+    let state = tenant.apps_state().await?;
+    let mut apps = BTreeMap::new();
+    for (id, app) in state.apps.iter().filter(|(id, _)| id.is_within(group)) {
+        if app.version <= version {
+            apps.insert(id.clone(), App::clone(app));
+            continue;
+        }
+        // Newest first.
+        let versions = match tenant.app_versions(id).await {
+            Ok(versions) => versions,
+            Err(error) if error.is_not_found() => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(earlier) = versions.into_iter().find(|one| *one <= version) {
+            apps.insert(id.clone(), tenant.app_version(id, earlier).await?);
+        }
+    }
+    Ok(apps)
+}

@@ -1,0 +1,111 @@
+//! Several apps at once: trees, order, dry runs.
+
+use serde_json::{Value, json};
+
+use super::client::{LONG, Marathon};
+use super::{WEB, app, check};
+use crate::server::{Server, wait_for};
+use crate::{Case, cases};
+
+pub fn cases() -> Vec<Case> {
+    cases![
+        ma_52_ma_55_who_depends_on_another_waits_for_it,
+        ma_11_ma_12_ma_67_groups_are_trees,
+        ma_12_ma_53_a_group_is_deleted_while_it_is_deployed,
+    ]
+}
+
+fn ma_52_ma_55_who_depends_on_another_waits_for_it(server: &Server) {
+    let marathon = Marathon::of_tenant(server, "mlt-order");
+    let slow = "sleep 2; exec python3 -u -m http.server $PORT0";
+    let group = json!({"id": "/shop", "apps": [
+        app("web", WEB, json!({"dependencies": ["db"], "healthChecks": check()})),
+        app("db", slow, json!({"healthChecks": check()})),
+    ]});
+    let steps = json!([
+        {"actions": [{"action": "StartApplication", "app": "/shop/db"}, {"action": "StartApplication", "app": "/shop/web"}]},
+        {"actions": [{"action": "ScaleApplication", "app": "/shop/db"}]},
+        {"actions": [{"action": "ScaleApplication", "app": "/shop/web"}]},
+    ]);
+    assert_eq!(marathon.put("/v2/groups?dryRun=true", group.clone()).is(200)["steps"], steps);
+    marathon.get("/v2/groups/shop").is(404);
+    let events = marathon.events("?event_type=deployment_step_success&event_type=deployment_success");
+    marathon.post("/v2/groups", group.clone()).is(201);
+    marathon.post("/v2/groups", group).is(409);
+    let open = marathon.get("/v2/deployments").is(200);
+    assert_eq!(open[0]["steps"], steps);
+    wait_for("the one to work before the other is begun", LONG, || {
+        let (db, web) = (marathon.app("/shop/db"), marathon.app("/shop/web"));
+        // Asked first, so that it cannot have become healthy in between.
+        assert!(db["tasksHealthy"] == 1 || web["tasks"].as_array().unwrap().is_empty(), "{db} {web}");
+        (web["tasksHealthy"] == 1).then_some(())
+    });
+    marathon.settled();
+    let done: Vec<Value> = (0..3).map(|_| events.next("deployment_step_success")).collect();
+    assert!(done.iter().all(|step| step["plan"]["id"] == open[0]["id"]), "{done:?}");
+    assert_eq!(events.next("deployment_success")["id"], open[0]["id"]);
+    let (db, web) = (marathon.app("/shop/db"), marathon.app("/shop/web"));
+    let healthy = db["tasks"][0]["healthCheckResults"][0]["firstSuccess"].as_str().unwrap();
+    assert!(web["tasks"][0]["stagedAt"].as_str().unwrap() >= healthy, "{db} {web}");
+}
+
+fn ma_11_ma_12_ma_67_groups_are_trees(server: &Server) {
+    let marathon = Marathon::of_tenant(server, "mlt-tree");
+    let idle = |id: &str, instances: u64| json!({"id": id, "cmd": "sleep 1000", "cpus": 0.01, "mem": 32, "instances": instances});
+    let tree = json!({"id": "/top", "groups": [
+        {"id": "a", "apps": [idle("one", 1), idle("two", 0)]},
+        {"id": "b", "apps": [idle("three", 0)], "dependencies": ["../a"]},
+    ]});
+    let made = marathon.post("/v2/groups", tree).is(201);
+    assert!(made["version"].is_string() && made["deploymentId"].is_string(), "{made}");
+    marathon.settled();
+    let first = made["version"].as_str().unwrap().to_owned();
+    let top = marathon.get("/v2/groups/top").is(200);
+    assert_eq!(top["groups"][0]["id"], "/top/a");
+    assert_eq!(top["groups"][0]["apps"][0]["id"], "/top/a/one");
+    assert_eq!(top["groups"][1]["dependencies"], json!(["/top/a"]));
+    let bare = marathon.get("/v2/groups/top?embed=group.groups").is(200);
+    assert!(bare["groups"][0]["apps"].as_array().is_none_or(Vec::is_empty), "{bare}");
+    let below = marathon.get("/v2/apps/top/*").is(200);
+    assert_eq!(below["*"].as_array().unwrap().len(), 3);
+    // Twice as many of each.
+    marathon.put("/v2/groups/top", json!({"scaleBy": 2})).is(200);
+    marathon.settled();
+    assert_eq!(marathon.app("/top/a/one")["instances"], 2);
+    // What a given list does not name is removed.
+    let dry = marathon.put("/v2/groups/top/a?dryRun=true", json!({"apps": [idle("one", 2)]})).is(200);
+    assert_eq!(dry["steps"][0]["actions"][0], json!({"action": "StopApplication", "app": "/top/a/two"}));
+    marathon.put("/v2/groups/top/a", json!({"apps": [idle("one", 2)]})).is(200);
+    marathon.settled();
+    marathon.get("/v2/apps/top/a/two").is(404);
+    // And back to how it was.
+    let versions = marathon.get("/v2/groups/top/versions").is(200);
+    assert!(versions.as_array().unwrap().contains(&json!(first)), "{versions}");
+    let old = marathon.get(&format!("/v2/groups/top/versions/{first}")).is(200);
+    assert_eq!(old["groups"][0]["apps"].as_array().unwrap().len(), 2, "{old}");
+    marathon.put("/v2/groups/top", json!({"version": first})).is(200);
+    marathon.settled();
+    assert_eq!(marathon.app("/top/a/one")["instances"], 1);
+    marathon.get("/v2/apps/top/a/two").is(200);
+    marathon.delete("/v2/groups/top").is(200);
+    marathon.settled();
+    marathon.get("/v2/groups/top").is(404);
+    assert_eq!(marathon.get("/v2/apps").is(200)["apps"], json!([]));
+}
+
+fn ma_12_ma_53_a_group_is_deleted_while_it_is_deployed(server: &Server) {
+    let marathon = Marathon::of_tenant(server, "mlt-midway");
+    let group = json!({"id": "/half", "apps": [
+        app("never", "sleep 1000", json!({"healthChecks": check()})),
+        app("after", "sleep 1000", json!({"dependencies": ["never"]})),
+    ]});
+    marathon.post("/v2/groups", group).is(201);
+    marathon.wait_app("/half/never", "the first app to run", |app| app["tasksRunning"] == 1);
+    marathon.delete("/v2/groups/half?force=false").is(409);
+    marathon.delete("/v2/groups/half?force=true").is(200);
+    marathon.settled();
+    assert_eq!(marathon.get("/v2/apps").is(200)["apps"], json!([]));
+    wait_for("nothing to run", LONG, || {
+        (marathon.get("/v2/tasks").is(200)["tasks"] == json!([])).then_some(())
+    });
+}

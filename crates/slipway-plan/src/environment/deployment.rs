@@ -105,7 +105,9 @@ impl Planner<'_> {
             DeploymentState::Rollout { .. } if self.is_reached => {
                 let services =
                     self.view.releases.get(&to).into_iter().flat_map(|release| release.services.keys());
-                let urls: Vec<_> = services.filter_map(|name| self.view.urls.get(name)).flatten().collect();
+                // Where no copy is asked for, nothing answers.
+                let answering = services.filter(|name| self.view.asked(to, name) > 0);
+                let urls: Vec<_> = answering.filter_map(|name| self.view.urls.get(name)).flatten().collect();
                 let lines: Vec<_> = urls.iter().map(|url| format!("Live at {url}")).collect();
                 self.plan.actions.push(Action::Live(to));
                 self.advance(DeploymentState::Live { at: self.now });

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use slipway_model::deployment::{Deployment, DeploymentState};
 use slipway_model::id::{DeploymentNumber, InstanceId, ReleaseNumber};
 use slipway_model::instance::{Assignment, Goal, InstanceReport, InstanceRole, InstanceState, Node};
 use slipway_model::project::{Environment, EnvironmentStatus};
@@ -19,6 +20,8 @@ use slipway_plan::view::{EnvironmentView, Traffic};
 const ENVIRONMENTS: u32 = 10_000;
 const INSTANCES: u8 = 2;
 const NODES: u32 = 100;
+/// The machine may do something else meanwhile.
+const LOOKS: usize = 11;
 
 fn main() {
     let mut cluster = cluster();
@@ -26,12 +29,17 @@ fn main() {
     let (policy, now) = (Policy::default(), Timestamp(1000));
     let mut ids = || InstanceId::from_random([0; 10]);
 
-    let began = Instant::now();
-    let actions: usize =
-        views.iter().map(|view| plan(view, &mut cluster, &policy, now, &mut ids).actions.len()).sum();
-    let took = began.elapsed();
-    assert_eq!(actions, 0, "nothing has changed");
-    println!("reconcile {ENVIRONMENTS} services, nothing changed: {:.1} ms", took.as_secs_f64() * 1e3);
+    let mut times = Vec::new();
+    for _ in 0..LOOKS {
+        let began = Instant::now();
+        let actions: usize =
+            views.iter().map(|view| plan(view, &mut cluster, &policy, now, &mut ids).actions.len()).sum();
+        times.push(began.elapsed());
+        assert_eq!(actions, 0, "nothing has changed");
+    }
+    times.sort();
+    let (best, median) = (times[0].as_secs_f64() * 1e3, times[LOOKS / 2].as_secs_f64() * 1e3);
+    println!("reconcile {ENVIRONMENTS} services, nothing changed: {median:.1} ms ({best:.1} ms at best)");
 
     let need = Need::from(Resources { cpus: Cpus(10), mem: Bytes::mebi(1), disk: Bytes(0), gpus: 0 });
     let count = 10_000;
@@ -99,6 +107,19 @@ fn environment(number: u32) -> EnvironmentView {
     });
     let status = view.status_or_new();
     let (live, last_deployment) = (Some(ReleaseNumber(1)), DeploymentNumber(1));
+    let deployment = Deployment {
+        environment: view.path.clone(),
+        number: last_deployment,
+        from: None,
+        to: ReleaseNumber(1),
+        request: None,
+        by: "ann".parse().expect("a name"),
+        created_at: Timestamp(0),
+        resume_generation: 0,
+        state: DeploymentState::Live { at: Timestamp(0) },
+        events: Vec::new(),
+    };
+    view.deployments.insert(last_deployment, deployment);
     view.status = Some(EnvironmentStatus { live, last_deployment, ..status });
     for copy in 0..INSTANCES {
         let instance = InstanceId::from_random([copy + 1; 10]);

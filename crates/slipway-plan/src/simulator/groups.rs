@@ -12,7 +12,7 @@ use slipway_model::id::GroupDeploymentId;
 use slipway_model::service::{Rollout, ServiceSpec, UpgradeStrategy};
 use slipway_model::unit::{Bytes, Span, Timestamp};
 
-use super::scenarios::option_env_seed;
+use super::scenarios::{option_env_seed, seeds_to_run};
 use super::{Dice, Faults, Program, World};
 use crate::group::{Standing, State, progress, standing};
 
@@ -313,7 +313,7 @@ impl Tenant {
 
 fn check(seeds: u64, faults: Faults, scenario: fn(&mut Tenant)) {
     let replay = option_env_seed();
-    for seed in replay.map_or(0..seeds, |seed| seed..seed + 1) {
+    for seed in seeds_to_run(seeds) {
         let mut tenant = Tenant::new(seed, faults);
         tenant.apps.values_mut().for_each(|world| world.tells = replay.is_some());
         let result = catch_unwind(AssertUnwindSafe(|| scenario(&mut tenant)));
@@ -415,5 +415,22 @@ fn ma_53_two_deployments_that_share_no_app_do_not_wait_for_each_other() {
         assert!(tenant.open.contains_key(&hanging));
         tenant.cancel();
         tenant.heal();
+    });
+}
+
+#[test]
+fn l6_an_app_that_crashes_for_ever_costs_little() {
+    check(20, Faults::default(), |tenant| {
+        let id: PathId = "/app0".parse().expect("an id");
+        let spec = ServiceSpec { instances: 1, rollout: Rollout::default(), ..tenant.some_spec() };
+        let change = Change::Put(Program::CrashesAtStart, Box::new(spec));
+        tenant.change([(id.clone(), change)].into(), false);
+        for _ in 0..7200 {
+            tenant.now = tenant.now.plus(Span::from_secs(1));
+            tenant.step();
+        }
+        // MA-56: some 40 tries until the wait is at its longest, and then one in five minutes.
+        let tries = tenant.apps[&id].ever_started.len();
+        assert!((10..80).contains(&tries), "{tries} tries in two hours");
     });
 }

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use slipway_model::deployment::DeploymentState;
+use slipway_model::instance::{Exit, ExitReason};
 use slipway_model::service::{
     Backoff, KillSelection, Overlap, Rollout, Schedule, ServiceSpec, UnreachableStrategy, UpgradeStrategy,
 };
@@ -13,7 +14,7 @@ use super::{Faults, Program, World, is_failed};
 /// Runs a scenario over seeds, or over the one that `SLIPWAY_SEED` names, which tells its story.
 fn check(seeds: u64, nodes: u32, faults: Faults, scenario: fn(&mut World)) {
     let replay = option_env_seed();
-    for seed in replay.map_or(0..seeds, |seed| seed..seed + 1) {
+    for seed in seeds_to_run(seeds) {
         let mut world = World::new(seed, nodes, faults);
         world.tells = replay.is_some();
         world.found();
@@ -26,9 +27,15 @@ fn check(seeds: u64, nodes: u32, faults: Faults, scenario: fn(&mut World)) {
     }
 }
 
-/// The one look at the outside that this crate's tests take.
+/// A look at the outside; only the choice of seeds takes one.
 pub(super) fn option_env_seed() -> Option<u64> {
     std::env::var("SLIPWAY_SEED").ok()?.parse().ok()
+}
+
+/// The seed that is replayed, or as many as `SLIPWAY_SEEDS` says instead of a scenario's own number.
+pub(super) fn seeds_to_run(own: u64) -> std::ops::Range<u64> {
+    let many = || std::env::var("SLIPWAY_SEEDS").ok()?.parse().ok();
+    option_env_seed().map_or_else(|| 0..many().unwrap_or(own), |seed| seed..seed + 1)
 }
 
 const NONE: Faults = Faults {
@@ -372,5 +379,27 @@ fn au_08_a_turn_is_taken_once_whatever_becomes_of_the_leader() {
         let expected = minutes(world.now) - minutes(healed_at);
         let after = turns.iter().filter(|turn| **turn > healed_at).count() as u64;
         assert!(after + 1 >= expected && expected > 3, "{after} of {expected} turns");
+    });
+}
+
+#[test]
+fn l3_a_cold_start_of_everything_needs_nobody() {
+    check(100, 3, MESSAGES, |world| {
+        live(world);
+        if world.dice.percent(50) {
+            world.push(Program::Good, 3, true);
+            (0..world.dice.below(100)).for_each(|_| world.step());
+        }
+        world.leader = None;
+        world.routers.iter_mut().for_each(|router| *router = super::Table::default());
+        for (_, node) in world.nodes.values_mut() {
+            let gone = std::mem::take(node);
+            let lost = Exit { reason: ExitReason::Lost, tail: Vec::new() };
+            // What it was told to run is written down, so it knows what it has lost.
+            (node.list, node.ended) = (gone.list, gone.ended);
+            node.ended.extend(gone.processes.into_keys().map(|id| (id, lost.clone())));
+        }
+        world.heal();
+        assert_eq!(world.answering(), 3);
     });
 }

@@ -316,3 +316,45 @@ fn an_app_is_asked_for_by_its_aim_and_never_for_more_than_anybody_may_have() {
     let asked = stage.0.view.asked(ReleaseNumber(1), &app_service());
     assert_eq!(asked, slipway_model::limit::INSTANCES_MAX);
 }
+
+#[test]
+fn ma_56_what_is_moved_by_a_drain_begins_without_its_failures() {
+    let mut stage = AppStage::new(10_000);
+    stage.put(1000, 1000, app_spec(2));
+    stage.settle();
+    stage.0.ended(1, ExitReason::Status { code: 1 });
+    stage.step();
+    assert_eq!(stage.0.view.launches.len(), 1);
+    let order = slipway_model::instance::NodeOrderKind::Drain { deadline: Some(stage.0.now) };
+    stage.0.cluster.set_order(&"n1".parse().expect("a name"), Some(order));
+    let story = stage.step();
+    assert!(story.contains(&"forgive app v1".to_owned()), "{story:?}");
+}
+
+#[test]
+fn ma_51_a_new_version_without_copies_takes_no_rollout() {
+    let mut stage = AppStage::new(10_000);
+    stage.put(1000, 1000, app_spec(3));
+    stage.settle();
+    stage.put(2000, 2000, app_spec(0));
+    stage.step();
+    // All go at once, whatever the strategy keeps healthy, and nothing comes.
+    let story = stage.step();
+    assert_eq!(stage.0.view.retiring.len(), 3, "{story:?}");
+    stage.settle();
+    assert_eq!((stage.0.view.live(), stage.instances().len()), (Some(ReleaseNumber(2)), 0));
+}
+
+#[test]
+fn ma_50_ma_56_a_deployment_begins_without_waits() {
+    let mut stage = AppStage::new(10_000);
+    stage.put(1000, 1000, app_spec(1));
+    stage.step();
+    stage.step();
+    stage.0.ended(1, ExitReason::Status { code: 1 });
+    stage.step();
+    stage.check(&[]);
+    stage.put(2000, 2000, app_spec(1));
+    stage.step();
+    assert!(stage.step().iter().any(|line| line.starts_with("assign #2 app v2")));
+}

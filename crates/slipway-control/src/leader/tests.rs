@@ -2,8 +2,11 @@
 
 mod rig;
 
+mod apps;
 mod deployments;
 mod faults;
+mod groups;
+mod room;
 mod wishes;
 
 use std::sync::atomic::{AtomicI64, Ordering};

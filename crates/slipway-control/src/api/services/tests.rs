@@ -35,7 +35,7 @@ fn crash(at: u64, code: i32, is_failure: bool) -> EndSnapshot {
 #[test]
 fn ma_17_what_waits_says_how_many_nodes_refused_and_what_a_copy_asks_for() {
     let by_reason = Map::from([(Reason::Unreachable, 1), (Reason::Constraint("rack IS r1".into()), 2)]);
-    let refusal = NoRoom { nodes: 3, by_reason };
+    let refusal = NoRoom { nodes: 3, by_reason, ..NoRoom::default() };
     let spec = ServiceSpec { cpus: Cpus(1500), gpus: 2, ..ServiceSpec::default() };
     let freest = Amounts { cpus: Cpus(700), mem: Bytes::mebi(5), disk: Bytes(0), gpus: 0 };
     let mut state = service_state("web".parse().unwrap(), 4);

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use slipway_model::account::Tenant;
 use slipway_model::deployment::{Deployment, DeploymentState};
-use slipway_model::id::{BuildNumber, DeploymentNumber, Epoch, InstanceId};
+use slipway_model::id::{BuildNumber, DeploymentNumber, Epoch, InstanceId, VolumeId};
 use slipway_model::instance::{
     Desired, DesiredInstance, Exit, ExitReason, Goal, InstanceReport, InstanceRole, InstanceSpec,
-    InstanceState, Node, Program,
+    InstanceState, Node, Program, Readiness,
 };
 use slipway_model::name::{ConfigKey, EnvironmentPath, NodeName};
 use slipway_model::project::{ConfigEntry, Environment};
@@ -41,13 +41,15 @@ impl Rig {
     pub(super) async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::open(dir.path()).expect("a store");
-        let tenant = Tenant {
-            name: "acme".parse().expect("a name"),
-            index: 7,
-            created_at: Timestamp(1),
-            created_by: "ann".parse().expect("a name"),
-        };
-        store.commit(Batch::new().create(&tenant)).await.expect("a tenant");
+        for (name, index) in [("acme", 7), ("beta", 8)] {
+            let tenant = Tenant {
+                name: name.parse().expect("a name"),
+                index,
+                created_at: Timestamp(1),
+                created_by: "ann".parse().expect("a name"),
+            };
+            store.commit(Batch::new().create(&tenant)).await.expect("a tenant");
+        }
         let (table, _) = watch::channel(Arc::default());
         Self { _dir: dir, store, agent: Arc::default(), table, leader: None }
     }
@@ -74,6 +76,7 @@ impl Rig {
             backoff_initial: Span::from_millis(5),
             drain_time: Span::from_secs(5),
             node_lost_after: Span::from_millis(200),
+            preempts_after: Span::from_millis(100),
             ..Policy::default()
         };
         let options = Options {
@@ -289,6 +292,8 @@ struct Inner {
     /// Epoch and generation of the newest list.
     newest: Option<(Epoch, u64)>,
     list: Vec<DesiredInstance>,
+    volumes: BTreeSet<VolumeId>,
+    is_never_ready: bool,
     processes: BTreeMap<InstanceId, (InstanceSpec, InstanceState, Ipv4Addr)>,
     started: Vec<InstanceSpec>,
     refused: u32,
@@ -308,6 +313,7 @@ impl Nodes for Agent {
         }
         inner.newest = order;
         inner.list = desired.instances;
+        inner.volumes = desired.volumes.unwrap_or_default();
     }
 }
 
@@ -329,8 +335,8 @@ impl Agent {
             attributes: BTreeMap::new(),
             joined_at: Timestamp(5),
             gpus: 0,
-            ports: (1, 0),
-            address: None,
+            ports: (31_000, 31_099),
+            address: Some(Ipv4Addr::new(192, 0, 2, 1)),
         };
         leader.send(NodeMessage::Joined { node, instances }).await.expect("a leader");
         if is_first {
@@ -387,6 +393,16 @@ impl Agent {
         self.inner().processes.values().filter(|p| p.1.is_alive()).map(|p| p.0.clone()).collect()
     }
 
+    /// The volumes that the node was last told to keep.
+    pub(super) fn volumes(&self) -> BTreeSet<VolumeId> {
+        self.inner().volumes.clone()
+    }
+
+    /// Whether programs say that they are not ready when they are asked.
+    pub(super) fn never_ready(&self, is_never_ready: bool) {
+        self.inner().is_never_ready = is_never_ready;
+    }
+
     pub(super) fn dead_ends(&self) -> BTreeSet<String> {
         self.inner().dead_ends.clone()
     }
@@ -402,16 +418,20 @@ impl Agent {
 
 impl Inner {
     fn reports(&self) -> Vec<InstanceReport> {
-        let report = |(id, (_, state, address)): (&InstanceId, &(InstanceSpec, InstanceState, Ipv4Addr))| {
-            InstanceReport {
-                instance: id.clone(),
-                state: state.clone(),
-                address: Some(*address),
-                at: leader_now(),
-                ready: None,
-                checks: Vec::new(),
-            }
-        };
+        let report =
+            |(id, (spec, state, address)): (&InstanceId, &(InstanceSpec, InstanceState, Ipv4Addr))| {
+                let is_asked = spec.readiness.is_some() && *state == InstanceState::Healthy;
+                let readiness =
+                    Readiness { ready: !self.is_never_ready, status: Some(200), body: String::new() };
+                InstanceReport {
+                    instance: id.clone(),
+                    state: state.clone(),
+                    address: Some(*address),
+                    at: leader_now(),
+                    ready: is_asked.then_some(readiness),
+                    checks: Vec::new(),
+                }
+            };
         self.processes.iter().map(report).collect()
     }
 

@@ -28,7 +28,7 @@ use crate::layers::{Layers, Limits};
 use crate::network::Network;
 use crate::options::{Options, Paths};
 use crate::volumes::Volumes;
-use crate::{image, logs, recovery, runtime};
+use crate::{files, image, logs, recovery, runtime};
 
 /// Reports that a slow reader may fall behind by; then it is told so and takes a snapshot.
 const REPORTS_WAITING_MAX: usize = 1024;
@@ -138,6 +138,7 @@ impl Agent {
         make_directory(&paths.scratch(), 0o711)?;
         make_directory(&paths.instances(), 0o700)?;
         make_directory(&paths.logs(), 0o700)?;
+        make_directory(&paths.sandboxes(), 0o700)?;
         let lock = lock_directory(&paths.lock())?;
         let cgroups = Cgroups::detect(&options.cgroup_parent)?;
         let runtime = runtime::choose(&options, &paths, &cgroups)?;
@@ -506,6 +507,7 @@ async fn tidy(shared: Weak<Shared>) {
             shared.layers.collect(&in_use);
             let known = shared.known();
             logs::collect(&shared.paths, &known);
+            files::collect(&shared.paths, &known);
             if let Some(network) = &shared.network
                 && let Err(error) = network.sweep(&known)
             {

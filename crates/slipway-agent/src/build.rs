@@ -174,6 +174,7 @@ fn prepare(
         binds,
         volumes: Vec::new(),
         fetched: None,
+        keep: None,
         output: Output::Inherit,
         attach: None,
         is_build: true,

@@ -42,6 +42,8 @@ pub enum Error {
     UnknownInstance(InstanceId),
     #[error("instance {0} is not a one-off run, nobody can attach to it")]
     NotAttachable(InstanceId),
+    #[error("{path:?} of the sandbox cannot be had: {why}")]
+    SandboxFile { path: String, why: String },
     #[error("another agent uses {}", path.display())]
     Busy { path: PathBuf },
 }

@@ -22,6 +22,7 @@ use crate::agent::{LayersInUse, Shared};
 use crate::bundle;
 use crate::error::Error;
 use crate::fetch;
+use crate::files;
 use crate::health::{self, News, Target, Verdict};
 use crate::image::Unpacked;
 use crate::logs;
@@ -209,6 +210,7 @@ fn prepare(
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(parent);
         made.map_err(Error::file("make", parent))?;
     }
+    let keep = files::begin(shared, spec)?;
     let mut bare = spec.clone();
     bare.env.clear();
     bare.fetch.clear();
@@ -228,6 +230,7 @@ fn prepare(
             binds: Vec::new(),
             volumes,
             fetched,
+            keep: Some(keep),
             output: Output::File {
                 path: log,
                 bytes_max: limit::INSTANCE_LOG_BYTES_MAX.0,

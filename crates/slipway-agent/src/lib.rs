@@ -15,7 +15,7 @@
 //!
 //! Read in this order: [`agent`] (the list), [`instance`] (the life of one), `sandbox` (what is made
 //! for it, and removed), then what it uses: [`image`] and [`layers`], [`bundle`], [`shim`],
-//! `volumes`, [`fetch`], [`health`], [`logs`]; then [`build`] with [`scratch`], and what a start of the agent does:
+//! `volumes`, [`fetch`], [`health`], [`logs`], [`files`]; then [`build`] with [`scratch`], and what a start of the agent does:
 //! [`recovery`], [`runtime`], [`cgroup`].
 
 mod error;
@@ -43,6 +43,8 @@ pub mod fetch;
 pub mod health;
 
 pub mod logs;
+
+pub mod files;
 
 pub mod attach;
 

@@ -57,6 +57,11 @@ impl Paths {
         Self { state: options.state_dir.clone(), run: options.run_dir.clone() }
     }
 
+    #[cfg(test)]
+    pub(crate) fn at(directory: &Path) -> Self {
+        Self { state: directory.join("state"), run: directory.join("run") }
+    }
+
     pub(crate) fn state(&self) -> &Path {
         &self.state
     }
@@ -119,8 +124,25 @@ impl Paths {
 
     /// The current of an instance's two log files.
     pub(crate) fn log(&self, spec: &InstanceSpec) -> PathBuf {
-        let label = label(&spec.role);
-        self.environment_logs(&spec.environment).join(format!("{label}.{}.log", spec.id))
+        self.log_of(&spec.environment, &spec.role, &spec.id)
+    }
+
+    pub(crate) fn log_of(
+        &self,
+        environment: &EnvironmentPath,
+        role: &InstanceRole,
+        id: &InstanceId,
+    ) -> PathBuf {
+        self.environment_logs(environment).join(format!("{}.{id}.log", label(role)))
+    }
+
+    /// What is kept of instances' files, and whose they are.
+    pub(crate) fn sandboxes(&self) -> PathBuf {
+        self.state.join("sandboxes")
+    }
+
+    pub(crate) fn sandbox(&self, id: &InstanceId) -> PathBuf {
+        self.sandboxes().join(id.as_str())
     }
 
     /// One directory for each instance, with its bundle.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use slipway_model::id::InstanceId;
 use slipway_model::instance::UID_RANGE;
 use slipway_model::unit::{Bytes, Cpus};
-use slipway_shim::spec::{Output, ROOT_NAME, Rootfs, ShimSpec, Upper, Volume};
+use slipway_shim::spec::{Keep, Output, ROOT_NAME, Rootfs, ShimSpec, Upper, Volume};
 
 use crate::agent::Shared;
 use crate::bundle;
@@ -40,6 +40,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) volumes: Vec<Volume>,
     /// A tree above the layers, with the tenant's own ids.
     pub(crate) fetched: Option<PathBuf>,
+    /// Where what it writes is kept after its end.
+    pub(crate) keep: Option<Keep>,
     pub(crate) output: Output,
     pub(crate) attach: Option<PathBuf>,
     pub(crate) is_build: bool,
@@ -113,6 +115,7 @@ pub(crate) fn prepare(shared: &Shared, wanted: Wanted) -> Result<Prepared, Error
         tty,
         dies_with_agent: wanted.is_build,
         cgroups: shared.cgroups.directories_of(id),
+        keep: wanted.keep,
         process_file: directory.join(shim::PROCESS),
         exit_file: directory.join(shim::EXIT),
     };

@@ -31,6 +31,8 @@ pub mod mounts;
 
 pub mod disk;
 
+pub mod keep;
+
 pub mod pump;
 
 pub mod exec;
@@ -81,6 +83,7 @@ pub fn run(spec_path: &Path) -> ExitCode {
     };
     detach_from_agent();
     let exit = supervise(&spec);
+    keep::keep(&spec);
     evidence::remove_leftovers(&spec);
     if let Err(error) = spec::write_durably(&spec.exit_file, &exit) {
         // A full disk. The agent reads the same from the note, if it is there, and else reports the

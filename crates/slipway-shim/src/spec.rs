@@ -30,6 +30,9 @@ pub struct ShimSpec {
     pub dies_with_agent: bool,
     /// The program's cgroups, one for each hierarchy: read for evidence, removed at the end.
     pub cgroups: Vec<PathBuf>,
+    /// Where what it has written is kept after its end, if it is.
+    #[serde(default)]
+    pub keep: Option<Keep>,
     /// Which process this is goes here ([`ShimProcess`]).
     pub process_file: PathBuf,
     /// How the program ended goes here ([`ExitRecord`]).
@@ -58,6 +61,17 @@ pub struct Rootfs {
     /// Disks that outlive the instance. They appear beside the binds and are counted on from them.
     #[serde(default)]
     pub volumes: Vec<Volume>,
+}
+
+/// Where, and how much of it, is kept of what a program has written to [`Upper::Memory`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keep {
+    /// A directory that is there; if it is not, nothing is kept.
+    pub directory: PathBuf,
+    /// Bytes of all files.
+    pub bytes_max: u64,
+    /// Files, directories and links.
+    pub entries_max: u64,
 }
 
 /// A disk that outlives the instance.

@@ -24,12 +24,13 @@ impl Target {
         }
         // What follows a '#' is for whoever asks.
         let text = text.split('#').next().unwrap_or_default();
-        let uri: Uri = text.parse().map_err(|_| "it is not a URI".to_owned())?;
-        let is_tls = match uri.scheme_str() {
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        let is_tls = match scheme.as_deref() {
             Some("http") => false,
             Some("https") => true,
             _ => return Err("only http:// and https:// can be fetched".into()),
         };
+        let uri: Uri = text.parse().map_err(|_| "it is not a URI".to_owned())?;
         let authority = uri.authority().ok_or("it names no host")?;
         let host = authority.host().trim_end_matches('.').to_owned();
         if host.is_empty() {

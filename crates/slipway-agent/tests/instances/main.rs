@@ -12,6 +12,7 @@ mod builds;
 mod checks;
 mod confinement;
 mod fetches;
+mod files;
 mod internet;
 mod life;
 mod probe;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         volumes::trials(),
         checks::trials(),
         fetches::trials(),
+        files::trials(),
     ]
     .into_iter()
     .flatten()

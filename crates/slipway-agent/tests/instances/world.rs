@@ -313,8 +313,8 @@ impl Image {
         image.add("bin/busybox", tar::EntryType::Regular, 0o755, None, &fs::read("/bin/busybox").unwrap());
         for name in [
             "sh", "cat", "dd", "echo", "env", "false", "grep", "hostname", "httpd", "id", "ls", "mkdir",
-            "mount", "nc", "ping", "rm", "sleep", "stat", "mv", "stty", "sync", "tail", "test", "touch",
-            "true", "unshare", "wc",
+            "mount", "nc", "ping", "rm", "sleep", "stat", "mv", "ln", "mkfifo", "stty", "sync", "tail",
+            "test", "touch", "true", "unshare", "wc",
         ] {
             image.add(&format!("bin/{name}"), tar::EntryType::Symlink, 0o777, Some("busybox"), b"");
         }

@@ -1,0 +1,44 @@
+use super::*;
+
+#[test]
+fn me_18_sandboxes_go_sooner_when_the_disk_fills() {
+    let days = |used| kept_for(used).as_secs_f64() / 86_400.0;
+    assert!((days(0.0) - 6.3).abs() < 0.01);
+    assert!((days(0.5) - 2.8).abs() < 0.01);
+    assert_eq!(days(0.9), 0.0);
+    assert_eq!(days(1.0), 0.0);
+}
+
+#[test]
+fn me_18_so_many_are_kept_and_none_of_the_living_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let paths = Paths::at(directory.path());
+    let id = |n: u8| InstanceId::from_random([n; 10]);
+    let about = |environment: &str| About {
+        environment: environment.parse().unwrap(),
+        role: InstanceRole::ReleaseCommand,
+        tenant_index: 1,
+    };
+    let add = |n: u8, environment: &str, age: Duration| {
+        let place = paths.sandbox(&id(n));
+        fs::create_dir_all(place.join(FILES)).unwrap();
+        fs::write(place.join(ABOUT), serde_json::to_vec(&about(environment)).unwrap()).unwrap();
+        File::open(&place).unwrap().set_modified(SystemTime::now() - age).unwrap();
+    };
+    for n in 0..30 {
+        add(n, "acme/shop/dev", Duration::from_secs(u64::from(n)));
+    }
+    add(100, "acme/shop/prod", Duration::from_secs(60));
+    add(101, "acme/shop/prod", Duration::from_secs(30 * 86_400));
+    add(102, "acme/shop/prod", Duration::from_secs(31 * 86_400));
+    collect(&paths, &BTreeSet::from([id(29), id(102)]));
+    let mut left = ids_in(&paths.sandboxes());
+    left.sort();
+    let mut expected: Vec<InstanceId> = (0..20).chain([29, 100, 102]).map(id).collect();
+    if kept_for(used(directory.path())).is_zero() {
+        // This machine's own disk is nearly full.
+        expected = vec![id(29), id(102)];
+    }
+    expected.sort();
+    assert_eq!(left, expected);
+}

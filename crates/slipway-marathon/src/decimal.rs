@@ -65,3 +65,6 @@ impl Serialize for Decimal {
         serializer.serialize_f64(self.as_f64())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! Events of `/v2/events` (MA-63, MA-64). Only Marathon's own types: a client that meets another one may
-//! fail (MA-66).
+//! fail (MA-66). For the same reason those of Mesos' scheduler, which marathon-python does not know and
+//! which say nothing here, are not among them.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -107,12 +108,6 @@ pub enum Event {
     EventStreamAttached { remote_address: String },
     /// Somebody listens no more.
     EventStreamDetached { remote_address: String },
-    /// A leader has been elected.
-    SchedulerRegistered { framework_id: String, master: String },
-    /// The leader has found its nodes again.
-    SchedulerReregistered { master: String },
-    /// The leader is none any more.
-    SchedulerDisconnected {},
 }
 
 impl Event {
@@ -139,9 +134,6 @@ impl Event {
             Event::AppTerminated { .. } => "app_terminated_event",
             Event::EventStreamAttached { .. } => "event_stream_attached",
             Event::EventStreamDetached { .. } => "event_stream_detached",
-            Event::SchedulerRegistered { .. } => "scheduler_registered_event",
-            Event::SchedulerReregistered { .. } => "scheduler_reregistered_event",
-            Event::SchedulerDisconnected {} => "scheduler_disconnected_event",
         }
     }
 

@@ -13,6 +13,7 @@ use crate::app::AppDefinition;
 use crate::decimal::Decimal;
 use crate::error::Error;
 use crate::json::Problems;
+use crate::service_port;
 use crate::steps::{self, AppChange, Cycle, Graph};
 
 mod read;
@@ -141,6 +142,28 @@ impl Tree {
             problems.add("", cycle.to_string());
         }
         problems.finish()
+    }
+
+    /// The tree with service ports for every app that asks for some, where `before` is the tree that it
+    /// changes (MA-34). To be done before the two are compared: what keeps its ports is not different.
+    ///
+    /// # Errors
+    /// [`Error::Unprocessable`] when no number is left.
+    pub fn with_service_ports(mut self, before: &Self) -> Result<Self, Error> {
+        let was = |id: &PathId| before.apps.get(id).map(Arc::as_ref);
+        let needs = |app: &AppDefinition| service_port::of(app).contains(&0);
+        let mut used = BTreeSet::new();
+        for (id, app) in &self.apps {
+            used.extend(service_port::of(app));
+            // Its old ports are still its own, if it wants them.
+            if needs(app) {
+                used.extend(was(id).map(service_port::of).unwrap_or_default());
+            }
+        }
+        for (id, app) in self.apps.iter_mut().filter(|(_, app)| needs(app)) {
+            service_port::assign(Arc::make_mut(app), was(id), &mut used)?;
+        }
+        Ok(self)
     }
 
     /// Who waits for whom.

@@ -47,6 +47,16 @@ impl Problems {
         self.by_path.entry(path).or_default().push(error.into());
     }
 
+    /// Notes those of `found` that are not in `known`.
+    pub(crate) fn add_new(&mut self, found: Self, known: &Self) {
+        for (path, errors) in found.by_path {
+            let before = known.by_path.get(&path).map(Vec::as_slice).unwrap_or_default();
+            for error in errors.into_iter().filter(|error| !before.contains(error)) {
+                self.add(path.clone(), error);
+            }
+        }
+    }
+
     /// Notes one when something does not hold.
     pub(crate) fn unless(&mut self, holds: bool, path: impl Into<String>, error: impl Into<String>) {
         if !holds {

@@ -18,11 +18,15 @@ use crate::decimal::Decimal;
 
 mod pushed;
 
-pub use pushed::{Pushed, pushed_id};
+pub use pushed::Pushed;
 
 /// Until an instance without a health check of its own grace counts as failed to start: Marathon gives a
 /// staging task so long (MA-57).
 const START_TIMEOUT: Span = Span::from_secs(300);
+
+/// The least that an instance gets. Examples ask for 1 MB, which Mesos gave them; a container runtime
+/// needs more than that to start a program under a hard limit.
+const MEM_MIN: Bytes = Bytes::mebi(8);
 
 /// What an app needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +77,7 @@ fn service(app: &AppDefinition, env: BTreeMap<String, String>) -> ServiceSpec {
         labels: app.labels.clone(),
         instances: app.instances,
         cpus: Cpus(u32::try_from(app.cpus.as_thousandths()).unwrap_or(u32::MAX)),
-        mem: bytes(app.mem),
+        mem: bytes(app.mem).max(MEM_MIN),
         // Marathon's 0 asks for no share of the disk; it does not forbid to write.
         disk: if app.disk == Decimal::ZERO { default.disk } else { bytes(app.disk) },
         gpus: app.gpus,

@@ -1,4 +1,4 @@
-//! The order in which several apps change (MA-52…55). Pure: what is wanted and what there is go in, a list
+//! The order in which several apps change (MA-52, MA-54, MA-55). Pure: what is wanted and what there is go in, a list
 //! of steps comes out, which is stored with the change and followed by the leader.
 //!
 //! Dependencies make a graph. An app that names a group waits for all apps in it; an app inside a group
@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use slipway_model::app::{GroupAction, GroupActionKind, GroupDeployment, PathId};
+use slipway_model::app::{GroupAction, GroupActionKind, PathId};
 
 use crate::app::AppDefinition;
 
@@ -47,18 +47,6 @@ pub fn change(
         (Some(_), Some(after)) if after.instances == 0 => Some(AppChange::Scale),
         (Some(_), Some(_)) => Some(AppChange::Replace),
     }
-}
-
-/// Deployments under way that have one of these apps (MA-53).
-pub fn conflicting<'a>(
-    open: impl IntoIterator<Item = &'a GroupDeployment>,
-    changed: &BTreeSet<PathId>,
-) -> Vec<&'a GroupDeployment> {
-    let touches = |deployment: &&GroupDeployment| {
-        let mut actions = deployment.steps.iter().flatten();
-        actions.any(|action| changed.contains(&action.app))
-    };
-    open.into_iter().filter(touches).collect()
 }
 
 /// These wait for one another in a ring.

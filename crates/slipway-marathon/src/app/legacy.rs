@@ -26,8 +26,11 @@ impl OldPorts {
         named.collect()
     }
 
-    /// In a container mode, for an app that says nothing of mappings.
+    /// In a container mode, for an app that says nothing of mappings: one for each.
     pub(super) fn mappings(&self) -> Vec<PortMapping> {
+        if self.0.is_empty() {
+            return vec![PortMapping::default_one()];
+        }
         let named = self.0.iter().enumerate().map(|(place, port)| PortMapping {
             name: (place == 0).then(|| "default".to_owned()),
             service_port: *port,
@@ -114,8 +117,10 @@ impl OldForms {
             fields.complain("ports", "cannot specify both an IP address and port");
         }
         match &update.port_definitions {
+            None if update.old_ports.is_some() && ports.is_empty() => {}
             None => update.old_ports = Some(OldPorts(ports)),
-            Some(definitions) if definitions.iter().map(|one| one.port).eq(ports) => {}
+            // Libraries have an empty list where they have nothing to say.
+            Some(definitions) if ports.is_empty() || definitions.iter().map(|one| one.port).eq(ports) => {}
             Some(_) => fields.complain("ports", "cannot specify both ports and port definitions"),
         }
     }
@@ -132,31 +137,46 @@ impl OldForms {
     }
 
     fn say_networks(&self, update: &mut AppUpdate, fields: &mut Fields<'_>) {
-        let says_new = update.networks.as_ref().is_some_and(|networks| !networks.is_empty());
-        if says_new && self.network.is_some() {
+        let Some(network) = self.said_network(fields) else { return };
+        // An old Marathon answered with the ports of the node as well, for an app with ports of its own.
+        let definitions = update.port_definitions.take_if(|_| network.mode != NetworkMode::Host);
+        if let Some(definitions) = definitions {
+            update.old_ports = Some(OldPorts(definitions.iter().map(|one| one.port).collect()));
+        }
+        let new = update.networks.take().unwrap_or_default();
+        let says_same = |new: &[Network]| matches!(new, [one] if one.mode == network.mode);
+        if new.is_empty() {
+            update.networks = Some(vec![network]);
+            return;
+        }
+        if !says_same(&new) && self.network.is_some() {
             fields.complain("networks", "must not specify both container.docker.network and networks");
         }
-        if says_new && self.ip_address.is_some() {
+        if !says_same(&new) && self.ip_address.is_some() {
             fields.complain("networks", "must not specify both networks and ipAddress");
         }
-        let (name, labels) = match &self.ip_address {
-            Some(ip) => (ip.network_name.clone(), ip.labels.clone()),
-            None => (None, BTreeMap::new()),
-        };
-        let network = match (self.network, &self.ip_address) {
-            (None, None) => return,
+        update.networks = Some(new);
+    }
+
+    fn said_network(&self, fields: &mut Fields<'_>) -> Option<Network> {
+        let ip = self.ip_address.as_ref();
+        let labels = ip.map(|ip| ip.labels.clone()).unwrap_or_default();
+        let name = ip.and_then(|ip| ip.network_name.clone());
+        match (self.network, ip) {
+            (None, None) => None,
             (Some(DockerNetwork::None), _) => {
                 let path = fields.path("container/docker/network");
                 fields.problems.add(path, "unsupported docker network type NONE");
-                return;
+                None
             }
-            (Some(DockerNetwork::Host), _) => Network::of(NetworkMode::Host),
+            (Some(DockerNetwork::Host), _) => Some(Network::of(NetworkMode::Host)),
             (Some(DockerNetwork::Bridge), _) => {
-                Network { labels, ..Network::of(NetworkMode::ContainerBridge) }
+                Some(Network { labels, ..Network::of(NetworkMode::ContainerBridge) })
             }
-            (Some(DockerNetwork::User) | None, _) => Network { name, mode: NetworkMode::Container, labels },
-        };
-        update.networks = Some(vec![network]);
+            (Some(DockerNetwork::User) | None, _) => {
+                Some(Network { name, mode: NetworkMode::Container, labels })
+            }
+        }
     }
 
     fn say_mappings(&self, update: &mut AppUpdate, fields: &mut Fields<'_>) {

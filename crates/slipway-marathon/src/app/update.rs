@@ -68,14 +68,19 @@ impl AppUpdate {
         Ok(app)
     }
 
-    /// The app with what the body says changed; what it does not say stays.
+    /// The app with what the body says changed; what it does not say stays. A mistake that the old one has
+    /// already is not the body's: an app from before a rule, and a service of a push, which has rules of its
+    /// own, can be scaled.
     ///
     /// # Errors
     /// [`Error::Invalid`] with all that is wrong.
     pub fn onto(self, old: &AppDefinition) -> Result<AppDefinition, Error> {
         let mut problems = Problems::default();
         let app = self.complete(old.clone(), "", &mut problems);
-        validate(&app, "", &mut problems);
+        let (mut known, mut found) = (Problems::default(), Problems::default());
+        validate(old, "", &mut known);
+        validate(&app, "", &mut found);
+        problems.add_new(found, &known);
         check_size(&app, "", &mut problems);
         problems.finish()?;
         Ok(app)

@@ -21,8 +21,6 @@ const CONSTRAINTS_MAX: usize = 32;
 const FETCH_MAX: usize = 100;
 /// Thousand processors: more than a node has, and what `Cpus` reads.
 const CPUS_MAX: Decimal = Decimal::whole(1000);
-/// MB. A container runtime itself needs more than this to start a program.
-const MEM_MIN: Decimal = Decimal::whole(4);
 /// Seconds. Somebody who waits a day for a stop has forgotten it.
 const KILL_GRACE_MAX: u32 = 86_400;
 /// Bytes of a URI or a path (the bound of Marathon's own).
@@ -83,8 +81,6 @@ fn program(app: &AppDefinition, at: &str, problems: &mut Problems) {
 fn amounts(app: &AppDefinition, at: &str, problems: &mut Problems) {
     let cpus_ok = (Decimal::thousandths(1)..=CPUS_MAX).contains(&app.cpus);
     problems.unless(cpus_ok, format!("{at}/cpus"), format!("must be from 0.001 to {CPUS_MAX}"));
-    let why = format!("must be at least {MEM_MIN}: it is a hard limit, in MB");
-    problems.unless(app.mem >= MEM_MIN, format!("{at}/mem"), why);
     let why = format!("must be at most {INSTANCES_MAX}");
     problems.unless(app.instances <= INSTANCES_MAX, format!("{at}/instances"), why);
     let is_docker =

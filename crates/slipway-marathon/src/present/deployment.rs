@@ -75,6 +75,8 @@ impl DeploymentInfo {
 pub struct DeploymentPlan {
     /// Which.
     pub id: String,
+    original: Root,
+    target: Root,
     /// One after the other.
     pub steps: Vec<Step>,
     /// The version that it leads to.
@@ -84,8 +86,20 @@ pub struct DeploymentPlan {
 
 impl From<&GroupDeployment> for DeploymentPlan {
     fn from(deployment: &GroupDeployment) -> Self {
-        Self { id: deployment.id.to_string(), steps: steps(&deployment.steps), version: deployment.version }
+        Self {
+            id: deployment.id.to_string(),
+            original: Root { id: PathId::root() },
+            target: Root { id: PathId::root() },
+            steps: steps(&deployment.steps),
+            version: deployment.version,
+        }
     }
+}
+
+/// Before 1.8 the whole tree stood here. Nobody reads it, but marathon-python fails where there is nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Root {
+    id: PathId,
 }
 
 /// What is done at once. Also the answer of a dry run is a list of them (MA-12).

@@ -16,8 +16,9 @@ use crate::timestamp;
 pub struct QueueItem {
     /// How many copies are still to be started.
     pub count: u32,
-    /// The app's.
-    pub role: String,
+    /// The app's. marathon-python fails where it is; the others want it, and so does 1.11.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// Whether it waits for room, or for its back-off.
     pub delay: Delay,
     /// Since when.
@@ -37,7 +38,7 @@ impl QueueItem {
     pub fn new(app: Box<RawValue>, count: u32, delay: Delay, since: Timestamp, refusals: &Refusals) -> Self {
         Self {
             count,
-            role: DEFAULT_ROLE.to_owned(),
+            role: Some(DEFAULT_ROLE.to_owned()),
             delay,
             since,
             processed_offers_summary: refusals.summary(),

@@ -1,7 +1,7 @@
 //! A service that was pushed, in Marathon's words: `/<environment>/<project>/<service>` in its tenant's
 //! view. Clients may scale and restart it; everything else is said in `slipway.yaml`.
 
-use slipway_model::app::PathId;
+use slipway_model::app::pushed_service;
 use slipway_model::instance::PORT;
 use slipway_model::name::ServicePath;
 use slipway_model::push::ImageRef;
@@ -12,19 +12,13 @@ use slipway_model::unit::{Bytes, Span};
 use crate::app::check::{self, Command, IpProtocol, Protocol};
 use crate::app::container::{Container, Docker, Engine, Mode, Persistent, Volume, VolumeKind};
 use crate::app::{
-    self, AppDefinition, AppUpdate, Artifact, Constraint, EnvValue, Extras, Network, NetworkMode, PortMapping,
+    self, AppDefinition, AppUpdate, Artifact, Constraint, EnvValue, Network, NetworkMode, PortMapping,
+    Residency,
 };
 use crate::decimal::Decimal;
 
 /// The name of the port on which a pushed service answers HTTP.
 const HTTP: &str = "http";
-
-/// The id under which a tenant sees a pushed service.
-pub fn pushed_id(service: &ServicePath) -> PathId {
-    let ServicePath { environment, project, service, .. } = service;
-    let text = format!("/{environment}/{project}/{service}");
-    text.parse().expect("names have letters, digits and single dashes, which an id may have")
-}
 
 /// What is known of a pushed service.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +39,7 @@ impl Pushed<'_> {
     pub fn definition(&self) -> AppDefinition {
         let spec = self.spec;
         let update = AppUpdate::default();
-        let mut app = update.unchecked(pushed_id(self.service));
+        let mut app = update.unchecked(pushed_service(&self.service.environment(), &self.service.service));
         app.cmd.clone_from(&spec.command);
         app.args = spec.args.clone().unwrap_or_default();
         app.env =
@@ -59,6 +53,7 @@ impl Pushed<'_> {
         app.networks = vec![Network::of(NetworkMode::Container)];
         app.port_definitions = None;
         app.container = Some(self.container());
+        app.residency = app.is_resident().then(Residency::default);
         app.constraints = spec.constraints.iter().cloned().map(Constraint).collect();
         app.health_checks =
             spec.health.iter().chain(&spec.health_also).map(|check| self.health(check)).collect();
@@ -83,15 +78,8 @@ impl Pushed<'_> {
                 expunge_after_seconds: seconds(expunge),
             },
         };
-        app.slipway = Some(Extras {
-            // A push that fails goes back by itself in any case: somebody waits for it.
-            auto_rollback: true,
-            max_failures: spec.rollout.failures_max,
-            batch: spec.rollout.batch,
-            canary: spec.rollout.canary,
-            tier: Some(spec.tier),
-            schedule: spec.schedule.clone(),
-        });
+        // No `slipway`: a client that fails at fields which it does not know must be able to list a tenant
+        // whose services were all pushed.
         app
     }
 

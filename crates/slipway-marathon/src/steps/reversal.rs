@@ -12,6 +12,8 @@ pub struct Reversal {
     pub apps: BTreeMap<PathId, Option<Timestamp>>,
     /// How each of these groups shall be again; `None`: it shall go.
     pub groups: BTreeMap<PathId, Option<Group>>,
+    /// How many copies each of these pushed services shall have again.
+    pub scales: BTreeMap<PathId, u32>,
 }
 
 /// What makes that deployment undone, given the versions that the tenant's apps have now. Only what it
@@ -22,5 +24,6 @@ pub fn reversal(deployment: &GroupDeployment, now: &BTreeMap<PathId, Timestamp>)
     Reversal {
         apps: apps.map(|(app, before)| (app.clone(), *before)).collect(),
         groups: deployment.groups_before.clone(),
+        scales: deployment.scales_before.clone(),
     }
 }

@@ -69,7 +69,7 @@ impl Planner<'_> {
         let deployment = current.number;
         let events = self.view.deployments.get(&deployment).into_iter().flat_map(|d| &d.events);
         let is_about = |text: &str| text.starts_with(PAUSED) || text == RESUMED;
-        let last = events.map(|event| event.text.as_str()).filter(|text| is_about(text)).last();
+        let last = events.map(|event| event.text.as_str()).rfind(|text| is_about(text));
         let text = match (&self.held, last) {
             (Some(held), last) if last != Some(held) => held.clone(),
             (None, Some(last)) if last != RESUMED => RESUMED.to_owned(),

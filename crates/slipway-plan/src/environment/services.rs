@@ -7,16 +7,22 @@ use slipway_model::id::{InstanceId, ReleaseNumber, VolumeId};
 use slipway_model::instance::{Assignment, Goal, InstanceRole, RestingVolumes};
 use slipway_model::name::{NodeName, ServiceName};
 use slipway_model::service::{Operator, ServiceSpec};
+use slipway_model::unit::Span;
 
 use super::{Instance, Planner, WaitReason, Waiting, earlier};
 use crate::action::Action;
 use crate::attribute::value_of;
 use crate::drain::{self, Fate};
-use crate::placement::{Ask, Need};
+use crate::placement::{Ask, Need, Refusal};
 use crate::rollout::{Counts, min_healthy, step};
 use crate::victim::{Candidate, select};
 use crate::view::Traffic;
 use crate::volume;
+
+/// How a line begins that says what there is no room for.
+const WAITING: &str = "Waiting to start";
+/// Between two such lines about one service.
+const WAITING_TOLD_EVERY: Span = Span::from_secs(60);
 
 /// Where an environment is going.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -291,13 +297,26 @@ impl Planner<'_> {
         }
         let Some(refusal) = placed.refusal.filter(|_| started < count) else { return started };
         if course == Course::Rollout {
-            self.tell(format!("Waiting to start {} {service}: {refusal}", count - started));
+            self.tell_waiting(service, count - started, &refusal);
         } else if !self.instances.iter().any(|i| is_of(i, service) && i.is_retiring) {
             self.make_room(service, aim);
         }
         let why = WaitReason::NoRoom(refusal);
         self.plan.waiting.push(Waiting { service: Some(service.clone()), count: count - started, why });
         started
+    }
+
+    /// What is missing changes with every instance that comes or goes anywhere, and each line is a write:
+    /// now and then is often enough for the story. The plan itself always says what is so now.
+    fn tell_waiting(&mut self, service: &ServiceName, count: u32, refusal: &Refusal) {
+        let Some(current) = &self.deployment else { return };
+        let events = self.view.deployments.get(&current.number).into_iter().flat_map(|d| &d.events);
+        let about = format!(" {service}: ");
+        let is_about = |text: &str| text.starts_with(WAITING) && text.contains(&about);
+        let told_at = events.rev().find(|event| is_about(&event.text)).map(|event| event.at);
+        if told_at.is_none_or(|at| self.now >= at.plus(WAITING_TOLD_EVERY)) {
+            self.tell(format!("{WAITING} {count} {service}: {refusal}"));
+        }
     }
 
     /// The good release needs the room that the other one has. What moves away from a draining node is of

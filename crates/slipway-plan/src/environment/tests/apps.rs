@@ -358,3 +358,21 @@ fn ma_50_ma_56_a_deployment_begins_without_waits() {
     stage.step();
     assert!(stage.step().iter().any(|line| line.starts_with("assign #2 app v2")));
 }
+
+#[test]
+fn ma_17_what_there_is_no_room_for_is_told_once_a_minute() {
+    let mut stage = AppStage::new(50);
+    stage.put(1000, 1000, app_spec(1));
+    stage.step();
+    let mut told = 0;
+    for second in 0..600 {
+        stage.0.now = Timestamp(second * 1000);
+        // The cluster changes all the time.
+        stage.0.node(&format!("m{second}"), 50, Contact::Reachable);
+        told += stage.step().iter().filter(|line| line.contains("Waiting to start 1 app")).count();
+        let why = stage.0.plan.waiting[0].why.to_string();
+        let nodes = format!("no room on {} nodes", second + 2);
+        assert!(why.starts_with(&nodes), "the plan says what is so now: {why}");
+    }
+    assert!((5..=10).contains(&told), "{told} lines");
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use slipway_model::id::{BuildNumber, CommitId, DeploymentNumber, InstanceId, ReleaseNumber};
 use slipway_model::name::{EnvironmentPath, NodeName, ServiceName, UserName};
 use slipway_model::unit::{Bytes, Cpus, Timestamp};
@@ -216,6 +216,7 @@ pub struct WaitingInfo {
 pub struct Amounts {
     /// Processors, such as `0.5`.
     #[schemars(with = "String")]
+    #[serde(deserialize_with = "cpus_or_none")]
     pub cpus: Cpus,
     /// Memory, such as `256M`.
     #[schemars(with = "String")]
@@ -225,6 +226,12 @@ pub struct Amounts {
     pub disk: Bytes,
     /// Whole accelerators.
     pub gpus: u32,
+}
+
+/// Nobody can ask for no processor at all, but nothing can be left of them.
+fn cpus_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cpus, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text == "0" { Ok(Cpus(0)) } else { text.parse().map_err(serde::de::Error::custom) }
 }
 
 /// Something that runs once and ends.

@@ -180,7 +180,7 @@ impl Cluster {
     pub fn promise(&mut self, view: &EnvironmentView, actions: &[Action]) {
         for action in actions {
             let Action::Assign(assignment) = action else { continue };
-            for set in resting_of(view, assignment) {
+            for set in resting_of(view, actions, assignment) {
                 self.let_go_resting(&view.path, set);
             }
             self.hold(view, assignment);
@@ -196,7 +196,7 @@ impl Cluster {
                 continue;
             }
             self.let_go(view, assignment);
-            for set in resting_of(view, assignment) {
+            for set in resting_of(view, actions, assignment) {
                 self.hold_resting(&view.path, set);
             }
         }
@@ -270,13 +270,18 @@ impl Cluster {
     }
 }
 
-/// The resting volumes that an assignment takes up.
+/// The resting volumes that an assignment takes up, also those that only come to rest with its plan.
 fn resting_of<'v>(
     view: &'v EnvironmentView,
+    actions: &'v [Action],
     assignment: &'v Assignment,
 ) -> impl Iterator<Item = &'v RestingVolumes> {
+    let coming = actions.iter().filter_map(|action| match action {
+        Action::Rest(set) => Some(set),
+        _ => None,
+    });
     let is_its = |set: &&RestingVolumes| set.volumes.iter().any(|id| assignment.volumes.contains(id));
-    view.resting.iter().filter(is_its)
+    view.resting.iter().chain(coming).filter(is_its)
 }
 
 /// A service of an environment, as a key.

@@ -28,6 +28,7 @@ mod groups;
 mod leading;
 mod nodes;
 mod scenarios;
+mod shared;
 mod user;
 
 /// SplitMix64: enough for choices, and the same everywhere.

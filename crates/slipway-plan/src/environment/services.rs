@@ -136,6 +136,14 @@ impl Planner<'_> {
             && self.instances.iter().any(|i| is_of(i, service) && i.fate == Fate::Moves);
         let strategy = if is_moving { drain::strategy(aim.spec.upgrade) } else { aim.spec.upgrade };
         let mut step = step(aim.asked, strategy, pace, counts);
+        if is_moving {
+            // Nobody goes for the sake of one that a new leader only presumes to serve.
+            let is_presumed = |i: &&Instance<'_>| {
+                is_of(i, service) && is_new(i, aim) && self.view.presumed.contains(&i.assignment.instance)
+            };
+            let presumed = self.instances.iter().filter(is_presumed).count() as u32;
+            step.retire_serving = step.retire_serving.saturating_sub(presumed);
+        }
         step.retire_unfit = match course {
             // What a superseded deployment left behind, and does not serve, is of no use to anybody.
             Course::Rollout => step.retire_unfit.max(unfit_strays),

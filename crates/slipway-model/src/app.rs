@@ -274,6 +274,10 @@ pub struct AppsRoot {
     pub version: Timestamp,
     /// How often anything was changed.
     pub changes: u64,
+    /// The deployment whose apps are being written, when they are too many for one batch: some of them
+    /// may not be there yet. What is not finished is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<GroupDeploymentId>,
 }
 
 /// A deployment over several services, in steps (MA-52). Written once by the API, in the batch that

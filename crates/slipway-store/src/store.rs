@@ -51,6 +51,12 @@ impl Store {
         Ok(Self { backend: Backend::ZooKeeper(ZooKeeper::connect(options).await?) })
     }
 
+    /// Whether nobody but this process uses the store, so that what is found half done when it is opened
+    /// will not be finished by somebody else.
+    pub fn is_exclusive(&self) -> bool {
+        matches!(self.backend, Backend::Embedded(_))
+    }
+
     /// One record, or `None` if there is none under that key.
     ///
     /// # Errors

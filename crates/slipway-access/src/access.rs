@@ -64,6 +64,9 @@ impl Access {
             clock: Clock::System,
         };
         access.check_master_key().await?;
+        if access.store.is_exclusive() {
+            access.take_back_unfinished().await?;
+        }
         Ok(access)
     }
 
@@ -164,6 +167,7 @@ impl Access {
                 tokio::time::sleep(std::time::Duration::from_millis(aside)).await;
                 Ok(false)
             }
+            Err(error @ slipway_store::Error::TooLarge { .. }) => Err(Error::invalid(error.to_string())),
             Err(error) => Err(Error::store("write the change")(error)),
         }
     }

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use slipway_model::account::{SshKey, Token, User};
 use slipway_model::id::{KeyFingerprint, TokenId};
 use slipway_model::limit::PASSWORD_BYTES_MAX;
@@ -44,14 +46,16 @@ impl Access {
         Ok(Caller::new(user.clone(), Proof::Password))
     }
 
-    /// By a user name, and that user's password or one of the user's tokens in its place, as HTTP's
-    /// basic authentication sends them with every request. `source` is where the request came from. What
+    /// By a user name, and that user's password or one of the user's tokens in its place, as HTTP's basic
+    /// authentication sends them with every request: `credentials` are what follows the word `Basic`
+    /// (RFC 7617). `source` is where the request came from. What
     /// is wrong costs an attempt, as for [`Access::password`].
     ///
     /// # Errors
     /// As for [`Access::password`].
-    pub async fn basic(&self, user: &str, secret: &str, source: IpAddr) -> Result<Caller, Error> {
-        let Ok(user) = user.parse::<UserName>() else { return Err(Error::NotAuthenticated) };
+    pub async fn basic(&self, credentials: &str, source: IpAddr) -> Result<Caller, Error> {
+        let (user, secret) = split_credentials(credentials).ok_or(Error::NotAuthenticated)?;
+        let secret = &*secret;
         if secret::public_parts(Purpose::Token, secret).is_none() {
             return self.password_again(&user, secret, source).await;
         }
@@ -150,6 +154,13 @@ impl Access {
         // Counters are right enough even if a panic elsewhere left one half way.
         act(&mut self.throttle.lock().unwrap_or_else(PoisonError::into_inner), Instant::now())
     }
+}
+
+/// `<user>:<secret>` in base64.
+fn split_credentials(credentials: &str) -> Option<(UserName, String)> {
+    let text = String::from_utf8(STANDARD.decode(credentials.trim()).ok()?).ok()?;
+    let (user, secret) = text.split_once(':')?;
+    Some((user.parse().ok()?, secret.to_owned()))
 }
 
 fn throttled(wait: Duration) -> Error {

@@ -3,7 +3,8 @@
 //! All of a tenant's apps are decided on together, because a group, a dependency and the lock of
 //! MA-53 are about many of them. So there is one [`AppsState`] to decide on, and one way to change it,
 //! [`Scoped::change_apps`] in `write`: it hands the state to a pure function that answers with an
-//! [`AppsChange`] (`change`), and commits that in one batch. The record [`AppsRoot`] is part of every such
+//! [`AppsChange`] (`change`), and commits that in one batch, or
+//! if need be in `parts`. The record [`AppsRoot`] is part of every such
 //! batch and of every one that makes an environment, so of two that were decided on the same state
 //! one is decided anew, and what has been read is read again only when
 //! that record has changed (`cache`). Sealed values are fetched by `secret`, and old versions kept and cleared away by
@@ -31,6 +32,8 @@ mod cache;
 mod change;
 
 mod environment;
+
+mod parts;
 
 mod secret;
 
@@ -270,5 +273,5 @@ impl Scoped<Tenant> {
 
 /// How the apps of a tenant stand of which nothing is stored yet.
 pub(super) fn first_root(tenant: &Tenant) -> AppsRoot {
-    AppsRoot { tenant: tenant.name.clone(), version: tenant.created_at, changes: 0 }
+    AppsRoot { tenant: tenant.name.clone(), version: tenant.created_at, changes: 0, unfinished: None }
 }

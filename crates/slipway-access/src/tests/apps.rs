@@ -14,6 +14,8 @@ use slipway_model::service::ServiceSpec;
 use super::*;
 use crate::{AppDraft, AppsChange, AppsChanged, AppsState, ConfigChange, Difference, GroupDraft};
 
+mod big;
+
 mod clashes;
 
 mod pushed;
@@ -302,39 +304,6 @@ impl From<Error> for OwnError {
     fn from(error: Error) -> Self {
         OwnError::Access(error)
     }
-}
-
-#[tokio::test]
-async fn five_hundred_apps_change_together_and_what_is_too_big_is_told() {
-    let world = World::with_shop().await;
-    let id = |number: usize| format!("/shop/part-{number}");
-    let step = |kind| (0..500).map(|number| GroupAction { kind, app: name(&id(number)) }).collect();
-    let all = |command: &str| AppsChange {
-        steps: Some(vec![step(GroupActionKind::ScaleApplication)]).filter(|_| false),
-        force: true,
-        ..put((0..500).map(|number| draft(&id(number), 1, command)))
-    };
-    let begun = std::time::Instant::now();
-    change(&world, all("sleep 1")).await.unwrap();
-    let made = begun.elapsed();
-    let first = state(&world).await.root.version;
-    change(&world, all("sleep 2")).await.unwrap();
-    let changed = begun.elapsed() - made;
-    let acme = world.acme(&ann(), Right::View).await;
-    let second = state(&world).await.root.version;
-    assert_eq!(acme.app_versions(&name("/shop/part-499")).await.unwrap(), [second, first]);
-    let old = acme.app_version(&name("/shop/part-499"), first).await.unwrap();
-    assert_eq!(old.spec.command.as_deref(), Some("sleep 1"));
-    let all_ids = state(&world).await.apps.keys().cloned().collect();
-    change(&world, AppsChange { delete: all_ids, force: true, ..AppsChange::default() }).await.unwrap();
-    println!("500 apps: made in {made:?}, changed in {changed:?}, all of it in {:?}", begun.elapsed());
-    assert!(state(&world).await.apps.is_empty());
-
-    let big = put((0..100).map(|number| draft(&format!("/big/{number}"), 1, &"x".repeat(8000))));
-    refused(change(&world, big).await, Kind::Invalid, "the change of 100 apps at once has");
-    let huge = put([draft("/huge", 1, &"x".repeat(300_000))]);
-    refused(change(&world, huge).await, Kind::Invalid, "");
-    assert!(state(&world).await.apps.is_empty());
 }
 
 #[tokio::test]

@@ -311,6 +311,12 @@ async fn many_accept_at_once_and_one_joins() {
     assert_eq!(joined, 1);
 }
 
+/// As HTTP sends it.
+fn basic(user: &str, secret: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(format!("{user}:{secret}"))
+}
+
 #[tokio::test]
 async fn basic_authentication_takes_a_password_or_a_token_of_the_same_user() {
     let world = World::new().await;
@@ -318,11 +324,11 @@ async fn basic_authentication_takes_a_password_or_a_token_of_the_same_user() {
     let root = access.operator(&access.local_operator()).await.unwrap();
     root.create_user(&name("ann"), Some(PASSWORD), false).await.unwrap();
     root.create_user(&name("bob"), None, false).await.unwrap();
-    let basic = async |user: &str, secret: &str| access.basic(user, secret, SOURCE).await;
-    let caller = basic("ann", PASSWORD).await.unwrap();
+    let login = async |user: &str, secret: &str| access.basic(&basic(user, secret), SOURCE).await;
+    let caller = login("ann", PASSWORD).await.unwrap();
     assert_eq!((caller.user().as_str(), caller.token()), ("ann", None));
     let token = access.account(&caller).await.unwrap().create_token(&TokenWish::default()).await.unwrap();
-    let by_token = basic("ann", &token.text).await.unwrap();
+    let by_token = login("ann", &token.text).await.unwrap();
     assert_eq!(by_token.token(), Some(&token.token.id));
     let mut tampered = token.text.clone();
     tampered.replace_range(25..26, "!");
@@ -336,11 +342,15 @@ async fn basic_authentication_takes_a_password_or_a_token_of_the_same_user() {
         ("Ann", PASSWORD),
         ("root", PASSWORD),
         ("a:b", PASSWORD),
+        ("ann:", PASSWORD),
     ] {
-        refused(basic(user, secret).await, Kind::NotAuthenticated, "");
+        refused(login(user, secret).await, Kind::NotAuthenticated, "");
+    }
+    for credentials in ["", "%", "YW5u", "bm8gY29sb24"] {
+        refused(access.basic(credentials, SOURCE).await, Kind::NotAuthenticated, "");
     }
     access.account(&caller).await.unwrap().revoke_token(&token.token.id).await.unwrap();
-    refused(basic("ann", &token.text).await, Kind::NotAuthenticated, "");
+    refused(login("ann", &token.text).await, Kind::NotAuthenticated, "");
 }
 
 #[tokio::test]
@@ -354,7 +364,7 @@ async fn a_password_in_every_request_is_hashed_once_and_forgotten_when_it_stops_
     let requests: Vec<_> = (0..200)
         .map(|_| {
             let access = access.clone();
-            tokio::spawn(async move { access.basic("ann", PASSWORD, SOURCE).await })
+            tokio::spawn(async move { access.basic(&basic("ann", PASSWORD), SOURCE).await })
         })
         .collect();
     for request in requests {
@@ -366,12 +376,12 @@ async fn a_password_in_every_request_is_hashed_once_and_forgotten_when_it_stops_
     assert!(begun.elapsed() < one.elapsed() * 50, "not 200 hashes");
 
     root.disable_user(&name("ann")).await.unwrap();
-    refused(access.basic("ann", PASSWORD, SOURCE).await, Kind::NotAuthenticated, "");
+    refused(access.basic(&basic("ann", PASSWORD), SOURCE).await, Kind::NotAuthenticated, "");
     root.enable_user(&name("ann")).await.unwrap();
-    access.basic("ann", PASSWORD, SOURCE).await.unwrap();
+    access.basic(&basic("ann", PASSWORD), SOURCE).await.unwrap();
     root.reset_password(&name("ann"), "red tram no 8").await.unwrap();
-    refused(access.basic("ann", PASSWORD, SOURCE).await, Kind::NotAuthenticated, "");
-    access.basic("ann", "red tram no 8", SOURCE).await.unwrap();
+    refused(access.basic(&basic("ann", PASSWORD), SOURCE).await, Kind::NotAuthenticated, "");
+    access.basic(&basic("ann", "red tram no 8"), SOURCE).await.unwrap();
 }
 
 /// N9.
@@ -381,20 +391,20 @@ async fn basic_authentication_is_no_way_around_the_throttle() {
     let access = &world.access;
     let root = access.operator(&access.local_operator()).await.unwrap();
     root.create_user(&name("ann"), Some(PASSWORD), false).await.unwrap();
-    access.basic("ann", PASSWORD, SOURCE).await.unwrap();
+    access.basic(&basic("ann", PASSWORD), SOURCE).await.unwrap();
     let token = access.account(&Caller::new(name("ann"), Proof::Password)).await.unwrap();
     let token = token.create_token(&TokenWish::default()).await.unwrap();
     let id = token.token.id.clone();
     token_guesses(access, &root).await;
     for _ in 0..10 {
-        refused(access.basic("ann", "wrong password", SOURCE).await, Kind::NotAuthenticated, "");
+        refused(access.basic(&basic("ann", "wrong password"), SOURCE).await, Kind::NotAuthenticated, "");
     }
-    refused(access.basic("ann", "wrong password", SOURCE).await, Kind::Throttled, "too many");
-    refused(access.basic("ann", PASSWORD, SOURCE).await, Kind::Throttled, "too many");
+    refused(access.basic(&basic("ann", "wrong password"), SOURCE).await, Kind::Throttled, "too many");
+    refused(access.basic(&basic("ann", PASSWORD), SOURCE).await, Kind::Throttled, "too many");
     let elsewhere = std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
-    access.basic("ann", PASSWORD, elsewhere).await.expect("the owner comes from elsewhere");
+    access.basic(&basic("ann", PASSWORD), elsewhere).await.expect("the owner comes from elsewhere");
     assert_eq!(
-        access.basic("ann", &token.text, SOURCE).await.unwrap().token(),
+        access.basic(&basic("ann", &token.text), SOURCE).await.unwrap().token(),
         Some(&id),
         "a token is not guessed"
     );
@@ -406,8 +416,8 @@ async fn token_guesses(access: &Access, root: &crate::Operator) {
     let source = std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 8));
     for _ in 0..10 {
         let guess = crate::secret::make(crate::secret::Purpose::Token, &["t0000000000000000"]);
-        refused(access.basic("cleo", &guess, source).await, Kind::NotAuthenticated, "");
+        refused(access.basic(&basic("cleo", &guess), source).await, Kind::NotAuthenticated, "");
     }
     let guess = crate::secret::make(crate::secret::Purpose::Token, &["t0000000000000000"]);
-    refused(access.basic("cleo", &guess, source).await, Kind::Throttled, "too many");
+    refused(access.basic(&basic("cleo", &guess), source).await, Kind::Throttled, "too many");
 }

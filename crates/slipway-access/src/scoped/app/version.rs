@@ -53,22 +53,6 @@ impl Scoped<Tenant> {
         found.map(|found| found.record.app).ok_or_else(|| Error::NotFound { what: what() })
     }
 
-    /// Stores versions before what takes their place, when it does not fit into one batch with that. If
-    /// that is not stored in the end, they say what the apps themselves say.
-    pub(super) async fn store_versions(&self, versions: &[AppVersion]) -> Result<(), Error> {
-        let mut batch = Batch::new();
-        for version in versions {
-            batch = batch.put(version);
-            if batch.bytes() > BATCH_BYTES_MAX / 2 {
-                self.access.commit(std::mem::take(&mut batch)).await?;
-            }
-        }
-        if !batch.is_empty() {
-            self.access.commit(batch).await?;
-        }
-        Ok(())
-    }
-
     /// Clears away what nobody can go back to any more, of those apps and of apps that are gone.
     pub(in crate::scoped) async fn clear_versions(&self, changed: &BTreeSet<PathId>) -> Result<(), Error> {
         let mut surplus = Vec::new();

@@ -16,12 +16,16 @@ use slipway_store::{BATCH_BYTES_MAX, Batch};
 
 use super::cache::Known;
 use super::change::scaled;
+use super::parts::Parts;
 use super::{AppDraft, AppsChange, AppsChanged, AppsState, Difference};
 use crate::access::{TRIES, too_busy};
 use crate::error::Error;
 use crate::scoped::Scoped;
 use crate::scoped::environment::scale_services;
 use crate::scoped::tenant::{create_environment, new_environment};
+
+/// More than the record of the root has.
+const ROOT_BYTES_MAX: usize = 1024;
 
 impl Scoped<Tenant> {
     /// Changes apps, groups and services of pushes together, in one batch. `decide` looks at how things
@@ -48,6 +52,10 @@ impl Scoped<Tenant> {
             let tenant = self.again(right).await?;
             tenant.require(Right::Deploy)?;
             let state = tenant.apps_state().await?;
+            if state.root.unfinished.is_some() {
+                tenant.refuse_unfinished(&state).await?;
+                continue;
+            }
             let change = decide(&state)?;
             if let Some(changed) = tenant.carry_out(&state, &change).await? {
                 tenant.keep_known(state, &change, &changed).await;
@@ -81,50 +89,144 @@ impl Scoped<Tenant> {
         self.access.apps.put(&self.name, root.version, Known { apps, groups });
     }
 
-    /// Commits a change; `None` when somebody else was first.
+    /// Carries a change out; `None` when somebody else was first.
     async fn carry_out(&self, state: &AppsState, change: &AppsChange) -> Result<Option<AppsChanged>, Error> {
+        let prepared = self.prepare(state, change, None).await?;
+        match self.write_whole(state, change, &prepared).await? {
+            Written::Whole | Written::Nothing => {}
+            Written::Conflict => return Ok(None),
+            Written::TooBig(bytes) => {
+                let Some(deployment) = prepared.stored() else {
+                    return Err(too_big(&prepared, change, bytes));
+                };
+                if !self.write_in_parts(state, change, &prepared, deployment).await? {
+                    return Ok(None);
+                }
+            }
+        }
+        let Prepared { root, apps, groups, deployment, .. } = prepared;
+        let ids = apps.keys().filter(|id| state.apps.contains_key(*id)).cloned().collect();
+        if let Err(error) = self.clear_versions(&ids).await {
+            tracing::warn!(tenant.name = %self.name, %error, "old versions of apps are not cleared away yet");
+        }
+        Ok(Some(AppsChanged { version: root.version, deployment, apps, groups }))
+    }
+
+    /// Decides everything that a change leads to, and refuses what must not be. `undone` is the deployment
+    /// that the change takes back because it was not finished.
+    pub(super) async fn prepare<'a>(
+        &self,
+        state: &'a AppsState,
+        change: &AppsChange,
+        undone: Option<&GroupDeploymentId>,
+    ) -> Result<Prepared<'a>, Error> {
         let version = Timestamp(self.access.now().0.max(state.root.version.0 + 1));
-        let next = Next {
+        let broken_off = broken_off(state, change, undone)?;
+        let is_open = |id: &&GroupDeploymentId| {
+            !broken_off.contains(*id) && state.deployments.iter().any(|open| open.id == **id)
+        };
+        let mut prepared = Prepared {
+            root: AppsRoot {
+                tenant: self.name.clone(),
+                version,
+                changes: state.root.changes + 1,
+                unfinished: undone.filter(is_open).cloned(),
+            },
             apps: self.next_apps(state, change, version).await?,
             pushed: next_pushed(state, change)?,
             groups: next_groups(state, change),
-            broken_off: broken_off(state, change)?,
+            broken_off,
+            deployment: None,
+            is_undoing: undone.is_some(),
         };
-        let deployment = self.next_deployment(state, change, &next, version);
-        let stored = deployment.as_ref().filter(|deployment| !deployment.steps.is_empty());
-        check(state, change, &next, stored)?;
+        prepared.deployment = self.next_deployment(state, change, &prepared);
+        check(state, change, &prepared)?;
+        Ok(prepared)
+    }
 
-        let changed = AppsChanged {
-            version,
-            deployment: deployment.clone(),
-            apps: next.apps.clone(),
-            groups: next.groups.clone(),
-        };
-        if next.is_nothing() && change.delete.is_empty() && stored.is_none() {
-            return Ok(Some(changed));
+    /// Commits a change as one batch, if it fits into one.
+    pub(super) async fn write_whole(
+        &self,
+        state: &AppsState,
+        change: &AppsChange,
+        prepared: &Prepared<'_>,
+    ) -> Result<Written, Error> {
+        if prepared.is_nothing() && change.delete.is_empty() {
+            return Ok(Written::Nothing);
         }
-        let root = AppsRoot { tenant: self.name.clone(), version, changes: state.root.changes + 1 };
-        let mut batch = match state.root_version {
-            Some(known) => Batch::new().update(&root, known),
-            // A tenant that is deleted at this moment has no root that it would be known by.
-            None => Batch::new().create(&root).expect::<Tenant>(&self.name, self.version()),
+        let Some(mut batch) = self.first(state, prepared, &prepared.root).await? else {
+            return Ok(Written::Conflict);
         };
-        if let Some(deployment) = stored {
+        for app in prepared.apps.values() {
+            batch = batch.put(app);
+            match state.apps.get(&app.id) {
+                Some(before) => batch = batch.put(&AppVersion { app: App::clone(before) }),
+                None => batch = self.begin(batch, &app.id).await?,
+            }
+        }
+        for before in change.delete.iter().filter_map(|id| state.apps.get(id)) {
+            batch = batch.put(&AppVersion { app: App::clone(before) });
+        }
+        batch = self.end(batch, &change.delete).await?;
+        if batch.bytes() > BATCH_BYTES_MAX {
+            return Ok(Written::TooBig(batch.bytes()));
+        }
+        Ok(if self.access.commit(batch).await? { Written::Whole } else { Written::Conflict })
+    }
+
+    /// Writes a change in parts; `false` when somebody else was first.
+    async fn write_in_parts(
+        &self,
+        state: &AppsState,
+        change: &AppsChange,
+        prepared: &Prepared<'_>,
+        deployment: &GroupDeployment,
+    ) -> Result<bool, Error> {
+        // What goes, goes with the last part.
+        let bytes = self.end(Batch::new(), &change.delete).await?.bytes() + ROOT_BYTES_MAX;
+        if bytes > BATCH_BYTES_MAX {
+            return Err(too_big(prepared, change, bytes));
+        }
+        let unfinished = AppsRoot { unfinished: Some(deployment.id.clone()), ..prepared.root.clone() };
+        let Some(first) = self.first(state, prepared, &unfinished).await? else { return Ok(false) };
+        let before = |id| state.apps.get(id).cloned();
+        let parts = Parts {
+            tenant: self.clone(),
+            deployment: deployment.id.clone(),
+            apps: prepared.apps.values().map(|app| (app.clone(), before(&app.id))).collect(),
+            deleted: change.delete.iter().filter_map(before).collect(),
+        };
+        parts.write(first).await
+    }
+
+    /// A batch with everything but the apps; `None` when somebody else was first.
+    async fn first(
+        &self,
+        state: &AppsState,
+        prepared: &Prepared<'_>,
+        root: &AppsRoot,
+    ) -> Result<Option<Batch>, Error> {
+        let mut batch = match state.root_version {
+            Some(known) => Batch::new().update(root, known),
+            // A tenant that is deleted at this moment has no root that it would be known by.
+            None => Batch::new().create(root).expect::<Tenant>(&self.name, self.version()),
+        };
+        if let Some(deployment) = prepared.stored() {
             batch = batch.create(deployment);
         }
-        for id in &next.broken_off {
+        for id in &prepared.broken_off {
             let key = (self.name.clone(), id.clone());
             // Not there any more: it was done a moment ago.
             if let Some(found) = self.access.get::<GroupDeployment>(&key).await? {
                 batch = batch.delete::<GroupDeployment>(&key, found.version);
             }
         }
-        for (environment, before) in &next.pushed {
+        for (environment, before) in &prepared.pushed {
             let found = self.access.get::<Environment>(&environment.path).await?;
             let Some(found) = found.filter(|found| found.record == **before) else { return Ok(None) };
             batch = batch.update(environment, found.version);
         }
-        for (id, group) in &next.groups {
+        for (id, group) in &prepared.groups {
             let key = (self.name.clone(), id.clone());
             match (group, self.access.get::<Group>(&key).await?) {
                 (Some(group), _) => batch = batch.put(group),
@@ -132,43 +234,7 @@ impl Scoped<Tenant> {
                 (None, None) => {}
             }
         }
-        for app in next.apps.values() {
-            batch = batch.put(app);
-            if !state.apps.contains_key(&app.id) {
-                batch = self.begin(batch, &app.id).await?;
-            }
-        }
-        batch = self.end(batch, &change.delete).await?;
-
-        let replaced: Vec<AppVersion> = next
-            .apps
-            .keys()
-            .chain(&change.delete)
-            .filter_map(|id| state.apps.get(id))
-            .map(|app| AppVersion { app: App::clone(app) })
-            .collect();
-        let with_versions = replaced.iter().fold(Batch::new(), Batch::put).bytes() + batch.bytes();
-        if batch.bytes() > BATCH_BYTES_MAX {
-            return Err(Error::invalid(format!(
-                "the change of {} apps at once has {} KiB, and {} KiB is the most; make it in several parts",
-                next.apps.len() + change.delete.len(),
-                batch.bytes().div_ceil(1024),
-                BATCH_BYTES_MAX / 1024,
-            )));
-        }
-        if with_versions > BATCH_BYTES_MAX {
-            self.store_versions(&replaced).await?;
-        } else {
-            batch = replaced.iter().fold(batch, Batch::put);
-        }
-        if !self.access.commit(batch).await? {
-            return Ok(None);
-        }
-        let ids = next.apps.keys().filter(|id| state.apps.contains_key(*id)).cloned().collect();
-        if let Err(error) = self.clear_versions(&ids).await {
-            tracing::warn!(tenant.name = %self.name, %error, "old versions of apps are not cleared away yet");
-        }
-        Ok(Some(changed))
+        Ok(Some(batch))
     }
 
     /// The apps that are made or changed.
@@ -263,8 +329,7 @@ impl Scoped<Tenant> {
         &self,
         state: &AppsState,
         change: &AppsChange,
-        next: &Next<'_>,
-        version: Timestamp,
+        next: &Prepared<'_>,
     ) -> Option<GroupDeployment> {
         let mut steps = change.steps.clone()?;
         steps.retain(|actions| !actions.is_empty());
@@ -273,7 +338,7 @@ impl Scoped<Tenant> {
         Some(GroupDeployment {
             tenant: self.name.clone(),
             id: GroupDeploymentId::from_random(rand::random()),
-            version,
+            version: next.root.version,
             steps,
             before: next.apps.keys().chain(&change.delete).map(before).collect(),
             groups_before: next.groups.keys().map(|id| (id.clone(), state.groups.get(id).cloned())).collect(),
@@ -284,7 +349,7 @@ impl Scoped<Tenant> {
     }
 
     /// Adds the environment of an app that is made.
-    async fn begin(&self, batch: Batch, id: &PathId) -> Result<Batch, Error> {
+    pub(super) async fn begin(&self, batch: Batch, id: &PathId) -> Result<Batch, Error> {
         let path = environment_of(&self.name, id);
         if self.access.get::<Environment>(&path).await?.is_some() {
             return Err(Error::invalid(format!(
@@ -303,7 +368,7 @@ impl Scoped<Tenant> {
     }
 
     /// Adds that apps go, with their environments.
-    async fn end(&self, mut batch: Batch, apps: &BTreeSet<PathId>) -> Result<Batch, Error> {
+    pub(super) async fn end(&self, mut batch: Batch, apps: &BTreeSet<PathId>) -> Result<Batch, Error> {
         let mut environments = Vec::new();
         for id in apps {
             let key = (self.name.clone(), id.clone());
@@ -317,19 +382,53 @@ impl Scoped<Tenant> {
     }
 }
 
-/// What is different afterwards, deleted apps apart.
-struct Next<'a> {
+/// What a change leads to, deleted apps apart.
+pub(super) struct Prepared<'a> {
+    root: AppsRoot,
     apps: BTreeMap<PathId, App>,
     /// Environments of pushes, each with what it was.
     pushed: Vec<(Environment, &'a Environment)>,
     groups: BTreeMap<PathId, Option<Group>>,
     broken_off: BTreeSet<GroupDeploymentId>,
+    deployment: Option<GroupDeployment>,
+    is_undoing: bool,
 }
 
-impl Next<'_> {
-    fn is_nothing(&self) -> bool {
-        self.apps.is_empty() && self.pushed.is_empty() && self.groups.is_empty() && self.broken_off.is_empty()
+/// What became of a batch.
+pub(super) enum Written {
+    /// It was committed.
+    Whole,
+    /// There was nothing to change.
+    Nothing,
+    /// Somebody else was first.
+    Conflict,
+    /// It would have so many bytes.
+    TooBig(usize),
+}
+
+impl Prepared<'_> {
+    /// The deployment, unless it is over at once.
+    fn stored(&self) -> Option<&GroupDeployment> {
+        self.deployment.as_ref().filter(|deployment| !deployment.steps.is_empty())
     }
+
+    fn is_nothing(&self) -> bool {
+        self.apps.is_empty()
+            && self.pushed.is_empty()
+            && self.groups.is_empty()
+            && self.broken_off.is_empty()
+            && self.stored().is_none()
+            && !self.is_undoing
+    }
+}
+
+pub(super) fn too_big(prepared: &Prepared<'_>, change: &AppsChange, bytes: usize) -> Error {
+    Error::invalid(format!(
+        "the change of {} apps at once has {} KiB, and {} KiB is the most; make it in several parts",
+        prepared.apps.len() + change.delete.len(),
+        bytes.div_ceil(1024),
+        BATCH_BYTES_MAX / 1024,
+    ))
 }
 
 /// The environments of pushes that are changed.
@@ -386,7 +485,11 @@ fn next_groups(state: &AppsState, change: &AppsChange) -> BTreeMap<PathId, Optio
 }
 
 /// The deployments that the change breaks off; refuses one that would have to and must not.
-fn broken_off(state: &AppsState, change: &AppsChange) -> Result<BTreeSet<GroupDeploymentId>, Error> {
+fn broken_off(
+    state: &AppsState,
+    change: &AppsChange,
+    undone: Option<&GroupDeploymentId>,
+) -> Result<BTreeSet<GroupDeploymentId>, Error> {
     let unknown = |id: &&GroupDeploymentId| !state.deployments.iter().any(|open| open.id == **id);
     if let Some(unknown) = change.cancel.iter().find(unknown) {
         return Err(Error::NotFound { what: format!("deployment {unknown} of {}", state.tenant) });
@@ -395,7 +498,7 @@ fn broken_off(state: &AppsState, change: &AppsChange) -> Result<BTreeSet<GroupDe
     let steps = change.steps.iter().flatten().flatten().map(|action| &action.app);
     let ids = put.chain(&change.delete).chain(change.scale.keys()).chain(&change.restart).chain(steps);
     let locks = state.locks(ids).into_iter().map(|open| open.id.clone());
-    let locks: Vec<_> = locks.filter(|id| !change.cancel.contains(id)).collect();
+    let locks: Vec<_> = locks.filter(|id| !change.cancel.contains(id) && undone != Some(id)).collect();
     if !locks.is_empty() && !change.force {
         return Err(Error::Locked { deployments: locks });
     }
@@ -403,12 +506,7 @@ fn broken_off(state: &AppsState, change: &AppsChange) -> Result<BTreeSet<GroupDe
 }
 
 /// The rules that hold for all apps of a tenant together.
-fn check(
-    state: &AppsState,
-    change: &AppsChange,
-    next: &Next<'_>,
-    stored: Option<&GroupDeployment>,
-) -> Result<(), Error> {
+fn check(state: &AppsState, change: &AppsChange, next: &Prepared<'_>) -> Result<(), Error> {
     let is_known = |id: &PathId| {
         state.apps.contains_key(id) || next.apps.contains_key(id) || state.pushed_service(id).is_some()
     };
@@ -439,14 +537,19 @@ fn check(
         return Err(Error::Limit { what: "apps and groups in one tenant", max: APPS_MAX });
     }
     let open = state.deployments.len() - next.broken_off.len();
-    if stored.is_some() && open >= GROUP_DEPLOYMENTS_MAX {
+    if next.stored().is_some() && open >= GROUP_DEPLOYMENTS_MAX {
         return Err(Error::TooManyDeployments { max: GROUP_DEPLOYMENTS_MAX });
     }
     Ok(())
 }
 
 /// An id stands either for an app or for a group, and what is pushed has its groups for itself.
-fn refuse_clash(state: &AppsState, change: &AppsChange, next: &Next<'_>, id: &PathId) -> Result<(), Error> {
+fn refuse_clash(
+    state: &AppsState,
+    change: &AppsChange,
+    next: &Prepared<'_>,
+    id: &PathId,
+) -> Result<(), Error> {
     if id.is_root() {
         return Err(Error::invalid("/ is the group that holds everything, and cannot be an app"));
     }

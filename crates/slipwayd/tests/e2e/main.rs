@@ -24,6 +24,8 @@ mod bad_repository;
 mod crash;
 mod disk_full;
 mod isolation;
+mod marathon;
+mod operate;
 mod path;
 mod start;
 
@@ -66,13 +68,16 @@ fn main() -> ExitCode {
         bad_build::cases(),
         bad_program::cases(),
         isolation::cases(),
+        marathon::cases(),
         manual::cases(),
+        operate::cases(),
         start::cases(),
     ]
     .into_iter()
     .flatten()
     .collect();
-    let alone: Vec<Case> = [crash::cases(), disk_full::cases()].into_iter().flatten().collect();
+    let alone: Vec<Case> =
+        [operate::alone(), crash::cases(), disk_full::cases()].into_iter().flatten().collect();
     if arguments.list {
         // Listing needs no server; nobody runs these.
         for case in side_by_side.into_iter().chain(alone) {

@@ -2,10 +2,14 @@
 //!
 //! In the fenced blocks marked `console` of the pages that `docs/README.md` lists, a line that
 //! begins with `$ ` is typed by somebody in the directory of the shop; what follows is what must be
-//! printed, where `…` stands for anything in a line and a line `...` for any lines. No shell is
-//! involved: words are split at spaces, double quotes keep them together, `<` names the input.
+//! printed, where `…` stands for anything in a line and a line `...` for any lines. A block marked
+//! `yaml slipway.yaml` takes the place of the services in that file. No shell is involved: words are split
+//! at spaces, double quotes keep them together, `<` names the input. What a command says on its two outputs
+//! goes into one pipe, so that the order is what a terminal shows.
 
+use std::io::Read;
 use std::path::Path;
+use std::process::Stdio;
 
 use crate::person::Person;
 use crate::server::{Server, built};
@@ -36,37 +40,79 @@ fn the_manual_is_true(server: &Server) {
     std::fs::write(place.join("app.py"), APP).unwrap();
     std::fs::write(place.join("requirements.txt"), "flask\ngunicorn\n").unwrap();
     std::fs::write(place.join("Procfile"), "web: gunicorn app:app\n").unwrap();
-    let docs = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs"));
-    let contents = std::fs::read_to_string(docs.join("README.md")).unwrap();
+    let contents = std::fs::read_to_string(docs().join("README.md")).unwrap();
     let mut commands = 0;
-    for page in contents.lines().filter_map(|line| line.split_once("](")?.1.strip_suffix(".md)")) {
-        let text = std::fs::read_to_string(docs.join(format!("{page}.md"))).unwrap();
-        for example in examples(&text) {
-            if example.command.contains("key.txt") {
-                std::fs::write(place.join("key.txt"), "hush\n").unwrap();
+    for page in contents.lines().filter_map(|line| line.split_once("](")?.1.split_once(".md)")) {
+        commands += type_page(&ada, &place, page.0);
+    }
+    assert!(commands > 45, "only {commands} commands found");
+}
+
+fn docs() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs"))
+}
+
+/// Types a page, and says how many commands it had.
+pub fn type_page(person: &Person, place: &Path, page: &str) -> usize {
+    let text = std::fs::read_to_string(docs().join(format!("{page}.md"))).unwrap();
+    let mut commands = 0;
+    for step in steps(&text) {
+        match step {
+            Step::Services(services) => write_services(place, &services),
+            Step::Command(example) => {
+                type_command(person, place, page, &example);
+                commands += 1;
             }
-            let (words, input) = words(&example.command);
-            let input =
-                input.map_or(String::new(), |name| std::fs::read_to_string(place.join(name)).unwrap());
-            let program = if words[0] == "slipway" {
-                built("slipway").to_string_lossy().into_owned()
-            } else {
-                words[0].clone()
-            };
-            let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
-            let said = ada.run_in(&place, &program, &arguments, &input).ok();
-            let mismatch = compare(&example.output, &said.text);
-            assert!(
-                mismatch.is_none(),
-                "docs/{page}.md: {}\n{}\n--- printed:\n{}",
-                example.command,
-                mismatch.unwrap(),
-                said.text
-            );
-            commands += 1;
         }
     }
-    assert!(commands > 25, "only {commands} commands found");
+    commands
+}
+
+fn type_command(person: &Person, place: &Path, page: &str, example: &Example) {
+    if example.command.contains("key.txt") {
+        std::fs::write(place.join("key.txt"), "hush\n").unwrap();
+    }
+    let (words, input) = words(&example.command);
+    let program = if words[0] == "slipway" {
+        built("slipway").to_string_lossy().into_owned()
+    } else {
+        words[0].clone()
+    };
+    let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+    let (mut both, writer) = std::io::pipe().unwrap();
+    let mut command = person.command(place, &program, &arguments);
+    command.stdin(match input {
+        Some(name) => Stdio::from(std::fs::File::open(place.join(name)).unwrap()),
+        None => Stdio::null(),
+    });
+    command.stdout(writer.try_clone().unwrap()).stderr(writer);
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
+    // It holds the ends that are written to.
+    drop(command);
+    let mut said = String::new();
+    both.read_to_string(&mut said).unwrap();
+    let status = child.wait().unwrap();
+    let what = &example.command;
+    assert!(status.success(), "docs/{page}.md: {what} ended with {status}:\n{said}");
+    let mismatch = compare(&example.output, &said);
+    assert!(
+        mismatch.is_none(),
+        "docs/{page}.md: {what}\n{}\n--- printed:\n{said}",
+        mismatch.unwrap_or_default()
+    );
+}
+
+/// The file's services are those of the page from now on.
+fn write_services(place: &Path, services: &str) {
+    let file = place.join("slipway.yaml");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let kept: Vec<&str> = before.lines().take_while(|line| *line != "services:").collect();
+    std::fs::write(file, format!("{}\n{services}", kept.join("\n"))).unwrap();
+}
+
+enum Step {
+    Command(Example),
+    Services(String),
 }
 
 struct Example {
@@ -74,18 +120,30 @@ struct Example {
     output: Vec<String>,
 }
 
-fn examples(text: &str) -> Vec<Example> {
-    let mut all: Vec<Example> = Vec::new();
-    let mut inside = false;
+fn steps(text: &str) -> Vec<Step> {
+    let mut all: Vec<Step> = Vec::new();
+    let mut block = None;
     for line in text.lines() {
-        match line {
-            "```console" => inside = true,
-            "```" => inside = false,
-            _ if !inside => {}
-            _ => match line.strip_prefix("$ ") {
-                Some(command) => all.push(Example { command: command.to_owned(), output: Vec::new() }),
-                None => all.last_mut().expect("output before a command").output.push(line.to_owned()),
+        match (block, line) {
+            (None, "```console") => block = Some("console"),
+            (None, "```yaml slipway.yaml") => {
+                block = Some("yaml");
+                all.push(Step::Services(String::new()));
+            }
+            (_, "```") => block = None,
+            (Some("yaml"), line) => {
+                let Some(Step::Services(text)) = all.last_mut() else { unreachable!("it was just begun") };
+                *text += &format!("{line}\n");
+            }
+            (Some(_), line) => match (line.strip_prefix("$ "), all.last_mut()) {
+                (Some(command), _) => {
+                    let command = command.to_owned();
+                    all.push(Step::Command(Example { command, output: Vec::new() }));
+                }
+                (None, Some(Step::Command(example))) => example.output.push(line.to_owned()),
+                (None, _) => panic!("output before a command: {line}"),
             },
+            (None, _) => {}
         }
     }
     all

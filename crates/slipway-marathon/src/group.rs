@@ -145,23 +145,21 @@ impl Tree {
     }
 
     /// The tree with service ports for every app that asks for some, where `before` is the tree that it
-    /// changes (MA-34). To be done before the two are compared: what keeps its ports is not different.
+    /// changes (MA-34). All apps that are there keep theirs before new ones get any.
     ///
     /// # Errors
     /// [`Error::Unprocessable`] when no number is left.
     pub fn with_service_ports(mut self, before: &Self) -> Result<Self, Error> {
-        let was = |id: &PathId| before.apps.get(id).map(Arc::as_ref);
-        let needs = |app: &AppDefinition| service_port::of(app).contains(&0);
-        let mut used = BTreeSet::new();
-        for (id, app) in &self.apps {
-            used.extend(service_port::of(app));
-            // Its old ports are still its own, if it wants them.
-            if needs(app) {
-                used.extend(was(id).map(service_port::of).unwrap_or_default());
+        let asks = |app: &AppDefinition| service_port::of(app).contains(&0);
+        for (id, app) in self.apps.iter_mut().filter(|(_, app)| asks(app)) {
+            if let Some(old) = before.apps.get(id) {
+                service_port::keep(Arc::make_mut(app), old, &BTreeSet::new());
             }
         }
-        for (id, app) in self.apps.iter_mut().filter(|(_, app)| needs(app)) {
-            service_port::assign(Arc::make_mut(app), was(id), &mut used)?;
+        let used = self.apps.values().flat_map(|app| service_port::of(app)).collect();
+        let mut free = service_port::free(&used);
+        for app in self.apps.values_mut().filter(|app| asks(app)) {
+            service_port::fill(Arc::make_mut(app), &mut free)?;
         }
         Ok(self)
     }
@@ -176,7 +174,8 @@ impl Tree {
         Graph::new(self.apps.iter().map(|(id, app)| (id, &app.dependencies)), &groups.collect())
     }
 
-    /// What has to happen to apps so that this tree becomes the other.
+    /// What has to happen to apps so that this tree becomes the other. A port that has no service port yet
+    /// is the one that stood in its place.
     pub fn changes(&self, after: &Self) -> BTreeMap<PathId, AppChange> {
         let ids: BTreeSet<&PathId> = self.apps.keys().chain(after.apps.keys()).collect();
         let change = |id: &PathId| {
@@ -184,7 +183,12 @@ impl Tree {
             if before.zip(after).is_some_and(|(before, after)| Arc::ptr_eq(before, after)) {
                 return None;
             }
-            steps::change(before.map(Arc::as_ref), after.map(Arc::as_ref), false)
+            let (Some(before), Some(after)) = (before, after) else {
+                return steps::change(before.map(Arc::as_ref), after.map(Arc::as_ref), false);
+            };
+            let mut after = after.as_ref().clone();
+            service_port::keep(&mut after, before, &BTreeSet::new());
+            steps::change(Some(before), Some(&after), false)
         };
         ids.into_iter().filter_map(|id| change(id).map(|change| (id.clone(), change))).collect()
     }

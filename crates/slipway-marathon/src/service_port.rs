@@ -12,7 +12,8 @@ pub const FIRST: u16 = 10_000;
 pub const LAST: u16 = 20_000;
 
 /// Gives every port of the app that has no service port one that is not in `used`, and notes all of the
-/// app's there. An app that replaces another keeps the numbers which that one had at the same places.
+/// app's there. An app that replaces another keeps the numbers which that one had at the same places, unless
+/// they are in `used`: those are the numbers of other apps.
 ///
 /// # Errors
 /// [`Error::Unprocessable`] when no number is left.
@@ -21,23 +22,40 @@ pub fn assign(
     old: Option<&AppDefinition>,
     used: &mut BTreeSet<u16>,
 ) -> Result<(), Error> {
-    let before: Vec<u16> = old.map(of).unwrap_or_default();
-    let mut taken: BTreeSet<u16> = of(app).into_iter().filter(|port| *port != 0).collect();
-    for (place, port) in slots(app).into_iter().enumerate() {
-        if *port == 0 {
-            // The old app's own numbers are in `used`, and still its.
-            let kept = before.get(place).copied().filter(|kept| *kept != 0 && !taken.contains(kept));
-            *port = match kept {
-                Some(kept) => kept,
-                None => (FIRST..=LAST)
-                    .find(|free| !used.contains(free) && !taken.contains(free))
-                    .ok_or_else(|| Error::Unprocessable(all_used()))?,
-            };
-        }
-        taken.insert(*port);
+    if let Some(old) = old {
+        keep(app, old, used);
     }
-    used.extend(taken);
+    used.extend(of(app).into_iter().filter(|port| *port != 0));
+    let wanted = of(app).iter().filter(|port| **port == 0).count();
+    let next: Vec<u16> = free(used).take(wanted).collect();
+    fill(app, &mut next.into_iter())?;
+    used.extend(of(app));
     Ok(())
+}
+
+/// The numbers that can be picked, in order, when these are used.
+pub(crate) fn free(used: &BTreeSet<u16>) -> impl Iterator<Item = u16> {
+    (FIRST..=LAST).filter(|port| !used.contains(port))
+}
+
+/// Gives the ports that have no service port the next ones.
+pub(crate) fn fill(app: &mut AppDefinition, free: &mut impl Iterator<Item = u16>) -> Result<(), Error> {
+    for port in slots(app).into_iter().filter(|port| **port == 0) {
+        *port = free.next().ok_or_else(|| Error::Unprocessable(all_used()))?;
+    }
+    Ok(())
+}
+
+/// Gives the ports that have no service port the numbers which another version had at the same places,
+/// except for those in `used`.
+pub(crate) fn keep(app: &mut AppDefinition, old: &AppDefinition, used: &BTreeSet<u16>) {
+    let mut taken = of(app);
+    for (port, before) in slots(app).into_iter().zip(of(old)) {
+        if *port == 0 && before != 0 && !taken.contains(&before) && !used.contains(&before) {
+            *port = before;
+            taken.push(before);
+        }
+    }
 }
 
 /// The service ports of an app, in the order of its ports.

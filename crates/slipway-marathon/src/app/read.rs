@@ -240,15 +240,15 @@ impl FromJson for Artifact {
     fn from_json(value: Value, path: &str, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::of(value, path, problems)?;
         let uri: Option<String> = fields.must("uri");
+        // Its name before 1.5.
+        let output_file = fields.get("outputFile");
         let artifact = uri.map(|uri| Self {
             uri,
             extract: fields.get_or("extract", true),
             executable: fields.get_or("executable", false),
             cache: fields.get_or("cache", false),
-            dest_path: fields.get("destPath"),
+            dest_path: fields.get("destPath").or(output_file),
         });
-        // Two older names that were only ever defaults.
-        fields.ignore(&["outputFile"]);
         fields.end();
         artifact
     }

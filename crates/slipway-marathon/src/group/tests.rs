@@ -189,6 +189,7 @@ fn ma_34_a_body_that_asks_for_any_port_again_changes_nothing() {
     assert_eq!(ports(&before), [10_000, 10_001]);
     let again = before.clone().with_app(app(&json!({"id": "/b", "cmd": "x"}))).unwrap();
     let again = again.with_app(app(&json!({"id": "/c", "cmd": "x", "ports": [0, 10001]}))).unwrap();
+    assert_eq!(before.changes(&again), [(id("/c"), AppChange::Create)].into());
     let after = again.with_service_ports(&before).unwrap();
     assert_eq!(before.changes(&after), [(id("/c"), AppChange::Create)].into());
     assert_eq!(ports(&after), [10_000, 10_001, 10_002, 10_001]);

@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use slipway_model::unit::Timestamp;
 
-use crate::app::DEFAULT_ROLE;
 use crate::timestamp;
 
 /// One app that waits.
@@ -16,7 +15,8 @@ use crate::timestamp;
 pub struct QueueItem {
     /// How many copies are still to be started.
     pub count: u32,
-    /// The app's. marathon-python fails where it is; the others want it, and so does 1.11.
+    /// Left out unless somebody sets it: 1.11 has it, marathon-python fails where it is, and no other client
+    /// reads it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
     /// Whether it waits for room, or for its back-off.
@@ -38,7 +38,7 @@ impl QueueItem {
     pub fn new(app: Box<RawValue>, count: u32, delay: Delay, since: Timestamp, refusals: &Refusals) -> Self {
         Self {
             count,
-            role: Some(DEFAULT_ROLE.to_owned()),
+            role: None,
             delay,
             since,
             processed_offers_summary: refusals.summary(),

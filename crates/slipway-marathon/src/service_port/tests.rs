@@ -14,10 +14,14 @@ fn ma_34_service_ports_are_picked_and_kept() {
     assign(&mut first, None, &mut used).unwrap();
     assert_eq!(of(&first), [10_001, 8080, 10_003]);
     assert!([10_000, 10_001, 10_002, 10_003, 8080].iter().all(|port| used.contains(port)));
-    // Another version that asks again has the same numbers, and a new port another.
-    let mut second = app(r#"{"cmd": "y", "ports": [0, 8081, 0, 0]}"#);
-    assign(&mut second, Some(&first), &mut used).unwrap();
+    // Another version that asks again has the same numbers, and a new port another; unless somebody else
+    // has them by now.
+    let asking = || app(r#"{"cmd": "y", "ports": [0, 8081, 0, 0]}"#);
+    let (mut second, mut third) = (asking(), asking());
+    assign(&mut second, Some(&first), &mut BTreeSet::from([10_000, 10_002])).unwrap();
     assert_eq!(of(&second), [10_001, 8081, 10_003, 10_004]);
+    assign(&mut third, Some(&first), &mut used).unwrap();
+    assert_eq!(of(&third), [10_004, 8081, 10_005, 10_006]);
 }
 
 #[test]

@@ -19,6 +19,10 @@ fn uris_become_fetch() {
         r#"{"cmd": "x", "uris": ["http://a/c"], "fetch": [{"uri": "http://a/c", "extract": false}]}"#,
         r#"{"cmd": "x", "fetch": [{"uri": "http://a/c", "extract": false}]}"#,
     );
+    same(
+        r#"{"cmd": "x", "fetch": [{"uri": "http://a/c", "outputFile": "d"}]}"#,
+        r#"{"cmd": "x", "fetch": [{"uri": "http://a/c", "destPath": "d"}]}"#,
+    );
     refused(
         r#"{"cmd": "x", "uris": ["http://a/c"], "fetch": [{"uri": "http://a/d"}]}"#,
         "/uris: may not be set in conjunction with fetch",

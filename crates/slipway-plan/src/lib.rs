@@ -10,7 +10,9 @@
 //! Read in this order: [`policy`] (every number), [`cluster`] (what there is), [`view`] and [`action`]
 //! (the words), [`environment`] (the one function that decides), and then its parts: [`rollout`]
 //! (MA-48…51), [`backoff`] (MA-56), [`victim`] (MA-58), [`placement`] with [`constraint`] and
-//! [`attribute`] (MA-35…41, MA-17), [`intake`] and [`retention`] (from records to releases), [`group`] (the
+//! [`attribute`] (MA-35…41, MA-17), what belongs to it ([`port`], [`volume`] for MA-70, [`quota`] for
+//! ME-03, [`drain`] for ME-10), what the leader asks when several wait ([`fairness`] for ME-02,
+//! [`preemption`] for AU-02), [`intake`] and [`retention`] (from records to releases), [`group`] (the
 //! order in which the services of a Marathon deployment may follow, MA-52…55), [`schedule`] (AU-08).
 
 pub mod policy;

@@ -130,14 +130,17 @@ fn has_all_copies(view: &EnvironmentView, service: &ServiceName, cluster: &Clust
     let mut copies = 0;
     for assignment in view.assignments.iter().filter(|assignment| is_of(assignment, service)) {
         let instance = &assignment.instance;
+        let is_reachable = cluster.contact(&assignment.node) == Contact::Reachable;
         if assignment.goal == Goal::Stop {
             // What a silent node still has is not waited for.
-            if cluster.contact(&assignment.node) == Contact::Reachable {
+            if is_reachable {
                 return false;
             }
             continue;
         }
-        let is_good = assignment.release == live
+        // What was last heard of a silent node need not be true any more.
+        let is_good = is_reachable
+            && assignment.release == live
             && !view.retiring.contains(instance)
             && view.is_healthy(instance)
             && (!is_asked_ready(assignment) || view.is_ready(instance));

@@ -77,6 +77,14 @@ struct Process {
     started_at: Timestamp,
     /// It answers, whatever its agent knows of that.
     answers: bool,
+    /// From then on its readiness check is answered well; from its first health on it is known.
+    ready_at: Option<Timestamp>,
+}
+
+impl Process {
+    fn is_ready(&self, now: Timestamp) -> bool {
+        self.ready_at.is_some_and(|at| now >= at)
+    }
 }
 
 #[derive(Default)]
@@ -337,14 +345,19 @@ impl World {
 
     /// Endpoints that every router sends requests to and that answer.
     fn answering(&self) -> usize {
-        let healthy: BTreeSet<_> = self
+        self.answering_and(|_| true)
+    }
+
+    /// Those of them that do more than that.
+    fn answering_and(&self, is_good: impl Fn(&Process) -> bool) -> usize {
+        let good: BTreeSet<_> = self
             .nodes
             .values()
             .flat_map(|(_, sim)| &sim.processes)
-            .filter(|(_, process)| process.answers)
+            .filter(|(_, process)| process.answers && is_good(process))
             .map(|(id, _)| id)
             .collect();
-        let count = |table: &Table| table.endpoints.iter().filter(|id| healthy.contains(id)).count();
+        let count = |table: &Table| table.endpoints.iter().filter(|id| good.contains(id)).count();
         self.routers.iter().map(count).min().unwrap_or(0)
     }
 

@@ -259,6 +259,11 @@ fn ma_51_reached_is_all_copies_healthy_and_nothing_else_left() {
     stage.cluster.put(node("n2"), Contact::Unreachable { since: Timestamp(0) });
     stage.check(State::Reached);
     stage.view.assignments.pop();
+    // Nor is it believed: its copy may have gone meanwhile.
+    stage.cluster.set_contact(&"n1".parse().expect("a name"), Contact::Unreachable { since: Timestamp(0) });
+    stage.check(State::Coming);
+    stage.cluster.set_contact(&"n1".parse().expect("a name"), Contact::Reachable);
+    stage.check(State::Reached);
     stage.view.reports.clear();
     stage.check(State::Coming);
 }

@@ -12,7 +12,7 @@ use slipway_model::id::GroupDeploymentId;
 use slipway_model::service::{Rollout, ServiceSpec, UpgradeStrategy};
 use slipway_model::unit::{Bytes, Span, Timestamp};
 
-use super::scenarios::{option_env_seed, seeds_to_run};
+use super::scenarios::{option_env_seed, readiness, seeds_to_run};
 use super::{Dice, Faults, Program, World};
 use crate::group::{Standing, State, progress, standing};
 
@@ -125,10 +125,8 @@ impl Tenant {
                 let world = &self.apps[&action.app];
                 let is_so = match action.kind {
                     GroupActionKind::StartApplication => true,
-                    GroupActionKind::StopApplication => {
-                        world.disk.status.is_none()
-                            && world.nodes.values().all(|(_, n)| n.processes.is_empty())
-                    }
+                    // A process that its node starts from an older list is reaped by the next one.
+                    GroupActionKind::StopApplication => world.disk.status.is_none(),
                     _ => world.is_up(deployment.version),
                 };
                 if is_so {
@@ -262,6 +260,7 @@ impl Tenant {
             mem: Bytes::mebi(256),
             upgrade: UpgradeStrategy { minimum_health_permille, maximum_over_permille },
             rollout: Rollout { auto_rollback: self.dice.percent(20), ..Rollout::default() },
+            readiness: self.dice.percent(30).then(readiness),
             ..ServiceSpec::default()
         }
     }

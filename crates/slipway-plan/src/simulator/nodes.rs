@@ -1,7 +1,9 @@
 //! Nodes of the simulated world: they keep the contract of an agent, late.
 
 use slipway_model::id::InstanceId;
-use slipway_model::instance::{Exit, ExitReason, Goal, InstanceReport, InstanceRole, InstanceState};
+use slipway_model::instance::{
+    Exit, ExitReason, Goal, InstanceReport, InstanceRole, InstanceState, Readiness,
+};
 use slipway_model::unit::{Span, Timestamp};
 
 use super::{Dice, Process, Program, SimNode, World};
@@ -39,7 +41,7 @@ impl World {
                     let (state, started_at) = (InstanceState::Preparing, self.now);
                     sim.processes.insert(
                         id.clone(),
-                        Process { assignment, state, acts_at, started_at, answers: false },
+                        Process { assignment, state, acts_at, started_at, answers: false, ready_at: None },
                     );
                 }
                 Goal::Stop if !knows => {
@@ -131,6 +133,9 @@ fn go_on(process: &mut Process, program: Program, now: Timestamp, dice: &mut Dic
                 }
             }
             process.answers = process.state == InstanceState::Healthy;
+            if process.answers && process.ready_at.is_none() {
+                process.ready_at = Some(now.plus(Span::from_millis(dice.below(4000))));
+            }
             None
         }
         InstanceState::Healthy | InstanceState::Unhealthy { .. } | InstanceState::Ended { .. } => None,
@@ -143,5 +148,9 @@ fn report_of(sim: &SimNode, id: &InstanceId, at: Timestamp) -> Option<InstanceRe
         (None, Some(exit)) => InstanceState::Ended { exit: exit.clone() },
         (None, None) => return None,
     };
-    Some(InstanceReport { instance: id.clone(), state, address: None, at, ready: None, checks: Vec::new() })
+    // Asked or not: the leader looks at it only where the service wants to be asked.
+    let process = sim.processes.get(id).filter(|process| process.state == InstanceState::Healthy);
+    let ready =
+        process.map(|process| Readiness { ready: process.is_ready(at), status: None, body: String::new() });
+    Some(InstanceReport { instance: id.clone(), state, address: None, at, ready, checks: Vec::new() })
 }

@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use slipway_model::deployment::DeploymentState;
 use slipway_model::instance::{Exit, ExitReason};
 use slipway_model::service::{
-    Backoff, KillSelection, Overlap, Rollout, Schedule, ServiceSpec, UnreachableStrategy, UpgradeStrategy,
+    Backoff, KillSelection, Overlap, ReadinessCheck, Rollout, Schedule, ServiceSpec, UnreachableStrategy,
+    UpgradeStrategy,
 };
 use slipway_model::unit::{Bytes, Span, Timestamp};
 
@@ -402,4 +403,38 @@ fn l3_a_cold_start_of_everything_needs_nobody() {
         world.heal();
         assert_eq!(world.answering(), 3);
     });
+}
+
+#[test]
+fn ma_46_ma_51_an_old_copy_goes_only_for_one_that_is_ready() {
+    check(300, 3, Faults { agent_restarts: 0, ..MESSAGES }, |world| {
+        live(world);
+        let readiness = Some(readiness());
+        let (mem, upgrade) = (Bytes::mebi(256), some_strategy(world));
+        // With a strategy that keeps everybody serving.
+        let upgrade = UpgradeStrategy { minimum_health_permille: 1000, ..upgrade };
+        let spec =
+            ServiceSpec { instances: 3, listens: true, mem, upgrade, readiness, ..ServiceSpec::default() };
+        world.push_spec(Program::Good, spec, false);
+        until_final(world, 2, |world| {
+            let now = world.now;
+            let serves = world.answering_and(|p| p.assignment.release.0 == 1 || p.is_ready(now));
+            assert!(serves >= 3, "only {serves} are old or ready");
+        });
+        assert_eq!(world.disk.live().map(|live| live.0), Some(2));
+        world.heal();
+    });
+}
+
+/// Processes are ready some time after they are healthy.
+pub(super) fn readiness() -> ReadinessCheck {
+    ReadinessCheck {
+        name: "warm".into(),
+        path: "/".into(),
+        port_name: "http".into(),
+        interval: Span::from_secs(1),
+        timeout: Span::from_secs(1),
+        codes: vec![200],
+        preserve: false,
+    }
 }

@@ -20,6 +20,10 @@ mod read;
 
 mod show;
 
+/// Dependencies of one tenant, where one of a group counts for each app in it. Some twenty for each of
+/// ten thousand apps; what the order is computed from then takes a few megabytes.
+const WAITS_MAX: usize = 200_000;
+
 pub use read::{GroupChange, GroupUpdate, read_partial};
 pub use show::{GroupInfo, show};
 
@@ -138,7 +142,9 @@ impl Tree {
         for id in self.apps.keys().filter(|id| groups.contains(id)) {
             problems.add("", format!("Groups and Applications may not have the same identifier: {id}"));
         }
-        if let Err(cycle) = self.graph() {
+        if self.waits() > WAITS_MAX {
+            problems.add("", "apps and groups have too many dependencies");
+        } else if let Err(cycle) = self.graph() {
             problems.add("", cycle.to_string());
         }
         problems.finish()
@@ -191,6 +197,13 @@ impl Tree {
             steps::change(Some(before), Some(&after), false)
         };
         ids.into_iter().filter_map(|id| change(id).map(|change| (id.clone(), change))).collect()
+    }
+
+    fn waits(&self) -> usize {
+        let of_group = |group: PathId| self.groups.get(&group).map_or(0, |facts| facts.dependencies.len());
+        let inherited =
+            |id: &PathId| std::iter::successors(id.parent(), PathId::parent).map(of_group).sum::<usize>();
+        self.apps.iter().map(|(id, app)| app.dependencies.len() + inherited(id)).sum()
     }
 
     fn merge(&mut self, update: &GroupUpdate) {

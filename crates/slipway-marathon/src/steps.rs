@@ -49,12 +49,26 @@ pub fn change(
     }
 }
 
+/// Names of a ring that a sentence has.
+const RING_SHOWN: usize = 10;
+
 /// These wait for one another in a ring.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("Dependency graph has cyclic dependencies: {}", .ring.iter().map(PathId::as_str).collect::<Vec<_>>().join(" → "))]
+#[error("Dependency graph has cyclic dependencies: {}", shown(.ring))]
 pub struct Cycle {
     /// Apps, and groups where one is named; the first stands at the end again.
     pub ring: Vec<PathId>,
+}
+
+fn shown(ring: &[PathId]) -> String {
+    let names: Vec<_> = ring.iter().map(PathId::as_str).collect();
+    match names.as_slice() {
+        [first @ .., last] if first.len() > RING_SHOWN => {
+            let more = first.len() - RING_SHOWN;
+            format!("{} → … {more} more … → {last}", first[..RING_SHOWN].join(" → "))
+        }
+        all => all.join(" → "),
+    }
 }
 
 /// Who waits for whom.

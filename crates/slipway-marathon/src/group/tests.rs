@@ -173,6 +173,20 @@ fn too_many_apps_are_refused() {
 }
 
 #[test]
+fn too_many_dependencies_are_refused_before_they_take_memory() {
+    let mut tree = tree("/x");
+    let one = tree.apps[&id("/x")].clone();
+    tree.apps = (0..5000).map(|n| (id(&format!("/a/b/c/x{n}")), one.clone())).collect();
+    let targets = |group: &str| (0..20).map(|n| id(&format!("{group}t{n}"))).collect();
+    for group in ["/a", "/a/b", "/a/b/c"] {
+        let facts = GroupFacts { dependencies: targets(group), enforce_role: None };
+        assert_eq!(tree.check(), Ok(()));
+        tree.groups.insert(id(group), facts);
+    }
+    assert!(tree.check().unwrap_err().body().contains("too many dependencies"));
+}
+
+#[test]
 fn ma_54_a_group_is_taken_from_another_tree() {
     let (old, now) = (tree("/prod/a /prod/db/x"), tree("/prod/b /prod/db/x /dev/c"));
     let after = now.with_group_of(&id("/prod"), &old).unwrap();

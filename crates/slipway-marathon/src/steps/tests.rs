@@ -109,6 +109,9 @@ fn cycles_are_refused_and_named() {
     // An app that names the group which it is in waits for itself.
     assert!(ring("/g/a < /g").ends_with("/g → /g/a") || ring("/g/a < /g").ends_with("/g/a → /g → /g/a"));
     assert!(ring("/a/x < /b\n/b/y < /a").contains("/a/x"));
+    let long: Vec<_> = (0..5000).map(|n| format!("/a{n} < /a{}", (n + 1) % 5000)).collect();
+    let said = ring(&long.join("\n"));
+    assert!(said.len() < 200 && said.contains("→ /a9 → … 4990 more … → /a0"), "{said}");
 }
 
 #[test]

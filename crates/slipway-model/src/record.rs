@@ -2,7 +2,7 @@
 //!
 //! | records | written by |
 //! |---|---|
-//! | the claim, the master key's check, users, keys, tokens, tenants and their indexes, members, invitations, projects, environments, own domains, release and run requests, build cancellations, quotas, orders for nodes, apps, their versions and groups, group deployments | the API |
+//! | the claim, the master key's check, users, keys, tokens, tenants and their indexes, members, invitations, projects, environments, own domains, release and run requests, build cancellations, quotas, orders for nodes, apps, their versions and groups, what is left of deleted apps, group deployments | the API |
 //! | pushes | the git endpoint |
 //! | builds | the builder |
 //! | environment status, releases, deployments, assignments, nodes, platform host names | the leader |
@@ -10,7 +10,8 @@
 //! A request is written by the API and deleted by whoever takes it up, in the batch that does what it
 //! asks. Whatever else goes is deleted by its writer, when what it belongs to is gone. A host name is
 //! the leader's or the API's by its state ([`HostState`](crate::project::HostState)), never both. A group
-//! deployment is deleted by the leader when it is done, or by the API when somebody breaks it off.
+//! deployment is deleted by the leader when it is done, or by the API when somebody breaks it off. Whoever
+//! writes an app or a group writes the tenant's [`AppsRoot`] in the same batch.
 //!
 //! Numbers in keys are padded, so that the store lists them in order. Records are JSON and outlive the
 //! version that wrote them: a field that is added later has a `#[serde(default)]`.

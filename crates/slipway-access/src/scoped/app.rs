@@ -3,12 +3,11 @@
 //! All of a tenant's apps are decided on together, because a group, a dependency and the lock of
 //! MA-53 are about many of them. So there is one [`AppsState`] to decide on, and one way to change it,
 //! [`Scoped::change_apps`] in `write`: it hands the state to a pure function that answers with an
-//! [`AppsChange`] (`change`), and commits that in one batch, or
-//! if need be in `parts`. The record [`AppsRoot`] is part of every such
-//! batch and of every one that makes an environment, so of two that were decided on the same state
-//! one is decided anew, and what has been read is read again only when
-//! that record has changed (`cache`). Sealed values are fetched by `secret`, and old versions kept and cleared away by
-//! `version`.
+//! [`AppsChange`] (`change`), makes records of it (`prepare`), refuses what breaks a rule (`check`), and
+//! commits them in one batch, or if need be in `parts`. The record [`AppsRoot`] is in every such batch and
+//! in every one that makes an environment, so of two that were decided on the same state one is decided
+//! anew, and what has been read is read again only when that record has changed (`cache`). Sealed values
+//! are fetched by `secret`; old versions are kept and cleared away by `version`.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -31,9 +30,13 @@ mod cache;
 
 mod change;
 
+mod check;
+
 mod environment;
 
 mod parts;
+
+mod prepare;
 
 mod secret;
 

@@ -39,6 +39,12 @@ pub(super) fn draft(id: &str, instances: u32, command: &str) -> AppDraft {
     AppDraft::new(name(id), definition(id, instances, command), spec, image, BTreeMap::new())
 }
 
+fn with_image(repository: &str) -> AppDraft {
+    let mut draft = draft("/b", 1, "sleep");
+    draft.image.repository = repository.to_owned();
+    draft
+}
+
 fn put(drafts: impl IntoIterator<Item = AppDraft>) -> AppsChange {
     AppsChange { put: drafts.into_iter().collect(), ..AppsChange::default() }
 }
@@ -275,6 +281,9 @@ async fn what_is_wrong_with_a_change_is_said_and_nothing_is_done() {
     let cases = [
         (put([draft("/b", 501, "sleep")]), Kind::Invalid, "at most 500 instances"),
         (scale("/a", 501), Kind::Invalid, "at most 500 instances"),
+        (put([with_image("evil/shop")]), Kind::NotFound, "image evil/shop"),
+        (put([with_image("acme")]), Kind::NotFound, "image acme"),
+        (put([with_image("acme2/shop")]), Kind::NotFound, "image acme2/shop"),
         (scale("/b", 1), Kind::NotFound, "app /b of acme"),
         (AppsChange { restart: ids(&["/b"]), ..AppsChange::default() }, Kind::NotFound, "app /b of acme"),
         (put([no_json]), Kind::Invalid, "not a JSON object"),
@@ -287,6 +296,7 @@ async fn what_is_wrong_with_a_change_is_said_and_nothing_is_done() {
     }
     let after = state(&world).await;
     assert_eq!((before.root, before.apps), (after.root, after.apps));
+    change(&world, put([with_image("stacks/debian-13")])).await.expect("everybody may run a stack");
     // The caller's own refusals come through as they are.
     let acme = world.acme(&ann(), Right::View).await;
     let own: Result<AppsChanged, OwnError> = acme.change_apps(Right::Deploy, |_| Err(OwnError::Mine)).await;

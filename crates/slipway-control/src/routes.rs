@@ -7,12 +7,13 @@
 //! Generations of a leader start above all those of the leaders before it, so a router's report means
 //! the same thing to both.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
+use slipway_marathon::environment::effective_port;
 use slipway_model::id::{Epoch, InstanceId};
-use slipway_model::instance::{Goal, InstanceRole, PORT};
+use slipway_model::instance::{Assignment, Goal, InstanceRole, PORT};
 use slipway_model::name::{EnvironmentPath, ServiceName};
 use slipway_model::project::{HostClaim, HostState};
 use slipway_model::route::{Endpoint, Route, RouteTable, RouterReport};
@@ -41,22 +42,30 @@ fn endpoints_of(view: &EnvironmentView, service: &ServiceName) -> Vec<Endpoint> 
     let mut endpoints = Vec::new();
     for assignment in &view.assignments {
         let is_its = matches!(&assignment.role, InstanceRole::Service { service: of } if of == service);
-        let listens = || {
-            let release = view.releases.get(&assignment.release);
-            release.and_then(|release| release.services.get(service)).is_some_and(|spec| spec.listens)
-        };
         let instance = &assignment.instance;
-        if !is_its || assignment.goal != Goal::Run || view.retiring.contains(instance) || !listens() {
+        if !is_its || assignment.goal != Goal::Run || view.retiring.contains(instance) {
             continue;
         }
+        let Some(port) = port_of(view, assignment, service) else { continue };
         let address = view.reports.get(instance).and_then(|report| report.address);
         if let Some(address) = address.filter(|_| view.is_healthy(instance)) {
-            let address = SocketAddrV4::new(address, PORT);
+            let address = SocketAddrV4::new(address, port);
             endpoints.push(Endpoint { instance: assignment.instance.clone(), address });
         }
     }
     endpoints.sort();
     endpoints
+}
+
+/// Where requests for the service's host names go; `None` when it does not answer any.
+fn port_of(view: &EnvironmentView, assignment: &Assignment, service: &ServiceName) -> Option<u16> {
+    let spec = view.releases.get(&assignment.release)?.services.get(service)?;
+    if spec.listens {
+        return Some(PORT);
+    }
+    view.wanted.as_ref()?.app.as_ref()?;
+    let at = spec.first_tcp_port()?;
+    Some(effective_port(&spec.ports[at], assignment.ports.get(at).copied().unwrap_or(0)))
 }
 
 /// The published table, and how far the routers obey it.
@@ -70,7 +79,7 @@ pub struct Routers {
     /// Whether the table has changed since it was handed over.
     has_news: bool,
     /// Since which generation and time an instance is in the table.
-    entered: BTreeMap<InstanceId, (u64, Timestamp)>,
+    entered: HashMap<InstanceId, (u64, Timestamp)>,
     /// Those of them that not every router may have, by generation.
     entering: BTreeSet<(u64, InstanceId)>,
     /// Since which generation and time it is out of it, until every router has let go.
@@ -87,7 +96,7 @@ impl Routers {
         Self {
             table: RouteTable { generation: epoch.0 << 32, routes: BTreeMap::new() },
             has_news: false,
-            entered: BTreeMap::new(),
+            entered: HashMap::new(),
             entering: BTreeSet::new(),
             left: BTreeMap::new(),
             reports: BTreeMap::new(),

@@ -7,8 +7,9 @@ use std::net::SocketAddrV4;
 
 use serde::{Deserialize, Serialize};
 
+use crate::app::PathId;
 use crate::id::InstanceId;
-use crate::name::{EnvironmentPath, ServiceName, ServicePath};
+use crate::name::{EnvironmentPath, ServiceName, ServicePath, TenantName};
 
 /// All routes, with a number that rises with each change.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -89,10 +90,21 @@ impl HostLabel {
         }
         let EnvironmentPath { tenant, project, environment: name } = environment;
         text = format!("{text}{project}-{name}-{tenant}");
+        Self::fitted(text, &format!("{environment}/{service}"), attempt)
+    }
+
+    /// `main-db-prod-acme` for the app `/prod/db/main`, as marathon-lb's users write it: the last part of
+    /// the id comes first.
+    pub fn of_app(tenant: &TenantName, app: &PathId, attempt: u32) -> Self {
+        let words: Vec<_> = app.segments().rev().map(|segment| segment.replace('.', "-")).collect();
+        Self::fitted(format!("{}-{tenant}", words.join("-")), &format!("{tenant}{app}"), attempt)
+    }
+
+    fn fitted(mut text: String, whole: &str, attempt: u32) -> Self {
         let cut = text.len() > 63;
         if cut || attempt > 0 {
             let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ u64::from(attempt);
-            for byte in format!("{environment}/{service}").bytes() {
+            for byte in whole.bytes() {
                 // FNV-1a: stable for ever, and not a matter of security, because claims decide.
                 hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
             }

@@ -121,6 +121,14 @@ impl Default for ServiceSpec {
     }
 }
 
+impl ServiceSpec {
+    /// Which of its ports a router can send requests to when it does not answer on `$PORT`: the first that
+    /// speaks TCP.
+    pub fn first_tcp_port(&self) -> Option<usize> {
+        self.ports.iter().position(|port| port.protocol != PortProtocol::Udp)
+    }
+}
+
 /// A port that a service answers on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortSpec {

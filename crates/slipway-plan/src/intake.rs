@@ -265,12 +265,18 @@ impl Intake<'_> {
         self.actions.extend(retention::expired(self.view));
     }
 
-    /// A host name for each service that listens: the first label that is free or ours already.
+    /// A host name for each service that listens, and for each app with a port to send requests to: the
+    /// first label that is free or ours already.
     fn claim_hosts(&mut self, release: &Release) {
-        for (name, _) in release.services.iter().filter(|(_, spec)| spec.listens) {
+        let app = self.wanted.app.as_ref();
+        let answers = |spec: &ServiceSpec| spec.listens || app.is_some() && spec.first_tcp_port().is_some();
+        for (name, _) in release.services.iter().filter(|(_, spec)| answers(spec)) {
             let service = self.view.path.service(name.clone());
             for attempt in 0..LABEL_ATTEMPTS {
-                let label = HostLabel::of(&self.view.path, name, attempt);
+                let label = match app {
+                    Some(app) => HostLabel::of_app(&self.view.path.tenant, app, attempt),
+                    None => HostLabel::of(&self.view.path, name, attempt),
+                };
                 let host = format!("{label}.{}", self.surroundings.base_domain());
                 let claim = self.surroundings.claim(&host);
                 if claim.is_some_and(|claim| claim.service != service) {

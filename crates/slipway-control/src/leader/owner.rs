@@ -6,7 +6,8 @@
 //! looked at again before that is stored and applied. What a batch under way will hold of a node is
 //! promised when it is handed over, so that no other environment is given the same room.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -51,6 +52,11 @@ use pace::Pace;
 use storing::{Done, Submitted};
 use waiting::Waiters;
 
+/// The look at everything is taken in so many parts, so that nobody waits for it.
+const LOOK_PARTS: u32 = 60;
+/// Each node is sent its list again in every so manieth part: a list is many times as much work as a look
+/// (MA-74 reconciles as rarely).
+const LISTS_EVERY: usize = 600;
 /// Nothing to wait for is waited for so long.
 const IDLE: Duration = Duration::from_secs(60);
 /// Messages taken in before the next look at what they mean.
@@ -63,9 +69,13 @@ pub(super) struct Owner {
     ports: Ports,
     events: Events,
     changes: Changes,
-    environments: BTreeMap<EnvironmentPath, Held>,
+    environments: HashMap<EnvironmentPath, Held>,
+    /// Their paths in order, for those who ask page by page and for the look at everything.
+    paths: BTreeSet<Arc<EnvironmentPath>>,
+    /// How far the look at everything is.
+    looked_at: Option<Arc<EnvironmentPath>>,
     /// Where an instance belongs.
-    places: BTreeMap<InstanceId, Arc<EnvironmentPath>>,
+    places: HashMap<InstanceId, Arc<EnvironmentPath>>,
     /// The instances of each node.
     by_node: BTreeMap<NodeName, BTreeSet<InstanceId>>,
     /// Environments whose volumes rest on a node.
@@ -123,8 +133,8 @@ struct Held {
     submitted: Option<Submitted>,
     /// It was marked while a batch was under way.
     is_marked_again: bool,
-    /// The build whose push was looked for.
-    push_sought: Option<BuildNumber>,
+    /// The build whose push was looked for, and whether it is known by now that there is none.
+    push_sought: Option<(BuildNumber, bool)>,
     /// Looks since it was last at rest or heard of something new.
     passes: u32,
 }
@@ -140,7 +150,7 @@ struct Times {
 struct Others<'a> {
     base_domain: &'a str,
     claims: &'a Claims,
-    environments: &'a BTreeMap<EnvironmentPath, Held>,
+    environments: &'a HashMap<EnvironmentPath, Held>,
 }
 
 impl Surroundings for Others<'_> {
@@ -176,8 +186,10 @@ impl Owner {
             ports,
             events,
             changes,
-            environments: BTreeMap::new(),
-            places: BTreeMap::new(),
+            environments: HashMap::new(),
+            paths: BTreeSet::new(),
+            looked_at: None,
+            places: HashMap::new(),
             by_node: BTreeMap::new(),
             resting: BTreeMap::new(),
             tenants: BTreeMap::new(),
@@ -221,9 +233,10 @@ impl Owner {
         mut queries: mpsc::Receiver<Query>,
         mut stopped: watch::Receiver<bool>,
     ) -> Result<(), Error> {
-        let mut anti_entropy = tokio::time::interval(self.options.look_interval.duration());
+        let mut anti_entropy = tokio::time::interval(self.options.look_interval.duration() / LOOK_PARTS);
         anti_entropy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut leadership = self.leadership.clone();
+        let mut looks = 0;
         loop {
             let (sleep, has_work) = (self.sleep(), self.has_work());
             tokio::select! {
@@ -238,9 +251,8 @@ impl Owner {
                 () = tokio::task::yield_now(), if has_work => {}
                 () = tokio::time::sleep(sleep), if !has_work => {}
                 _ = anti_entropy.tick() => {
-                    self.marked.extend(self.environments.keys().cloned());
-                    self.groups.mark_all();
-                    self.marked_nodes.extend(self.cluster.nodes().map(|(node, _)| node.name.clone()));
+                    self.look_at_some(looks);
+                    looks += 1;
                 }
                 () = leadership.lost() => return Err(Error::Deposed),
                 () = told_to_stop(&mut stopped) => return self.finish().await,
@@ -260,6 +272,24 @@ impl Owner {
                 }
             }
             self.work();
+        }
+    }
+
+    /// The next part of the look at everything.
+    fn look_at_some(&mut self, part: usize) {
+        let count = self.paths.len().div_ceil(LOOK_PARTS as usize);
+        let after = self.looked_at.take();
+        let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let some: Vec<_> =
+            self.paths.range::<EnvironmentPath, _>((from, Bound::Unbounded)).take(count).cloned().collect();
+        if some.len() == count {
+            self.looked_at = some.last().cloned();
+        }
+        self.marked.extend(some.iter().map(|path| EnvironmentPath::clone(path)));
+        let nodes = self.cluster.nodes().skip(part % LISTS_EVERY).step_by(LISTS_EVERY);
+        self.marked_nodes.extend(nodes.map(|(node, _)| node.name.clone()));
+        if part.is_multiple_of(LOOK_PARTS as usize) {
+            self.groups.mark_all();
         }
     }
 

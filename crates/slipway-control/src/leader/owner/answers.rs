@@ -70,21 +70,21 @@ impl Owner {
     }
 
     fn page(&self, tenant: Option<&TenantName>, after: Option<EnvironmentPath>) -> Page {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut page = Page::default();
         let mut instances = 0;
         // Paths are ordered by tenant first.
         let of_tenant = self
-            .environments
-            .range((from, Bound::Unbounded))
-            .skip_while(|(path, _)| tenant.is_some_and(|tenant| path.tenant < *tenant))
-            .take_while(|(path, _)| tenant.is_none_or(|tenant| path.tenant == *tenant));
-        for (path, held) in of_tenant {
+            .paths
+            .range::<EnvironmentPath, _>((from, Bound::Unbounded))
+            .skip_while(|path| tenant.is_some_and(|tenant| path.tenant < *tenant))
+            .take_while(|path| tenant.is_none_or(|tenant| path.tenant == *tenant))
+            .filter_map(|path| self.environments.get(&**path));
+        for held in of_tenant {
             if instances >= PAGE_INSTANCES || page.environments.len() >= PAGE_ENVIRONMENTS {
                 page.next = page.environments.last().map(|last| last.path.clone());
                 break;
             }
-            debug_assert_eq!(*path, held.view.path);
             let snapshot = held.snapshot(&self.cluster);
             instances += snapshot.instances.len();
             page.environments.push(Arc::new(snapshot));

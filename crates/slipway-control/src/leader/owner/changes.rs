@@ -145,7 +145,12 @@ impl Owner {
 
     /// The environment in memory, from now on if it was not there.
     pub(super) fn hold(&mut self, path: &EnvironmentPath) -> &mut Held {
-        self.environments.entry(path.clone()).or_insert_with(|| Held::new(path))
+        if !self.environments.contains_key(path) {
+            let held = Held::new(path);
+            self.paths.insert(held.path.clone());
+            self.environments.insert(path.clone(), held);
+        }
+        self.environments.get_mut(path).expect("it was there or is now")
     }
 
     /// An app may only follow its new version once it is known which group deployment that belongs to: the

@@ -1,11 +1,11 @@
 //! Work that can be put off and then done once for many reasons: lists for nodes, tables for routers. In
-//! a quiet cluster it costs nothing and is done at once; in a wave it takes no more than a fifth of the
+//! a quiet cluster it costs nothing and is done at once; in a wave it takes no more than a tenth of the
 //! leader's time, whatever it costs.
 
 use std::time::{Duration, Instant};
 
 /// So many times as long as it took, it is then left alone.
-const REST: u32 = 4;
+const REST: u32 = 9;
 /// But not longer than this.
 const REST_MAX: Duration = Duration::from_secs(1);
 

@@ -110,6 +110,7 @@ impl Owner {
         let done = done.map_err(|_| Error::Panicked)?;
         if let Done::Push { path, push } = done {
             if let Some(held) = self.environments.get_mut(&path) {
+                held.push_sought = held.push_sought.map(|(number, _)| (number, true));
                 held.view.pushes.extend(push.map(|push| (push.number, push)));
                 self.mark(&path);
             }
@@ -196,13 +197,17 @@ impl Owner {
         let Some(held) = self.environments.get(path) else { return false };
         let next = held.view.status.as_ref().map_or(BuildNumber(0), |status| status.last_build_seen).next();
         let Some((number, _)) = held.view.builds.range(next..).next() else { return false };
-        if held.view.pushes.contains_key(number) || held.push_sought == Some(*number) {
+        if held.view.pushes.contains_key(number) {
             return false;
+        }
+        match held.push_sought {
+            Some((sought, is_found_out)) if sought == *number => return !is_found_out,
+            _ => {}
         }
         let (store, path, number) = (self.store.clone(), path.clone(), *number);
         if let Some(held) = self.environments.get_mut(&path) {
             // One that is not there is not looked for twice.
-            held.push_sought = Some(number);
+            held.push_sought = Some((number, false));
         }
         self.under_way.spawn(async move {
             let push = store.get::<Push>(&(path.clone(), number)).await;
@@ -293,7 +298,8 @@ impl Owner {
         let (assignments, resting) =
             assignments.map(|stored| (stored.record.assignments, stored.record.resting)).unwrap_or_default();
 
-        let held = self.environments.entry(path.clone()).or_insert_with(|| Held::new(path));
+        self.hold(path);
+        let Some(held) = self.environments.get_mut(path) else { return Ok(()) };
         self.cluster.take_out(&held.view);
         let before = std::mem::take(&mut held.view.assignments);
         held.view.status = status;

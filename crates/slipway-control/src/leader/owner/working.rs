@@ -148,6 +148,7 @@ impl Owner {
             self.set_timer(path, None);
             self.waiters.remove(path);
             self.environments.remove(path);
+            self.paths.remove(path);
         }
     }
 

@@ -113,7 +113,7 @@ pub(super) fn told(events: &mut broadcast::Receiver<Arc<Event>>) -> Vec<Arc<Even
 }
 
 #[tokio::test]
-async fn ma_03_ma_60_ma_61_an_app_runs_as_its_definition_says() {
+async fn ma_03_ma_60_ma_61_ma_80_an_app_runs_as_its_definition_says() {
     let mut rig = Rig::started().await;
     let mut events = rig.queries().events();
     let mut app = app("acme", "/prod/db/main", "good", 2);
@@ -156,6 +156,12 @@ async fn ma_03_ma_60_ma_61_an_app_runs_as_its_definition_says() {
     assert_eq!((instance.version, instance.ports.len()), (app.version, 3));
     assert_eq!(instance.node_address.map(|address| address.to_string()).as_deref(), Some("192.0.2.1"));
     assert!(instance.healthy_since.is_some() && instance.started_at.is_some());
+    eventually("requests for its host name find it", async || {
+        let table = rig.table.borrow();
+        let route = table.routes.get("main-db-prod-acme.localhost");
+        route.is_some_and(|r| r.endpoints.len() == 2 && r.endpoints[0].address.port() == 8080)
+    })
+    .await;
     let page = rig.queries().page(Some(&app.tenant), None).await;
     assert_eq!(page.environments.len(), 2, "the app's and the shop's");
     assert!(rig.queries().page(Some(&"beta".parse().expect("a name")), None).await.environments.is_empty());
@@ -312,8 +318,10 @@ async fn ma_70_volumes_outlive_their_instance_until_they_are_wiped() {
 
     rig.change_app(&app, |app| app.spec.instances = 0).await;
     eventually("none runs", async || rig.agent.running().is_empty()).await;
-    let resting = rig.get::<Assignments>(&app.environment()).await.expect("a record").resting;
-    assert_eq!(resting.len(), 1);
+    eventually("its volume rests", async || {
+        rig.get::<Assignments>(&app.environment()).await.is_some_and(|record| record.resting.len() == 1)
+    })
+    .await;
     assert_eq!(rig.agent.volumes().into_iter().next(), Some(before.volumes[0].id.clone()), "it is kept");
     rig.change_app(&app, |app| app.spec.instances = 1).await;
     eventually("it runs again", async || rig.healthy(&app).await == 1).await;

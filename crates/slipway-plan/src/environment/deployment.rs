@@ -4,6 +4,7 @@
 use slipway_model::deployment::DeploymentState;
 use slipway_model::id::{InstanceId, ReleaseNumber};
 use slipway_model::instance::{Exit, ExitReason, InstanceRole};
+use slipway_model::service::Tier;
 use slipway_model::unit::Span;
 
 use super::{Planner, WaitReason, Waiting, earlier, times};
@@ -13,7 +14,8 @@ use crate::rollout::{Pace, waves};
 use crate::view::EnvironmentView;
 
 /// How long a rollout of that release may take: each wave its start timeout and a question or two whether
-/// it is ready, and the time that the instances which it replaces need to go.
+/// it is ready, and the time that the instances which it replaces need to go. One that may take the room of
+/// others is given the time after which it may.
 pub fn rollout_time(view: &EnvironmentView, release: ReleaseNumber, policy: &Policy) -> Span {
     let services = view.releases.get(&release).into_iter().flat_map(|release| &release.services);
     let longest = services.map(|(name, spec)| {
@@ -28,7 +30,9 @@ pub fn rollout_time(view: &EnvironmentView, release: ReleaseNumber, policy: &Pol
         });
         let coming = spec.start_timeout.millis().saturating_add(asking);
         let going = policy.drain_time.millis().saturating_add(spec.stop_grace.millis());
-        waves.saturating_mul(coming).saturating_add((waves - 1).saturating_mul(going))
+        let may_preempt = spec.tier == Tier::Preferred;
+        let waiting = if may_preempt { policy.preempts_after.millis().saturating_add(going) } else { 0 };
+        waves.saturating_mul(coming).saturating_add((waves - 1).saturating_mul(going)).saturating_add(waiting)
     });
     Span::from_millis(policy.rollout_slack.millis().saturating_add(longest.max().unwrap_or(0)))
 }

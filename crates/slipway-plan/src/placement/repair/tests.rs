@@ -6,9 +6,9 @@ use slipway_model::service::{Constraint, Operator};
 use slipway_model::unit::{Bytes, Cpus, Timestamp};
 
 use super::super::index::tests::Dice;
-use crate::cluster::{Contact, Resources};
+use crate::cluster::{Cluster, Contact, Resources};
 use crate::constraint::{Rule, RuleAmong};
-use crate::placement::{Index, Need, Rules};
+use crate::placement::{Ask, Index, Need, Room, Rules};
 
 const NEED: Resources = Resources { cpus: Cpus(100), mem: Bytes::mebi(100), disk: Bytes(0), gpus: 0 };
 
@@ -84,6 +84,7 @@ fn check(seed: u64, constraints: &[Constraint]) -> bool {
     let all = index.begin(&need, &rules, instances as u32, &placed).place_all(count);
     assert_eq!(all.slots.len(), expected, "seed {seed}: {constraints:?}, {greedy} without repair");
     assert_eq!(all.refusal.is_some(), expected < count, "seed {seed}");
+    assert_eq!(by_plan(&nodes, constraints, &placed, count), expected, "seed {seed}: {constraints:?}");
 
     let mut among = among;
     for slot in &all.slots {
@@ -96,6 +97,17 @@ fn check(seed: u64, constraints: &[Constraint]) -> bool {
         assert!(all.slots.iter().filter(|other| **other == slot).count() as u64 <= *room, "seed {seed}");
     }
     greedy < expected
+}
+
+/// How many are placed on the way that a plan takes.
+fn by_plan(nodes: &[(Node, u64)], constraints: &[Constraint], placed: &[NodeName], count: usize) -> usize {
+    let mut cluster = Cluster::default();
+    nodes.iter().for_each(|(node, _)| cluster.put(node.clone(), Contact::Reachable));
+    placed.iter().for_each(|name| cluster.index.promise(name, NEED));
+    let (path, need) = ("acme/shop/dev".parse().expect("a path"), Need::from(NEED));
+    let instances = (count + placed.len()) as u32;
+    let ask = Ask { instances, placed, ..Ask::of(None, &need, constraints) };
+    Room::of(&mut cluster, &path).place(&ask, count as u32).places.len()
 }
 
 fn constraint(field: &str, operator: Operator, value: Option<&str>) -> Constraint {

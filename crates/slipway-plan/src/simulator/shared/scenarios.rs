@@ -332,12 +332,18 @@ fn au_02_a_preferred_service_gets_in_and_takes_only_what_it_may() {
             let view = &world.disk[&path.parse().expect("a path")];
             view.assignments.iter().map(|a| a.instance.clone()).collect::<BTreeSet<_>>()
         };
+        let path: EnvironmentPath = "a/y/dev".parse().expect("a path");
         let (others, own) = (of(world, "b/y/dev"), of(world, "a/x/dev"));
         world.troubles = Troubles { refused_batch: 10, ..Troubles::default() };
-        world.scale("a/y/dev", 3);
+        // More of what runs, or a new release of it: either waits for room.
+        if world.dice.percent(50) {
+            world.scale("a/y/dev", 3);
+        } else {
+            world.push("a/y/dev", ServiceSpec { tier: Tier::Preferred, ..service(3, 240) });
+        }
         let began = world.now;
         for _ in 0..20_000 {
-            if world.healthy("a/y/dev") == 3 {
+            if world.healthy("a/y/dev") == 3 && world.disk[&path].deployment().is_none() {
                 break;
             }
             if world.dice.percent(2) {

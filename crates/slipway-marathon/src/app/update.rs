@@ -120,12 +120,11 @@ impl AppUpdate {
         app
     }
 
+    /// Applies what is said, and makes what depends on it agree: which ports there are follows from the
+    /// networks. What is dropped without a word is what stood there before, never what the body says.
     fn complete(self, old: AppDefinition, path: &str, problems: &mut Problems) -> AppDefinition {
-        let says_mappings = |update: &Self| {
-            let mappings = update.container.as_ref().and_then(|container| container.port_mappings.as_ref());
-            mappings.is_some_and(|mappings| !mappings.is_empty())
-        };
-        let says_mappings = says_mappings(&self);
+        let mappings = self.container.as_ref().and_then(|container| container.port_mappings.as_ref());
+        let says_mappings = mappings.is_some_and(|mappings| !mappings.is_empty());
         let says_definitions = self.port_definitions.as_ref().is_some_and(|ports| !ports.is_empty());
         let old_ports = self.old_ports.clone();
         let mut app = self.apply(old);

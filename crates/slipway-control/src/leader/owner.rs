@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use slipway_model::account::Tenant;
 use slipway_model::app::PathId;
 use slipway_model::id::{BuildNumber, InstanceId, ReleaseNumber};
-use slipway_model::instance::{Goal, Node, NodeOrder};
+use slipway_model::instance::{Goal, Node, NodeOrder, NodeOrderKind};
 use slipway_model::name::{EnvironmentPath, NodeName, TenantName};
 use slipway_model::project::{EnvironmentStatus, HostClaim};
 use slipway_model::record::Record;
@@ -29,6 +29,7 @@ use slipway_store::{Leadership, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::commit::Prepared;
 use super::events::{Events, Happened};
 use super::queries::Query;
 use super::records::{Changes, KINDS};
@@ -290,6 +291,25 @@ impl Owner {
         self.marked_nodes.extend(nodes.map(|(node, _)| node.name.clone()));
         if part.is_multiple_of(LOOK_PARTS as usize) {
             self.groups.mark_all();
+        }
+        self.forget_gone_nodes();
+    }
+
+    /// A node that will not come back is forgotten once nothing is assigned to it any more.
+    fn forget_gone_nodes(&mut self) {
+        let is_over = |name: &&NodeName| {
+            let has_none = self.by_node.get(*name).is_none_or(BTreeSet::is_empty);
+            has_none && self.cluster.node(name).is_some() && self.cluster.contact(name) != Contact::Reachable
+        };
+        let gone = self.orders.values().filter(|order| order.order == NodeOrderKind::Gone);
+        let over: Vec<_> = gone.map(|order| &order.node).filter(is_over).cloned().collect();
+        for name in over {
+            tracing::info!(node.name = %name, "a node that is gone is forgotten");
+            self.cluster.remove(&name);
+            self.by_node.remove(&name);
+            let mut prepared = Prepared::new(self.leadership.epoch);
+            prepared.delete::<Node>(name.clone());
+            self.carry_out(prepared, move |stored| Done::Node { name, stored });
         }
     }
 

@@ -176,6 +176,11 @@ impl Owner {
         group.step = progress.step;
         group.done = progress.done;
         group.held_back = progress.held_back;
+        if has_moved {
+            paths_of(&record).iter().for_each(|path| self.refresh_hold(path));
+        }
+        // It begins and ends when the leader decides at all, and not on what it has only half read.
+        let Some(group) = self.groups.open.get_mut(key).filter(|_| self.is_settled) else { return };
         // Nothing is told of a leader's way through what was done before it came.
         let is_new = !std::mem::replace(&mut group.has_begun, true);
         let tell = |stage| {
@@ -186,13 +191,6 @@ impl Owner {
             tell(GroupStage::Began { step: (progress.step + 1).min(record.steps.len().max(1)) });
         } else {
             (before..progress.step).for_each(|step| tell(GroupStage::StepDone { step: step + 1 }));
-        }
-        if has_moved {
-            paths_of(&record).iter().for_each(|path| self.refresh_hold(path));
-        }
-        // It ends when the leader decides at all, and not on what it has only half read.
-        if !self.is_settled {
-            return;
         }
         if is_done {
             self.end_group(key, End::Succeeded);

@@ -82,6 +82,7 @@ impl Rig {
         let options = Options {
             policy,
             router_wait: Span::from_millis(50),
+            look_interval: Span::from_secs(6),
             settle_time: Span::from_secs(5),
             faults: Arc::new(faults),
             ..Options::default()
@@ -359,6 +360,13 @@ impl Agent {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    /// The leader loses its connection to the node.
+    pub(super) async fn disconnect(&self) {
+        let leader = self.inner().leader.clone().expect("a leader");
+        let node = "n1".parse().expect("a name");
+        leader.send(NodeMessage::Gone { node }).await.expect("a leader");
     }
 
     fn look_at(&self, host: &str, instance: &InstanceId, address: Ipv4Addr) {

@@ -2,7 +2,7 @@
 
 use slipway_model::account::Quota;
 use slipway_model::app::App;
-use slipway_model::instance::{NodeOrder, NodeOrderKind};
+use slipway_model::instance::{Node, NodeOrder, NodeOrderKind};
 use slipway_model::service::Tier;
 use slipway_model::unit::{Bytes, Timestamp};
 use slipway_store::Batch;
@@ -142,5 +142,29 @@ async fn me_10_a_deactivated_node_gets_nothing_new_and_keeps_what_it_has() {
         .expect("a deletion");
     eventually("it runs", async || rig.healthy(&after).await == 1).await;
     assert_eq!(standing().await.map(|(standing, _)| standing), Some(NodeStanding::Active));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn me_10_a_node_that_is_gone_is_forgotten_with_all_that_ran_there() {
+    let mut rig = Rig::started().await;
+    let app = app("acme", "/web", "good", 2);
+    rig.create_app(&app).await;
+    eventually("two run", async || rig.healthy(&app).await == 2).await;
+    rig.agent.freeze(true);
+    rig.agent.disconnect().await;
+    let order = NodeOrder {
+        node: "n1".parse().expect("a name"),
+        order: NodeOrderKind::Gone,
+        by: "ann".parse().expect("a name"),
+        created_at: Timestamp(1),
+    };
+    rig.store.commit(Batch::new().create(&order)).await.expect("an order");
+    eventually("nothing is left of it", async || {
+        rig.queries().nodes().await.is_empty() && rig.get::<Node>(&order.node).await.is_none()
+    })
+    .await;
+    let snapshot = rig.queries().snapshot(&app.environment()).await.expect("a snapshot");
+    assert!(snapshot.instances.is_empty() && !snapshot.waiting.is_empty(), "{snapshot:#?}");
     rig.stop().await;
 }

@@ -125,6 +125,7 @@ impl Keeper {
             self.abandon(address);
             return Err(error);
         }
+        sandbox::wait_until_in_service(&self.layout, address);
         Ok(address)
     }
 

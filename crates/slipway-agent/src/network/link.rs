@@ -14,6 +14,8 @@ const REFUSAL_METRIC: u32 = 0x51b9_0000;
 const VETH_INFO_PEER: u16 = 1;
 /// `RTNH_F_ONLINK` of `linux/rtnetlink.h`: the gateway is on the link although no route says so.
 const NEXT_HOP_ONLINK: u32 = 4;
+/// `IF_OPER_UP` of `linux/if.h`.
+const OPERSTATE_UP: u8 = 6;
 const LINK_HEAD_BYTES: usize = 16;
 const ADDRESS_HEAD_BYTES: usize = 8;
 
@@ -169,6 +171,9 @@ pub(super) struct Link {
     pub(super) group: u32,
     pub(super) alias: Option<String>,
     pub(super) mtu: u32,
+    /// Whether what is sent over it is sent. The kernel takes a link into service some time after both of its
+    /// ends are up.
+    pub(super) in_service: bool,
 }
 
 /// All links of the socket's namespace.
@@ -209,12 +214,14 @@ fn read_link(body: &[u8]) -> Link {
         let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
         String::from_utf8_lossy(&value[..end]).into_owned()
     };
-    let mut link = Link { index: u32_at(body, 4), name: String::new(), group: 0, alias: None, mtu: 0 };
+    let index = u32_at(body, 4);
+    let mut link = Link { index, name: String::new(), group: 0, alias: None, mtu: 0, in_service: false };
     for (kind, value) in attributes(body, LINK_HEAD_BYTES) {
         match kind {
             libc::IFLA_IFNAME => link.name = text(value),
             libc::IFLA_IFALIAS => link.alias = Some(text(value)),
             libc::IFLA_GROUP if value.len() >= 4 => link.group = u32_at(value, 0),
+            libc::IFLA_OPERSTATE => link.in_service = value.first() == Some(&OPERSTATE_UP),
             libc::IFLA_MTU if value.len() >= 4 => link.mtu = u32_at(value, 0),
             _ => {}
         }

@@ -7,6 +7,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::SockProtocol;
 use slipway_model::id::InstanceId;
@@ -25,6 +26,9 @@ pub(super) const SWITCH_UPLINK: &str = "uplink";
 pub(super) const SWITCH_UPLINK_INDEX: u32 = 100;
 /// The index of `eth0` in an instance's namespace.
 const INSIDE_INDEX: u32 = 100;
+/// The kernel needs a millisecond to take a link into service, and more when many links are changed.
+const SERVICE_PATIENCE: Duration = Duration::from_secs(1);
+const SERVICE_INTERVAL: Duration = Duration::from_micros(500);
 /// Indices of the links to instances, in the switch, follow this one by address.
 const INDEX_BASE: u32 = 1000;
 
@@ -161,6 +165,29 @@ pub(super) fn connect(layout: &Layout, address: Ipv4Addr) -> Vec<Message> {
         link::add_route(Cidr::containing(address, 32), None, index, None),
         link::set_group(index, Group::POOL.0),
     ]
+}
+
+/// Waits until the instance's end of its link is in service: what it sent before would be lost without
+/// anybody's notice, and a question by UDP is not asked again. Late is no failure.
+pub(super) fn wait_until_in_service(layout: &Layout, address: Ipv4Addr) {
+    let deadline = Instant::now() + SERVICE_PATIENCE;
+    let waited = namespace::open(&layout.netns_path(address)).and_then(|found| {
+        let Some(inside) = found else { return Ok(()) };
+        namespace::within(inside.as_fd(), || {
+            let mut links = Socket::open(SockProtocol::NetlinkRoute)?;
+            loop {
+                let all = link::list(&mut links).map_err(|error| error.source)?;
+                let in_service = all.iter().any(|link| link.index == INSIDE_INDEX && link.in_service);
+                if in_service || Instant::now() > deadline {
+                    return Ok(());
+                }
+                std::thread::sleep(SERVICE_INTERVAL);
+            }
+        })
+    });
+    if let Err(error) = waited {
+        tracing::debug!(%address, %error, "whether a link is in service cannot be seen");
+    }
 }
 
 /// The messages that give a prepared sandbox to an instance. The note comes first, so that a link

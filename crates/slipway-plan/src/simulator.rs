@@ -325,6 +325,7 @@ impl World {
             && processes().count() == asked
             && processes().all(is_good)
             && self.routers.iter().all(|router| router.endpoints.len() == asked)
+            && self.answering() == asked
     }
 
     /// Ends the faults and lets the world come to rest.

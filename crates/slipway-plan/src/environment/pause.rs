@@ -6,6 +6,7 @@
 
 use slipway_model::deployment::DeploymentEvent;
 use slipway_model::name::ServiceName;
+use slipway_model::release::Origin;
 use slipway_model::unit::{Span, Timestamp};
 
 use super::Planner;
@@ -49,12 +50,14 @@ impl Planner<'_> {
     }
 
     /// A canary is compared with what runs: without that there is nothing to wait for, and neither in a
-    /// restart.
+    /// restart. What somebody goes back to has run before, and they are in a hurry.
     fn has_canaries(&self, service: &ServiceName) -> bool {
         let Some(current) = &self.deployment else { return false };
         let resumed = self.view.wanted.as_ref().map_or(0, |wanted| wanted.resume_generation);
         let is_running = self.view.live().is_some_and(|live| self.view.asked(live, service) > 0);
-        is_running && current.from != Some(current.to) && resumed <= current.resume_generation
+        let origin = self.view.releases.get(&current.to).map(|release| &release.origin);
+        let goes_back = matches!(origin, Some(Origin::Rollback { .. }));
+        is_running && !goes_back && current.from != Some(current.to) && resumed <= current.resume_generation
     }
 
     /// The deadline of something that is held: never nearer than all the time it is given. Rarely another

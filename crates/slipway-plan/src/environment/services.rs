@@ -181,14 +181,15 @@ impl Planner<'_> {
         self.is_reached &= old.all(Instance::is_out);
     }
 
-    /// What ends while a rollout is paused is replaced by what was there before it (AU-05).
+    /// What ends while a rollout is paused is replaced by what was there before it (AU-05), up to what both
+    /// releases ask for: with more of it, some would be let go again.
     fn refill(&mut self, service: &ServiceName, new: &Aim<'_>, counts: Counts) {
         let view = self.view;
         let Some(live) = view.live().filter(|live| *live != new.release) else { return };
         let Some(spec) = view.releases.get(&live).and_then(|release| release.services.get(service)) else {
             return;
         };
-        let asked = view.asked(live, service);
+        let asked = view.asked(live, service).min(new.asked);
         let old = Aim { release: live, spec, asked, restart_generation: 0 };
         let Counts { new_serving, new_unfit, old_serving, old_unfit, ending } = counts;
         let missing = asked.saturating_sub(new_serving + new_unfit + old_serving + old_unfit + ending);

@@ -120,6 +120,17 @@ fn au_05_a_canary_is_waited_for_until_somebody_resumes() {
 }
 
 #[test]
+fn au_05_who_goes_back_waits_for_no_canary() {
+    let mut stage = Stage::new(10_000);
+    stage.live(spec(4));
+    stage.deploy(spec_with(4, Rollout { canary: Some(1), ..Rollout::default() }));
+    let newest = stage.view.releases.values_mut().last().unwrap();
+    newest.origin = slipway_model::release::Origin::Rollback { to: newest.number };
+    stage.settle();
+    assert_eq!(stage.of_releases(), (0, 4));
+}
+
+#[test]
 fn au_05_a_canary_that_fails_takes_the_release_back() {
     let mut stage = Stage::new(10_000);
     stage.live(spec(4));
@@ -219,4 +230,24 @@ impl Stage {
             checks: Vec::new(),
         });
     }
+}
+
+#[test]
+fn au_05_a_pause_comes_to_rest_when_the_new_release_asks_for_fewer() {
+    let mut stage = Stage::new(10_000);
+    stage.live(spec(5));
+    stage.deploy(spec_with(2, Rollout { batch: Some(1), ..Rollout::default() }));
+    stage.step();
+    stage.wanted().is_paused = true;
+    stage.settle();
+    let (old, new) = stage.of_releases();
+    assert!(old + new >= 2, "{old} and {new}");
+    let ending = stage.view.assignments[0].instance.clone();
+    let number = (1..=stage.ids).find(|n| id(*n) == ending).expect("one of ours");
+    stage.ended(number, ExitReason::Status { code: 1 });
+    stage.settle();
+    stage.now = stage.now.plus(Span::from_secs(2));
+    stage.settle();
+    let (old, new) = stage.of_releases();
+    assert!(old + new >= 2, "{old} and {new}");
 }

@@ -170,7 +170,7 @@ impl Events {
 
     /// The next that is like that; those before it are gone.
     #[track_caller]
-    pub fn until(&self, what: &str, is_it: impl Fn(&str, &Value) -> bool) -> Value {
+    pub fn until(&self, what: &str, mut is_it: impl FnMut(&str, &Value) -> bool) -> Value {
         let mut seen = Vec::new();
         loop {
             let Ok((kind, data)) = self.frames.recv_timeout(LONG) else {

@@ -1,9 +1,13 @@
 //! What happens, as it happens.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 
 use super::app;
-use super::client::Marathon;
+use super::client::{LONG, Marathon};
 use crate::server::Server;
 use crate::{Case, cases};
 
@@ -11,6 +15,7 @@ pub fn cases() -> Vec<Case> {
     cases![
         ma_19_ma_63_ma_64_a_deployment_is_seen_in_its_events,
         ma_65_ma_78_events_are_filtered_and_of_the_own_tenant_only,
+        ma_65_who_reads_too_slowly_is_cut_off,
     ]
 }
 
@@ -108,12 +113,52 @@ fn ma_65_ma_78_events_are_filtered_and_of_the_own_tenant_only(server: &Server) {
     some.next("event_stream_attached");
     other.run(app("/foreign", "sleep 1000", json!({"instances": 0})));
     let made = marathon.post("/v2/apps", app("/own", "sleep 1000", json!({"instances": 0}))).is(201);
-    let first = some.until("anything", |_, _| true);
-    assert_eq!(first["id"], made["deployments"][0]["id"], "{first}");
+    some.until("the own deployment", |kind, data| {
+        assert!(["deployment_success", "event_stream_attached"].contains(&kind), "{kind} was not asked for");
+        kind == "deployment_success" && data["id"] == made["deployments"][0]["id"]
+    });
     all.until("the own deployment", |kind, data| {
         assert!(!data.to_string().contains("/foreign"), "{data}");
         kind == "deployment_success"
     });
     drop(some);
     all.next("event_stream_detached");
+}
+
+fn ma_65_who_reads_too_slowly_is_cut_off(server: &Server) {
+    let marathon = Marathon::of_tenant(server, "mlt-slow");
+    let request = format!(
+        "GET /v2/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",
+        marathon.token
+    );
+    let mut slow = TcpStream::connect(("127.0.0.1", server.ports.api)).unwrap();
+    slow.write_all(request.as_bytes()).unwrap();
+    let events = marathon.events("?event_type=event_stream_detached");
+    // Big answers fill what the kernel holds for the connection; then they wait in the queue.
+    let labels = json!({"filler": "x".repeat(30_000)});
+    marathon.post("/v2/apps", json!({"id": "/big", "cmd": "true", "instances": 0, "labels": labels})).is(201);
+    marathon.settled();
+    let is_cut = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let marathon = &marathon;
+            scope.spawn(move || {
+                for count in 0..2000 {
+                    if is_cut.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let env = json!({"env": {"N": format!("{thread}-{count}")}});
+                    marathon.put("/v2/apps/big?force=true", env).is(200);
+                }
+            });
+        }
+        // While nothing is read at all.
+        events.next("event_stream_detached");
+        is_cut.store(true, Ordering::SeqCst);
+    });
+    // What was on its way can be read, then nothing more comes.
+    slow.set_read_timeout(Some(LONG)).unwrap();
+    let mut rest = Vec::new();
+    let _cut = slow.read_to_end(&mut rest);
+    assert!(String::from_utf8_lossy(&rest).contains("event_stream_attached"));
 }

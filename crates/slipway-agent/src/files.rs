@@ -337,6 +337,7 @@ impl Place {
     }
 }
 
+#[allow(clippy::unnecessary_cast, reason = "the widths of these fields are the machine's")]
 fn browse(place: &Place) -> Result<Listing, Error> {
     let mut entries = Vec::new();
     let mut is_truncated = false;

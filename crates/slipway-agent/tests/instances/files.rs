@@ -75,7 +75,7 @@ async fn seen(mut world: World) {
             (round.starts_with("ended"), false),
             "{round}"
         );
-        assert_eq!(world.agent().sandboxes(&info.environment).await, [info.clone()]);
+        assert_eq!(world.agent().sandboxes(&info.environment).await, std::slice::from_ref(&info));
         assert!(world.agent().sandboxes(&"acme/shop/prod".parse().unwrap()).await.is_empty());
         let directory = world.agent().browse(&id, "/files/app/d").await.unwrap();
         let kinds: Vec<_> = directory.entries.iter().map(|entry| (entry.name.as_str(), entry.kind)).collect();

@@ -151,6 +151,6 @@ pub struct SetQuota {
     pub instances: Option<u32>,
     /// 1 unless it is set.
     pub weight: Option<u32>,
-    /// Set it even if the cluster has not that much, or the tenant uses more already (ME-03).
+    /// Set it even if all nodes together have not that much (ME-03).
     pub force: bool,
 }

@@ -371,7 +371,7 @@ pub enum Quota {
         tenant: TenantName,
         #[command(flatten)]
         limits: Limits,
-        /// Even if the cluster has not that much, or more is used already
+        /// Even if all nodes together have not that much
         #[arg(long)]
         force: bool,
     },

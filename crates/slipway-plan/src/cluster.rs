@@ -15,8 +15,7 @@ use slipway_model::name::{EnvironmentPath, NodeName, ServiceName, TenantName};
 use slipway_model::unit::Timestamp;
 
 use crate::action::Action;
-use crate::constraint::Patterns;
-use crate::placement::{Index, needs};
+use crate::placement::{Index, KnownRules, needs};
 use crate::policy::Policy;
 use crate::port::Asked;
 use crate::quota::Usage;
@@ -57,7 +56,7 @@ pub struct Cluster {
     /// Instances of plans that are being stored.
     promised: BTreeSet<InstanceId>,
     pub(crate) reservations: BTreeMap<ServiceOf, Reservation>,
-    pub(crate) patterns: Patterns,
+    pub(crate) rules: KnownRules,
 }
 
 impl Cluster {

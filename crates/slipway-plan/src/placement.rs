@@ -7,6 +7,9 @@
 //! them, [`Batch`](batch::Batch) places instances of one service, and [`repair`] places again where the
 //! best node each time would strand some that there is room for.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+
 use slipway_model::service::Constraint;
 
 use crate::constraint::{Patterns, Rule};
@@ -30,7 +33,7 @@ pub use room::{Ask, Place, Placed, Room};
 
 /// The constraints of a service, read once.
 #[derive(Debug, Default)]
-pub struct Rules {
+pub(crate) struct Rules {
     good: Vec<Rule>,
     bad: Vec<Constraint>,
 }
@@ -38,12 +41,13 @@ pub struct Rules {
 impl Rules {
     /// Reads them. One that cannot be read accepts no node, and says so in the refusal: a poisonous
     /// specification hurts only itself (F31).
-    pub fn new(constraints: &[Constraint]) -> Self {
+    #[cfg(test)]
+    pub(crate) fn new(constraints: &[Constraint]) -> Self {
         Self::read(constraints, &mut Patterns::default())
     }
 
     /// The same, with patterns that were read before.
-    pub(crate) fn read(constraints: &[Constraint], patterns: &mut Patterns) -> Self {
+    fn read(constraints: &[Constraint], patterns: &mut Patterns) -> Self {
         let mut rules = Self::default();
         for constraint in constraints {
             match Rule::read(constraint, patterns) {
@@ -51,6 +55,28 @@ impl Rules {
                 Err(_) => rules.bad.push(constraint.clone()),
             }
         }
+        rules
+    }
+}
+
+/// Lists of constraints that are kept read, the last first.
+const LISTS_MAX: usize = 16;
+
+/// Rules that were read before: services are placed in runs, and many ask for the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KnownRules {
+    patterns: Patterns,
+    lists: VecDeque<(Vec<Constraint>, Arc<Rules>)>,
+}
+
+impl KnownRules {
+    pub(crate) fn read(&mut self, constraints: &[Constraint]) -> Arc<Rules> {
+        if let Some((_, known)) = self.lists.iter().find(|(known, _)| known == constraints) {
+            return Arc::clone(known);
+        }
+        let rules = Arc::new(Rules::read(constraints, &mut self.patterns));
+        self.lists.truncate(LISTS_MAX - 1);
+        self.lists.push_front((constraints.to_vec(), Arc::clone(&rules)));
         rules
     }
 }

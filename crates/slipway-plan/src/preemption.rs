@@ -20,7 +20,7 @@ use slipway_model::service::{ServiceSpec, Tier};
 use slipway_model::unit::Timestamp;
 
 use crate::cluster::{Cluster, Kind, Reservation, Resources, ServiceOf};
-use crate::placement::{Need, Rules};
+use crate::placement::Need;
 use crate::policy::Policy;
 use crate::quota;
 use crate::rollout::min_healthy;
@@ -149,7 +149,7 @@ pub fn choose(
     for occupant in occupants.iter().filter(|occupant| may_take(claimant, occupant)) {
         by_node.entry(&occupant.node).or_default().push(occupant);
     }
-    let rules = Rules::read(&spec.constraints, &mut cluster.patterns);
+    let rules = cluster.rules.read(&spec.constraints);
     let mut batch = cluster.index.begin(&need, &rules, instances, placed);
     by_node.retain(|node, _| batch.slot(node).is_some_and(|slot| batch.would_accept(slot)));
     drop(batch);

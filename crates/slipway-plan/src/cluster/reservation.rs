@@ -54,12 +54,16 @@ impl Cluster {
 
     /// Lets go of what has been held too long. True when that made room: whoever waits wants a look.
     pub fn expire(&mut self, now: Timestamp) -> bool {
-        let is_over = |reservation: &Reservation| reservation.until <= now;
-        let over: Vec<_> = self.reservations.extract_if(.., |_, held| is_over(held)).collect();
-        for (_, reservation) in &over {
-            self.index.unreserve(&reservation.node, reservation.amount());
-        }
-        !over.is_empty()
+        let before = self.reservations.len();
+        let index = &mut self.index;
+        self.reservations.retain(|_, reservation| {
+            let is_over = reservation.until <= now;
+            if is_over {
+                index.unreserve(&reservation.node, reservation.amount());
+            }
+            !is_over
+        });
+        self.reservations.len() < before
     }
 
     /// When the next reservation ends.

@@ -120,7 +120,10 @@ async fn read_input(frames: mpsc::Sender<Frame>, raw: bool, leave: mpsc::Sender<
 
 async fn follow_window(frames: mpsc::Sender<Frame>, tty: bool) {
     let Ok(mut changes) = signal(SignalKind::window_change()) else { return };
-    while tty {
+    if !tty {
+        return;
+    }
+    loop {
         let (columns, rows) = window_size();
         if frames.send(Frame::Resize { columns, rows }).await.is_err() || changes.recv().await.is_none() {
             return;

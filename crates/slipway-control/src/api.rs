@@ -29,6 +29,7 @@ mod account;
 mod deploy;
 mod environment;
 mod extract;
+mod files;
 mod node;
 mod present;
 mod project;
@@ -42,6 +43,7 @@ mod txt;
 mod v2;
 
 pub use extract::Local;
+pub use files::{FileEntry, FilesFound, FilesWanted};
 pub use refusal::{Answer, Refusal};
 pub use v2::ConnectionEnd;
 
@@ -96,6 +98,16 @@ pub trait Instances: Send + Sync {
         from_client: mpsc::Receiver<Frame>,
         to_client: mpsc::Sender<Frame>,
     ) -> BoxFuture<'static, Result<(), String>>;
+
+    /// Looks at files of an instance's sandbox, also after its end. `None` when there is no sandbox of
+    /// that instance, or it belongs to another environment. The error is a sentence for the client.
+    fn files(
+        &self,
+        environment: EnvironmentPath,
+        instance: InstanceId,
+        path: String,
+        wanted: FilesWanted,
+    ) -> BoxFuture<'static, Option<Result<FilesFound, String>>>;
 }
 
 /// The way to the registry.
@@ -134,6 +146,9 @@ pub fn routes(api: Api) -> Router {
         .route("/restart", post(deploy::restart))
         .route("/logs", get(stream::logs))
         .route("/run", post(deploy::run))
+        .route("/instances/{instance}/files", get(files::list))
+        .route("/instances/{instance}/files/read", get(files::read))
+        .route("/instances/{instance}/files/download", get(files::download))
         .route("/instances/{instance}/attach", get(stream::attach))
         .route("/domains", get(project::domains).post(project::add_domain))
         .route("/domains/{host}", delete(project::remove_domain))

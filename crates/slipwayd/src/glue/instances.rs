@@ -1,16 +1,17 @@
-//! The API reads logs from, and attaches to, the agent of this machine.
+//! The API reads logs and files from, and attaches to, the agent of this machine.
 
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use slipway_agent::attach::{AttachInput, AttachOutput};
-use slipway_agent::{Agent, logs};
+use slipway_agent::{Agent, files, logs};
 use slipway_api::client::Frame;
 use slipway_api::wire::LogLine;
-use slipway_control::api::{Instances, LogQuery};
+use slipway_control::api::{FileEntry, FilesFound, FilesWanted, Instances, LogQuery};
 use slipway_model::id::InstanceId;
 use slipway_model::instance::ExitReason;
+use slipway_model::name::EnvironmentPath;
 use tokio::sync::mpsc;
 
 /// A run that was asked for is placed within this time, or there is no room for it.
@@ -38,6 +39,63 @@ impl Instances for LocalInstances {
     ) -> BoxFuture<'static, Result<(), String>> {
         Box::pin(carry(self.0.clone(), instance, from_client, to_client))
     }
+
+    fn files(
+        &self,
+        environment: EnvironmentPath,
+        instance: InstanceId,
+        path: String,
+        wanted: FilesWanted,
+    ) -> BoxFuture<'static, Option<Result<FilesFound, String>>> {
+        let agent = self.0.clone();
+        Box::pin(async move {
+            let sandbox = agent.sandbox(&instance).await?;
+            if sandbox.environment != environment {
+                return None;
+            }
+            let found = match wanted {
+                FilesWanted::List => agent.browse(&instance, &path).await.map(listing),
+                FilesWanted::Piece { offset, length } => {
+                    let piece = agent.read_file(&instance, &path, offset, length).await;
+                    piece.map(|piece| FilesFound::Piece { data: piece.data, size: piece.size })
+                }
+                FilesWanted::All => {
+                    let all = agent.download(&instance, &path).await;
+                    all.map(|all| FilesFound::All { size: all.size, pieces: all.pieces })
+                }
+            };
+            Some(found.map_err(|error| error.to_string()))
+        })
+    }
+}
+
+fn listing(listing: files::Listing) -> FilesFound {
+    let entries = listing.entries.into_iter().map(|entry| FileEntry {
+        mode: format!("{}{}", letter(entry.kind), permissions(entry.mode)),
+        name: entry.name,
+        size: entry.size,
+        links: entry.links,
+        uid: entry.uid,
+        gid: entry.gid,
+        modified_at: entry.modified_at,
+    });
+    FilesFound::List { entries: entries.collect(), is_truncated: listing.is_truncated }
+}
+
+/// The first letter of what `ls -l` says.
+fn letter(kind: files::FileKind) -> char {
+    match kind {
+        files::FileKind::Directory => 'd',
+        files::FileKind::File => '-',
+        files::FileKind::Link => 'l',
+        files::FileKind::Other => '?',
+    }
+}
+
+/// The other nine.
+fn permissions(mode: u32) -> String {
+    let letters = "rwxrwxrwx".chars().enumerate();
+    letters.map(|(place, letter)| if mode & 0o400 >> place == 0 { '-' } else { letter }).collect()
 }
 
 fn wire_line(line: logs::LogLine) -> LogLine {

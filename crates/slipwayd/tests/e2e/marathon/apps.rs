@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Case> {
         ma_06_ma_07_ma_10_ma_33_an_app_is_scaled_changed_rolled_back_and_removed,
         ma_08_ma_09_ma_14_tasks_are_killed_replaced_and_scaled_away,
         ma_70_a_volume_outlives_its_task,
+        me_18_me_19_files_of_a_sandbox_are_looked_at,
         ma_80_marathon_lb_finds_what_it_reads,
         ma_26_ma_53_changes_of_the_same_app_wait_or_force,
     ]
@@ -305,6 +306,43 @@ fn ma_70_a_volume_outlives_its_task(server: &Server) {
     let fourth = next(&third);
     assert_ne!(fourth["tasks"][0]["localVolumes"][0]["persistenceId"], volume);
     assert_eq!(log(&fourth["tasks"][0]).matches("again").count(), 1);
+}
+
+fn me_18_me_19_files_of_a_sandbox_are_looked_at(server: &Server) {
+    let marathon = Marathon::of_tenant(server, "mlt-files");
+    let other = Marathon::of_tenant(server, "mlt-filed");
+    let app =
+        marathon.run(app("/notes", "mkdir d; echo 0123456789 > d/note; echo said; sleep 1000", json!({})));
+    let instance = app["tasks"][0]["id"].as_str().unwrap();
+    let instance = instance.split(".instance-").nth(1).unwrap().split('.').next().unwrap();
+    let environment =
+        slipway_model::app::environment_of(&"mlt-files".parse().unwrap(), &"/notes".parse().unwrap());
+    let path = format!("/v1/environments/{environment}/instances/{instance}/files");
+    let names = |folder: &str| {
+        let listed = marathon.get(&format!("{path}?path={folder}")).is(200);
+        let items = listed["items"].as_array().unwrap().clone();
+        items.iter().map(|item| item["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // Where the program began is a folder of the sandbox; its output is a file there, too.
+    let note = wait_for("the note", LONG, || {
+        let mut folders = vec![String::new()];
+        while let Some(folder) = folders.pop() {
+            if let Some(note) = names(&folder).into_iter().find(|name| name.ends_with("/d/note")) {
+                return Some(note);
+            }
+            let listed = marathon.get(&format!("{path}?path={folder}")).is(200);
+            let items = listed["items"].as_array().unwrap().clone();
+            let inner = items.iter().filter(|item| item["mode"].as_str().unwrap().starts_with('d'));
+            folders.extend(inner.map(|item| item["path"].as_str().unwrap().to_owned()));
+        }
+        None
+    });
+    let part = marathon.get(&format!("{path}/read?path={note}&offset=3&length=4")).is(200);
+    assert_eq!(part, json!({"data": "3456", "offset": 3, "size": 11}));
+    assert_eq!(marathon.get(&format!("{path}/download?path={note}")).text, "0123456789\n");
+    marathon.get(&format!("{path}/read?path=/absent")).is(404);
+    marathon.get(&format!("{path}/read?path={note}/../../../../../../etc/shadow")).is(404);
+    other.get(&format!("{path}/download?path={note}")).is(404);
 }
 
 fn ma_80_marathon_lb_finds_what_it_reads(server: &Server) {

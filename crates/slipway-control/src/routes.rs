@@ -171,18 +171,18 @@ impl Routers {
         }
     }
 
-    /// What a router says of itself.
-    pub fn hear(&mut self, router: String, report: RouterReport) {
+    /// What a router says of itself. Answers with the instances about which that may say something new.
+    pub fn hear(&mut self, router: String, report: RouterReport) -> Vec<InstanceId> {
         let obeyed = self.obeyed();
         self.reports.insert(router, report);
-        self.note_obeyed(obeyed);
+        self.note_obeyed(obeyed)
     }
 
-    /// A router is not connected any more: it is not waited for.
-    pub fn forget_router(&mut self, router: &str) {
+    /// A router is not connected any more: it is not waited for. Answers as [`Routers::hear`] does.
+    pub fn forget_router(&mut self, router: &str) -> Vec<InstanceId> {
         let obeyed = self.obeyed();
         self.reports.remove(router);
-        self.note_obeyed(obeyed);
+        self.note_obeyed(obeyed)
     }
 
     /// The generation that every connected router obeys; `None` when none is connected.
@@ -191,16 +191,21 @@ impl Routers {
     }
 
     /// Whom every router has is not asked for again, unless one comes that is behind.
-    fn note_obeyed(&mut self, before: Option<u64>) {
-        let Some(now) = self.obeyed() else { return };
+    fn note_obeyed(&mut self, before: Option<u64>) -> Vec<InstanceId> {
+        let mut concerned: Vec<_> = self.left.keys().cloned().collect();
+        let Some(now) = self.obeyed() else {
+            concerned.extend(std::mem::take(&mut self.entering).into_iter().map(|(_, instance)| instance));
+            return concerned;
+        };
         if before.is_none_or(|before| now < before) {
             let behind = self.entered.iter().filter(|(_, (generation, _))| *generation > now);
             self.entering =
                 behind.map(|(instance, (generation, _))| (*generation, instance.clone())).collect();
         }
         while self.entering.first().is_some_and(|(generation, _)| *generation <= now) {
-            self.entering.pop_first();
+            concerned.extend(self.entering.pop_first().map(|(_, instance)| instance));
         }
+        concerned
     }
 
     /// An instance is gone.
@@ -223,11 +228,6 @@ impl Routers {
         }
         let under_way = |report: &RouterReport| report.draining.get(instance).is_some_and(|count| *count > 0);
         self.reports.values().any(under_way).then_some(Traffic::Draining { since })
-    }
-
-    /// Instances about which the next report of a router may say something new.
-    pub fn undecided(&self) -> impl Iterator<Item = &InstanceId> {
-        self.left.keys().chain(self.entering.iter().map(|(_, instance)| instance))
     }
 }
 

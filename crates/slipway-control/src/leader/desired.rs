@@ -134,7 +134,8 @@ fn platform_variables(
     if let InstanceRole::Service { service } | InstanceRole::Scheduled { service, .. } = &assignment.role {
         variables.insert("SLIPWAY_SERVICE".into(), service.to_string());
     }
-    if matches!(assignment.role, InstanceRole::Service { .. }) {
+    // An app has its ports from Marathon's variables, and may set them itself.
+    if matches!(assignment.role, InstanceRole::Service { .. }) && told.app.is_none() {
         variables.extend(port_variables(assignment, spec));
     }
     variables

@@ -7,14 +7,13 @@
 //! promised when it is handed over, so that no other environment is given the same room.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use slipway_model::account::Tenant;
 use slipway_model::app::PathId;
 use slipway_model::id::{BuildNumber, InstanceId, ReleaseNumber};
-use slipway_model::instance::{Goal, Node, NodeOrder, NodeOrderKind};
+use slipway_model::instance::{Node, NodeOrder};
 use slipway_model::name::{EnvironmentPath, NodeName, TenantName};
 use slipway_model::project::{EnvironmentStatus, HostClaim};
 use slipway_model::record::Record;
@@ -29,12 +28,11 @@ use slipway_store::{Leadership, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::commit::Prepared;
-use super::events::{Events, Happened};
+use super::events::Events;
 use super::queries::Query;
 use super::records::{Changes, KINDS};
 use super::{EndSnapshot, Error, NodeMessage, Options, Ports, RouterMessage};
-use crate::routes::{Claims, Routers, routes_of};
+use crate::routes::{Claims, Routers};
 
 mod answers;
 mod changes;
@@ -53,11 +51,6 @@ use pace::Pace;
 use storing::{Done, Submitted};
 use waiting::Waiters;
 
-/// The look at everything is taken in so many parts, so that nobody waits for it.
-const LOOK_PARTS: u32 = 60;
-/// Each node is sent its list again in every so manieth part: a list is many times as much work as a look
-/// (MA-74 reconciles as rarely).
-const LISTS_EVERY: usize = 600;
 /// Nothing to wait for is waited for so long.
 const IDLE: Duration = Duration::from_secs(60);
 /// Messages taken in before the next look at what they mean.
@@ -234,7 +227,8 @@ impl Owner {
         mut queries: mpsc::Receiver<Query>,
         mut stopped: watch::Receiver<bool>,
     ) -> Result<(), Error> {
-        let mut anti_entropy = tokio::time::interval(self.options.look_interval.duration() / LOOK_PARTS);
+        let mut anti_entropy =
+            tokio::time::interval(self.options.look_interval.duration() / working::LOOK_PARTS);
         anti_entropy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut leadership = self.leadership.clone();
         let mut looks = 0;
@@ -276,43 +270,6 @@ impl Owner {
         }
     }
 
-    /// The next part of the look at everything.
-    fn look_at_some(&mut self, part: usize) {
-        let count = self.paths.len().div_ceil(LOOK_PARTS as usize);
-        let after = self.looked_at.take();
-        let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let some: Vec<_> =
-            self.paths.range::<EnvironmentPath, _>((from, Bound::Unbounded)).take(count).cloned().collect();
-        if some.len() == count {
-            self.looked_at = some.last().cloned();
-        }
-        self.marked.extend(some.iter().map(|path| EnvironmentPath::clone(path)));
-        let nodes = self.cluster.nodes().skip(part % LISTS_EVERY).step_by(LISTS_EVERY);
-        self.marked_nodes.extend(nodes.map(|(node, _)| node.name.clone()));
-        if part.is_multiple_of(LOOK_PARTS as usize) {
-            self.groups.mark_all();
-        }
-        self.forget_gone_nodes();
-    }
-
-    /// A node that will not come back is forgotten once nothing is assigned to it any more.
-    fn forget_gone_nodes(&mut self) {
-        let is_over = |name: &&NodeName| {
-            let has_none = self.by_node.get(*name).is_none_or(BTreeSet::is_empty);
-            has_none && self.cluster.node(name).is_some() && self.cluster.contact(name) != Contact::Reachable
-        };
-        let gone = self.orders.values().filter(|order| order.order == NodeOrderKind::Gone);
-        let over: Vec<_> = gone.map(|order| &order.node).filter(is_over).cloned().collect();
-        for name in over {
-            tracing::info!(node.name = %name, "a node that is gone is forgotten");
-            self.cluster.remove(&name);
-            self.by_node.remove(&name);
-            let mut prepared = Prepared::new(self.leadership.epoch);
-            prepared.delete::<Node>(name.clone());
-            self.carry_out(prepared, move |stored| Done::Node { name, stored });
-        }
-    }
-
     /// Waits for what the store was asked for, which is carried out in any case.
     async fn finish(mut self) -> Result<(), Error> {
         while let Some(done) = self.under_way.join_next().await {
@@ -335,42 +292,6 @@ impl Owner {
         let lists = (!self.marked_nodes.is_empty()).then(|| self.lists_pace.wait());
         let table = self.routers.has_news().then(|| self.table_pace.wait());
         [lists, table].into_iter().flatten().fold(next, Duration::min)
-    }
-
-    /// Begins to decide once four fifths of the known nodes have told what they run, or half of them and
-    /// time is up (ME-05, F25): until then the routers keep the last good table. The first table is made
-    /// of everything at once: a router must not be told that the environments which come later have no
-    /// instances.
-    fn settle(&mut self, now: Timestamp) {
-        let all = self.cluster.nodes().count();
-        let reachable = self.cluster.nodes().filter(|(_, contact)| *contact == Contact::Reachable).count();
-        let is_late = now >= self.started_at.plus(self.options.settle_time);
-        let are_enough = if is_late { reachable * 2 >= all } else { all > 0 && reachable * 5 >= all * 4 };
-        if !are_enough {
-            return;
-        }
-        self.is_settled = true;
-        let silent = self.cluster.nodes().filter(|(_, contact)| *contact == Contact::Unknown);
-        let silent: Vec<_> = silent.map(|(node, _)| node.name.clone()).collect();
-        for name in &silent {
-            self.cluster.set_contact(name, Contact::Unreachable { since: now });
-        }
-        let epoch = self.leadership.epoch;
-        tracing::info!(nodes = all, silent = silent.len(), epoch = epoch.0, "the leader begins to decide");
-        self.events.tell(None, now, Happened::LeaderBegan { epoch });
-        let none = BTreeMap::new();
-        for (path, held) in &mut self.environments {
-            held.routes = routes_of(&held.view, self.claims.of(path));
-            self.routers.replace(&none, &held.routes, now);
-        }
-        for held in self.environments.values() {
-            for assignment in held.view.assignments.iter().filter(|a| a.goal == Goal::Run) {
-                self.routers.suspect(&assignment.instance, now);
-            }
-        }
-        self.routers.begin();
-        self.publish_table();
-        self.marked.extend(self.environments.keys().cloned());
     }
 
     /// An environment is worth a look, for a new reason.

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use slipway_model::account::Quota;
 use slipway_model::app::{App, environment_of};
-use slipway_model::id::InstanceId;
 use slipway_model::instance::{InstanceReport, InstanceState, Node, NodeOrder, RunRequest};
 use slipway_model::name::{EnvironmentPath, NodeName, TenantName};
 use slipway_model::project::{Environment, HostClaim};
@@ -351,12 +350,10 @@ impl Owner {
     }
 
     pub(super) fn take_router_message(&mut self, message: RouterMessage) {
-        let mut concerned: BTreeSet<InstanceId> = self.routers.undecided().cloned().collect();
-        match message {
+        let concerned = match message {
             RouterMessage::Report { router, report } => self.routers.hear(router, report),
             RouterMessage::Gone { router } => self.routers.forget_router(&router),
-        }
-        concerned.extend(self.routers.undecided().cloned());
+        };
         let paths: BTreeSet<_> = concerned.iter().filter_map(|i| self.places.get(i).cloned()).collect();
         paths.iter().for_each(|path| self.mark(path));
     }

@@ -1,20 +1,30 @@
 //! Looking at environments: what should be done, and handing it to the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use slipway_model::name::EnvironmentPath;
+use slipway_model::instance::{Goal, Node, NodeOrderKind};
+use slipway_model::name::{EnvironmentPath, NodeName};
 use slipway_model::unit::{Span, Timestamp};
 use slipway_plan::action::Action;
+use slipway_plan::cluster::Contact;
 use slipway_plan::environment::{Plan, plan};
 use slipway_plan::intake;
 use slipway_plan::view::EnvironmentView;
 
-use super::storing::Submit;
+use super::storing::{Done, Submit};
 use super::{Held, Others, Owner, new_id, now};
+use crate::leader::commit::Prepared;
+use crate::leader::events::Happened;
 use crate::routes::{routes_of, urls_of};
 
+/// The look at everything is taken in so many parts, so that nobody waits for it.
+pub(super) const LOOK_PARTS: u32 = 60;
+/// Each node is sent its list again in every so manieth part: a list is many times as much work as a look
+/// (MA-74 reconciles as rarely).
+const LISTS_EVERY: usize = 600;
 /// Environments looked at before messages and queries get their turn.
 const LOOKS_A_TURN: usize = 128;
 /// Batches under way at once: some groups of the store's.
@@ -199,6 +209,79 @@ impl Owner {
             self.set_timer(path, Some(now.plus(QUARANTINE)));
         }
         planned.ok()
+    }
+
+    /// Begins to decide once four fifths of the known nodes have told what they run, or half of them and
+    /// time is up (ME-05, F25): until then the routers keep the last good table. The first table is made
+    /// of everything at once: a router must not be told that the environments which come later have no
+    /// instances.
+    fn settle(&mut self, now: Timestamp) {
+        let all = self.cluster.nodes().count();
+        let reachable = self.cluster.nodes().filter(|(_, contact)| *contact == Contact::Reachable).count();
+        let is_late = now >= self.started_at.plus(self.options.settle_time);
+        let are_enough = if is_late { reachable * 2 >= all } else { all > 0 && reachable * 5 >= all * 4 };
+        if !are_enough {
+            return;
+        }
+        self.is_settled = true;
+        let silent = self.cluster.nodes().filter(|(_, contact)| *contact == Contact::Unknown);
+        let silent: Vec<_> = silent.map(|(node, _)| node.name.clone()).collect();
+        for name in &silent {
+            self.cluster.set_contact(name, Contact::Unreachable { since: now });
+        }
+        let epoch = self.leadership.epoch;
+        tracing::info!(nodes = all, silent = silent.len(), epoch = epoch.0, "the leader begins to decide");
+        self.events.tell(None, now, Happened::LeaderBegan { epoch });
+        let none = BTreeMap::new();
+        for (path, held) in &mut self.environments {
+            held.routes = routes_of(&held.view, self.claims.of(path));
+            self.routers.replace(&none, &held.routes, now);
+        }
+        for held in self.environments.values() {
+            for assignment in held.view.assignments.iter().filter(|a| a.goal == Goal::Run) {
+                self.routers.suspect(&assignment.instance, now);
+            }
+        }
+        self.routers.begin();
+        self.publish_table();
+        self.marked.extend(self.environments.keys().cloned());
+    }
+
+    /// The next part of the look at everything.
+    pub(super) fn look_at_some(&mut self, part: usize) {
+        let count = self.paths.len().div_ceil(LOOK_PARTS as usize);
+        let after = self.looked_at.take();
+        let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let some: Vec<_> =
+            self.paths.range::<EnvironmentPath, _>((from, Bound::Unbounded)).take(count).cloned().collect();
+        if some.len() == count {
+            self.looked_at = some.last().cloned();
+        }
+        self.marked.extend(some.iter().map(|path| EnvironmentPath::clone(path)));
+        let nodes = self.cluster.nodes().skip(part % LISTS_EVERY).step_by(LISTS_EVERY);
+        self.marked_nodes.extend(nodes.map(|(node, _)| node.name.clone()));
+        if part.is_multiple_of(LOOK_PARTS as usize) {
+            self.groups.mark_all();
+        }
+        self.forget_gone_nodes();
+    }
+
+    /// A node that will not come back is forgotten once nothing is assigned to it any more.
+    fn forget_gone_nodes(&mut self) {
+        let is_over = |name: &&NodeName| {
+            let has_none = self.by_node.get(*name).is_none_or(BTreeSet::is_empty);
+            has_none && self.cluster.node(name).is_some() && self.cluster.contact(name) != Contact::Reachable
+        };
+        let gone = self.orders.values().filter(|order| order.order == NodeOrderKind::Gone);
+        let over: Vec<_> = gone.map(|order| &order.node).filter(is_over).cloned().collect();
+        for name in over {
+            tracing::info!(node.name = %name, "a node that is gone is forgotten");
+            self.cluster.remove(&name);
+            self.by_node.remove(&name);
+            let mut prepared = Prepared::new(self.leadership.epoch);
+            prepared.delete::<Node>(name.clone());
+            self.carry_out(prepared, move |stored| Done::Node { name, stored });
+        }
     }
 
     /// Takes the environment's routes into the table if they have changed.

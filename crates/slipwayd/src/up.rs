@@ -21,6 +21,7 @@ use slipway_build::{Builder, BuilderHandle};
 use slipway_control::api::Api;
 use slipway_control::leader::{self, LeaderHandle, Ports, PublicUrl};
 use slipway_git::GitServer;
+use slipway_model::account::MasterKeyCheck;
 use slipway_model::name::NodeName;
 use slipway_model::push::ImageRef;
 use slipway_model::route::RouteTable;
@@ -272,6 +273,15 @@ fn tokio_listener(listener: TcpListener) -> anyhow::Result<tokio::net::TcpListen
 }
 
 async fn open_access(options: &args::Up, store: &Store) -> anyhow::Result<Access> {
+    let has_secrets = store.get::<MasterKeyCheck>(&()).await?.is_some();
+    if has_secrets && !options.master_key.exists() {
+        // A new key could open nothing, and would lie about as if it could.
+        anyhow::bail!(
+            "there is no master key at {}, and this data directory was made with one: put its copy there, \
+             or name its place with --master-key",
+            options.master_key.display()
+        );
+    }
     if let Some(folder) = options.master_key.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }

@@ -101,7 +101,7 @@ impl Writer {
         let mut text = String::new();
         for _ in 0..APPS_IN_CHUNK {
             let Some((service, open)) = self.waiting.next() else {
-                text += &std::mem::take(&mut self.front).trim_start_matches(',').to_owned();
+                text += std::mem::take(&mut self.front).trim_start_matches(',');
                 text += "]}";
                 self.is_done = true;
                 break;

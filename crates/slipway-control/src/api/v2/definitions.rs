@@ -15,7 +15,10 @@ const KEPT_MAX: usize = 20_000;
 
 /// By app, the newest version that was asked for.
 #[derive(Debug, Default)]
-pub struct Definitions(Mutex<HashMap<(TenantName, PathId), (Timestamp, Arc<AppDefinition>)>>);
+pub struct Definitions(Mutex<HashMap<(TenantName, PathId), Read>>);
+
+/// A version, and what it says.
+type Read = (Timestamp, Arc<AppDefinition>);
 
 impl Definitions {
     /// What an app's definition says.

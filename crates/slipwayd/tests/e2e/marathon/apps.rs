@@ -11,10 +11,10 @@ use crate::{Case, cases, http};
 
 pub fn cases() -> Vec<Case> {
     cases![
-        ma_03_ma_05_ma_30_ma_31_ma_60_an_app_runs_from_a_command,
+        ma_03_ma_05_ma_30_ma_31_ma_60_me_21_an_app_runs_from_a_command,
         ma_61_an_app_runs_from_an_image,
         ma_01_ma_02_apps_are_selected,
-        ma_06_ma_07_ma_10_ma_33_an_app_is_scaled_changed_rolled_back_and_removed,
+        ma_04_ma_06_ma_07_ma_10_ma_33_an_app_is_scaled_changed_rolled_back_and_removed,
         ma_08_ma_09_ma_14_tasks_are_killed_replaced_and_scaled_away,
         ma_70_a_volume_outlives_its_task,
         me_18_me_19_files_of_a_sandbox_are_looked_at,
@@ -37,7 +37,7 @@ fn ask_task(task: &Value, path: &str) -> Option<String> {
     http::send_to(host, port, &format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n")).ok().map(|a| a.body)
 }
 
-fn ma_03_ma_05_ma_30_ma_31_ma_60_an_app_runs_from_a_command(server: &Server) {
+fn ma_03_ma_05_ma_30_ma_31_ma_60_me_21_an_app_runs_from_a_command(server: &Server) {
     let marathon = Marathon::of_tenant(server, "mlt-cmd");
     let described = app("/prod/env", ENVIRON, json!({"labels": {"team": "Blue"}, "env": {"GREETING": "hi"}}));
     let made = marathon.post("/v2/apps", described.clone());
@@ -169,7 +169,7 @@ fn ma_01_ma_02_apps_are_selected(server: &Server) {
     assert_eq!(full["apps"][0]["tasks"], json!([]));
 }
 
-fn ma_06_ma_07_ma_10_ma_33_an_app_is_scaled_changed_rolled_back_and_removed(server: &Server) {
+fn ma_04_ma_06_ma_07_ma_10_ma_33_an_app_is_scaled_changed_rolled_back_and_removed(server: &Server) {
     let marathon = Marathon::of_tenant(server, "mlt-life");
     let first = marathon.run(app("/web", WEB, json!({"healthChecks": check()})));
     let before = marathon.tasks("/web");

@@ -96,6 +96,7 @@ impl Server {
             .args(["--api", &format!("127.0.0.1:{}", self.ports.api)])
             .args(["--registry", &format!("127.0.0.1:{}", self.ports.registry)])
             .args(["--ssh", &format!("127.0.0.1:{}", self.ports.ssh)])
+            .args(["--ports", &self.node_ports()])
             .arg("--data-dir")
             .arg(self.folder.join("data"))
             .arg("--run-dir")
@@ -104,6 +105,13 @@ impl Server {
             .arg(self.folder.join("master.key"))
             .stdin(Stdio::null());
         command
+    }
+
+    /// Ports of the node that lead to programs: two servers on one machine must not give the same. They
+    /// lie below those that the kernel gives to connections.
+    fn node_ports(&self) -> String {
+        let first = 25_000 + (u32::from(self.ports.api) + std::process::id()) % 70 * 100;
+        format!("{first}-{}", first + 99)
     }
 
     /// Starts the process and waits until the API answers.

@@ -10,6 +10,7 @@ pub fn cases() -> Vec<Case> {
     cases![
         a_port_in_use_is_named,
         a_data_directory_in_use_is_named,
+        a_lost_master_key_is_not_made_anew,
         before_the_claim_nothing_answers,
         doctor_says_what_to_do,
         wipe_deletes_nothing_but_its_own,
@@ -34,6 +35,22 @@ fn a_data_directory_in_use_is_named(shared: &Server) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{text}");
     assert!(text.contains("in use") || text.contains("another"), "{text}");
+}
+
+fn a_lost_master_key_is_not_made_anew(_: &Server) {
+    let server = Server::prepare("key");
+    server.run();
+    server.kill();
+    let (key, kept) = (server.folder.join("master.key"), server.folder.join("kept"));
+    std::fs::rename(&key, &kept).unwrap();
+    let output = server.command().output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("master key"), "{text}");
+    assert!(!key.exists(), "a key that opens nothing was made");
+    std::fs::rename(&kept, &key).unwrap();
+    server.run();
+    server.wipe();
+    server.remove();
 }
 
 fn before_the_claim_nothing_answers(_: &Server) {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::response::IntoResponse;
 use http::StatusCode;
-use serde_json::Value;
 use slipway_access::{AppsChange, Scoped};
 use slipway_marathon::app::AppDefinition;
 use slipway_marathon::error::Error as Told;
@@ -15,11 +14,10 @@ use slipway_model::account::{Right, Tenant};
 use slipway_model::app::{GroupAction, GroupActionKind, GroupDeployment};
 use slipway_model::id::GroupDeploymentId;
 
-use super::answer::Answer;
+use super::answer::{self, Answer};
 use super::app::write::{begun, tell};
 use super::refusal::Refusal;
 use super::{Context, change, words};
-use crate::api::v2::answer;
 
 /// `GET /v2/deployments`: what is stored, with what the leader knows of it. It may not have seen one that
 /// has just been made.
@@ -39,11 +37,6 @@ pub async fn list(context: &Context) -> Answer {
         }
     }
     answer::ok(&shown)
-}
-
-/// The steps of a plan.
-pub fn steps(steps: &[Vec<GroupAction>]) -> Value {
-    words::steps(steps)
 }
 
 /// `DELETE /v2/deployments/{id}`

@@ -19,7 +19,7 @@ use super::super::app::write::{begun, tell};
 use super::super::asked;
 use super::super::change::{self, Stop};
 use super::super::refusal::Refusal;
-use super::super::{Context, deployment};
+use super::super::{Context, words};
 use super::at_version;
 
 /// `POST /v2/groups[/{id}]`
@@ -77,7 +77,7 @@ pub async fn put(context: &Context, id: &str, body: Body) -> Answer {
     };
     if context.asked.query.is_set("dryRun") {
         let change = change::rehearse(context, tenant, decide).await?;
-        let steps = deployment::steps(&change.steps.unwrap_or_default());
+        let steps = words::steps(&change.steps.unwrap_or_default());
         let mut shown = json!({ "steps": steps });
         context.view.deployment_out(&tenant.name, &mut shown);
         return answer::ok(&shown);

@@ -154,7 +154,7 @@ impl AppDefinition {
     pub fn from_json(text: &str) -> Result<Self, Error> {
         let value: Value =
             serde_json::from_str(text).map_err(|error| Error::NotJson { what: error.to_string() })?;
-        AppUpdate::of_value(value, &PathId::root())?.restore()
+        AppUpdate::of_stored(value)?.restore()
     }
 
     /// True unless the app has networks of its own: its ports are the node's (MA-60).

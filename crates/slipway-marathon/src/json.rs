@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 use slipway_model::app::PathId;
 use slipway_model::limit::API_BODY_BYTES_MAX;
+use slipway_model::manifest::constraint;
 
 use crate::decimal::Decimal;
 use crate::error::{Detail, Error};
@@ -28,14 +29,43 @@ pub fn parse(body: &[u8]) -> Result<Value, Error> {
     serde_json::from_slice(body).map_err(|error| Error::NotJson { what: error.to_string() })
 }
 
+/// Different patterns in one body. Reading one takes longer than anything else in a body does, and a body has
+/// room for twenty thousand.
+const PATTERNS_MAX: usize = 256;
+
 /// Mistakes found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     by_path: BTreeMap<String, Vec<String>>,
     left_out: usize,
+    /// Patterns that were looked at, and what is wrong with them.
+    patterns: BTreeMap<String, Result<(), String>>,
+    /// What is read was checked when it was stored.
+    are_patterns_known: bool,
 }
 
 impl Problems {
+    /// For reading what was checked before it was stored.
+    pub(crate) fn of_stored() -> Self {
+        Self { are_patterns_known: true, ..Self::default() }
+    }
+
+    /// Whether a pattern is one, looked at once for each body.
+    pub(crate) fn check_pattern(&mut self, pattern: &str) -> Result<(), String> {
+        if self.are_patterns_known {
+            return Ok(());
+        }
+        if let Some(known) = self.patterns.get(pattern) {
+            return known.clone();
+        }
+        if self.patterns.len() >= PATTERNS_MAX {
+            return Err(format!("there are more than {PATTERNS_MAX} different patterns; send fewer at once"));
+        }
+        let checked = constraint::check_pattern(pattern);
+        self.patterns.insert(pattern.to_owned(), checked.clone());
+        checked
+    }
+
     /// Notes one; an empty path means the whole.
     pub(crate) fn add(&mut self, path: impl Into<String>, error: impl Into<String>) {
         let path = path.into();

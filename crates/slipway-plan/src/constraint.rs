@@ -14,11 +14,12 @@ use slipway_model::service::{Constraint, Operator};
 
 use crate::attribute::{formatted, value_of};
 
-/// Memory that one compiled pattern may take.
-const PATTERN_BYTES_MAX: usize = 256 << 10;
+/// Memory that one compiled pattern may take: twice what the model lets pass, so that what was accepted can be
+/// read.
+const PATTERN_BYTES_MAX: usize = 64 << 10;
 
 /// Patterns that are kept compiled; when there are more, all are forgotten and read again as they come.
-const PATTERNS_MAX: usize = 256;
+const PATTERNS_MAX: usize = 1024;
 
 /// Patterns that have been read before: a service that waits is placed again and again, and nothing about
 /// placing it takes as long as compiling these.

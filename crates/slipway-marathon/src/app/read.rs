@@ -115,7 +115,15 @@ impl AppUpdate {
     /// # Errors
     /// As [`Self::read`].
     pub fn of_value(value: Value, base: &PathId) -> Result<Self, Error> {
-        let mut problems = Problems::default();
+        Self::of_value_with(value, base, Problems::default())
+    }
+
+    /// The same for what was checked before it was stored.
+    pub(super) fn of_stored(value: Value) -> Result<Self, Error> {
+        Self::of_value_with(value, &PathId::root(), Problems::of_stored())
+    }
+
+    fn of_value_with(value: Value, base: &PathId, mut problems: Problems) -> Result<Self, Error> {
         let update = Self::from_value(value, base, "", &mut problems);
         problems.finish()?;
         Ok(update.expect("what cannot be read has been noted"))
@@ -226,13 +234,12 @@ impl FromJson for Constraint {
         // Clients send an empty third word where there is nothing to say.
         let value = value.first().map(String::as_str);
         let value = value.filter(|value| !value.is_empty() || operator.eq_ignore_ascii_case("IS"));
-        match constraint::check(field, operator, value) {
-            Ok(constraint) => Some(Self(constraint)),
-            Err(complaint) => {
-                problems.add(path, complaint.message);
-                None
-            }
-        }
+        let read = constraint::read(field, operator, value).map_err(|complaint| complaint.message);
+        let checked = read.and_then(|constraint| {
+            constraint::pattern(&constraint).map_or(Ok(()), |pattern| problems.check_pattern(pattern))?;
+            Ok(constraint)
+        });
+        checked.map_err(|message| problems.add(path, message)).ok().map(Self)
     }
 }
 

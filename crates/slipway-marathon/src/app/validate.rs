@@ -2,7 +2,7 @@
 //! Slipway refuses because a tenant's program must not get out of its sandbox. A refusal says what to do
 //! instead.
 
-use slipway_model::limit::INSTANCES_MAX;
+use slipway_model::limit::{INSTANCE_FETCHES_MAX, INSTANCES_MAX};
 use slipway_model::name::ConfigKey;
 
 use super::{AppDefinition, EnvValue, RESERVED_WORDS, ResourceLimit, UnreachableStrategy, UpgradeStrategy};
@@ -17,8 +17,6 @@ mod volumes;
 
 /// Constraints of one app: each is looked at for every node.
 const CONSTRAINTS_MAX: usize = 32;
-/// Files that are fetched one after the other before a start.
-const FETCH_MAX: usize = 100;
 /// Thousand processors: more than a node has, and what `Cpus` reads.
 const CPUS_MAX: Decimal = Decimal::whole(1000);
 /// Seconds. Somebody who waits a day for a stop has forgotten it.
@@ -148,8 +146,8 @@ fn strategies(app: &AppDefinition, at: &str, problems: &mut Problems) {
 }
 
 fn fetch(app: &AppDefinition, at: &str, problems: &mut Problems) {
-    let why = format!("at most {FETCH_MAX} files");
-    problems.unless(app.fetch.len() <= FETCH_MAX, format!("{at}/fetch"), why);
+    let why = format!("at most {INSTANCE_FETCHES_MAX} files");
+    problems.unless(app.fetch.len() <= INSTANCE_FETCHES_MAX, format!("{at}/fetch"), why);
     for (place, artifact) in app.fetch.iter().enumerate() {
         let path = format!("{at}/fetch({place})");
         let uri = &artifact.uri;

@@ -343,3 +343,22 @@ fn the_rest_of_table_2_2() {
     );
     refused(&container(r#""docker": {}"#), "/container/docker/image: is missing");
 }
+
+#[test]
+fn ma_37_the_patterns_of_one_body_are_few_however_they_are_spread() {
+    let pattern = |number: usize| format!(r#"["rack","LIKE","(?:[a-z]{{50}}){{3}}x{number}"]"#);
+    let many: Vec<_> = (0..20_000).map(pattern).collect();
+    let body = format!(r#"{{"cmd":"x","constraints":[{}]}}"#, many.join(","));
+    let since = std::time::Instant::now();
+    let found = mistakes(&body);
+    assert!(since.elapsed() < std::time::Duration::from_secs(5), "took {:?}", since.elapsed());
+    assert!(found.iter().any(|one| one.contains("256 different patterns")), "{found:?}");
+    // The same one again and again costs nothing.
+    let apps: Vec<_> = (0..500)
+        .map(|number| format!(r#"{{"id":"/a{number}","cmd":"x","constraints":[["rack","LIKE","r.*"]]}}"#))
+        .collect();
+    let body = format!("[{}]", apps.join(","));
+    assert_eq!(AppUpdate::read_list(body.as_bytes(), &PathId::root()).unwrap().len(), 500);
+    let long = "a".repeat(2049);
+    refused(&format!(r#"{{"cmd":"x","constraints":[["rack","LIKE","{long}"]]}}"#), "/constraints(0): ");
+}

@@ -1,12 +1,12 @@
 //! Health checks, readiness checks, informing checks.
 
+use slipway_model::limit::INSTANCE_CHECKS_MAX;
+
 use super::{PATH_BYTES_MAX, is_printable};
 use crate::app::AppDefinition;
 use crate::app::check::{HealthCheck, IpProtocol, Protocol};
 use crate::json::Problems;
 
-/// Health checks of one app.
-const HEALTH_CHECKS_MAX: usize = 16;
 /// Statuses that a readiness check takes for good.
 const CODES_MAX: usize = 100;
 
@@ -14,8 +14,8 @@ pub(super) fn validate(app: &AppDefinition, at: &str, problems: &mut Problems) {
     let path = format!("{at}/healthChecks");
     let agent_side = app.health_checks.iter().filter(|check| check.protocol.is_agent_side()).count();
     problems.unless(agent_side <= 1, at, "AppDefinition can contain at most one Mesos health check");
-    let why = format!("at most {HEALTH_CHECKS_MAX} health checks");
-    problems.unless(app.health_checks.len() <= HEALTH_CHECKS_MAX, &path, why);
+    let why = format!("at most {INSTANCE_CHECKS_MAX} health checks");
+    problems.unless(app.health_checks.len() <= INSTANCE_CHECKS_MAX, &path, why);
     for (place, check) in app.health_checks.iter().enumerate() {
         health(app, check, &format!("{path}({place})"), problems);
     }

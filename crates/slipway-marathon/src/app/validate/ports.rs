@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use slipway_model::limit::INSTANCE_PORTS_MAX;
+
 use crate::app::container::Engine;
 use crate::app::{AppDefinition, NetworkMode, PortMapping};
 use crate::json::Problems;
-
-/// Ports of one app: each instance takes so many of its node's.
-const PORTS_MAX: usize = 100;
 
 pub(super) fn validate(app: &AppDefinition, at: &str, problems: &mut Problems) {
     networks(app, at, problems);
@@ -16,7 +15,7 @@ pub(super) fn validate(app: &AppDefinition, at: &str, problems: &mut Problems) {
         names(definitions.iter().map(|definition| definition.name.as_deref()), &path, problems);
         let ports = definitions.iter().map(|definition| definition.port).filter(|port| *port != 0);
         problems.unless(all_differ(ports), &path, "Ports must be unique.");
-        problems.unless(definitions.len() <= PORTS_MAX, &path, format!("at most {PORTS_MAX} ports"));
+        problems.unless(definitions.len() <= INSTANCE_PORTS_MAX, &path, format!("at most {INSTANCE_PORTS_MAX} ports"));
     }
     let mappings = app.container.as_ref().and_then(|container| container.port_mappings.as_ref());
     if let Some(mappings) = mappings {
@@ -46,7 +45,7 @@ fn networks(app: &AppDefinition, at: &str, problems: &mut Problems) {
 
 fn validate_mappings(app: &AppDefinition, mappings: &[PortMapping], path: &str, problems: &mut Problems) {
     names(mappings.iter().map(|mapping| mapping.name.as_deref()), path, problems);
-    problems.unless(mappings.len() <= PORTS_MAX, path, format!("at most {PORTS_MAX} ports"));
+    problems.unless(mappings.len() <= INSTANCE_PORTS_MAX, path, format!("at most {INSTANCE_PORTS_MAX} ports"));
     let host_ports = mappings.iter().filter_map(|mapping| mapping.host_port).filter(|port| *port != 0);
     problems.unless(all_differ(host_ports), path, "Ports must be unique.");
     let service_ports = mappings.iter().map(|mapping| mapping.service_port).filter(|port| *port != 0);

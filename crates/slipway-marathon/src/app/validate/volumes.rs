@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use slipway_model::manifest::constraint;
-
 use super::PATH_BYTES_MAX;
 use crate::app::AppDefinition;
 use crate::app::container::{Container, Engine, Mode, Persistent, VolumeKind};
@@ -105,7 +103,7 @@ fn validate_persistent(volume: &Persistent, path: &str, problems: &mut Problems)
         let is_rule = match words.as_slice() {
             ["path", operator, pattern] => {
                 matches!(operator.to_ascii_uppercase().as_str(), "LIKE" | "UNLIKE")
-                    && constraint::compile(pattern).is_ok()
+                    && problems.check_pattern(pattern).is_ok()
             }
             _ => false,
         };

@@ -350,10 +350,10 @@ impl Shared {
                 (spec.clone(), InstanceState::Preparing, instance::now(), Some((spec, Begin::Launch)))
             }
             recovery::Found::Running { spec, shim, since } => {
-                // What was healthy stays so until a check says otherwise: its routes must not blink
-                // because the agent was restarted (F32).
                 // It lives, so nobody else can have them.
                 let _ = self.volumes.claim(&spec.id, &spec.volumes);
+                // What was healthy stays so until a check says otherwise: its routes must not blink
+                // because the agent was restarted (F32).
                 let known = instance::known_checks(&self.paths.instance(&spec.id));
                 let state = if known.is_some() { InstanceState::Healthy } else { InstanceState::Starting };
                 (spec.clone(), state, since, Some((spec, Begin::Adopt(shim))))

@@ -27,6 +27,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use slipway_model::id::InstanceId;
 use slipway_model::instance::{InstanceSpec, uid_range};
+use slipway_model::limit::INSTANCE_FETCHES_MAX;
 use slipway_model::name::TenantName;
 use slipway_model::service::Fetch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -55,8 +56,6 @@ use cache::Cache;
 /// The name a program must be started under (its `argv[0]`) to fetch; see [`main`].
 pub const ARGV0: &str = "slipway-fetch";
 
-/// Of one instance.
-const FILES_MAX: usize = 64;
 /// All files of one instance together.
 const TIME_MAX: Duration = Duration::from_secs(600);
 /// For a process that was told to end with its time, before it is killed.
@@ -137,8 +136,10 @@ pub(crate) async fn fetch(
     user: User,
     network: Option<&Sandbox>,
 ) -> Result<(), Error> {
-    if spec.fetch.len() > FILES_MAX {
-        return Err(Error::Launch { why: format!("it wants more than {FILES_MAX} files to be fetched") });
+    if spec.fetch.len() > INSTANCE_FETCHES_MAX {
+        return Err(Error::Launch {
+            why: format!("it wants more than {INSTANCE_FETCHES_MAX} files to be fetched"),
+        });
     }
     let broken = |error: tokio::task::JoinError| Error::Launch { why: error.to_string() };
     let no_network = || Error::Launch { why: "without a network nothing can be fetched".into() };

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_model::instance::{CheckStatus, InstanceRole, InstanceSpec, Readiness, ReadinessProbe};
+use slipway_model::limit::INSTANCE_CHECKS_MAX;
 use slipway_model::service::HealthCheck;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -41,8 +42,6 @@ const SETTLED_AFTER: Duration = Duration::from_secs(1);
 const READY_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// Of an answer about readiness.
 const READY_BODY_BYTES_MAX: usize = 1024;
-/// Checks of one instance.
-const CHECKS_MAX: usize = 16;
 
 /// What is checked.
 #[derive(Clone)]
@@ -79,7 +78,7 @@ impl Target {
             spec.ports.iter().map(|port| if port.container == 0 { port.host } else { port.container });
         Self {
             instance: spec.id.to_string(),
-            checks: checks.take(CHECKS_MAX).collect(),
+            checks: checks.take(INSTANCE_CHECKS_MAX).collect(),
             readiness: spec.readiness.clone().filter(|_| !was_ready),
             address,
             port: spec.port,

@@ -27,6 +27,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use slipway_model::id::{InstanceId, VolumeId};
 use slipway_model::instance::VolumeMount;
+use slipway_model::limit::INSTANCE_VOLUMES_MAX;
 use slipway_model::name::TenantName;
 use slipway_model::unit::Bytes;
 
@@ -34,8 +35,6 @@ use crate::error::Error;
 use crate::image::User;
 use crate::scratch::{self, check_room};
 
-/// Of one instance: each is a loop device of the host's.
-const VOLUMES_MAX: usize = 16;
 /// Longest path of a mount: the kernel's limit for one name, ample for a path.
 const PATH_BYTES_MAX: usize = 255;
 /// Name of the image in a volume's directory.
@@ -80,8 +79,8 @@ impl Volumes {
 
     /// Takes volumes for an instance that is about to start, or that an earlier agent has started.
     pub(crate) fn claim(&self, instance: &InstanceId, mounts: &[VolumeMount]) -> Result<(), Error> {
-        if mounts.len() > VOLUMES_MAX {
-            return Err(Error::Launch { why: format!("it has more than {VOLUMES_MAX} volumes") });
+        if mounts.len() > INSTANCE_VOLUMES_MAX {
+            return Err(Error::Launch { why: format!("it has more than {INSTANCE_VOLUMES_MAX} volumes") });
         }
         let mut state = self.state();
         for (index, mount) in mounts.iter().enumerate() {

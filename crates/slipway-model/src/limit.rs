@@ -44,6 +44,15 @@ pub const SLUG_BYTES_MAX: Bytes = Bytes::gibi(1);
 pub const INSTANCE_PIDS: u32 = 256;
 /// Open files of an instance.
 pub const INSTANCE_FILES: u64 = 4096;
+/// Ports of the node that lead to one instance. Whatever reads what people ask for refuses more, and the
+/// agent again: what is accepted can be started.
+pub const INSTANCE_PORTS_MAX: usize = 100;
+/// Files fetched for an instance before it starts, one after the other.
+pub const INSTANCE_FETCHES_MAX: usize = 100;
+/// Volumes of an instance: each is a loop device of the node's.
+pub const INSTANCE_VOLUMES_MAX: usize = 16;
+/// Health checks of an instance: each is a task of the agent's.
+pub const INSTANCE_CHECKS_MAX: usize = 16;
 /// Log bytes kept on the node for one instance, in two rotated files.
 pub const INSTANCE_LOG_BYTES_MAX: Bytes = Bytes::mebi(10);
 /// Lines of a dead instance's output that are kept with the deployment or the instance's end.

@@ -21,14 +21,12 @@ use std::sync::{MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use slipway_model::id::InstanceId;
 use slipway_model::instance::PublishedPort;
+use slipway_model::limit::INSTANCE_PORTS_MAX;
 use slipway_model::service::PortProtocol;
 
 use super::keeper::{Keeper, Live};
 use super::{Error, NetworkOptions, Result};
 use super::{conntrack, namespace, rules};
-
-/// Of one instance.
-const PORTS_MAX: usize = 64;
 
 /// What is forwarded: `Both` of the model are two of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -182,6 +180,10 @@ fn forwards(
     wanted: &[PublishedPort],
     range: (u16, u16),
 ) -> Result<Vec<Forward>> {
+    // One of both protocols is one port, as it is for whoever asks for it.
+    if wanted.iter().filter(|port| port.host != 0).count() > INSTANCE_PORTS_MAX {
+        return Err(Error::TooManyPorts { most: INSTANCE_PORTS_MAX });
+    }
     let mut all = BTreeMap::new();
     for port in wanted.iter().filter(|port| port.host != 0) {
         if !(range.0..=range.1).contains(&port.host) {
@@ -200,9 +202,6 @@ fn forwards(
                 return Err(Error::PortTaken { port: host, owner: all[&(protocol, host)].instance.clone() });
             }
         }
-    }
-    if all.len() > PORTS_MAX {
-        return Err(Error::TooManyPorts { most: PORTS_MAX });
     }
     Ok(all.into_values().collect())
 }

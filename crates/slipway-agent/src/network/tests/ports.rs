@@ -191,8 +191,8 @@ fn ma_61_a_port_that_is_taken_or_not_the_nodes_to_give_is_refused() {
     assert!(refused(&[port(22, 22, PortProtocol::Tcp)]).contains("31000 to 31999"));
     let twice = [port(PORT + 5, 1, PortProtocol::Both), port(PORT + 5, 2, PortProtocol::Udp)];
     assert!(refused(&twice).contains("already"));
-    let many: Vec<_> = (0..70).map(|n| port(PORT + 10 + n, 1, PortProtocol::Tcp)).collect();
-    assert!(refused(&many).contains("more than 64"));
+    let many: Vec<_> = (0..101).map(|n| port(PORT + 10 + n, 1, PortProtocol::Tcp)).collect();
+    assert!(refused(&many).contains("more than 100"));
     // Of what was refused nothing is left, and the first owner has its port.
     let _listener = world.listen(&open(&a), a.address, 8080);
     assert_eq!(world.connect(&world.internet, (World::HOST, PORT), &Outcome::Connected), Outcome::Connected);

@@ -134,8 +134,9 @@ endpoints! {
     POST "/v1/environments/{tenant}/{project}/{environment}/restart" Tenant(Deploy), "Replace all instances", gives Generation;
     GET "/v1/environments/{tenant}/{project}/{environment}/logs" Tenant(View), "Output of the programs as lines of JSON; ?lines=, ?service=, ?instance=, ?follow=true";
     POST "/v1/environments/{tenant}/{project}/{environment}/run" Tenant(Deploy), "Start a one-off command", takes RunCommand, gives RunStarted;
-    GET "/v1/environments/{tenant}/{project}/{environment}/instances/{instance}/files" Tenant(Deploy), "A directory of the instance's sandbox, as JSON; ?path=";
-    GET "/v1/environments/{tenant}/{project}/{environment}/instances/{instance}/files/read" Tenant(Deploy), "A part of a file of the sandbox, as JSON; ?path=, ?offset=, ?length=";
+    GET "/v1/environments/{tenant}/{project}/{environment}/sandboxes" Tenant(View), "Instances whose files can be looked at, those that ended too; the last first", gives Items<SandboxInfo>;
+    GET "/v1/environments/{tenant}/{project}/{environment}/instances/{instance}/files" Tenant(Deploy), "A directory of the instance's sandbox; ?path=", gives DirectoryInfo;
+    GET "/v1/environments/{tenant}/{project}/{environment}/instances/{instance}/files/read" Tenant(Deploy), "A part of a file of the sandbox; ?path=, ?offset=, ?length=", gives FilePart;
     GET "/v1/environments/{tenant}/{project}/{environment}/instances/{instance}/files/download" Tenant(Deploy), "A file of the sandbox; ?path=";
     GET "/v1/environments/{tenant}/{project}/{environment}/instances/{instance}/attach" Tenant(Deploy), "Connect to a one-off command (Upgrade: slipway-attach)";
     GET "/v1/environments/{tenant}/{project}/{environment}/domains" Tenant(View), "Host names", gives Items<DomainInfo>;

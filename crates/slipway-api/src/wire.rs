@@ -6,11 +6,13 @@
 mod account;
 mod cluster;
 mod environment;
+mod files;
 mod project;
 
 pub use account::*;
 pub use cluster::*;
 pub use environment::*;
+pub use files::*;
 pub use project::*;
 
 use schemars::JsonSchema;

@@ -210,6 +210,19 @@ pub enum Command {
         #[command(flatten)]
         at: Environment,
     },
+    /// Files that instances have written, and their logs, also after their end
+    #[command(args_conflicts_with_subcommands = true)]
+    Files {
+        #[command(subcommand)]
+        verb: Option<Files>,
+        /// List a directory of this one's, rather than the instances
+        instance: Option<InstanceId>,
+        /// The directory
+        #[arg(default_value = "/")]
+        path: String,
+        #[command(flatten)]
+        at: Environment,
+    },
     /// Run a command in a new instance with the live release's image and config
     Run {
         /// The command and its arguments

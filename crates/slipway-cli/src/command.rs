@@ -7,6 +7,7 @@ mod cluster;
 mod deploy;
 mod deployment;
 mod environment;
+mod files;
 mod log;
 mod project;
 mod ps;
@@ -15,7 +16,7 @@ mod watch;
 
 use clap::CommandFactory;
 
-use crate::args::{Args, Command, Deployments, Nodes};
+use crate::args::{Args, Command, Deployments, Files, Nodes};
 use crate::session::Session;
 
 /// Runs what was typed; the status is that of a one-off program for `run`, else 0.
@@ -47,6 +48,13 @@ pub async fn run(args: Args) -> anyhow::Result<u8> {
         Command::Logs { follow, lines, service, instance, at } => {
             log::logs(session, &at, follow, lines, service, instance).await?;
         }
+        Command::Files { verb: Some(Files::Get { instance, path, output, at }), .. } => {
+            files::get(session, &at, &instance, &path, output.as_deref()).await?;
+        }
+        Command::Files { instance: Some(instance), path, at, .. } => {
+            files::browse(session, &at, &instance, &path).await?;
+        }
+        Command::Files { at, .. } => files::sandboxes(session, &at).await?,
         Command::Nodes { verb } => cluster::nodes(session, verb.unwrap_or(Nodes::List)).await?,
         Command::Quota(verb) => cluster::quota(session, verb).await?,
         Command::Releases { at } => deploy::releases(session, &at).await?,

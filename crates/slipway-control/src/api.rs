@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use slipway_access::Access;
 use slipway_api::client::Frame;
-use slipway_api::wire::{LogLine, ServerInfo};
+use slipway_api::wire::{LogLine, SandboxInfo, ServerInfo};
 use slipway_model::id::InstanceId;
 use slipway_model::limit::API_BODY_BYTES_MAX;
 use slipway_model::name::{EnvironmentPath, ServiceName};
@@ -99,6 +99,9 @@ pub trait Instances: Send + Sync {
         to_client: mpsc::Sender<Frame>,
     ) -> BoxFuture<'static, Result<(), String>>;
 
+    /// The sandboxes of an environment, those of ended instances too, in no order.
+    fn sandboxes(&self, environment: EnvironmentPath) -> BoxFuture<'static, Vec<SandboxInfo>>;
+
     /// Looks at files of an instance's sandbox, also after its end. `None` when there is no sandbox of
     /// that instance, or it belongs to another environment. The error is a sentence for the client.
     fn files(
@@ -146,6 +149,7 @@ pub fn routes(api: Api) -> Router {
         .route("/restart", post(deploy::restart))
         .route("/logs", get(stream::logs))
         .route("/run", post(deploy::run))
+        .route("/sandboxes", get(files::sandboxes))
         .route("/instances/{instance}/files", get(files::list))
         .route("/instances/{instance}/files/read", get(files::read))
         .route("/instances/{instance}/files/download", get(files::download))

@@ -2,7 +2,7 @@
 
 use clap::{Args as ClapArgs, Subcommand};
 use slipway_model::account::Role;
-use slipway_model::id::{BuildNumber, DeploymentNumber, InvitationId, KeyFingerprint, TokenId};
+use slipway_model::id::{BuildNumber, DeploymentNumber, InstanceId, InvitationId, KeyFingerprint, TokenId};
 use slipway_model::name::{
     ConfigKey, EnvironmentName, NameError, NodeName, ProjectPath, ServiceName, TenantName, UserName,
 };
@@ -270,6 +270,22 @@ pub enum Builds {
     Cancel {
         /// Its number
         number: BuildNumber,
+        #[command(flatten)]
+        at: Environment,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Files {
+    /// Print a file, or keep it
+    Get {
+        /// As `slipway files` prints it
+        instance: InstanceId,
+        /// The file, such as files/app/report.txt
+        path: String,
+        /// Where to keep it; printed when absent
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<std::path::PathBuf>,
         #[command(flatten)]
         at: Environment,
     },

@@ -1,6 +1,9 @@
 //! Files of an instance's sandbox, in the shape of Mesos' own file endpoints (ME-18, ME-19).
 //!
-//! A program may have written secrets there, so looking takes the right to deploy, unlike its log.
+//! A program may have written secrets there, so looking takes the right to deploy, unlike its log; that there
+//! is a sandbox is no more than its status tells.
+
+use std::cmp::Reverse;
 
 use axum::Json;
 use axum::body::Body as Payload;
@@ -10,8 +13,8 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, header};
 use serde::Deserialize;
-use serde_json::{Value, json};
 use slipway_api::error::ErrorCode;
+use slipway_api::wire::{DirectoryInfo, FileInfo, FilePart, Items, SandboxInfo};
 use slipway_model::account::Right;
 use slipway_model::id::InstanceId;
 use slipway_model::name::EnvironmentPath;
@@ -108,6 +111,20 @@ async fn look(
     found.ok_or(absent)?.map_err(|why| Refusal::new(ErrorCode::NotFound, why))
 }
 
+/// Those that live first, then those that ended last.
+pub async fn sandboxes(
+    State(api): State<Api>,
+    Asking(caller): Asking,
+    Named(environment): Named<EnvironmentPath>,
+) -> Answer<Items<SandboxInfo>> {
+    api.access.environment(&caller, &environment, Right::View).await?;
+    let mut items = api.instances.sandboxes(environment).await;
+    items.sort_by_key(|sandbox| {
+        (Reverse(sandbox.ended_at.unwrap_or(Timestamp(u64::MAX))), sandbox.instance.clone())
+    });
+    Ok(Json(Items { items }))
+}
+
 /// Mesos' `/files/browse`.
 pub async fn list(
     State(api): State<Api>,
@@ -115,25 +132,20 @@ pub async fn list(
     Named(environment): Named<EnvironmentPath>,
     Named(instance): Named<InstanceId>,
     Query(query): Query<FilesQuery>,
-) -> Answer<Value> {
+) -> Answer<DirectoryInfo> {
     let found = look(&api, &caller, environment, instance, &query.path, FilesWanted::List).await?;
     let FilesFound::List { entries, is_truncated } = found else { return Err(unexpected()) };
     let folder = query.path.trim_end_matches('/');
-    let entries: Vec<Value> = entries
-        .into_iter()
-        .map(|entry| {
-            json!({
-                "path": format!("{folder}/{}", entry.name),
-                "mode": entry.mode,
-                "size": entry.size,
-                "nlink": entry.links,
-                "uid": entry.uid.to_string(),
-                "gid": entry.gid.to_string(),
-                "mtime": entry.modified_at.0 as f64 / 1000.0,
-            })
-        })
-        .collect();
-    Ok(Json(json!({ "items": entries, "truncated": is_truncated })))
+    let items = entries.into_iter().map(|entry| FileInfo {
+        path: format!("{folder}/{}", entry.name),
+        mode: entry.mode,
+        size: entry.size,
+        nlink: entry.links,
+        uid: entry.uid.to_string(),
+        gid: entry.gid.to_string(),
+        mtime: entry.modified_at.0 as f64 / 1000.0,
+    });
+    Ok(Json(DirectoryInfo { items: items.collect(), truncated: is_truncated }))
 }
 
 /// Mesos' `/files/read`: a part as text, where it begins, and how long the file is. An offset of -1, with
@@ -144,12 +156,12 @@ pub async fn read(
     Named(environment): Named<EnvironmentPath>,
     Named(instance): Named<InstanceId>,
     Query(query): Query<FilesQuery>,
-) -> Answer<Value> {
+) -> Answer<FilePart> {
     let offset = query.offset.unwrap_or(0);
     let wanted = FilesWanted::Piece { offset, length: query.length.unwrap_or(LENGTH_DEFAULT) };
     let found = look(&api, &caller, environment, instance, &query.path, wanted).await?;
     let FilesFound::Piece { data, size } = found else { return Err(unexpected()) };
-    Ok(Json(json!({ "data": String::from_utf8_lossy(&data), "offset": offset, "size": size })))
+    Ok(Json(FilePart { data: String::from_utf8_lossy(&data).into_owned(), offset, size }))
 }
 
 /// Mesos' `/files/download`.

@@ -7,10 +7,10 @@ use futures_util::stream::{self, BoxStream};
 use slipway_agent::attach::{AttachInput, AttachOutput};
 use slipway_agent::{Agent, files, logs};
 use slipway_api::client::Frame;
-use slipway_api::wire::LogLine;
+use slipway_api::wire::{LogLine, SandboxInfo};
 use slipway_control::api::{FileEntry, FilesFound, FilesWanted, Instances, LogQuery};
 use slipway_model::id::InstanceId;
-use slipway_model::instance::ExitReason;
+use slipway_model::instance::{ExitReason, InstanceRole};
 use slipway_model::name::EnvironmentPath;
 use tokio::sync::mpsc;
 
@@ -38,6 +38,20 @@ impl Instances for LocalInstances {
         to_client: mpsc::Sender<Frame>,
     ) -> BoxFuture<'static, Result<(), String>> {
         Box::pin(carry(self.0.clone(), instance, from_client, to_client))
+    }
+
+    fn sandboxes(&self, environment: EnvironmentPath) -> BoxFuture<'static, Vec<SandboxInfo>> {
+        let agent = self.0.clone();
+        Box::pin(async move {
+            let sandboxes = agent.sandboxes(&environment).await.into_iter();
+            let wire = sandboxes.map(|sandbox| SandboxInfo {
+                instance: sandbox.instance,
+                source: source(sandbox.role),
+                ended_at: sandbox.ended_at,
+                partial: sandbox.is_partial,
+            });
+            wire.collect()
+        })
     }
 
     fn files(
@@ -96,6 +110,15 @@ fn letter(kind: files::FileKind) -> char {
 fn permissions(mode: u32) -> String {
     let letters = "rwxrwxrwx".chars().enumerate();
     letters.map(|(place, letter)| if mode & 0o400 >> place == 0 { '-' } else { letter }).collect()
+}
+
+/// What an instance is for, in the one word that its log has on the wire.
+fn source(role: InstanceRole) -> String {
+    match role {
+        InstanceRole::Service { service } | InstanceRole::Scheduled { service, .. } => service.to_string(),
+        InstanceRole::ReleaseCommand => "release".to_owned(),
+        InstanceRole::OneOff { .. } => "run".to_owned(),
+    }
 }
 
 fn wire_line(line: logs::LogLine) -> LogLine {

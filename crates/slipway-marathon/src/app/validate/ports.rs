@@ -15,7 +15,11 @@ pub(super) fn validate(app: &AppDefinition, at: &str, problems: &mut Problems) {
         names(definitions.iter().map(|definition| definition.name.as_deref()), &path, problems);
         let ports = definitions.iter().map(|definition| definition.port).filter(|port| *port != 0);
         problems.unless(all_differ(ports), &path, "Ports must be unique.");
-        problems.unless(definitions.len() <= INSTANCE_PORTS_MAX, &path, format!("at most {INSTANCE_PORTS_MAX} ports"));
+        problems.unless(
+            definitions.len() <= INSTANCE_PORTS_MAX,
+            &path,
+            format!("at most {INSTANCE_PORTS_MAX} ports"),
+        );
     }
     let mappings = app.container.as_ref().and_then(|container| container.port_mappings.as_ref());
     if let Some(mappings) = mappings {
@@ -45,7 +49,11 @@ fn networks(app: &AppDefinition, at: &str, problems: &mut Problems) {
 
 fn validate_mappings(app: &AppDefinition, mappings: &[PortMapping], path: &str, problems: &mut Problems) {
     names(mappings.iter().map(|mapping| mapping.name.as_deref()), path, problems);
-    problems.unless(mappings.len() <= INSTANCE_PORTS_MAX, path, format!("at most {INSTANCE_PORTS_MAX} ports"));
+    problems.unless(
+        mappings.len() <= INSTANCE_PORTS_MAX,
+        path,
+        format!("at most {INSTANCE_PORTS_MAX} ports"),
+    );
     let host_ports = mappings.iter().filter_map(|mapping| mapping.host_port).filter(|port| *port != 0);
     problems.unless(all_differ(host_ports), path, "Ports must be unique.");
     let service_ports = mappings.iter().map(|mapping| mapping.service_port).filter(|port| *port != 0);

@@ -1,8 +1,9 @@
 //! Serves the API: connections in, the routes' answers out, with the times that a library leaves to
 //! its caller.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,20 +17,70 @@ use hyper_util::service::TowerToHyperService;
 use slipway_control::api::{ConnectionEnd, Local};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
 use super::raised;
 
 /// Connections at once; one that follows a log sleeps.
 const CONNECTIONS_MAX: usize = 1024;
+/// Of one address, so that nobody who only holds connections open keeps everybody else out.
+const CONNECTIONS_OF_SOURCE_MAX: usize = 512;
 /// A request's header must be there within this time (N58).
 const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
 /// After a failed accept, most likely for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How many connections there are, in all and of each address.
+#[derive(Debug, Default)]
+struct Places(Mutex<Taken>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by_source: HashMap<IpAddr, usize>,
+}
+
+impl Places {
+    /// A place for a connection from there, until it is dropped; `None` when there is none left. Root's own
+    /// connections come from nowhere.
+    fn take(self: &Arc<Self>, source: Option<IpAddr>) -> Option<Place> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_source = source.map_or(0, |source| taken.by_source.get(&source).copied().unwrap_or(0));
+        if taken.all >= CONNECTIONS_MAX || of_source >= CONNECTIONS_OF_SOURCE_MAX {
+            return None;
+        }
+        taken.all += 1;
+        if let Some(source) = source {
+            taken.by_source.insert(source, of_source + 1);
+        }
+        Some(Place { places: self.clone(), source })
+    }
+}
+
+/// Held as long as a connection is there.
+#[derive(Debug)]
+struct Place {
+    places: Arc<Places>,
+    source: Option<IpAddr>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.all -= 1;
+        let Some(source) = self.source else { return };
+        if let Some(count) = taken.by_source.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                taken.by_source.remove(&source);
+            }
+        }
+    }
+}
+
 /// Serves whoever can reach the port.
 pub async fn serve_tcp(listener: TcpListener, routes: Router, stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Places::default());
     loop {
         let accepted = tokio::select! {
             () = raised(stop.clone()) => return,
@@ -40,7 +91,7 @@ pub async fn serve_tcp(listener: TcpListener, routes: Router, stop: watch::Recei
             continue;
         };
         let _nagle = stream.set_nodelay(true);
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let Some(place) = places.take(Some(peer.ip())) else { continue };
         let mark = move |extensions: &mut Extensions| {
             extensions.insert(ConnectInfo::<SocketAddr>(peer));
         };
@@ -50,7 +101,7 @@ pub async fn serve_tcp(listener: TcpListener, routes: Router, stop: watch::Recei
 
 /// Serves root on this machine.
 pub async fn serve_unix(listener: UnixListener, routes: Router, stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Places::default());
     loop {
         let accepted = tokio::select! {
             () = raised(stop.clone()) => return,
@@ -62,7 +113,7 @@ pub async fn serve_unix(listener: UnixListener, routes: Router, stop: watch::Rec
         };
         // The socket's mode keeps others out; the kernel's word on it costs nothing.
         if stream.peer_cred().is_ok_and(|peer| peer.uid() == 0)
-            && let Ok(place) = places.clone().try_acquire_owned()
+            && let Some(place) = places.take(None)
         {
             let mark = |extensions: &mut Extensions| {
                 extensions.insert(Local);
@@ -72,12 +123,8 @@ pub async fn serve_unix(listener: UnixListener, routes: Router, stop: watch::Rec
     }
 }
 
-async fn serve<S>(
-    stream: S,
-    routes: Router,
-    mark: impl Fn(&mut Extensions) + Send + 'static,
-    place: OwnedSemaphorePermit,
-) where
+async fn serve<S>(stream: S, routes: Router, mark: impl Fn(&mut Extensions) + Send + 'static, place: Place)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let routes = TowerToHyperService::new(routes);
@@ -101,3 +148,6 @@ async fn serve<S>(
     }
     drop(place);
 }
+
+#[cfg(test)]
+mod tests;

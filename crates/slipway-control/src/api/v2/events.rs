@@ -5,24 +5,25 @@
 //! pump that picks what is its, and a queue of [`WAITING_MAX`] frames between pump and connection. When
 //! that is full the follower is too slow and its connection is cut, whatever it is doing (MA-65).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use slipway_model::app::PathId;
-use slipway_model::name::TenantName;
+use slipway_model::name::{TenantName, UserName};
 use slipway_model::unit::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 
 use super::Context;
 use super::answer::Answer;
 use super::ids::Ids;
+use super::refusal::Refusal;
 use super::view::View;
 use super::words::{self, Frame};
 use crate::api::Api;
@@ -31,6 +32,8 @@ use crate::leader::events::{Event, Happened};
 
 /// Frames that wait for one follower (MA-65).
 const WAITING_MAX: usize = 1024;
+/// Streams of one user: each holds a connection for ever, of which there are 1024 for everybody.
+const STREAMS_OF_USER_MAX: usize = 64;
 /// Events that wait for a pump to look at them, all tenants' together.
 const TOLD_WAITING_MAX: usize = 8192;
 /// An empty line now and then tells both ends that the other is there.
@@ -56,11 +59,51 @@ struct Told {
 pub struct Hub {
     told: broadcast::Sender<Arc<Told>>,
     is_begun: AtomicBool,
+    seats: Arc<Seats>,
 }
 
 impl Default for Hub {
     fn default() -> Self {
-        Self { told: broadcast::Sender::new(TOLD_WAITING_MAX), is_begun: AtomicBool::new(false) }
+        Self {
+            told: broadcast::Sender::new(TOLD_WAITING_MAX),
+            is_begun: AtomicBool::new(false),
+            seats: Arc::default(),
+        }
+    }
+}
+
+/// How many streams each user follows.
+#[derive(Debug, Default)]
+struct Seats(Mutex<HashMap<UserName, usize>>);
+
+impl Seats {
+    /// One more, until it is dropped; `None` when the user has [`STREAMS_OF_USER_MAX`].
+    fn take(self: &Arc<Self>, user: &UserName) -> Option<Seat> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.entry(user.clone()).or_default();
+        if *count >= STREAMS_OF_USER_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Seat { seats: self.clone(), user: user.clone() })
+    }
+}
+
+#[derive(Debug)]
+struct Seat {
+    seats: Arc<Seats>,
+    user: UserName,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.seats.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = taken.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.user);
+            }
+        }
     }
 }
 
@@ -100,8 +143,12 @@ impl Told {
 /// Sends events until the client goes, is too slow, or is no longer who it was.
 pub async fn follow(context: &Context, end: ConnectionEnd) -> Answer {
     let kinds: BTreeSet<String> = context.asked.query.all("event_type").map(str::to_owned).collect();
+    let seat = context.hub.seats.take(context.asked.caller.user()).ok_or_else(|| {
+        let why = format!("you follow {STREAMS_OF_USER_MAX} streams of events already; end one of them");
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, why)
+    })?;
     let told = context.hub.follow(&context.api.leader);
-    let follower = Follower::begin(context);
+    let follower = Follower::begin(context, seat);
     let (frames, waiting) = mpsc::channel(WAITING_MAX);
     tokio::spawn(pump(told, context.view.clone(), kinds, frames, follower, end));
     let frames = stream::unfold(waiting, |mut waiting: mpsc::Receiver<Bytes>| async move {
@@ -124,16 +171,18 @@ struct Follower {
     counters: Arc<super::Counters>,
     tenants: Vec<TenantName>,
     client: String,
+    _seat: Seat,
 }
 
 impl Follower {
-    fn begin(context: &Context) -> Self {
+    fn begin(context: &Context, seat: Seat) -> Self {
         context.counters.streams.fetch_add(1, Ordering::Relaxed);
         let follower = Self {
             api: context.api.clone(),
             counters: context.counters.clone(),
             tenants: context.view.tenants().iter().map(|tenant| tenant.name.clone()).collect(),
             client: context.asked.source.to_string(),
+            _seat: seat,
         };
         follower.tell(|client| Happened::StreamAttached { client });
         follower
@@ -223,3 +272,6 @@ pub fn group_changed(context: &Context, tenant: &TenantName, version: Timestamp)
 fn tell(context: &Context, tenant: &TenantName, what: Happened) {
     context.api.leader.teller().tell(Some(tenant.clone()), Timestamp::from(SystemTime::now()), what);
 }
+
+#[cfg(test)]
+mod tests;

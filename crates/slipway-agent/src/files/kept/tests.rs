@@ -1,3 +1,7 @@
+use std::fs::File;
+
+use slipway_shim::keep::FILES;
+
 use super::*;
 
 #[test]

@@ -23,6 +23,7 @@ mod bad_program;
 mod bad_repository;
 mod crash;
 mod disk_full;
+mod files;
 mod isolation;
 mod marathon;
 mod operate;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         bad_build::cases(),
         bad_program::cases(),
         isolation::cases(),
+        files::cases(),
         marathon::cases(),
         manual::cases(),
         operate::cases(),

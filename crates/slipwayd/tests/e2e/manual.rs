@@ -2,7 +2,8 @@
 //!
 //! In the fenced blocks marked `console` of the pages that `docs/README.md` lists, a line that
 //! begins with `$ ` is typed by somebody in the directory of the shop; what follows is what must be
-//! printed, where `…` stands for anything in a line and a line `...` for any lines. A block marked
+//! printed, where `…` stands for anything in a line and a line `...` for any lines. `<instance>` in the output
+//! stands for a word, and in the commands that follow for the same word. A block marked
 //! `yaml slipway.yaml` takes the place of the services in that file. No shell is involved: words are split
 //! at spaces, double quotes keep them together, `<` names the input. What a command says on its two outputs
 //! goes into one pipe, so that the order is what a terminal shows.
@@ -18,6 +19,9 @@ use crate::{Case, cases};
 pub fn cases() -> Vec<Case> {
     cases![the_manual_is_true]
 }
+
+/// Stands in a page for the instance that is printed there.
+const INSTANCE: &str = "<instance>";
 
 const APP: &str = r#"import os
 from flask import Flask
@@ -55,12 +59,14 @@ fn docs() -> &'static Path {
 /// Types a page, and says how many commands it had.
 pub fn type_page(person: &Person, place: &Path, page: &str) -> usize {
     let text = std::fs::read_to_string(docs().join(format!("{page}.md"))).unwrap();
-    let mut commands = 0;
+    let (mut commands, mut instance) = (0, String::new());
     for step in steps(&text) {
         match step {
             Step::Services(services) => write_services(place, &services),
             Step::Command(example) => {
-                type_command(person, place, page, &example);
+                let example = Example { command: example.command.replace(INSTANCE, &instance), ..example };
+                let said = type_command(person, place, page, &example);
+                instance = instance_in(&example.output, &said).unwrap_or(instance);
                 commands += 1;
             }
         }
@@ -68,7 +74,7 @@ pub fn type_page(person: &Person, place: &Path, page: &str) -> usize {
     commands
 }
 
-fn type_command(person: &Person, place: &Path, page: &str, example: &Example) {
+fn type_command(person: &Person, place: &Path, page: &str, example: &Example) -> String {
     if example.command.contains("key.txt") {
         std::fs::write(place.join("key.txt"), "hush\n").unwrap();
     }
@@ -94,12 +100,21 @@ fn type_command(person: &Person, place: &Path, page: &str, example: &Example) {
     let status = child.wait().unwrap();
     let what = &example.command;
     assert!(status.success(), "docs/{page}.md: {what} ended with {status}:\n{said}");
-    let mismatch = compare(&example.output, &said);
+    let promised: Vec<String> = example.output.iter().map(|line| line.replace(INSTANCE, "…")).collect();
+    let mismatch = compare(&promised, &said);
     assert!(
         mismatch.is_none(),
         "docs/{page}.md: {what}\n{}\n--- printed:\n{said}",
         mismatch.unwrap_or_default()
     );
+    said
+}
+
+/// The word that was printed where the page has [`INSTANCE`].
+fn instance_in(promised: &[String], printed: &str) -> Option<String> {
+    let before = promised.iter().find_map(|line| line.split_once(INSTANCE).map(|(before, _)| before))?;
+    let rest = printed.lines().find_map(|line| line.strip_prefix(before))?;
+    rest.split_whitespace().next().map(str::to_owned)
 }
 
 /// The file's services are those of the page from now on.

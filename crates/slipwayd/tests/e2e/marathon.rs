@@ -1,7 +1,7 @@
 //! Marathon's API as its clients meet it: plain HTTP in, real containers out. The numbers in the names are
 //! those of the rules that a case shows.
 
-mod client;
+pub mod client;
 
 mod apps;
 mod groups;

@@ -157,6 +157,9 @@ impl Tree {
     /// [`Error::Unprocessable`] when no number is left.
     pub fn with_service_ports(mut self, before: &Self) -> Result<Self, Error> {
         let asks = |app: &AppDefinition| service_port::of(app).contains(&0);
+        if !self.apps.values().any(|app| asks(app)) {
+            return Ok(self);
+        }
         for (id, app) in self.apps.iter_mut().filter(|(_, app)| asks(app)) {
             if let Some(old) = before.apps.get(id) {
                 service_port::keep(Arc::make_mut(app), old, &BTreeSet::new());

@@ -209,6 +209,16 @@ fn ma_34_a_body_that_asks_for_any_port_again_changes_nothing() {
     assert_eq!(ports(&after), [10_000, 10_001, 10_002, 10_001]);
 }
 
+#[test]
+fn ma_34_who_is_new_gets_no_number_of_one_that_asks_again() {
+    let before = tree("/b").with_service_ports(&Tree::default()).unwrap();
+    // `/a` comes before `/b`, and `/b` is another version.
+    let after = tree("/a").with_app(app(&json!({"id": "/b", "cmd": "y", "ports": [0]}))).unwrap();
+    let after = after.with_service_ports(&before).unwrap();
+    let ports = after.apps.values().map(|app| service_port::of(app)).collect::<Vec<_>>();
+    assert_eq!(ports, [[10_001], [10_000]]);
+}
+
 fn shown(tree: &Tree, group: &str, embed: GroupEmbed) -> Value {
     let version = Timestamp(1_795_367_109_123);
     let info = |app: &AppDefinition| -> Box<RawValue> {

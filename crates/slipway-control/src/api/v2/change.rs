@@ -12,8 +12,8 @@ use slipway_access::{AppDraft, AppsChange, AppsChanged, AppsState, Error, GroupD
 use slipway_marathon::app::AppDefinition;
 use slipway_marathon::error::{Detail, Error as Told};
 use slipway_marathon::group::{GroupFacts, Tree};
+use slipway_marathon::spec;
 use slipway_marathon::steps::AppChange;
-use slipway_marathon::{service_port, spec};
 use slipway_model::account::{Right, Tenant};
 use slipway_model::app::{App, PathId};
 use slipway_model::push::ImageRef;
@@ -81,19 +81,13 @@ impl Desk<'_> {
     ///
     /// # Errors
     /// When the other cannot be, or images have to be looked up first.
-    pub fn change(&mut self, state: &AppsState, before: &Tree, mut after: Tree) -> Result<AppsChange, Stop> {
+    pub fn change(&mut self, state: &AppsState, before: &Tree, after: Tree) -> Result<AppsChange, Stop> {
+        let after = after.with_service_ports(before)?;
         let changes = before.changes(&after);
         let is_removed = |change: &AppChange| *change == AppChange::Remove;
-        let mut ports: BTreeSet<u16> = BTreeSet::new();
-        for (id, app) in state.apps.iter().filter(|(id, _)| !changes.get(*id).is_some_and(is_removed)) {
-            if !changes.contains_key(id) {
-                ports.extend(app.spec.ports.iter().map(|port| port.service));
-            }
-        }
         let mut put = Vec::new();
         for id in changes.iter().filter(|(_, change)| !is_removed(change)).map(|(id, _)| id) {
-            let Some(app) = after.apps.get_mut(id) else { continue };
-            service_port::assign(Arc::make_mut(app), before.apps.get(id).map(Arc::as_ref), &mut ports)?;
+            let Some(app) = after.apps.get(id) else { continue };
             put.extend(self.draft(app, state.apps.get(id).map(Arc::as_ref))?);
         }
         if !self.images_unknown.is_empty() {

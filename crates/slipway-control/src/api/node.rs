@@ -68,12 +68,7 @@ pub async fn order(
     let node = find(&api, &name).await?;
     let order = operator.order_node(&name, kind).await?;
     // The leader hears of it by a watch, in a moment; what was written is told as it is.
-    let standing = match wanted.order {
-        NodeWish::Deactivate => NodeStanding::Deactivated,
-        NodeWish::Drain if node.instances == 0 => NodeStanding::Drained,
-        NodeWish::Drain => NodeStanding::Draining,
-        NodeWish::Gone => NodeStanding::Gone,
-    };
+    let standing = NodeStanding::of(Some(kind), node.instances);
     Ok(Json(info(NodeSnapshot { order: Some(order), standing, ..node })))
 }
 
@@ -85,7 +80,7 @@ pub async fn activate(
     let operator = api.access.operator(&caller).await?;
     let node = find(&api, &name).await?;
     operator.activate_node(&name).await?;
-    Ok(Json(info(NodeSnapshot { order: None, standing: NodeStanding::Active, ..node })))
+    Ok(Json(info(NodeSnapshot { order: None, standing: NodeStanding::of(None, node.instances), ..node })))
 }
 
 async fn find(api: &Api, name: &NodeName) -> Result<NodeSnapshot, Refusal> {

@@ -7,11 +7,12 @@ use slipway_model::app::{GroupAction, GroupDeployment, PathId};
 use slipway_model::deployment::Deployment;
 use slipway_model::id::{Epoch, InstanceId, ReleaseNumber, VolumeId};
 use slipway_model::instance::{
-    CheckStatus, Exit, Goal, InstanceRole, InstanceState, Node, NodeOrder, Readiness,
+    CheckStatus, Exit, Goal, InstanceRole, InstanceState, Node, NodeOrder, NodeOrderKind, Readiness,
 };
 use slipway_model::name::{EnvironmentPath, NodeName, ServiceName};
 use slipway_model::project::EnvironmentStatus;
 use slipway_model::unit::Timestamp;
+use slipway_plan::drain::{Stage, stage};
 use slipway_plan::placement::Refusal;
 
 /// Ends that are remembered per environment.
@@ -215,6 +216,19 @@ pub enum NodeStanding {
     Drained,
     /// It will not come back.
     Gone,
+}
+
+impl NodeStanding {
+    /// That of a node with this order and so many instances.
+    pub fn of(order: Option<NodeOrderKind>, instances: u32) -> Self {
+        match (order, stage(order, instances)) {
+            (Some(NodeOrderKind::Gone), _) => NodeStanding::Gone,
+            (_, Stage::None) => NodeStanding::Active,
+            (_, Stage::Scheduled) => NodeStanding::Deactivated,
+            (_, Stage::Draining { .. }) => NodeStanding::Draining,
+            (_, Stage::Drained) => NodeStanding::Drained,
+        }
+    }
 }
 
 /// The leader itself.

@@ -5,13 +5,12 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use slipway_model::id::{InstanceId, ReleaseNumber};
-use slipway_model::instance::{Assignment, Goal, Node, NodeOrderKind};
+use slipway_model::instance::{Assignment, Goal, Node};
 use slipway_model::name::{EnvironmentPath, TenantName};
 use slipway_model::release::Origin;
 use slipway_model::unit::{Span, Timestamp};
 use slipway_plan::action::Action;
 use slipway_plan::cluster::{Cluster, Contact};
-use slipway_plan::drain::{Stage, stage};
 use slipway_plan::environment::{Plan, WaitReason, Waiting};
 use slipway_plan::view::EnvironmentView;
 use tokio::sync::oneshot;
@@ -101,7 +100,7 @@ impl Owner {
                 is_reachable: contact == Contact::Reachable,
                 promised: self.cluster.promised(&node.name),
                 instances,
-                standing: standing(order.as_ref().map(|order| order.order), instances),
+                standing: NodeStanding::of(order.as_ref().map(|order| order.order), instances),
                 order,
             }
         };
@@ -215,16 +214,6 @@ impl Held {
             refusal,
             back_off,
         }
-    }
-}
-
-fn standing(order: Option<NodeOrderKind>, instances: u32) -> NodeStanding {
-    match (order, stage(order, instances)) {
-        (Some(NodeOrderKind::Gone), _) => NodeStanding::Gone,
-        (_, Stage::None) => NodeStanding::Active,
-        (_, Stage::Scheduled) => NodeStanding::Deactivated,
-        (_, Stage::Draining { .. }) => NodeStanding::Draining,
-        (_, Stage::Drained) => NodeStanding::Drained,
     }
 }
 

@@ -9,6 +9,7 @@ use slipway_model::instance::{
 };
 use slipway_model::name::{EnvironmentPath, NodeName};
 use slipway_plan::cluster::Contact;
+use slipway_plan::volume::kept_on;
 
 use super::{Owner, now};
 use crate::leader::desired::{Told, instance_spec};
@@ -99,17 +100,10 @@ impl Owner {
 
     /// Every volume that the node shall keep: those in use, and those that wait for their next instance.
     fn volumes_on(&self, node: &NodeName) -> BTreeSet<VolumeId> {
-        let mut volumes = BTreeSet::new();
-        for instance in self.by_node.get(node).into_iter().flatten() {
-            let held = self.places.get(instance).and_then(|path| self.environments.get(&**path));
-            let assignment =
-                held.and_then(|held| held.view.assignments.iter().find(|a| a.instance == *instance));
-            volumes.extend(assignment.into_iter().flat_map(|a| a.volumes.iter().cloned()));
-        }
-        for path in self.resting.get(node).into_iter().flatten() {
-            let resting = self.environments.get(path).into_iter().flat_map(|held| &held.view.resting);
-            volumes.extend(resting.filter(|r| r.node == *node).flat_map(|r| r.volumes.iter().cloned()));
-        }
-        volumes
+        let running = self.those_on(node);
+        let resting = self.resting.get(node).into_iter().flatten();
+        let paths: BTreeSet<&EnvironmentPath> = running.iter().map(|path| &**path).chain(resting).collect();
+        let there = paths.into_iter().filter_map(|path| self.environments.get(path));
+        there.flat_map(|held| kept_on(&held.view, node)).cloned().collect()
     }
 }

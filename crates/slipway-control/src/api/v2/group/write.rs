@@ -57,7 +57,7 @@ pub async fn put(context: &Context, id: &str, body: Body) -> Answer {
         GroupChange::Rollback { group, version } => at_version(tenant, group, *version).await?,
         _ => BTreeMap::new(),
     };
-    let is_absent = |before: &Tree, group: &PathId| match before.has_group(group) {
+    let must_be_there = |before: &Tree, group: &PathId| match before.has_group(group) {
         true => Ok(()),
         false => Err(Stop::from(Refusal::no_group(context.view.outward(&tenant.name, group.as_str())))),
     };
@@ -66,11 +66,11 @@ pub async fn put(context: &Context, id: &str, body: Body) -> Answer {
         match &change {
             GroupChange::Update(update) => Ok(after.with_group(update)?),
             GroupChange::Scale { group, by } => {
-                is_absent(before, group)?;
+                must_be_there(before, group)?;
                 Ok(after.scaled(group, *by)?)
             }
             GroupChange::Rollback { group, .. } => {
-                is_absent(before, group)?;
+                must_be_there(before, group)?;
                 Ok(with_apps_of(after, group, &again)?)
             }
         }

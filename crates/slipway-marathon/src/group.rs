@@ -116,20 +116,6 @@ impl Tree {
         Ok(self)
     }
 
-    /// The tree with a group, and what is in it, taken from another: how it is taken back (MA-12).
-    ///
-    /// # Errors
-    /// As [`Self::check`].
-    pub fn with_group_of(self, group: &PathId, other: &Self) -> Result<Self, Error> {
-        let mut tree = self.without(group);
-        let apps = other.apps.iter().filter(|(id, _)| id.is_within(group));
-        tree.apps.extend(apps.map(|(id, app)| (id.clone(), app.clone())));
-        let groups = other.groups.iter().filter(|(id, _)| id.is_within(group));
-        tree.groups.extend(groups.map(|(id, facts)| (id.clone(), facts.clone())));
-        tree.check()?;
-        Ok(tree)
-    }
-
     /// Whether the tree can be: no app where a group is, not too many of them, nobody waits for himself.
     ///
     /// # Errors
@@ -162,7 +148,7 @@ impl Tree {
         }
         for (id, app) in self.apps.iter_mut().filter(|(_, app)| asks(app)) {
             if let Some(old) = before.apps.get(id) {
-                service_port::keep(Arc::make_mut(app), old, &BTreeSet::new());
+                service_port::keep(Arc::make_mut(app), old);
             }
         }
         let used = self.apps.values().flat_map(|app| service_port::of(app)).collect();
@@ -196,7 +182,7 @@ impl Tree {
                 return steps::change(before.map(Arc::as_ref), after.map(Arc::as_ref), false);
             };
             let mut after = after.as_ref().clone();
-            service_port::keep(&mut after, before, &BTreeSet::new());
+            service_port::keep(&mut after, before);
             steps::change(Some(before), Some(&after), false)
         };
         ids.into_iter().filter_map(|id| change(id).map(|change| (id.clone(), change))).collect()

@@ -27,11 +27,6 @@ impl Selector {
         Ok(Self { id: id.map(lower), cmd: cmd.map(lower), labels })
     }
 
-    /// True when every app is asked for.
-    pub fn is_all(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Whether it asks for that app.
     pub fn selects(&self, app: &AppDefinition) -> bool {
         self.selects_parts(app.id.as_str(), app.cmd.as_deref(), &app.labels)

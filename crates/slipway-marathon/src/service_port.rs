@@ -1,5 +1,7 @@
 //! Service ports: the numbers by which load balancers tell services apart (MA-34). Where an app asks
-//! for none it gets one from 10000 to 20000 that no other app has.
+//! for none it gets one from 10000 to 20000 that no other app has ([`Tree::with_service_ports`]).
+//!
+//! [`Tree::with_service_ports`]: crate::group::Tree::with_service_ports
 
 use std::collections::BTreeSet;
 
@@ -10,28 +12,6 @@ use crate::error::Error;
 pub const FIRST: u16 = 10_000;
 /// The last that is picked.
 pub const LAST: u16 = 20_000;
-
-/// Gives every port of the app that has no service port one that is not in `used`, and notes all of the
-/// app's there. An app that replaces another keeps the numbers which that one had at the same places, unless
-/// they are in `used`: those are the numbers of other apps.
-///
-/// # Errors
-/// [`Error::Unprocessable`] when no number is left.
-pub fn assign(
-    app: &mut AppDefinition,
-    old: Option<&AppDefinition>,
-    used: &mut BTreeSet<u16>,
-) -> Result<(), Error> {
-    if let Some(old) = old {
-        keep(app, old, used);
-    }
-    used.extend(of(app).into_iter().filter(|port| *port != 0));
-    let wanted = of(app).iter().filter(|port| **port == 0).count();
-    let next: Vec<u16> = free(used).take(wanted).collect();
-    fill(app, &mut next.into_iter())?;
-    used.extend(of(app));
-    Ok(())
-}
 
 /// The numbers that can be picked, in order, when these are used.
 pub(crate) fn free(used: &BTreeSet<u16>) -> impl Iterator<Item = u16> {
@@ -46,12 +26,11 @@ pub(crate) fn fill(app: &mut AppDefinition, free: &mut impl Iterator<Item = u16>
     Ok(())
 }
 
-/// Gives the ports that have no service port the numbers which another version had at the same places,
-/// except for those in `used`.
-pub(crate) fn keep(app: &mut AppDefinition, old: &AppDefinition, used: &BTreeSet<u16>) {
+/// Gives the ports that have no service port the numbers which another version had at the same places.
+pub(crate) fn keep(app: &mut AppDefinition, old: &AppDefinition) {
     let mut taken = of(app);
     for (port, before) in slots(app).into_iter().zip(of(old)) {
-        if *port == 0 && before != 0 && !taken.contains(&before) && !used.contains(&before) {
+        if *port == 0 && before != 0 && !taken.contains(&before) {
             *port = before;
             taken.push(before);
         }

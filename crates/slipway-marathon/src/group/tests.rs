@@ -187,13 +187,11 @@ fn too_many_dependencies_are_refused_before_they_take_memory() {
 }
 
 #[test]
-fn ma_54_a_group_is_taken_from_another_tree() {
-    let (old, now) = (tree("/prod/a /prod/db/x"), tree("/prod/b /prod/db/x /dev/c"));
-    let after = now.with_group_of(&id("/prod"), &old).unwrap();
+fn ma_12_a_group_goes_with_all_that_is_in_it() {
+    let after = tree("/prod/a /prod/db/x /dev/c").without(&id("/prod"));
     let ids: Vec<_> = after.apps.keys().map(PathId::as_str).collect();
-    assert_eq!(ids, ["/dev/c", "/prod/a", "/prod/db/x"]);
-    assert!(after.has_group(&id("/prod/db")) && !after.has_group(&id("/prod/cache")));
-    assert!(!after.clone().without(&id("/prod")).has_group(&id("/prod")));
+    assert_eq!(ids, ["/dev/c"]);
+    assert!(!after.has_group(&id("/prod")) && after.has_group(&id("/dev")));
 }
 
 #[test]

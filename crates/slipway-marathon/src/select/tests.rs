@@ -61,7 +61,8 @@ fn ma_01_id_and_cmd_are_parts_without_regard_to_case() {
     assert!(!selects(Some("dev"), None));
     let by_cmd = Selector::new(None, Some("x"), None).unwrap();
     assert!(!by_cmd.selects_parts("/x", None, &labels()));
-    assert!(Selector::new(None, None, None).unwrap().is_all());
+    let all = Selector::new(None, None, None).unwrap();
+    assert!(all.selects_parts("/x", None, &labels()));
 }
 
 proptest! {

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use slipway_model::limit::INSTANCE_VOLUMES_MAX;
+
 use super::PATH_BYTES_MAX;
 use crate::app::AppDefinition;
 use crate::app::container::{Container, Engine, Mode, Persistent, VolumeKind};
 use crate::decimal::Decimal;
 use crate::json::Problems;
-
-/// Volumes of one app.
-const VOLUMES_MAX: usize = 16;
 
 pub(super) fn validate(app: &AppDefinition, at: &str, problems: &mut Problems) {
     let Some(container) = &app.container else { return };
@@ -17,8 +16,8 @@ pub(super) fn validate(app: &AppDefinition, at: &str, problems: &mut Problems) {
     image(app, container, &path, problems);
     isolation(container, &path, problems);
     let volumes = format!("{path}/volumes");
-    let why = format!("at most {VOLUMES_MAX} volumes");
-    problems.unless(container.volumes.len() <= VOLUMES_MAX, &volumes, why);
+    let why = format!("at most {INSTANCE_VOLUMES_MAX} volumes");
+    problems.unless(container.volumes.len() <= INSTANCE_VOLUMES_MAX, &volumes, why);
     let mut places = BTreeSet::new();
     let mut shown = BTreeSet::new();
     for (index, volume) in container.volumes.iter().enumerate() {

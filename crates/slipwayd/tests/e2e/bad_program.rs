@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Case> {
         a_program_that_needs_too_much_memory,
         a_release_command_that_fails,
         a_crash_later_is_replaced,
+        ma_44_whose_failures_are_not_counted_waits_outside_the_routes,
     ]
 }
 
@@ -123,4 +124,35 @@ fn a_crash_later_is_replaced(server: &Server) {
         let answer = server.get(&work.label("dev")).ok()?;
         (answer.status == 200 && answer.body != before).then_some(())
     });
+}
+
+fn ma_44_whose_failures_are_not_counted_waits_outside_the_routes(server: &Server) {
+    let person = Person::with_tenant(server, "uncounted");
+    let mut program = web("one");
+    let page = "    def do_GET(self):\n";
+    // Asked for it, it is ill for the next hundred times that its health is looked at.
+    let ill = format!(
+        "    ill = 0\n{page}        if self.path == '/ill': Page.ill = 100\n        \
+         if self.path == '/healthz' and Page.ill > 0:\n            Page.ill -= 1\n            return self.send_error(500)\n"
+    );
+    program[0].1 = program[0].1.replace(page, &ill);
+    let work = person.project("shop", &files(&program));
+    let manifest = std::fs::read_to_string(work.path.join("slipway.yaml")).unwrap();
+    let health = "{ http: /healthz, interval: 100ms, failures: 0 }";
+    let manifest = format!("{manifest}services: {{ web: {{ health: {health} }} }}\n");
+    work.commit(&[("slipway.yaml", &manifest)], "A check that ends nothing");
+    work.push().ok();
+    let page = work.page("dev");
+    let label = work.label("dev");
+    server.get_path(&label, "/ill").unwrap();
+    wait_for("the routes to be without it", Duration::from_secs(30), || {
+        (server.get(&label).unwrap().status == 503).then_some(())
+    });
+    work.slipway(&["ps", "-e", "dev"]).ok().says("web 0/1 healthy").says("unhealthy");
+    wait_for("the routes to have it again", Duration::from_secs(60), || {
+        (server.get(&label).unwrap().status == 200).then_some(())
+    });
+    assert_eq!(work.page("dev"), page, "it was replaced");
+    let sandboxes = work.slipway(&["files", "-e", "dev", "--json"]).ok();
+    assert_eq!(sandboxes.out.matches("\"source\"").count(), 1, "another was started: {}", sandboxes.out);
 }

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -24,11 +23,17 @@ use crate::cgroup::Cgroups;
 use crate::error::Error;
 use crate::fetch::Fetcher;
 use crate::instance::{self, Begin};
-use crate::layers::{Layers, Limits};
+use crate::layers::Layers;
 use crate::network::Network;
 use crate::options::{Options, Paths};
 use crate::volumes::Volumes;
-use crate::{files, image, logs, recovery, runtime};
+use crate::{files, image, logs, recovery};
+
+mod in_use;
+
+mod start;
+
+pub(crate) use in_use::LayersInUse;
 
 /// Reports that a slow reader may fall behind by; then it is told so and takes a snapshot.
 const REPORTS_WAITING_MAX: usize = 1024;
@@ -36,8 +41,6 @@ const REPORTS_WAITING_MAX: usize = 1024;
 const CHECKS_MAX: usize = 256;
 /// Longer than any step that a task cannot be interrupted in.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(30);
-/// For the lock on the state directory; a process becomes its program within milliseconds.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two rounds of tidying: layers and logs beyond their bounds, networks of nobody.
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -127,48 +130,6 @@ impl Agent {
         }
         tokio::spawn(tidy(Arc::downgrade(&agent.shared)));
         Ok(agent)
-    }
-
-    fn start_blocking(options: Options) -> Result<(Self, Vec<recovery::Found>), Error> {
-        let paths = Paths::new(&options);
-        make_directory(paths.state(), 0o700)?;
-        make_directory(paths.run(), 0o711)?;
-        make_directory(&paths.bundles(), 0o711)?;
-        make_directory(&paths.runtime_root(), 0o700)?;
-        make_directory(&paths.scratch(), 0o711)?;
-        make_directory(&paths.instances(), 0o700)?;
-        make_directory(&paths.logs(), 0o700)?;
-        make_directory(&paths.sandboxes(), 0o700)?;
-        let lock = lock_directory(&paths.lock())?;
-        let cgroups = Cgroups::detect(&options.cgroup_parent)?;
-        let runtime = runtime::choose(&options, &paths, &cgroups)?;
-        let layers =
-            Layers::open(&paths.layers(), Limits::default()).map_err(Error::file("open", &paths.layers()))?;
-        let volumes = Volumes::open(&paths.volumes()).map_err(Error::file("open", &paths.volumes()))?;
-        let fetcher = Fetcher::open(&paths.fetched()).map_err(Error::file("open", &paths.fetched()))?;
-        let network = options.network.clone().map(Network::start).transpose();
-        let network = network.map_err(|source| Error::Network { source })?;
-        let found = recovery::recover(&paths, &cgroups, network.as_ref());
-        let seen = fs::read(paths.list()).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let processors = std::thread::available_parallelism().map_or(2, usize::from);
-        let shared = Shared {
-            launches: Semaphore::new((2 * processors).max(4)),
-            checks: Semaphore::new(CHECKS_MAX),
-            leaving: watch::channel(false).0,
-            reports: broadcast::channel(REPORTS_WAITING_MAX).0,
-            table: Mutex::new(Table { seen: seen.unwrap_or_default(), ..Table::default() }),
-            _lock: lock,
-            options,
-            paths,
-            cgroups,
-            runtime,
-            layers,
-            network,
-            volumes,
-            fetcher,
-        };
-        let shared = Arc::new(shared);
-        Ok((Self { _life: Arc::new(Life(Arc::clone(&shared))), shared }, found))
     }
 
     /// Takes a list and converges to it. Returns at once; reports tell how it goes.
@@ -441,59 +402,9 @@ impl Shared {
         self.table().entries.get(id).map(|entry| (entry.spec.clone(), entry.report.state.clone()))
     }
 
-    /// Takes layers into use until the returned value is dropped.
-    pub(crate) fn use_layers(self: &Arc<Self>, layers: &[PathBuf]) -> LayersInUse {
-        let mut table = self.table();
-        for layer in layers {
-            *table.layers_used.entry(layer.clone()).or_default() += 1;
-        }
-        LayersInUse { shared: Arc::downgrade(self), layers: layers.to_vec() }
-    }
-
-    /// Enters a build, whose id must not be that of anything else.
-    pub(crate) fn enter_build(self: &Arc<Self>, id: &InstanceId) -> Option<BuildEntered> {
-        let new = self.table().builds.insert(id.clone());
-        new.then(|| BuildEntered { shared: Arc::downgrade(self), id: id.clone() })
-    }
-
     fn known(&self) -> BTreeSet<InstanceId> {
         let table = self.table();
         table.entries.keys().chain(&table.builds).cloned().collect()
-    }
-}
-
-/// Keeps layers from being collected.
-pub(crate) struct LayersInUse {
-    shared: Weak<Shared>,
-    layers: Vec<PathBuf>,
-}
-
-impl Drop for LayersInUse {
-    fn drop(&mut self) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        let mut table = shared.table();
-        for layer in &self.layers {
-            if let Some(count) = table.layers_used.get_mut(layer) {
-                *count -= 1;
-                if *count == 0 {
-                    table.layers_used.remove(layer);
-                }
-            }
-        }
-    }
-}
-
-/// Keeps a build from being swept.
-pub(crate) struct BuildEntered {
-    shared: Weak<Shared>,
-    id: InstanceId,
-}
-
-impl Drop for BuildEntered {
-    fn drop(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.table().builds.remove(&self.id);
-        }
     }
 }
 
@@ -518,31 +429,4 @@ async fn tidy(shared: Weak<Shared>) {
             tracing::error!(%error, "tidying failed");
         }
     }
-}
-
-/// A process that somebody starts has a copy of every open file until it becomes its program, and so
-/// of a lock that has just been given up: that is waited for, another agent is not.
-fn lock_directory(path: &Path) -> Result<fs::File, Error> {
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
-    let file = file.map_err(Error::file("open", path))?;
-    let deadline = std::time::Instant::now() + LOCK_PATIENCE;
-    loop {
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) if std::time::Instant::now() > deadline => {
-                return Err(Error::Busy { path: path.to_owned() });
-            }
-            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(5)),
-            Err(errno) => return Err(Error::file("lock", path)(errno.into())),
-        }
-    }
-}
-
-fn make_directory(path: &Path, mode: u32) -> Result<(), Error> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
-        .map_err(Error::file("make", path))
 }

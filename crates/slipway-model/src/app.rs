@@ -26,6 +26,9 @@ pub const PATH_ID_BYTES_MAX: usize = 255;
 pub const PATH_ID_SEGMENTS_MAX: usize = 16;
 /// Apps and groups of one tenant together.
 pub const APPS_MAX: usize = 10_000;
+/// Bytes of the definitions of all apps of one tenant. Some ten copies of each are in the server's memory, in
+/// other forms, so this is 300 MiB there; ten thousand apps of usual size have 20 MiB.
+pub const APPS_BYTES_MAX: usize = 32 << 20;
 /// Versions of one app that are kept (Marathon keeps as many, MA-73).
 pub const APP_VERSIONS_KEPT: usize = 50;
 /// Group deployments of one tenant that are open (MA-25: `max_running_deployments`).

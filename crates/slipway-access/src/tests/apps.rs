@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use slipway_model::app::{
-    APP_VERSIONS_KEPT, APPS_MAX, App, AppVersion, AppsRoot, GROUP_DEPLOYMENTS_MAX, GoneApp, Group,
-    GroupAction, GroupActionKind, GroupDeployment, PathId, environment_of,
+    APP_VERSIONS_KEPT, APPS_BYTES_MAX, APPS_MAX, App, AppVersion, AppsRoot, GROUP_DEPLOYMENTS_MAX, GoneApp,
+    Group, GroupAction, GroupActionKind, GroupDeployment, PathId, environment_of,
 };
 use slipway_model::name::EnvironmentPath;
 use slipway_model::project::EnvironmentStatus;
@@ -354,6 +354,29 @@ async fn a_tenant_has_only_so_many_apps_and_none_when_it_is_deleted() {
     );
     let acme = world.acme(&ann, Right::Own).await;
     refused(acme.delete().await, Kind::Conflict, "10000 app(s), such as /a; delete them through /v2 first");
+}
+
+#[tokio::test]
+async fn the_definitions_of_a_tenant_have_only_so_many_bytes_together() {
+    let world = World::new().await;
+    let ann = world.user("ann").await;
+    world.tenant_of(&ann, "acme").await;
+    change(&world, put([draft("/a", 1, "sleep"), draft("/z", 1, &"x".repeat(1000))])).await.unwrap();
+    let one = app(&world, "/a").await;
+    let definition = format!(r#"{{"cmd":"{}"}}"#, "x".repeat(200_000));
+    for number in 0..=APPS_BYTES_MAX / definition.len() {
+        let id = name(&format!("/b/{number}"));
+        world.put(&App { id, definition: definition.clone(), ..one.clone() }).await;
+    }
+    let root = world.access.get::<AppsRoot>(&name("acme")).await.unwrap().unwrap();
+    world.put(&root.record).await;
+    let many = "bytes of all apps in one tenant";
+    refused(change(&world, put([draft("/c", 1, "sleep")])).await, Kind::Invalid, many);
+    refused(change(&world, put([draft("/a", 1, &"x".repeat(500))])).await, Kind::Invalid, many);
+    // What makes it less is no matter, and brings room again.
+    change(&world, put([draft("/z", 1, "sleep")])).await.unwrap();
+    change(&world, delete(&["/b/0", "/b/1"])).await.unwrap();
+    change(&world, put([draft("/c", 1, "sleep")])).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The rules that hold for all apps of a tenant together.
 
-use slipway_model::app::{APPS_MAX, GROUP_DEPLOYMENTS_MAX, PathId};
+use slipway_model::app::{APPS_BYTES_MAX, APPS_MAX, GROUP_DEPLOYMENTS_MAX, PathId};
 use slipway_model::limit::INSTANCES_MAX;
 
 use super::prepare::Prepared;
@@ -37,6 +37,13 @@ pub(super) fn check(state: &AppsState, change: &AppsChange, next: &Prepared<'_>)
     let gone = change.delete.len() + next.groups.values().filter(|group| group.is_none()).count();
     if new > 0 && state.apps.len() + state.groups.len() + new - gone > APPS_MAX {
         return Err(Error::Limit { what: "apps and groups in one tenant", max: APPS_MAX });
+    }
+    let bytes_now: usize = state.apps.values().map(|app| app.definition.len()).sum();
+    let replaced = next.apps.keys().chain(&change.delete).filter_map(|id| state.apps.get(id));
+    let bytes_gone: usize = replaced.map(|app| app.definition.len()).sum();
+    let bytes_new: usize = next.apps.values().map(|app| app.definition.len()).sum();
+    if bytes_new > bytes_gone && bytes_now - bytes_gone + bytes_new > APPS_BYTES_MAX {
+        return Err(Error::Limit { what: "bytes of all apps in one tenant", max: APPS_BYTES_MAX });
     }
     let open = state.deployments.len() - next.broken_off.len();
     if next.stored().is_some() && open >= GROUP_DEPLOYMENTS_MAX {

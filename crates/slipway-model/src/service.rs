@@ -2,6 +2,7 @@
 //! meaning and defaults unless a comment says otherwise (`seed-systems.md` 2.2).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -370,6 +371,21 @@ pub enum Operator {
     Unlike,
     Is,
     MaxPer,
+}
+
+impl fmt::Display for Operator {
+    /// As it is written in a constraint.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unique => "UNIQUE",
+            Self::Cluster => "CLUSTER",
+            Self::GroupBy => "GROUP_BY",
+            Self::Like => "LIKE",
+            Self::Unlike => "UNLIKE",
+            Self::Is => "IS",
+            Self::MaxPer => "MAX_PER",
+        })
+    }
 }
 
 /// Shares in thousandths, so that the arithmetic of MA-48 is exact.

@@ -62,7 +62,7 @@ pub enum Reason {
 
 impl Reason {
     pub(super) fn constraint(constraint: &Constraint) -> Self {
-        let operator = format!("{:?}", constraint.operator);
+        let operator = constraint.operator;
         let value = constraint.value.as_deref().map(|value| format!(" {value}")).unwrap_or_default();
         Self::Constraint(format!("{} {operator}{value}", constraint.field))
     }

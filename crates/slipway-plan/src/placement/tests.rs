@@ -62,7 +62,7 @@ fn ma_17_says_in_numbers_why_nothing_fits() {
     assert_eq!(
         place(&cluster, 1, 200, &like).1,
         "no room on 3 nodes: 1 cannot be reached, 1 too little free cpu, 1 too little free memory, \
-         2 refused by the constraint rack Like r2"
+         2 refused by the constraint rack LIKE r2"
     );
     assert_eq!(place(&Cluster::default(), 1, 200, &[]).1, "there is no node");
 }
@@ -87,7 +87,7 @@ fn ma_37_unique_hostname_and_ma_38_group_by_hold_while_placing() {
 fn f31_a_bad_constraint_refuses_every_node_by_name() {
     let cluster = cluster(&[("a", 9000, "r1")]);
     let bad = [constraint("rack", Operator::Like, Some("("))];
-    assert_eq!(place(&cluster, 1, 100, &bad).1, "no room on 1 node: 1 refused by the constraint rack Like (");
+    assert_eq!(place(&cluster, 1, 100, &bad).1, "no room on 1 node: 1 refused by the constraint rack LIKE (");
 }
 
 /// Places `count` of a service with these ports and says where, and with which.

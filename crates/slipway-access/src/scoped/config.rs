@@ -55,7 +55,7 @@ impl Scoped<Environment> {
     pub async fn change_config(&self, wanted: &ConfigChange) -> Result<u64, Error> {
         check(wanted)?;
         self.require(Right::Deploy)?;
-        self.refuse_app("config of its own")?;
+        self.refuse_app("config")?;
         let changed = self.change(Right::Deploy, |environment| self.apply(environment, wanted)).await?;
         Ok(changed.config_generation)
     }

@@ -127,7 +127,7 @@ impl Scoped<Environment> {
     pub async fn delete(&self) -> Result<(), Error> {
         for _ in 0..TRIES {
             let environment = self.again(Right::Administer).await?;
-            environment.refuse_app("an end of its own")?;
+            environment.refuse_app("end")?;
             let found = std::slice::from_ref(&environment.found);
             let batch = self.access.delete_environments(Batch::new(), found).await?;
             if self.access.commit(batch).await? {
@@ -141,7 +141,7 @@ impl Scoped<Environment> {
     pub(super) fn refuse_app(&self, what: &str) -> Result<(), Error> {
         let Some(app) = &self.app else { return Ok(()) };
         Err(Error::rule(format!(
-            "{} belongs to the app {app} and has not {what}; change the app through /v2/apps{app}",
+            "{} belongs to the app {app} and has no {what} of its own; change the app through /v2/apps{app}",
             self.path
         )))
     }

@@ -29,7 +29,7 @@ impl Scoped<Environment> {
     /// [`Error::Forbidden`], [`Error::Store`].
     pub async fn request_rollback(&self, to: Option<ReleaseNumber>) -> Result<String, Error> {
         self.require(Right::Deploy)?;
-        self.refuse_app("rollbacks of its own")?;
+        self.refuse_app("rollbacks")?;
         let to = match to {
             Some(to) => to,
             None => {
@@ -84,7 +84,7 @@ impl Scoped<Environment> {
         services: BTreeMap<ServiceName, ServiceSpec>,
     ) -> Result<String, Error> {
         self.require(Right::Deploy)?;
-        self.refuse_app("an image of its own")?;
+        self.refuse_app("image")?;
         let own =
             image.repository.split_once('/').is_some_and(|(tenant, _)| tenant == self.path.tenant.as_str());
         if !own {

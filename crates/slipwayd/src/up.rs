@@ -103,6 +103,8 @@ impl Server {
     async fn start(options: &args::Up) -> anyhow::Result<Self> {
         check_host("--base-domain", &options.base_domain)?;
         check_host("--public-host", public_host(options))?;
+        // A slip in the options must leave neither a master key nor a router behind.
+        capacity::ports(options)?;
         let places = Places::make(&options.places)?;
         let node: NodeName = match &options.node {
             Some(node) => node.clone(),

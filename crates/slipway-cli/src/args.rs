@@ -39,8 +39,8 @@ pub struct Global {
 /// Which environment a command is about.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Environment {
-    /// tenant/project/environment, or just the environment's name inside a project's directory;
-    /// without it, the only git remote that leads to this server decides
+    /// tenant/project/environment, or just the environment's name inside a project's directory, or
+    /// tenant:/id of an app; without it, the only git remote that leads to this server decides
     #[arg(short, long, value_name = "ENVIRONMENT", env = "SLIPWAY_ENVIRONMENT")]
     pub environment: Option<String>,
     /// The git remote that leads to the environment, such as paas-dev

@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use slipway_api::client::Client;
+use slipway_model::app::{PathId, environment_of};
 use slipway_model::name::{EnvironmentName, EnvironmentPath, ProjectPath};
 
 use crate::args;
@@ -95,6 +96,10 @@ impl Session {
     /// The environment a command is about, see [`args::Environment`].
     pub fn environment(&self, at: &args::Environment) -> anyhow::Result<EnvironmentPath> {
         if let Some(text) = &at.environment {
+            if let Some((tenant, app)) = text.split_once(":/") {
+                let app: PathId = format!("/{app}").parse()?;
+                return Ok(environment_of(&tenant.parse()?, &app));
+            }
             if text.contains('/') {
                 return Ok(text.parse()?);
             }

@@ -57,7 +57,7 @@ struct Told {
 /// Puts the leader's events into words, for everybody.
 #[derive(Debug)]
 pub struct Hub {
-    told: broadcast::Sender<Arc<Told>>,
+    told: broadcast::Sender<Passed>,
     is_begun: AtomicBool,
     seats: Arc<Seats>,
 }
@@ -109,7 +109,7 @@ impl Drop for Seat {
 
 impl Hub {
     /// Everything from now on.
-    fn follow(&self, leader: &LeaderQueries) -> broadcast::Receiver<Arc<Told>> {
+    fn follow(&self, leader: &LeaderQueries) -> broadcast::Receiver<Passed> {
         let told = self.told.subscribe();
         if !self.is_begun.swap(true, Ordering::SeqCst) {
             tokio::spawn(relay(leader.events(), self.told.clone()));
@@ -118,15 +118,22 @@ impl Hub {
     }
 }
 
-async fn relay(mut events: broadcast::Receiver<Arc<Event>>, told: broadcast::Sender<Arc<Told>>) {
+/// An event, or the word that some were lost.
+type Passed = Option<Arc<Told>>;
+
+async fn relay(mut events: broadcast::Receiver<Arc<Event>>, told: broadcast::Sender<Passed>) {
     loop {
         match events.recv().await {
             Ok(event) => {
                 // Nobody may follow at this moment.
-                let _ = told.send(Arc::new(Told { event, own: OnceLock::new(), several: OnceLock::new() }));
+                let passed = Told { event, own: OnceLock::new(), several: OnceLock::new() };
+                let _ = told.send(Some(Arc::new(passed)));
             }
-            // It only passes on; if it lags, the machine does.
-            Err(broadcast::error::RecvError::Lagged(lost)) => tracing::warn!(lost, "events were lost"),
+            // It only passes on; if it lags, the machine does. Nobody may believe to have heard all.
+            Err(broadcast::error::RecvError::Lagged(lost)) => {
+                tracing::warn!(lost, "events were lost; every follower is cut off");
+                let _ = told.send(None);
+            }
             Err(broadcast::error::RecvError::Closed) => return,
         }
     }
@@ -206,7 +213,7 @@ impl Drop for Follower {
 }
 
 async fn pump(
-    mut told: broadcast::Receiver<Arc<Told>>,
+    mut told: broadcast::Receiver<Passed>,
     view: View,
     kinds: BTreeSet<String>,
     frames: mpsc::Sender<Bytes>,
@@ -224,7 +231,7 @@ async fn pump(
             },
         };
         // Whoever falls so far behind that even this queue overflows is too slow as well.
-        let Ok(told) = next else { return end.0.notify_one() };
+        let Ok(Some(told)) = next else { return end.0.notify_one() };
         if !is_shown(&told.event, &view) {
             continue;
         }

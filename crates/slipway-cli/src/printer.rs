@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use slipway_model::unit::Timestamp;
+use slipway_model::unit::{Bytes, Timestamp};
 
 /// Where output goes, and in which form.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +95,21 @@ pub fn until(then: Timestamp) -> String {
         s if s < 86_400 => format!("in {}h", s.div_ceil(3600)),
         s => format!("in {}d", s.div_ceil(86_400)),
     }
+}
+
+/// `512M`, `42.2G`: exactly where four digits and a unit can say it, else to a tenth of the largest unit.
+pub fn size(bytes: Bytes) -> String {
+    let exact = bytes.to_string();
+    if exact.len() <= 5 {
+        return exact;
+    }
+    let (shift, unit) = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')]
+        .into_iter()
+        .find(|(shift, _)| bytes.0 >> shift > 0)
+        .unwrap_or((10, 'K'));
+    // Downwards, so that nobody is told of room that is not there.
+    let tenths = (u128::from(bytes.0) * 10) >> shift;
+    format!("{}.{}{unit}", tenths / 10, tenths % 10)
 }
 
 /// Text without control characters other than line ends and tabs.

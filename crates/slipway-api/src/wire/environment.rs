@@ -155,7 +155,7 @@ pub struct EnvironmentState {
     /// Group deployments (of `/v2`) that have to get on before this environment follows its new version.
     #[serde(default)]
     pub held_back_by: Vec<String>,
-    /// The services of the live release.
+    /// The services of the live release, and of the one that a deployment brings.
     pub services: Vec<ServiceState>,
     /// What runs once: one-off commands, runs of scheduled services, release commands.
     #[serde(default)]

@@ -12,7 +12,7 @@ use slipway_model::unit::Span;
 
 use super::ps::amounts;
 use crate::args::{Limits, Nodes, Quota};
-use crate::printer::{ago, table, until};
+use crate::printer::{ago, size, table, until};
 use crate::session::Session;
 
 /// Between two looks at a node that is drained.
@@ -125,8 +125,8 @@ fn nodes_text(nodes: &[NodeInfo]) -> String {
             agent.to_owned(),
             n.instances.to_string(),
             of(n.given.cpus.to_string(), n.has.cpus.to_string()),
-            of(n.given.mem.to_string(), n.has.mem.to_string()),
-            of(n.given.disk.to_string(), n.has.disk.to_string()),
+            of(size(n.given.mem), size(n.has.mem)),
+            of(size(n.given.disk), size(n.has.disk)),
             of(n.given.gpus.to_string(), n.has.gpus.to_string()),
         ]
     };
@@ -213,8 +213,8 @@ fn kinds(quota: &QuotaInfo) -> [(&'static str, String, Option<String>); 5] {
     let used = &quota.used;
     [
         ("cpus", used.cpus.to_string(), quota.cpus.map(|limit| limit.to_string())),
-        ("memory", used.mem.to_string(), quota.mem.map(|limit| limit.to_string())),
-        ("disk", used.disk.to_string(), quota.disk.map(|limit| limit.to_string())),
+        ("memory", size(used.mem), quota.mem.map(size)),
+        ("disk", size(used.disk), quota.disk.map(size)),
         ("gpus", used.gpus.to_string(), quota.gpus.map(|limit| limit.to_string())),
         ("instances", quota.used_instances.to_string(), quota.instances.map(|limit| limit.to_string())),
     ]

@@ -1,11 +1,12 @@
 //! What runs, what waits and why, what is scheduled; and ending what runs once.
 
 use slipway_api::wire::*;
+use slipway_model::app::APPS_PROJECT;
 use slipway_model::id::InstanceId;
 
 use super::deployment::state_words;
 use crate::args;
-use crate::printer::{ago, plain, table, until};
+use crate::printer::{ago, plain, size, table, until};
 use crate::session::{Session, at};
 
 pub async fn ps(session: &Session, place: &args::Environment, why: bool) -> anyhow::Result<()> {
@@ -53,10 +54,14 @@ pub async fn stop(session: &Session, place: &args::Environment, instance: Instan
 }
 
 fn ps_text(state: &EnvironmentState) -> String {
-    let Some(live) = state.live else {
-        return format!("{}: nothing runs yet; git push to deploy\n", state.path);
+    let is_coming = state.deployment.as_ref().is_some_and(|deployment| !deployment.ended);
+    let mut text = match state.live {
+        Some(live) => format!("{} runs {live}\n", state.path),
+        None if !is_coming && state.path.project.as_str() != APPS_PROJECT => {
+            return format!("{}: nothing runs yet; git push to deploy\n", state.path);
+        }
+        None => format!("{}: nothing is live yet\n", state.path),
     };
-    let mut text = format!("{} runs {live}\n", state.path);
     text += &standing_text(state);
     for service in &state.services {
         text += &service_text(service);
@@ -164,7 +169,7 @@ fn why_text(state: &EnvironmentState) -> String {
 /// `0.5 cpus, 256M memory, 512M disk`
 pub fn amounts(amounts: &Amounts) -> String {
     let Amounts { cpus, mem, disk, gpus } = amounts;
-    let mut text = format!("{cpus} cpus, {mem} memory, {disk} disk");
+    let mut text = format!("{cpus} cpus, {} memory, {} disk", size(*mem), size(*disk));
     if *gpus > 0 {
         text += &format!(", {gpus} gpus");
     }

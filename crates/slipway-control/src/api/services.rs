@@ -1,5 +1,5 @@
-//! What runs in an environment, and why something does not: the services of the live release, then those
-//! that only have instances left, then what runs once.
+//! What runs in an environment, and why something does not: the services of the live release and of the
+//! one that is coming, then those that only have instances left, then what runs once.
 
 use std::collections::BTreeMap;
 
@@ -30,17 +30,24 @@ pub async fn of(
     snapshot: Option<EnvironmentSnapshot>,
 ) -> Result<Running, Refusal> {
     let mut states: BTreeMap<ServiceName, ServiceState> = BTreeMap::new();
-    if let Some(release) = environment.live_release().await? {
-        let app = snapshot.as_ref().and_then(|snapshot| snapshot.status.as_ref()?.app.as_ref());
-        for (name, spec) in release.services {
-            let scaled = environment.scale.get(&name).copied();
-            let wanted = app.map(|app| app.instances).or(scaled).unwrap_or(spec.instances);
-            let schedule = spec.schedule.map(|schedule| schedule.cron);
-            let wanted = if schedule.is_some() { 0 } else { wanted };
-            let state =
-                ServiceState { command: spec.command, schedule, ..service_state(name.clone(), wanted) };
-            states.insert(name, state);
+    let live = environment.live_release().await?;
+    let coming = match snapshot.as_ref().and_then(|snapshot| snapshot.deployment.as_ref()) {
+        Some(deployment) => environment.get::<Release>(deployment.to).await.ok().map(|found| found.record),
+        None => None,
+    };
+    let app = snapshot.as_ref().and_then(|snapshot| snapshot.status.as_ref()?.app.as_ref());
+    // The live release says what serves; a service that only the coming one has is told of as well.
+    for (name, spec) in live.iter().chain(&coming).flat_map(|release| &release.services) {
+        if states.contains_key(name) {
+            continue;
         }
+        let scaled = environment.scale.get(name).copied();
+        let wanted = app.map(|app| app.instances).or(scaled).unwrap_or(spec.instances);
+        let schedule = spec.schedule.as_ref().map(|schedule| schedule.cron.clone());
+        let wanted = if schedule.is_some() { 0 } else { wanted };
+        let command = spec.command.clone();
+        let state = ServiceState { command, schedule, ..service_state(name.clone(), wanted) };
+        states.insert(name.clone(), state);
     }
     let Some(snapshot) = snapshot else {
         return Ok(Running { services: states.into_values().collect(), runs: Vec::new() });
@@ -61,18 +68,11 @@ pub async fn of(
     }
     if !snapshot.waiting.is_empty() {
         // The release that the waiting copies are of.
-        let number = match &snapshot.deployment {
-            Some(deployment) => Some(deployment.to),
-            None => snapshot.status.as_ref().and_then(|status| status.live),
-        };
-        let release = match number {
-            Some(number) => environment.get::<Release>(number).await.ok().map(|found| found.record),
-            None => None,
-        };
+        let release = coming.as_ref().or(live.as_ref());
         let freest = freest(&api.leader.nodes().await);
         for waiting in &snapshot.waiting {
             let Some(service) = &waiting.service else { continue };
-            let spec = release.as_ref().and_then(|release| release.services.get(service));
+            let spec = release.and_then(|release| release.services.get(service));
             let state = states.entry(service.clone()).or_insert_with(|| service_state(service.clone(), 0));
             tell_waiting(state, waiting, spec, freest, &snapshot.ends);
         }

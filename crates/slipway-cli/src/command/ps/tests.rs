@@ -114,3 +114,42 @@ fn au_08_runs_and_schedules_are_shown_beside_services() {
         assert!(text.contains(words), "{text}");
     }
 }
+
+#[test]
+fn a_size_has_few_digits_and_is_never_rounded_up() {
+    let text = |bytes| crate::printer::size(Bytes(bytes));
+    assert_eq!([text(0), text(512 << 20), text(3584 << 20)], ["0", "512M", "3584M"]);
+    assert_eq!([text(44_307_108 << 10), text((1 << 30) - 1), text(1_048_577)], ["42.2G", "1023.9M", "1.0M"]);
+    assert_eq!(text(u64::MAX), "16777215.9T");
+}
+
+#[test]
+fn what_is_not_live_yet_shows_its_services() {
+    let deployment = DeploymentInfo {
+        number: "d1".parse().unwrap(),
+        from: None,
+        to: ReleaseNumber(1),
+        request: None,
+        state: "rollout".into(),
+        ended: false,
+        paused: None,
+        reason: None,
+        tail: Vec::new(),
+        events: Vec::new(),
+        by: "ada".parse().unwrap(),
+        created_at: now(),
+    };
+    let first = EnvironmentState {
+        live: None,
+        deployment: Some(deployment),
+        ..state(vec![service(no_room())], Vec::new())
+    };
+    let text = ps_text(&first);
+    assert!(
+        text.starts_with("acme/shop/dev: nothing is live yet\n  d1 to v1: ")
+            && text.contains("waiting: no room"),
+        "{text}"
+    );
+    let none = EnvironmentState { deployment: None, ..first };
+    assert_eq!(ps_text(&none), "acme/shop/dev: nothing runs yet; git push to deploy\n");
+}

@@ -313,10 +313,8 @@ impl Shared {
             recovery::Found::Running { spec, shim, since } => {
                 // It lives, so nobody else can have them.
                 let _ = self.volumes.claim(&spec.id, &spec.volumes);
-                // What was healthy stays so until a check says otherwise: its routes must not blink
-                // because the agent was restarted (F32).
                 let known = instance::known_checks(&self.paths.instance(&spec.id));
-                let state = if known.is_some() { InstanceState::Healthy } else { InstanceState::Starting };
+                let state = instance::adopted_state(known.as_deref());
                 (spec.clone(), state, since, Some((spec, Begin::Adopt(shim))))
             }
             recovery::Found::Ended { spec, reason, tail, at } => {

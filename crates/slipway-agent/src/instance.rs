@@ -252,7 +252,7 @@ async fn watch_it(
     let address = shared.network.as_ref().and_then(|n| n.adopt(&spec.id)).map(|sandbox| sandbox.address);
     let directory = shared.paths.instance(&spec.id);
     let known = known_checks(&directory);
-    let state = if known.is_some() { InstanceState::Healthy } else { InstanceState::Starting };
+    let state = adopted_state(known.as_deref());
     shared.report(&spec.id, state, address);
     let (news, mut heard) = mpsc::channel(4);
     let was_ready = readiness(&directory).is_some_and(|readiness| readiness.ready);
@@ -285,6 +285,7 @@ async fn watch_it(
                 }
                 Some(News::Verdict(Verdict::Unhealthy(reason))) => {
                     shared.report(&spec.id, InstanceState::Unhealthy { reason }, address);
+                    let _ = slipway_shim::spec::write_whole(&directory.join(HEALTHY), &checks);
                 }
                 Some(News::Verdict(Verdict::TooLate(last_check))) => {
                     break Some(ExitReason::NotHealthyInTime { last_check });
@@ -389,7 +390,20 @@ pub(crate) fn reason_of(directory: &Path, record: ExitRecord) -> ExitReason {
     }
 }
 
-/// How its checks stood when it passed all of them; `None` when it never has.
+/// How an instance that was found running is, by how its checks stood: what was healthy stays so until a
+/// check says otherwise, because its routes must not blink when the agent is restarted (F32), and what was
+/// ill stays so, or it would get requests until the next check.
+pub(crate) fn adopted_state(known: Option<&[CheckStatus]>) -> InstanceState {
+    match known.map(|checks| checks.iter().find(|check| !check.alive)) {
+        None => InstanceState::Starting,
+        Some(None) => InstanceState::Healthy,
+        Some(Some(ill)) => InstanceState::Unhealthy {
+            reason: ill.last_failure_cause.clone().unwrap_or_else(|| "it failed its check".into()),
+        },
+    }
+}
+
+/// How its checks stood when that last made it healthy or not; `None` when it never was.
 pub(crate) fn known_checks(directory: &Path) -> Option<Vec<CheckStatus>> {
     let path = directory.join(HEALTHY);
     path.exists().then(|| read(&path).unwrap_or_default())

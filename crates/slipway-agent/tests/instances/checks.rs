@@ -158,6 +158,11 @@ async fn never_ends(mut world: World) {
         failures += 1;
         assert!(world.report(&id).unwrap().state.is_alive());
     }
+    // Another agent does not take it for well, or it would get requests until the next check.
+    world.leave().await;
+    world.start_agent().await;
+    let adopted = world.report(&id).unwrap();
+    assert!(matches!(adopted.state, InstanceState::Unhealthy { .. }), "{adopted:?}");
     fs::remove_file(format!("{inside}/ill")).unwrap();
     fs::write(format!("{inside}/well"), "").unwrap();
     world.until_healthy(&id).await;

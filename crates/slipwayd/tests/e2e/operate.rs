@@ -135,7 +135,7 @@ fn au_08_a_scheduled_service_runs_and_its_run_can_be_ended(server: &Server) {
 }
 
 fn a_one_off_run_is_shown_and_ended_from_elsewhere(server: &Server) {
-    let person = Person::with_tenant(server, "runner");
+    let person = Person::with_tenant(server, "one-off");
     let work = person.project("shop", &files(&web("one")));
     work.push().ok();
     let program = built("slipway");

@@ -34,13 +34,13 @@ impl Access {
     /// Makes the first operator. The token works once.
     ///
     /// # Errors
-    /// [`Error::NotAuthenticated`] for a wrong or used token; [`Error::Invalid`] for a password that
+    /// [`Error::WrongClaim`] for a wrong or used token; [`Error::Invalid`] for a password that
     /// will not do, and the token still works; [`Error::Store`].
     pub async fn claim(&self, token: &str, user: &UserName, password: &str) -> Result<Caller, Error> {
         let well_formed = secret::public_parts(Purpose::Claim, token).is_some();
-        let claim = self.get::<Claim>(&()).await?.ok_or(Error::NotAuthenticated)?;
+        let claim = self.get::<Claim>(&()).await?.ok_or(Error::WrongClaim)?;
         if !well_formed || !secret::matches(token, &claim.record.secret_hash) {
-            return Err(Error::NotAuthenticated);
+            return Err(Error::WrongClaim);
         }
         refuse_reserved(user)?;
         let operator = User {
@@ -51,7 +51,7 @@ impl Access {
             created_at: self.now(),
         };
         if !self.commit(Batch::new().delete::<Claim>(&(), claim.version).create(&operator)).await? {
-            return Err(Error::NotAuthenticated);
+            return Err(Error::WrongClaim);
         }
         tracing::info!(user.name = %user, "the server has been claimed");
         Ok(Caller::new(user.clone(), Proof::Password))

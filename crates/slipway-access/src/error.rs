@@ -14,6 +14,12 @@ pub enum Error {
     /// guessing.
     #[error("not logged in, or the user name, password, key or token is not right")]
     NotAuthenticated,
+    /// The claim token is wrong or used; or the server has its first operator.
+    #[error(
+        "the claim token is not right, or was used already; each start of a server that nobody has claimed \
+         prints a new one"
+    )]
+    WrongClaim,
     /// Too many failures, of this account or from this place.
     #[error("too many failed attempts; try again in {}s", .wait.millis().div_ceil(1000))]
     Throttled {
@@ -161,7 +167,7 @@ impl Error {
     /// What kind of error it is.
     pub fn kind(&self) -> Kind {
         match self {
-            Error::NotAuthenticated => Kind::NotAuthenticated,
+            Error::NotAuthenticated | Error::WrongClaim => Kind::NotAuthenticated,
             Error::Throttled { .. } => Kind::Throttled,
             Error::NotFound { .. } => Kind::NotFound,
             Error::Forbidden { .. }

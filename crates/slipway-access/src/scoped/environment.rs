@@ -50,9 +50,21 @@ impl Scoped<Environment> {
     /// [`Error::Limit`], [`Error::NotFound`] for a service that the live release does not have,
     /// [`Error::Locked`] while a deployment of the app is under way, [`Error::Forbidden`], [`Error::Store`].
     pub async fn scale(&self, wanted: &BTreeMap<ServiceName, u32>) -> Result<(), Error> {
+        self.scale_with(wanted, false).await
+    }
+
+    /// [`Scoped::scale`], and the deployments that lock the app are given up (MA-53). Only apps are locked.
+    ///
+    /// # Errors
+    /// As [`Scoped::scale`], without [`Error::Locked`].
+    pub async fn scale_by_force(&self, wanted: &BTreeMap<ServiceName, u32>) -> Result<(), Error> {
+        self.scale_with(wanted, true).await
+    }
+
+    async fn scale_with(&self, wanted: &BTreeMap<ServiceName, u32>, force: bool) -> Result<(), Error> {
         self.require(Right::Deploy)?;
         if let Some(app) = &self.app {
-            return self.scale_app(app, wanted).await;
+            return self.scale_app(app, wanted, force).await;
         }
         let release = self.live_release().await?;
         let change = |environment: &mut Environment| scale_services(environment, release.as_ref(), wanted);
@@ -66,9 +78,22 @@ impl Scoped<Environment> {
     /// [`Error::Locked`] while a deployment of the app is under way, [`Error::Forbidden`],
     /// [`Error::Store`].
     pub async fn restart(&self) -> Result<u64, Error> {
+        self.restart_with(false).await
+    }
+
+    /// [`Scoped::restart`], and the deployments that lock the app are given up (MA-53). Only apps are
+    /// locked.
+    ///
+    /// # Errors
+    /// As [`Scoped::restart`], without [`Error::Locked`].
+    pub async fn restart_by_force(&self) -> Result<u64, Error> {
+        self.restart_with(true).await
+    }
+
+    async fn restart_with(&self, force: bool) -> Result<u64, Error> {
         self.require(Right::Deploy)?;
         if let Some(app) = &self.app {
-            return self.restart_app(app).await;
+            return self.restart_app(app, force).await;
         }
         let changed = self
             .change(Right::Deploy, |environment| {
@@ -204,7 +229,10 @@ pub(super) fn scale_services(
     let unknown =
         |release: &&Release| wanted.keys().find(|name| !release.services.contains_key(*name)).cloned();
     if let Some((release, unknown)) = release.and_then(|release| Some((release, unknown(&release)?))) {
-        let what = format!("service {unknown} of {} {}", environment.path, release.number);
+        let known: Vec<&str> = release.services.keys().map(ServiceName::as_str).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let what =
+            format!("service {unknown} of {} {} (which has {known})", environment.path, release.number);
         return Err(Error::NotFound { what });
     }
     environment.scale.extend(wanted.iter().map(|(name, count)| (name.clone(), *count)));

@@ -59,6 +59,8 @@ operations! {
     "see the quota" View tenant => |acme| acme.quota();
     "scale an app" Deploy app => |db| db.scale(&BTreeMap::from([(name("app"), 2)]));
     "restart an app" Deploy app => |db| db.restart();
+    "scale an app by force" Deploy app => |db| db.scale_by_force(&BTreeMap::from([(name("app"), 2)]));
+    "restart an app by force" Deploy app => |db| db.restart_by_force();
     "pause an app" Deploy app => |db| db.pause();
     "set config of an app" Deploy app => |db| db.change_config(&ConfigChange::default());
     "roll an app back" Deploy app => |db| db.request_rollback(None);

@@ -17,7 +17,7 @@ async fn the_first_operator_claims_the_server_once() {
     let world = World::new().await;
     let access = &world.access;
     let op: UserName = name("op");
-    refused(access.claim("slwo_x", &op, PASSWORD).await, Kind::NotAuthenticated, "");
+    refused(access.claim("slwo_x", &op, PASSWORD).await, Kind::NotAuthenticated, "claim token");
     let lost = access.create_claim().await.unwrap().unwrap();
     let claim = access.create_claim().await.unwrap().unwrap();
     refused(access.claim(&lost, &op, PASSWORD).await, Kind::NotAuthenticated, "");

@@ -103,7 +103,7 @@ async fn runs_need_something_that_runs_and_wait_in_bounded_number() {
     refused(
         dev.scale(&BTreeMap::from([(name("worker"), 1)])).await,
         Kind::NotFound,
-        "service worker of acme/shop/dev v1",
+        "service worker of acme/shop/dev v1 (which has web)",
     );
     dev.scale(&BTreeMap::from([(name("web"), 3)])).await.unwrap();
 }

@@ -17,10 +17,13 @@ impl Scoped<Environment> {
         &self,
         app: &PathId,
         wanted: &BTreeMap<ServiceName, u32>,
+        force: bool,
     ) -> Result<(), Error> {
         let service = app_service();
         if let Some(unknown) = wanted.keys().find(|name| **name != service) {
-            return Err(Error::NotFound { what: format!("service {unknown} of the app {app}") });
+            return Err(Error::NotFound {
+                what: format!("service {unknown} of the app {app} (which has {service})"),
+            });
         }
         let Some(instances) = wanted.get(&service) else { return Ok(()) };
         let scale = BTreeMap::from([(app.clone(), *instances)]);
@@ -28,19 +31,19 @@ impl Scoped<Environment> {
             let is_so = state.apps.get(app).is_some_and(|app| app.spec.instances == *instances);
             let action = GroupAction { kind: GroupActionKind::ScaleApplication, app: app.clone() };
             let steps = if is_so { Vec::new() } else { vec![vec![action]] };
-            AppsChange { scale: scale.clone(), steps: Some(steps), ..AppsChange::default() }
+            AppsChange { scale: scale.clone(), steps: Some(steps), force, ..AppsChange::default() }
         })
         .await
         .map(drop)
     }
 
     /// Asks for the app's instances to be replaced; returns the generation that they will have.
-    pub(in crate::scoped) async fn restart_app(&self, app: &PathId) -> Result<u64, Error> {
+    pub(in crate::scoped) async fn restart_app(&self, app: &PathId, force: bool) -> Result<u64, Error> {
         let changed = self
             .change_app(app, |_| {
                 let action = GroupAction { kind: GroupActionKind::RestartApplication, app: app.clone() };
                 let restart = BTreeSet::from([app.clone()]);
-                AppsChange { restart, steps: Some(vec![vec![action]]), ..AppsChange::default() }
+                AppsChange { restart, steps: Some(vec![vec![action]]), force, ..AppsChange::default() }
             })
             .await?;
         Ok(changed.apps.get(app).map_or(0, |app| app.restart_generation))

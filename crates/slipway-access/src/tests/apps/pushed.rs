@@ -57,11 +57,19 @@ async fn an_app_is_scaled_and_restarted_through_its_environment_too() {
     let restarted = state(&world).await.deployments.remove(0);
     assert_eq!(restarted.steps[0][0].kind, GroupActionKind::RestartApplication);
     assert_eq!(app(&world, "/db").await.restart_generation, 1);
+    environment.scale_by_force(&BTreeMap::from([(name("app"), 5)])).await.unwrap();
+    let forced = state(&world).await.deployments;
+    assert!(forced.len() == 1 && forced[0].id != restarted.id, "the one in the way is given up");
+    assert_eq!(
+        (environment.restart_by_force().await.unwrap(), app(&world, "/db").await.spec.instances),
+        (2, 5)
+    );
+    let restarted = state(&world).await.deployments.remove(0);
     finish(&world, &restarted).await;
     refused(
         environment.scale(&BTreeMap::from([(name("web"), 1)])).await,
         Kind::NotFound,
-        "service web of the app /db",
+        "service web of the app /db (which has app)",
     );
     refused(environment.scale(&BTreeMap::from([(name("app"), 501)])).await, Kind::Invalid, "at most 500");
 

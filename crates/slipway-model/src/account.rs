@@ -153,7 +153,7 @@ pub struct Tenant {
 }
 
 /// What a tenant may use at most, and how it ranks when there is not enough for all (ME-02, ME-03).
-/// Written by the API for operators; no record: no limit, weight 1.
+/// Written by the API for operators; no record: no limit but that of ports, weight 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quota {
     /// Whose.
@@ -168,6 +168,9 @@ pub struct Quota {
     pub gpus: Option<u32>,
     /// Instances.
     pub instances: Option<u32>,
+    /// Ports of nodes; `None`: a part of what the nodes have, so that no tenant can take all of them.
+    #[serde(default)]
+    pub ports: Option<u32>,
     /// Of two tenants that wait, the one with the lower share of the cluster per weight comes first.
     pub weight: u32,
 }

@@ -17,8 +17,8 @@ use slipway_model::unit::Timestamp;
 use crate::action::Action;
 use crate::placement::{Index, KnownRules, needs};
 use crate::policy::Policy;
-use crate::port::Asked;
-use crate::quota::Usage;
+use crate::port::{self, Asked};
+use crate::quota::{self, Exceeded, Usage};
 use crate::view::EnvironmentView;
 
 mod brake;
@@ -53,6 +53,8 @@ pub struct Cluster {
     orders: BTreeMap<NodeName, NodeOrderKind>,
     quotas: BTreeMap<TenantName, Quota>,
     usage: BTreeMap<TenantName, Usage>,
+    /// How many ports the nodes that can be reached have together.
+    ports_offered: u32,
     /// Instances of plans that are being stored.
     promised: BTreeSet<InstanceId>,
     pub(crate) reservations: BTreeMap<ServiceOf, Reservation>,
@@ -89,8 +91,15 @@ impl Cluster {
 
     fn change(&mut self, name: &NodeName, change: impl FnOnce(&mut Index, Option<NodeOrderKind>)) {
         self.count_silence(name, false);
+        self.ports_offered -= self.ports_offered_by(name);
         change(&mut self.index, self.orders.get(name).copied());
+        self.ports_offered += self.ports_offered_by(name);
         self.count_silence(name, true);
+    }
+
+    fn ports_offered_by(&self, name: &NodeName) -> u32 {
+        let node = self.node(name).filter(|_| self.contact(name) == Contact::Reachable);
+        node.map_or(0, |node| port::count_offered(node.ports))
     }
 
     /// Whether the node can be talked to.
@@ -162,6 +171,18 @@ impl Cluster {
         self.quotas.get(tenant)
     }
 
+    /// How many of `count` instances the tenant may have beyond `used`, and the limit that is in the way of
+    /// the next.
+    pub(crate) fn allows(
+        &self,
+        tenant: &TenantName,
+        used: Usage,
+        each: Usage,
+        count: u32,
+    ) -> (u32, Option<Exceeded>) {
+        quota::allows(self.quota(tenant), self.ports_offered, used, each, count)
+    }
+
     /// All that an environment has, for a leader that has read its records.
     pub fn take_in(&mut self, view: &EnvironmentView) {
         view.assignments.iter().for_each(|assignment| self.hold(view, assignment));
@@ -211,7 +232,7 @@ impl Cluster {
         let amount = needs(view.releases.get(&assignment.release), &assignment.role);
         self.index.promise(&assignment.node, amount);
         self.index.take_ports(&assignment.node, &assignment.ports);
-        self.count(&view.path.tenant, |usage| usage.plus(1, amount));
+        self.count(&view.path.tenant, |usage| usage.plus(Usage::held(amount, &assignment.ports)));
         self.use_reservation(&view.path, &assignment.role);
     }
 
@@ -220,7 +241,7 @@ impl Cluster {
         let amount = needs(view.releases.get(&assignment.release), &assignment.role);
         self.index.release(&assignment.node, amount);
         self.index.give_back_ports(&assignment.node, &assignment.ports);
-        self.count(&view.path.tenant, |usage| usage.minus(1, amount));
+        self.count(&view.path.tenant, |usage| usage.minus(Usage::held(amount, &assignment.ports)));
     }
 
     /// Volumes have come to rest.

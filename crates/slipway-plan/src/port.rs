@@ -18,6 +18,21 @@ pub fn asked(spec: &ServiceSpec) -> Vec<Asked> {
     if asked.iter().all(Option::is_none) { Vec::new() } else { asked }
 }
 
+/// How many ports that is: of what a service asks for, those that it does ask for.
+pub(crate) fn count_asked(asked: &[Asked]) -> u32 {
+    asked.iter().flatten().count() as u32
+}
+
+/// How many ports of its node an assignment holds; 0 stands for one that is not forwarded.
+pub(crate) fn count_held(ports: &[u16]) -> u32 {
+    ports.iter().filter(|port| **port != 0).count() as u32
+}
+
+/// How many ports a node has.
+pub(crate) fn count_offered((first, last): (u16, u16)) -> u32 {
+    if first > last { 0 } else { u32::from(last - first) + 1 }
+}
+
 /// The ports that assignments hold on one node, and where the search for the next one begins.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ports {
@@ -102,11 +117,11 @@ impl Ports {
     }
 
     /// How many of the range nobody has.
-    pub(crate) fn free(&self, (first, last): (u16, u16)) -> usize {
-        if first > last {
+    pub(crate) fn free(&self, range: (u16, u16)) -> usize {
+        if range.0 > range.1 {
             return 0;
         }
-        usize::from(last - first) + 1 - self.used.range(first..=last).count()
+        count_offered(range) as usize - self.used.range(range.0..=range.1).count()
     }
 
     fn is_free(&self, (first, last): (u16, u16), port: u16) -> bool {

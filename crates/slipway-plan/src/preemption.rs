@@ -22,7 +22,7 @@ use slipway_model::unit::Timestamp;
 use crate::cluster::{Cluster, Kind, Reservation, Resources, ServiceOf};
 use crate::placement::Need;
 use crate::policy::Policy;
-use crate::quota;
+use crate::quota::Usage;
 use crate::rollout::min_healthy;
 use crate::view::EnvironmentView;
 
@@ -158,8 +158,10 @@ pub fn choose(
     for (node, on_it) in by_node {
         let Some(victims) = victims(cluster, node, &need, on_it) else { continue };
         let own = victims.iter().filter(|victim| victim.service.0.tenant == environment.tenant);
-        let used = own.fold(cluster.usage(&environment.tenant), |used, victim| used.minus(1, victim.amount));
-        let (allowed, _) = quota::allows(cluster.quota(&environment.tenant), used, need.amount, 1);
+        let used = own.fold(cluster.usage(&environment.tenant), |used, victim| {
+            used.minus(Usage::held(victim.amount, &victim.ports))
+        });
+        let (allowed, _) = cluster.allows(&environment.tenant, used, Usage::of(&need), 1);
         if allowed == 1 {
             choices.push((node, victims));
         }

@@ -91,12 +91,15 @@ fn refuse_more_than_there_is(quotas: &[Quota], nodes: &[Node]) -> Result<(), Err
     let mem: u64 = nodes.iter().map(|node| node.mem.0).sum();
     let disk: u64 = nodes.iter().map(|node| node.disk.0).sum();
     let gpus: u64 = nodes.iter().map(|node| u64::from(node.gpus)).sum();
+    let ports = |(first, last): (u16, u16)| if first > last { 0 } else { u64::from(last - first) + 1 };
+    let ports: u64 = nodes.iter().map(|node| ports(node.ports)).sum();
     for quota in quotas {
         let limits = [
             ("processors", quota.cpus.map(|cpus| u64::from(cpus.0)), cpus),
             ("memory", quota.mem.map(|mem| mem.0), mem),
             ("disk", quota.disk.map(|disk| disk.0), disk),
             ("gpus", quota.gpus.map(u64::from), gpus),
+            ("ports", quota.ports.map(u64::from), ports),
         ];
         if let Some((what, ..)) =
             limits.into_iter().find(|(_, limit, all)| limit.is_some_and(|limit| limit > *all))

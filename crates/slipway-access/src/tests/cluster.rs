@@ -20,6 +20,7 @@ fn quota(tenant: &str, cpus: u32) -> Quota {
         disk: None,
         gpus: None,
         instances: Some(10),
+        ports: None,
         weight: 1,
     }
 }
@@ -43,7 +44,7 @@ async fn me_03_quotas_are_set_all_or_none_and_not_above_what_there_is() {
     let world = World::with_shop().await;
     world.tenant_of(&ann(), "blue").await;
     world.put(&node("n1")).await;
-    world.put(&node("n2")).await;
+    world.put(&Node { ports: (31_000, 31_099), ..node("n2") }).await;
     let desk = desk(&world).await;
     desk.set_quotas(&[quota("acme", 8000), quota("blue", 8000)], false).await.unwrap();
     refused(desk.set_quotas(&[quota("acme", 1), quota("nix", 1)], false).await, Kind::NotFound, "nix");
@@ -61,6 +62,7 @@ async fn me_03_quotas_are_set_all_or_none_and_not_above_what_there_is() {
         ("memory", Quota { mem: Some(Bytes::gibi(17)), ..quota("acme", 1) }),
         ("disk", Quota { disk: Some(Bytes::gibi(201)), ..quota("acme", 1) }),
         ("gpus", Quota { gpus: Some(1), ..quota("acme", 1) }),
+        ("ports", Quota { ports: Some(101), ..quota("acme", 1) }),
     ] {
         refused(desk.set_quotas(&[wrong], false).await, Kind::Conflict, what);
     }
@@ -69,6 +71,9 @@ async fn me_03_quotas_are_set_all_or_none_and_not_above_what_there_is() {
         [quota("acme", 8000), quota("blue", 8000)],
         "none of it was set"
     );
+    let with_ports = Quota { ports: Some(100), ..quota("acme", 1) };
+    desk.set_quotas(std::slice::from_ref(&with_ports), false).await.unwrap();
+    assert_eq!(desk.quota(&name("acme")).await.unwrap(), Some(with_ports));
     desk.set_quotas(&[quota("acme", 9000)], true).await.unwrap();
     assert_eq!(desk.quota(&name("acme")).await.unwrap(), Some(quota("acme", 9000)));
 

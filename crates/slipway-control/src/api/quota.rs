@@ -9,19 +9,12 @@ use slipway_api::wire::*;
 use slipway_model::account::{Quota, Right};
 use slipway_model::name::TenantName;
 use slipway_model::release::Release;
-use slipway_plan::cluster::Resources;
 use slipway_plan::placement::needs;
+use slipway_plan::quota::Usage;
 
 use super::extract::{Asking, Body, Named, Owner};
 use super::services::amounts;
 use super::{Answer, Api, Refusal};
-
-/// What a tenant's instances take together.
-#[derive(Debug, Clone, Copy, Default)]
-struct Use {
-    resources: Resources,
-    instances: u32,
-}
 
 pub async fn show(
     State(api): State<Api>,
@@ -71,6 +64,7 @@ fn merge(tenant: &TenantName, before: Option<Quota>, wanted: &SetQuota) -> Quota
         disk: None,
         gpus: None,
         instances: None,
+        ports: None,
         weight: 1,
     });
     Quota {
@@ -79,14 +73,15 @@ fn merge(tenant: &TenantName, before: Option<Quota>, wanted: &SetQuota) -> Quota
         disk: disk.or(before.disk),
         gpus: gpus.or(before.gpus),
         instances: instances.or(before.instances),
+        ports: before.ports,
         weight: weight.unwrap_or(before.weight),
         tenant: before.tenant,
     }
 }
 
 /// From the leader's assignments, and the releases that say how large each is.
-async fn used(api: &Api, caller: &Caller, tenant: &TenantName) -> Result<Use, Refusal> {
-    let mut sum = Use::default();
+async fn used(api: &Api, caller: &Caller, tenant: &TenantName) -> Result<Usage, Refusal> {
+    let mut sum = Usage::default();
     for environment in api.leader.all(Some(tenant)).await {
         if environment.instances.is_empty() {
             continue;
@@ -104,14 +99,13 @@ async fn used(api: &Api, caller: &Caller, tenant: &TenantName) -> Result<Use, Re
                 releases.insert(instance.release, found);
             }
             let release = releases.get(&instance.release).and_then(Option::as_ref);
-            sum.resources = sum.resources.plus(needs(release, &instance.role));
-            sum.instances += 1;
+            sum = sum.plus(Usage::held(needs(release, &instance.role), &instance.ports));
         }
     }
     Ok(sum)
 }
 
-fn info(tenant: &TenantName, quota: Option<&Quota>, used: Use) -> QuotaInfo {
+fn info(tenant: &TenantName, quota: Option<&Quota>, used: Usage) -> QuotaInfo {
     QuotaInfo {
         tenant: tenant.clone(),
         cpus: quota.and_then(|quota| quota.cpus),
@@ -120,7 +114,7 @@ fn info(tenant: &TenantName, quota: Option<&Quota>, used: Use) -> QuotaInfo {
         gpus: quota.and_then(|quota| quota.gpus),
         instances: quota.and_then(|quota| quota.instances),
         weight: quota.map_or(1, |quota| quota.weight),
-        used: amounts(used.resources),
+        used: amounts(used.amount),
         used_instances: used.instances,
     }
 }

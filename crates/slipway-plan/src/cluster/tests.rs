@@ -216,6 +216,21 @@ fn s11_what_is_promised_is_what_the_assignments_hold_whatever_happens_on_the_way
 }
 
 #[test]
+fn me_03_ports_are_counted_of_nodes_that_can_be_reached_whatever_becomes_of_them() {
+    let mut cluster = cluster(&["n0", "n1"]);
+    assert_eq!(cluster.ports_offered, 8);
+    cluster.set_contact(&name("n0"), Contact::Unreachable { since: Timestamp(0) });
+    assert_eq!(cluster.ports_offered, 4);
+    cluster.put(Node { ports: (31_000, 31_099), ..node("n0", 1000) }, Contact::Reachable);
+    cluster.put(Node { ports: (1, 0), ..node("n2", 1000) }, Contact::Reachable);
+    assert_eq!(cluster.ports_offered, 104);
+    cluster.set_order(&name("n1"), Some(NodeOrderKind::Deactivate));
+    cluster.remove(&name("n0"));
+    cluster.remove(&name("n0"));
+    assert_eq!(cluster.ports_offered, 4);
+}
+
+#[test]
 fn au_02_reserved_room_is_one_services_alone_until_it_is_used_or_over() {
     let mut cluster = cluster(&["n0"]);
     let (web, path): (ServiceName, EnvironmentPath) =

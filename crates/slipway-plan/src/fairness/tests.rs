@@ -19,8 +19,8 @@ fn need(cpus: u32, mem_mebi: u64) -> Resources {
 }
 
 fn weigh(cluster: &mut Cluster, name: &str, weight: u32) {
-    let (cpus, mem, disk, gpus, instances) = (None, None, None, None, None);
-    let quota = Quota { tenant: tenant(name), cpus, mem, disk, gpus, instances, weight };
+    let (cpus, mem, disk, gpus, instances, ports) = (None, None, None, None, None, None);
+    let quota = Quota { tenant: tenant(name), cpus, mem, disk, gpus, instances, ports, weight };
     cluster.set_quota(&tenant(name), Some(quota));
 }
 

@@ -13,7 +13,7 @@ use super::index::Slot;
 use super::need::Need;
 use super::{Reason, Refusal, Rules};
 use crate::cluster::{Cluster, Reservation, Resources};
-use crate::quota::{self, Usage};
+use crate::quota::Usage;
 
 /// The cluster, and what the plan of one environment has taken of it so far.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl<'a> Room<'a> {
             self.give(slot, disk);
             let others: Vec<_> =
                 ask.placed.iter().chain(placed.places.iter().map(|place| &place.node)).cloned().collect();
-            let refusal = match self.quota_refuses(ask.need.amount) {
+            let refusal = match self.quota_refuses(ask.need) {
                 Some(refusal) => Some(refusal),
                 None => {
                     let index = &mut self.cluster.index;
@@ -168,7 +168,7 @@ impl<'a> Room<'a> {
         let all = self.cluster.index.len() as u32;
         let fresh = count.min(ask.fresh);
         let (allowed, exceeded) =
-            quota::allows(self.cluster.quota(&self.environment.tenant), self.used, ask.need.amount, fresh);
+            self.cluster.allows(&self.environment.tenant, self.used, Usage::of(ask.need), fresh);
         let before: Vec<_>;
         let existing = if placed.places.is_empty() {
             ask.placed
@@ -198,15 +198,15 @@ impl<'a> Room<'a> {
         }
     }
 
-    fn quota_refuses(&self, need: Resources) -> Option<Refusal> {
-        let quota = self.cluster.quota(&self.environment.tenant);
-        let (_, exceeded) = quota::allows(quota, self.used, need, 1);
+    fn quota_refuses(&self, need: &Need) -> Option<Refusal> {
+        let tenant = &self.environment.tenant;
+        let (_, exceeded) = self.cluster.allows(tenant, self.used, Usage::of(need), 1);
         exceeded.map(|exceeded| Refusal::for_all(self.cluster.index.len() as u32, Reason::Quota(exceeded)))
     }
 
     /// Notes what a batch has taken there for one instance, and picks its ports.
     fn seat(&mut self, slot: Slot, need: &Need) -> Place {
-        self.used = self.used.plus(1, need.amount);
+        self.used = self.used.plus(Usage::of(need));
         self.undo.push(Undo::Taken { slot, amount: need.amount });
         let index = &mut self.cluster.index;
         let mut ports = Vec::new();

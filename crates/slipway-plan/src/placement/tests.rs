@@ -231,6 +231,7 @@ fn me_03_200_racing_scale_ups_against_a_quota_that_fits_10_start_10() {
         disk: None,
         gpus: None,
         instances: None,
+        ports: None,
         weight: 1,
     };
     cluster.set_quota(&quota.tenant.clone(), Some(quota));

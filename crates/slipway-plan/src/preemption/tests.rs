@@ -162,6 +162,7 @@ fn au_02_constraints_ports_quota_and_orders_hold_for_preemption_too() {
         disk: None,
         gpus: None,
         instances: None,
+        ports: None,
         weight: 1,
     };
     cluster.set_quota(&quota.tenant.clone(), Some(quota));

@@ -174,9 +174,19 @@ impl Shared {
     }
 
     fn limit(&mut self, tenant: &str, instances: Option<u32>, mem: Option<Bytes>) {
+        self.limit_with_ports(tenant, instances, mem, None);
+    }
+
+    fn limit_with_ports(
+        &mut self,
+        tenant: &str,
+        instances: Option<u32>,
+        mem: Option<Bytes>,
+        ports: Option<u32>,
+    ) {
         let tenant: TenantName = tenant.parse().expect("a name");
         let (cpus, disk, gpus, weight) = (None, None, None, 1);
-        let quota = Quota { tenant: tenant.clone(), cpus, mem, disk, gpus, instances, weight };
+        let quota = Quota { tenant: tenant.clone(), cpus, mem, disk, gpus, instances, ports, weight };
         self.had.insert(tenant.clone(), self.usage().remove(&tenant).unwrap_or_default());
         self.quotas.insert(tenant.clone(), quota.clone());
         if let Some(leader) = &mut self.leader {

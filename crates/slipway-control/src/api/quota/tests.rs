@@ -11,11 +11,12 @@ fn me_03_what_is_not_named_stays() {
         disk: None,
         gpus: None,
         instances: Some(10),
+        ports: Some(20),
         weight: 2,
     };
     let wanted = SetQuota { cpus: Some(Cpus(1000)), ..SetQuota::default() };
     let merged = merge(&quota.tenant, Some(quota.clone()), &wanted);
     assert_eq!(merged, Quota { cpus: Some(Cpus(1000)), ..quota.clone() });
     let merged = merge(&quota.tenant, None, &wanted);
-    assert_eq!((merged.cpus, merged.mem, merged.weight), (Some(Cpus(1000)), None, 1));
+    assert_eq!((merged.cpus, merged.mem, merged.ports, merged.weight), (Some(Cpus(1000)), None, None, 1));
 }

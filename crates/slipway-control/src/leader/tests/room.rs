@@ -19,6 +19,7 @@ async fn set_quota(rig: &Rig, tenant: &str, instances: Option<u32>, weight: u32)
         disk: None,
         gpus: None,
         instances,
+        ports: None,
         weight,
     };
     rig.store.commit(Batch::new().put(&quota)).await.expect("a quota");

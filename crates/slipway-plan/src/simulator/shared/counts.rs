@@ -52,6 +52,17 @@ impl Shared {
             of.amount = of.amount.plus(amount);
             of.instances += u32::from(assignment.is_some() || amount.mem > Bytes(0));
         }
+        for (path, view) in &self.disk {
+            let plan = self.leader.as_ref().and_then(|leader| leader.under_way.get(path));
+            let coming = plan.iter().flat_map(|plan| &plan.actions).filter_map(|action| match action {
+                Action::Assign(assignment) => Some(assignment),
+                _ => None,
+            });
+            for assignment in coming.chain(&view.assignments) {
+                let ports = assignment.ports.iter().filter(|port| **port != 0).count() as u32;
+                usage.entry(path.tenant.clone()).or_default().ports += ports;
+            }
+        }
         usage
     }
 
@@ -92,6 +103,8 @@ impl Shared {
                 most.is_none_or(|most| used.instances <= most),
                 "S11: {tenant} has {used:?} of {quota:?}"
             );
+            let most = quota.ports.map(|limit| limit.max(had.ports));
+            assert!(most.is_none_or(|most| used.ports <= most), "S11: {tenant} has {used:?} of {quota:?}");
             let most = quota.mem.map(|limit| limit.max(had.amount.mem));
             assert!(
                 most.is_none_or(|most| used.amount.mem <= most),

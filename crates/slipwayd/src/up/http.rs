@@ -21,12 +21,18 @@ use tokio::sync::watch;
 
 use super::raised;
 
+mod taken;
+
 /// Connections at once; one that follows a log sleeps.
 const CONNECTIONS_MAX: usize = 1024;
 /// Of one address, so that nobody who only holds connections open keeps everybody else out.
 const CONNECTIONS_OF_SOURCE_MAX: usize = 512;
 /// A request's header must be there within this time (N58).
 const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
+/// What of an answer waits for a client that does not read it. Also the bound of a request's header.
+const WAITING_BYTES_MAX: usize = 128 << 10;
+/// A client that takes nothing of an answer for so long is gone.
+const TAKEN_TIME_MAX: Duration = Duration::from_secs(30);
 /// After a failed accept, most likely for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -130,14 +136,18 @@ where
     let routes = TowerToHyperService::new(routes);
     let end = ConnectionEnd::default();
     let ended = end.clone();
+    let (stream, patience) = taken::Taken::new(stream, TAKEN_TIME_MAX);
     let answer = service_fn(move |mut request: Request<Incoming>| {
         mark(request.extensions_mut());
         request.extensions_mut().insert(end.clone());
-        routes.call(request)
+        let answered = routes.call(request);
+        let patience = patience.clone();
+        async move { answered.await.inspect(|response| patience.follow(response)) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME_MAX)
+        .max_buf_size(WAITING_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), answer)
         .with_upgrades();
     tokio::select! {

@@ -31,6 +31,7 @@ mod events;
 mod group;
 mod ids;
 mod info;
+mod listing;
 mod metrics;
 mod queue;
 mod refusal;
@@ -45,6 +46,7 @@ use asked::Asked;
 use definitions::Definitions;
 use endpoint::{Endpoint, Found};
 use events::Hub;
+use listing::Places;
 use refusal::Refusal;
 use view::View;
 
@@ -61,6 +63,7 @@ pub struct Marathon {
     /// What happens, in Marathon's words.
     hub: Arc<Hub>,
     definitions: Arc<Definitions>,
+    listings: Arc<Places>,
     /// What is counted.
     pub counters: Arc<Counters>,
 }
@@ -70,6 +73,7 @@ pub struct Context {
     api: Api,
     hub: Arc<Hub>,
     definitions: Arc<Definitions>,
+    listings: Arc<Places>,
     counters: Arc<Counters>,
     asked: Asked,
     view: View,
@@ -78,7 +82,13 @@ pub struct Context {
 impl Marathon {
     /// Nothing has been counted yet.
     pub fn new(api: Api) -> Self {
-        Self { api, hub: Arc::default(), definitions: Arc::default(), counters: Arc::default() }
+        Self {
+            api,
+            hub: Arc::default(),
+            definitions: Arc::default(),
+            listings: Arc::default(),
+            counters: Arc::default(),
+        }
     }
 
     /// Answers what is asked of `/v2` and its companions; whatever else no route was found for does not
@@ -112,6 +122,7 @@ impl Marathon {
             api,
             hub: self.hub,
             definitions: self.definitions,
+            listings: self.listings,
             counters: self.counters,
             asked,
             view,

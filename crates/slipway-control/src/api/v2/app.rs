@@ -1,11 +1,8 @@
 //! Apps: shown here, changed in [`write`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::body::Body;
-use bytes::Bytes;
-use futures_util::stream;
-use http::StatusCode;
 use serde_json::json;
 use serde_json::value::RawValue;
 use slipway_access::Scoped;
@@ -14,28 +11,25 @@ use slipway_marathon::select::Selector;
 use slipway_model::account::{Right, Tenant};
 use slipway_model::app::App;
 
+use super::Context;
 use super::answer::{self, Answer};
 use super::group::write::version_of;
+use super::listing::{Listed, Listing};
 use super::refusal::Refusal;
-use super::running::{self, Open, Service};
-use super::{Context, LeaderQueries};
+use super::running::{self, Open};
 
 pub mod write;
 
 pub use write::{create, delete, put, put_all, restart};
 
-/// Apps that are put into the body at once.
-const APPS_IN_CHUNK: usize = 32;
-
-/// `GET /v2/apps`: written while it is sent, so that ten thousand apps with their tasks are never in
-/// memory as one text.
+/// `GET /v2/apps`
 pub async fn list(context: &Context) -> Answer {
     let query = &context.asked.query;
     let selector = Selector::new(query.first("id"), query.first("cmd"), query.first("label"))?;
     let embed = AppEmbed::of(query.all("embed")).in_list();
     stream_of(context, "apps", embed, |context, service| {
         let (cmd, labels) = service.selectable();
-        selector.selects_parts(&context.view.outward(&service.tenant, service.id.as_str()), cmd, labels)
+        selector.selects_parts(&context.view.outward(service.tenant(), service.id().as_str()), cmd, labels)
     })
     .await
 }
@@ -48,7 +42,10 @@ pub async fn below(context: &Context, group: &str) -> Answer {
         group => Some(context.view.group(group, Right::View)?),
     };
     stream_of(context, "*", embed, |_, service| {
-        inside.as_ref().is_none_or(|(tenant, id)| tenant.name == service.tenant && service.id.is_within(id))
+        let is_inside = |(tenant, id): &(&Scoped<Tenant>, _)| {
+            tenant.name == *service.tenant() && service.id().is_within(id)
+        };
+        inside.as_ref().is_none_or(is_inside)
     })
     .await
 }
@@ -58,65 +55,21 @@ async fn stream_of(
     context: &Context,
     name: &str,
     embed: AppEmbed,
-    is_wanted: impl Fn(&Context, &Service) -> bool,
+    is_wanted: impl Fn(&Context, &Listed) -> bool,
 ) -> Answer {
-    let mut wanted = Vec::new();
+    let mut listing = Listing::begin(context, embed).await?;
+    let mut marks = Vec::new();
     for tenant in context.view.tenants() {
         let state = tenant.apps_state().await?;
         let known = context.api.leader.group_deployments(Some(&tenant.name)).await;
         let open = Arc::new(Open::new(&state.deployments, &known));
-        let services = running::services(tenant, &state).into_iter();
-        wanted.extend(services.filter(|service| is_wanted(context, service)).map(|one| (one, open.clone())));
+        let services = Listed::all(tenant, &state).into_iter();
+        marks.extend(
+            services.filter(|service| is_wanted(context, service)).map(|one| listing.mark(one, &open)),
+        );
     }
-    let writer = Writer {
-        leader: context.api.leader.clone(),
-        context_ids: context.view.clone(),
-        embed,
-        waiting: wanted.into_iter(),
-        front: format!("{{\"{name}\":["),
-        is_done: false,
-    };
-    let body = Body::from_stream(stream::unfold(writer, |mut writer| async move {
-        let chunk = writer.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(chunk), writer))
-    }));
-    Ok(answer::text_of_json(StatusCode::OK, body))
-}
-
-struct Writer {
-    leader: LeaderQueries,
-    context_ids: super::View,
-    embed: AppEmbed,
-    waiting: std::vec::IntoIter<(Service, Arc<Open>)>,
-    /// What stands before the next app.
-    front: String,
-    is_done: bool,
-}
-
-impl Writer {
-    async fn next(&mut self) -> Option<Bytes> {
-        if self.is_done {
-            return None;
-        }
-        let mut text = String::new();
-        for _ in 0..APPS_IN_CHUNK {
-            let Some((service, open)) = self.waiting.next() else {
-                text += std::mem::take(&mut self.front).trim_start_matches(',');
-                text += "]}";
-                self.is_done = true;
-                break;
-            };
-            let snapshot = self.leader.snapshot(&service.environment).await;
-            let shown = service.shown(snapshot.as_ref(), &open, self.embed);
-            let Ok(shown) = shown else {
-                tracing::error!(app = %service.id, tenant.name = %service.tenant, "a stored definition is no JSON");
-                continue;
-            };
-            text += &std::mem::replace(&mut self.front, ",".to_owned());
-            text += running::outward(&self.context_ids, &service.tenant, shown).get();
-        }
-        Some(Bytes::from(text))
-    }
+    let skeleton = serde_json::to_string(&BTreeMap::from([(name, marks)]));
+    Ok(listing.answer(skeleton.unwrap_or_default()))
 }
 
 /// `GET /v2/apps/{id}`

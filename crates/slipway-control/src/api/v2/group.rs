@@ -1,6 +1,7 @@
 //! Groups: shown here, changed in [`write`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -13,8 +14,9 @@ use slipway_model::app::{App, PathId};
 use slipway_model::unit::Timestamp;
 
 use super::answer::{self, Answer};
+use super::listing::{self, Listed, Listing};
 use super::refusal::Refusal;
-use super::running::{self, Open};
+use super::running::Open;
 use super::{Context, app};
 
 pub mod write;
@@ -36,44 +38,42 @@ pub async fn show(context: &Context, id: &str) -> Answer {
     if !has_group(&state, &facts, &inside) {
         return Err(Refusal::no_group(id));
     }
-    answer::ok(&shown(context, tenant, &state, &inside, embed).await?)
+    let mut listing = Listing::begin(context, embed.app).await?;
+    let skeleton = shown(context, tenant, &state, &inside, embed, &mut listing).await?;
+    Ok(listing.answer(skeleton.to_string()))
 }
 
 /// Every tenant as a group.
 async fn everything(context: &Context, embed: GroupEmbed) -> Answer {
+    let mut listing = Listing::begin(context, embed.app).await?;
     let mut groups = Vec::new();
     let mut version = Timestamp(0);
     for tenant in context.view.tenants().iter().filter(|_| embed.groups) {
         let state = tenant.apps_state().await?;
         version = version.max(state.root.version);
-        groups.push(shown(context, tenant, &state, &PathId::root(), embed).await?);
+        groups.push(shown(context, tenant, &state, &PathId::root(), embed, &mut listing).await?);
     }
     let version = slipway_marathon::timestamp::render(version);
-    answer::ok(&json!({
+    let skeleton = json!({
         "id": "/", "dependencies": [], "apps": [], "pods": [], "groups": groups, "version": version,
-    }))
+    });
+    Ok(listing.answer(skeleton.to_string()))
 }
 
+/// The group with marks for its apps.
 async fn shown(
     context: &Context,
     tenant: &Scoped<Tenant>,
     state: &AppsState,
     group: &PathId,
     embed: GroupEmbed,
+    listing: &mut Listing,
 ) -> Result<Value, Refusal> {
-    let open: Open = app::open(context, tenant).await?;
+    let open: Arc<Open> = Arc::new(app::open(context, tenant).await?);
     let mut apps = BTreeMap::new();
-    for service in running::services(tenant, state) {
-        if !embed.apps || !service.id.is_within(group) {
-            continue;
-        }
-        let needs_leader =
-            embed.app.tasks || embed.app.counts || embed.app.last_task_failure || embed.app.task_stats;
-        let snapshot = match needs_leader {
-            true => context.api.leader.snapshot(&service.environment).await,
-            false => None,
-        };
-        apps.insert(service.id.clone(), service.shown(snapshot.as_ref(), &open, embed.app)?);
+    let services = if embed.apps { Listed::all(tenant, state) } else { Vec::new() };
+    for service in services.into_iter().filter(|service| service.id().is_within(group)) {
+        apps.insert(service.id().clone(), listing.mark(service, &open));
     }
     // A group that only holds what was pushed is shown, too, when its apps are not.
     let mut facts = facts(state);
@@ -108,6 +108,7 @@ fn has_group(state: &AppsState, facts: &BTreeMap<PathId, GroupFacts>, id: &PathI
 pub async fn version(context: &Context, id: &str, version: &str) -> Answer {
     let (tenant, inside) = context.view.group(id, Right::View)?;
     let version = write::version_of(version)?;
+    let place = context.listings.take(context.asked.caller.user()).await?;
     let apps = at_version(tenant, &inside, version).await?;
     if apps.is_empty() {
         return Err(Told::NoGroup { id: inside, version: Some(version) }.into());
@@ -118,7 +119,7 @@ pub async fn version(context: &Context, id: &str, version: &str) -> Answer {
     let info = show_group(&inside, shown?, &facts(&state), version, GroupEmbed::of([]));
     let mut shown = json!(info);
     context.view.group_out(&tenant.name, &mut shown);
-    Ok(answer::json(StatusCode::OK, &shown))
+    Ok(listing::held(answer::json(StatusCode::OK, &shown), place))
 }
 
 /// The apps that are in a group now, as they were then. Those that are newer are left out.

@@ -5,10 +5,11 @@ use slipway_marathon::present::{MesosFramework, MesosSlave, MesosState, MesosTas
 
 use super::Context;
 use super::answer::{self, Answer};
-use super::running;
+use super::{listing, running};
 
 /// Each tenant is a framework; its nodes are those that it could be on.
 pub async fn state(context: &Context, host: &str) -> Answer {
+    let place = context.listings.take(context.asked.caller.user()).await?;
     let nodes = context.api.leader.nodes().await;
     let slaves = nodes.iter().map(|node| {
         let host = node.node.address.map_or(node.node.name.to_string(), |address| address.to_string());
@@ -27,5 +28,5 @@ pub async fn state(context: &Context, host: &str) -> Answer {
         let name = if context.view.is_several() { tenant.name.as_str() } else { "marathon" };
         frameworks.push(MesosFramework::new(&framework, name, host, tasks));
     }
-    answer::ok(&json!(MesosState::new(host, slaves.collect(), frameworks)))
+    Ok(listing::held(answer::ok(&json!(MesosState::new(host, slaves.collect(), frameworks)))?, place))
 }

@@ -17,7 +17,7 @@ use super::answer::{self, Answer};
 use super::app::write::{begun, tell};
 use super::refusal::Refusal;
 use super::running::{self, Service};
-use super::{Context, asked, change};
+use super::{Context, asked, change, listing};
 use crate::leader::Kill;
 
 /// Ids in one request: each is looked for.
@@ -25,6 +25,7 @@ const IDS_MAX: usize = 10_000;
 
 /// `GET /v2/tasks`
 pub async fn list(context: &Context) -> Answer {
+    let place = context.listings.take(context.asked.caller.user()).await?;
     let wanted: Vec<&str> = context.asked.query.all("status").collect();
     let mut shown = Vec::new();
     for tenant in context.view.tenants() {
@@ -38,7 +39,7 @@ pub async fn list(context: &Context) -> Answer {
             shown.extend(tasks.filter(is_wanted).map(|task| outward(context, &service, &task)));
         }
     }
-    answer::ok(&json!({ "tasks": shown }))
+    Ok(listing::held(answer::ok(&json!({ "tasks": shown }))?, place))
 }
 
 /// `GET /v2/apps/{id}/tasks`

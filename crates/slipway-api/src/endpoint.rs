@@ -130,8 +130,8 @@ endpoints! {
     POST "/v1/environments/{tenant}/{project}/{environment}/retry" Tenant(Deploy), "Start what is held back after failures now", gives Done;
     GET "/v1/environments/{tenant}/{project}/{environment}/schedules" Tenant(View), "Services that run at certain times: when next, when last", gives Items<ScheduleInfo>;
     POST "/v1/environments/{tenant}/{project}/{environment}/instances/{instance}/stop" Tenant(Deploy), "End a one-off or scheduled run", gives Done;
-    POST "/v1/environments/{tenant}/{project}/{environment}/scale" Tenant(Deploy), "Change how many copies run", takes ScaleRequest, gives Done;
-    POST "/v1/environments/{tenant}/{project}/{environment}/restart" Tenant(Deploy), "Replace all instances", gives Generation;
+    POST "/v1/environments/{tenant}/{project}/{environment}/scale" Tenant(Deploy), "Change how many copies run; ?force=true gives up a deployment that locks the app", takes ScaleRequest, gives Done;
+    POST "/v1/environments/{tenant}/{project}/{environment}/restart" Tenant(Deploy), "Replace all instances; ?force=true gives up a deployment that locks the app", gives Generation;
     GET "/v1/environments/{tenant}/{project}/{environment}/logs" Tenant(View), "Output of the programs as lines of JSON; ?lines=, ?service=, ?instance=, ?follow=true";
     POST "/v1/environments/{tenant}/{project}/{environment}/run" Tenant(Deploy), "Start a one-off command", takes RunCommand, gives RunStarted;
     GET "/v1/environments/{tenant}/{project}/{environment}/sandboxes" Tenant(View), "Instances whose files can be looked at, those that ended too; the last first", gives Items<SandboxInfo>;

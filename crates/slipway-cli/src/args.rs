@@ -181,6 +181,9 @@ pub enum Command {
         /// Such as web=3 worker=0
         #[arg(required = true, value_parser = count)]
         services: Vec<(ServiceName, u32)>,
+        /// Give up a deployment that locks the app
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         at: Environment,
         #[command(flatten)]
@@ -188,6 +191,9 @@ pub enum Command {
     },
     /// Replace all instances, one after another
     Restart {
+        /// Give up a deployment that locks the app
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         at: Environment,
         #[command(flatten)]

@@ -72,8 +72,10 @@ pub async fn run(args: Args) -> anyhow::Result<u8> {
         Command::Deploy { image, command, no_port, at, wait } => {
             deploy::image(session, &at, image, command, !no_port, wait).await?;
         }
-        Command::Scale { services, at, wait } => deploy::scale(session, &at, services, wait).await?,
-        Command::Restart { at, wait } => deploy::restart(session, &at, wait).await?,
+        Command::Scale { services, force, at, wait } => {
+            deploy::scale(session, &at, services, force, wait).await?
+        }
+        Command::Restart { force, at, wait } => deploy::restart(session, &at, force, wait).await?,
         Command::Run { command, no_tty, at } => return attach::run(session, &at, command, no_tty).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "slipway", &mut std::io::stdout());

@@ -160,6 +160,9 @@ pub struct EnvironmentState {
     /// What runs once: one-off commands, runs of scheduled services, release commands.
     #[serde(default)]
     pub runs: Vec<RunInfo>,
+    /// Why one-off commands and release commands that wait are not started.
+    #[serde(default)]
+    pub runs_waiting: Vec<WaitingInfo>,
 }
 
 /// A service and its instances.
@@ -200,7 +203,12 @@ pub struct WaitingInfo {
     pub nodes: u32,
     /// How many of them refused, by reason.
     pub refusals: BTreeMap<String, u32>,
-    /// The most that any one node that can be reached has free, each for itself.
+    /// The only node that was asked: the copy's volumes are there.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub pinned: Option<NodeName>,
+    /// The most that any one node that can be reached has free, each for itself; absent where more room
+    /// would not help.
     pub freest: Option<Amounts>,
     /// Until when it is held back because copies failed, milliseconds since 1970.
     #[schemars(with = "Option<u64>")]

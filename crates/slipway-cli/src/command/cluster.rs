@@ -143,8 +143,13 @@ fn detail_text(detail: &NodeDetail) -> String {
             NodeWish::Drain => "drained",
             NodeWish::Gone => "given up",
         };
-        let deadline = order.deadline.map_or(String::new(), |at| format!(", at the latest {}", until(at)));
-        text += &format!("  to be {wish}{deadline}: {}, {}\n", order.by, ago(order.created_at));
+        // What is done already is not asked for any more, and a deadline says nothing of it.
+        let (to_be, deadline) = match node.standing.as_str() {
+            "draining" => ("to be ", order.deadline),
+            _ => ("", None),
+        };
+        let deadline = deadline.map_or(String::new(), |at| format!(", at the latest {}", until(at)));
+        text += &format!("  {to_be}{wish}{deadline}: {}, {}\n", order.by, ago(order.created_at));
     }
     text += &format!("  has    {}\n  given  {}\n", amounts(&node.has), amounts(&node.given));
     if let Some(address) = &node.address {

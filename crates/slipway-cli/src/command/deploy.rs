@@ -1,5 +1,6 @@
 //! What changes what runs without a push: rollback, promotion, images, scale, restart.
 
+use anyhow::bail;
 use slipway_api::wire::*;
 use slipway_model::id::ReleaseNumber;
 use slipway_model::name::{EnvironmentName, ServiceName};
@@ -28,7 +29,17 @@ pub async fn rollback(
     to: Option<ReleaseNumber>,
     wait: Wait,
 ) -> anyhow::Result<()> {
-    request(session, place, "/rollback", &RollbackRequest { to }, wait).await
+    let is_followed = !wait.detach;
+    request(session, place, "/rollback", &RollbackRequest { to }, wait).await?;
+    let path = session.environment(place)?;
+    let state: EnvironmentState = session.client()?.get(&at(&path, "/status")).await?;
+    let is_open = state.deployment.is_some_and(|deployment| !deployment.ended);
+    if is_followed && state.paused && is_open {
+        bail!(
+            "{path} is paused, so nothing has moved; it goes back with: slipway deployments resume -e {path}"
+        );
+    }
+    Ok(())
 }
 
 pub async fn promote(
@@ -74,12 +85,13 @@ pub async fn scale(
     session: &Session,
     place: &args::Environment,
     services: Vec<(ServiceName, u32)>,
+    force: bool,
     wait: Wait,
 ) -> anyhow::Result<()> {
     let path = session.environment(place)?;
     let client = session.client()?;
     let request = ScaleRequest { services: services.into_iter().collect() };
-    let answer: Done = client.post(&at(&path, "/scale"), &request).await?;
+    let answer: Done = client.post(&at(&path, &forced("/scale", force)), &request).await?;
     let words: Vec<String> =
         request.services.iter().map(|(service, count)| format!("{service}={count}")).collect();
     session.printer.note(&format!("Scaled {path} to {}", words.join(" ")));
@@ -89,13 +101,22 @@ pub async fn scale(
     watch::scale(session, &client, &path, &request.services).await
 }
 
-pub async fn restart(session: &Session, place: &args::Environment, wait: Wait) -> anyhow::Result<()> {
+pub async fn restart(
+    session: &Session,
+    place: &args::Environment,
+    force: bool,
+    wait: Wait,
+) -> anyhow::Result<()> {
     let path = session.environment(place)?;
     let client = session.client()?;
-    let answer: Generation = client.post(&at(&path, "/restart"), &Done {}).await?;
+    let answer: Generation = client.post(&at(&path, &forced("/restart", force)), &Done {}).await?;
     session.printer.note(&format!("Restarting {path}"));
     if wait.detach {
         return session.printer.result(&answer, String::new);
     }
     watch::restart_generation(session, &client, &path, answer.generation).await
+}
+
+fn forced(verb: &str, force: bool) -> String {
+    if force { format!("{verb}?force=true") } else { verb.to_owned() }
 }

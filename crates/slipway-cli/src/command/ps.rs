@@ -134,34 +134,47 @@ fn why_text(state: &EnvironmentState) -> String {
         let Some(why) = &service.why else { continue };
         let copies = if why.count == 1 { "copy waits" } else { "copies wait" };
         text += &format!("{}: {} {copies}, since {}\n", service.name, why.count, ago(why.since));
-        text += &format!("  one asks for {}\n", amounts(&why.asks));
-        if why.nodes > 0 {
-            let nodes = if why.nodes == 1 { "node was" } else { "nodes were" };
-            text += &format!("  {} {nodes} asked:\n", why.nodes);
-            for (reason, count) in &why.refusals {
-                text += &format!("    {count} {}\n", plain(reason));
-            }
-        }
-        if let Some(freest) = &why.freest {
-            text += &format!("  the most that a node has free: {}\n", amounts(freest));
-        }
-        if let Some(at) = why.held_back_until {
-            let times = if why.failures == 1 { "failure" } else { "failures" };
-            text += &format!(
-                "  held back {} after {} {times}; now with: slipway retry\n",
-                until(at),
-                why.failures
-            );
-        }
-        if why.nodes == 0 && why.held_back_until.is_none() {
-            text += &format!("  {}\n", plain(&why.reason));
-        }
-        if let Some(end) = &why.last_end {
-            text += &format!("  the last copy {}\n", plain(end));
-        }
+        text += &waiting_text(why);
+    }
+    for why in &state.runs_waiting {
+        let runs = if why.count == 1 { "command waits" } else { "commands wait" };
+        text += &format!("runs once: {} {runs}, since {}\n", why.count, ago(why.since));
+        text += &waiting_text(why);
     }
     if text.is_empty() {
         return format!("{}: nothing waits\n", state.path);
+    }
+    text
+}
+
+/// What one copy asks for, and who refuses it.
+fn waiting_text(why: &WaitingInfo) -> String {
+    let mut text = format!("  one asks for {}\n", amounts(&why.asks));
+    if let Some(node) = &why.pinned {
+        text += &format!("  its volumes are on {node}, and so no other node was asked:\n");
+        for reason in why.refusals.keys() {
+            text += &format!("    {}\n", plain(reason));
+        }
+    } else if why.nodes > 0 {
+        let nodes = if why.nodes == 1 { "node was" } else { "nodes were" };
+        text += &format!("  {} {nodes} asked:\n", why.nodes);
+        for (reason, count) in &why.refusals {
+            text += &format!("    {count} {}\n", plain(reason));
+        }
+    }
+    if let Some(freest) = &why.freest {
+        text += &format!("  the most that a node has free: {}\n", amounts(freest));
+    }
+    if let Some(at) = why.held_back_until {
+        let times = if why.failures == 1 { "failure" } else { "failures" };
+        text +=
+            &format!("  held back {} after {} {times}; now with: slipway retry\n", until(at), why.failures);
+    }
+    if why.nodes == 0 && why.held_back_until.is_none() {
+        text += &format!("  {}\n", plain(&why.reason));
+    }
+    if let Some(end) = &why.last_end {
+        text += &format!("  the last copy {}\n", plain(end));
     }
     text
 }

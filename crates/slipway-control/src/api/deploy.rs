@@ -102,14 +102,25 @@ pub async fn deployment(
     Ok(Json(present::deployment(environment.get::<Deployment>(number).await?.record)))
 }
 
+/// The query of [`scale`] and [`restart`].
+#[derive(Debug, Deserialize)]
+pub struct ForceQuery {
+    #[serde(default)]
+    force: bool,
+}
+
 pub async fn scale(
     State(api): State<Api>,
     Asking(caller): Asking,
     Named(path): Named<EnvironmentPath>,
+    Query(query): Query<ForceQuery>,
     Body(wanted): Body<ScaleRequest>,
 ) -> Answer<Done> {
     let environment = api.access.environment(&caller, &path, Right::Deploy).await?;
-    environment.scale(&wanted.services).await?;
+    match query.force {
+        true => environment.scale_by_force(&wanted.services).await?,
+        false => environment.scale(&wanted.services).await?,
+    }
     Ok(Json(Done {}))
 }
 
@@ -117,9 +128,14 @@ pub async fn restart(
     State(api): State<Api>,
     Asking(caller): Asking,
     Named(path): Named<EnvironmentPath>,
+    Query(query): Query<ForceQuery>,
 ) -> Answer<Generation> {
     let environment = api.access.environment(&caller, &path, Right::Deploy).await?;
-    Ok(Json(Generation { generation: environment.restart().await?, unchanged: false }))
+    let generation = match query.force {
+        true => environment.restart_by_force().await?,
+        false => environment.restart().await?,
+    };
+    Ok(Json(Generation { generation, unchanged: false }))
 }
 
 pub async fn pause(

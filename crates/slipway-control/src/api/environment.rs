@@ -63,6 +63,7 @@ pub async fn status(
         held_back_by,
         services: running.services,
         runs: running.runs,
+        runs_waiting: running.runs_waiting,
         path,
     }))
 }

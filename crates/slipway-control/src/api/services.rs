@@ -12,6 +12,7 @@ use slipway_model::release::Release;
 use slipway_model::service::ServiceSpec;
 use slipway_model::unit::{Bytes, Cpus};
 use slipway_plan::cluster::Resources;
+use slipway_plan::placement::{Reason, needs};
 
 use super::{Api, Refusal, present};
 use crate::leader::{
@@ -22,6 +23,8 @@ use crate::leader::{
 pub struct Running {
     pub services: Vec<ServiceState>,
     pub runs: Vec<RunInfo>,
+    /// Those that wait.
+    pub runs_waiting: Vec<WaitingInfo>,
 }
 
 pub async fn of(
@@ -50,7 +53,8 @@ pub async fn of(
         states.insert(name.clone(), state);
     }
     let Some(snapshot) = snapshot else {
-        return Ok(Running { services: states.into_values().collect(), runs: Vec::new() });
+        let services = states.into_values().collect();
+        return Ok(Running { services, runs: Vec::new(), runs_waiting: Vec::new() });
     };
     let mut runs = Vec::new();
     for instance in snapshot.instances {
@@ -66,18 +70,23 @@ pub async fn of(
             role => runs.push(run_info(role, instance)),
         }
     }
+    let mut runs_waiting = Vec::new();
     if !snapshot.waiting.is_empty() {
         // The release that the waiting copies are of.
         let release = coming.as_ref().or(live.as_ref());
         let freest = freest(&api.leader.nodes().await);
         for waiting in &snapshot.waiting {
-            let Some(service) = &waiting.service else { continue };
+            let Some(service) = &waiting.service else {
+                let asks = needs(release, &InstanceRole::ReleaseCommand);
+                runs_waiting.push(waiting_info(waiting, asks, freest, None));
+                continue;
+            };
             let spec = release.and_then(|release| release.services.get(service));
             let state = states.entry(service.clone()).or_insert_with(|| service_state(service.clone(), 0));
             tell_waiting(state, waiting, spec, freest, &snapshot.ends);
         }
     }
-    Ok(Running { services: states.into_values().collect(), runs })
+    Ok(Running { services: states.into_values().collect(), runs, runs_waiting })
 }
 
 /// A service may wait for more than one reason; the numbers are those of the first that has some.
@@ -101,24 +110,37 @@ fn tell_waiting(
         Some(_) => {}
         None => state.waiting = Some(words),
     }
-    let asks = amounts(Resources::of(spec.unwrap_or(&ServiceSpec::default())));
-    let refusal = waiting.refusal.as_ref();
-    let refusals = refusal.into_iter().flat_map(|refusal| &refusal.by_reason);
-    let why = WaitingInfo {
-        count: waiting.count,
-        since: waiting.since,
-        reason: waiting.why.clone(),
-        asks,
-        nodes: refusal.map_or(0, |refusal| refusal.nodes),
-        refusals: refusals.map(|(reason, count)| (reason.to_string(), *count)).collect(),
-        freest: freest.filter(|_| refusal.is_some()),
-        held_back_until: waiting.back_off.map(|(until, _)| until),
-        failures: waiting.back_off.map_or(0, |(_, failures)| failures),
-        last_end,
-    };
+    let asks = Resources::of(spec.unwrap_or(&ServiceSpec::default()));
+    let why = waiting_info(waiting, asks, freest, last_end);
     match &mut state.why {
         Some(first) => first.count += why.count,
         None => state.why = Some(why),
+    }
+}
+
+fn waiting_info(
+    waiting: &WaitingSnapshot,
+    asks: Resources,
+    freest: Option<Amounts>,
+    last_end: Option<String>,
+) -> WaitingInfo {
+    // What no node can help is no node's refusal, and is said in words alone.
+    let wherever = |reason: &Reason| matches!(reason, Reason::Quota(_) | Reason::Turn | Reason::VolumesInUse);
+    let refusal = waiting.refusal.as_ref().filter(|refusal| !refusal.by_reason.keys().any(wherever));
+    let pinned = refusal.and_then(|refusal| refusal.pinned.clone());
+    let refusals = refusal.into_iter().flat_map(|refusal| &refusal.by_reason);
+    WaitingInfo {
+        count: waiting.count,
+        since: waiting.since,
+        reason: waiting.why.clone(),
+        asks: amounts(asks),
+        nodes: refusal.map_or(0, |refusal| refusal.nodes),
+        refusals: refusals.map(|(reason, count)| (reason.to_string(), *count)).collect(),
+        freest: freest.filter(|_| refusal.is_some() && pinned.is_none()),
+        pinned,
+        held_back_until: waiting.back_off.map(|(until, _)| until),
+        failures: waiting.back_off.map_or(0, |(_, failures)| failures),
+        last_end,
     }
 }
 

@@ -133,7 +133,7 @@ pub async fn attach(
         // A client that went away before the upgrade wants nothing any more.
         let Ok(upgraded) = upgrade.await else { return };
         let revoked = revoked(environment, Right::Deploy, RIGHT_INTERVAL);
-        carry(&api, instance, Attachment::new(TokioIo::new(upgraded)), revoked).await;
+        carry(&api, &path, instance, Attachment::new(TokioIo::new(upgraded)), revoked).await;
     });
     let headers = [
         (header::CONNECTION, HeaderValue::from_static("upgrade")),
@@ -159,7 +159,13 @@ async fn revoked(environment: Scoped<Environment>, right: Right, interval: Durat
     }
 }
 
-async fn carry(api: &Api, instance: InstanceId, attachment: Attachment, revoked: impl Future<Output = ()>) {
+async fn carry(
+    api: &Api,
+    path: &EnvironmentPath,
+    instance: InstanceId,
+    attachment: Attachment,
+    revoked: impl Future<Output = ()>,
+) {
     let Attachment { mut receive, mut send } = attachment;
     let (from_client, input) = mpsc::channel(16);
     let (output, mut to_client) = mpsc::channel(16);
@@ -178,15 +184,26 @@ async fn carry(api: &Api, instance: InstanceId, attachment: Attachment, revoked:
         }
     });
     let carried = tokio::select! {
-        carried = api.instances.attach(instance, input, output.clone()) => carried,
+        carried = api.instances.attach(instance.clone(), input, output.clone()) => carried,
         () = revoked => Err("your right to be attached has been taken away; the run goes on".to_owned()),
     };
     if let Err(sentence) = carried {
+        let sentence = unplaced(api, path, &instance).await.unwrap_or(sentence);
         let _gone = output.send(Frame::Exit { status: 255, reason: sentence }).await;
     }
     drop(output);
     let _ended = writer.await;
     reader.abort();
+}
+
+/// Why a run is nowhere, in the words of the leader, who knows more of it than the node that was asked.
+async fn unplaced(api: &Api, path: &EnvironmentPath, instance: &InstanceId) -> Option<String> {
+    let snapshot = api.leader.snapshot(path).await?;
+    if snapshot.instances.iter().any(|placed| &placed.instance == instance) {
+        return None;
+    }
+    let waiting = snapshot.waiting.iter().find(|waiting| waiting.service.is_none())?;
+    Some(format!("could not be placed: {}; `slipway ps --why -e {path}` says more", waiting.why))
 }
 
 #[cfg(test)]

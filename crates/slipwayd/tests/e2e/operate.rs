@@ -67,6 +67,7 @@ fn ma_17_why_a_service_waits_is_told_in_numbers(server: &Server) {
     });
     let said = work.slipway(&["ps", "--why", "-e", "dev"]).ok();
     said.says("huge: 2 copies wait").says("one asks for 0.5 cpus, 900G memory").says("1 node was asked");
+    work.slipway(&["scale", "hug=2", "-e", "dev"]).refused("has huge, web");
 }
 
 fn ma_18_ma_56_a_wait_after_failures_ends_on_request(server: &Server) {
@@ -109,6 +110,7 @@ fn au_05_a_deployment_is_paused_resumed_and_taken_back(server: &Server) {
     work.slipway(&["deployments", "pause", "-e", "dev"]).ok();
     work.slipway(&["restart", "-e", "dev"]).ok().says("Paused");
     work.slipway(&["ps", "-e", "dev"]).ok().says("paused; go on with");
+    work.slipway(&["deployments", "rollback", "-e", "dev"]).refused("nothing has moved");
     work.slipway(&["deployments", "resume", "-e", "dev"]).ok().says("Live at");
 }
 

@@ -50,6 +50,22 @@ fn me_10_a_drain_tells_what_still_runs_there() {
 }
 
 #[test]
+fn me_10_what_is_drained_is_not_to_be_drained() {
+    let order = NodeOrderInfo {
+        order: NodeWish::Drain,
+        deadline: Some(Timestamp(0)),
+        by: "ada".parse().unwrap(),
+        created_at: Timestamp(0),
+    };
+    let text = |standing: &str| {
+        let node = NodeInfo { standing: standing.into(), order: Some(order.clone()), ..node() };
+        detail_text(&NodeDetail { node, instances: Vec::new() })
+    };
+    assert!(text("draining").contains("  to be drained, at the latest now: ada"), "{}", text("draining"));
+    assert!(text("drained").contains("  drained: ada"), "{}", text("drained"));
+}
+
+#[test]
 fn me_03_a_quota_shows_what_is_used_of_it() {
     let quota = QuotaInfo {
         tenant: "acme".parse().unwrap(),

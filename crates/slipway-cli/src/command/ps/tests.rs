@@ -16,6 +16,7 @@ fn state(services: Vec<ServiceState>, runs: Vec<RunInfo>) -> EnvironmentState {
         held_back_by: Vec::new(),
         services,
         runs,
+        runs_waiting: Vec::new(),
     }
 }
 
@@ -44,6 +45,7 @@ fn no_room() -> WaitingInfo {
         asks: amounts(1500),
         nodes: 3,
         refusals: BTreeMap::from([("cannot be reached".into(), 1), ("too little free cpu".into(), 2)]),
+        pinned: None,
         freest: Some(amounts(700)),
         held_back_until: None,
         failures: 0,
@@ -152,4 +154,29 @@ fn what_is_not_live_yet_shows_its_services() {
     );
     let none = EnvironmentState { deployment: None, ..first };
     assert_eq!(ps_text(&none), "acme/shop/dev: nothing runs yet; git push to deploy\n");
+}
+
+#[test]
+fn ma_17_ma_70_volumes_and_waiting_commands_are_told_of() {
+    let pinned = WaitingInfo {
+        nodes: 1,
+        refusals: BTreeMap::from([("is being drained or deactivated".into(), 1)]),
+        pinned: Some("one".parse().unwrap()),
+        freest: None,
+        ..no_room()
+    };
+    let reason = "the tenant's quota of instances: 2 of 2 are used".to_owned();
+    let refusals = BTreeMap::new();
+    let run = WaitingInfo { count: 1, nodes: 0, refusals, reason, freest: None, ..no_room() };
+    let state = EnvironmentState { runs_waiting: vec![run], ..state(vec![service(pinned)], Vec::new()) };
+    assert_eq!(
+        why_text(&state),
+        "web: 2 copies wait, since 0s ago\n  \
+         one asks for 1.5 cpus, 256M memory, 1G disk\n  \
+         its volumes are on one, and so no other node was asked:\n    \
+         is being drained or deactivated\n\
+         runs once: 1 command waits, since 0s ago\n  \
+         one asks for 1.5 cpus, 256M memory, 1G disk\n  \
+         the tenant's quota of instances: 2 of 2 are used\n"
+    );
 }

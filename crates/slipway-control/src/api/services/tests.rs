@@ -61,3 +61,24 @@ fn ma_56_au_11_back_off_says_until_when_and_how_the_last_copy_ended() {
     assert_eq!((why.held_back_until, why.failures, why.nodes), (Some(Timestamp(9000)), 4, 0));
     assert_eq!(why.last_end.as_deref(), Some("exited with status 7"));
 }
+
+#[test]
+fn me_03_a_full_quota_is_no_nodes_refusal() {
+    let refusal = NoRoom { nodes: 3, by_reason: Map::from([(Reason::Turn, 3)]), ..NoRoom::default() };
+    let waits = WaitingSnapshot { why: refusal.to_string(), refusal: Some(refusal), ..waiting(1) };
+    let freest = amounts(Resources::default());
+    let why = waiting_info(&waits, Resources::default(), Some(freest), None);
+    assert!((why.nodes, why.freest) == (0, None) && why.refusals.is_empty(), "{why:?}");
+    assert_eq!(why.reason, "others that wait come first");
+}
+
+#[test]
+fn ma_70_a_copy_that_is_bound_to_its_volumes_says_where_they_are() {
+    let pinned: slipway_model::name::NodeName = "one".parse().unwrap();
+    let by_reason = Map::from([(Reason::Draining, 1)]);
+    let refusal = NoRoom { nodes: 1, by_reason, pinned: Some(pinned.clone()), ..NoRoom::default() };
+    let waits = WaitingSnapshot { why: refusal.to_string(), refusal: Some(refusal), ..waiting(1) };
+    let freest = amounts(Resources::default());
+    let why = waiting_info(&waits, Resources::default(), Some(freest), None);
+    assert_eq!((why.nodes, why.pinned, why.freest), (1, Some(pinned), None));
+}

@@ -3,6 +3,7 @@
 use slipway_model::account::{Quota, Tenant};
 use slipway_model::instance::Node;
 use slipway_model::name::TenantName;
+use slipway_model::unit::{Bytes, Cpus};
 use slipway_store::Batch;
 
 use super::Operator;
@@ -101,11 +102,16 @@ fn refuse_more_than_there_is(quotas: &[Quota], nodes: &[Node]) -> Result<(), Err
             ("gpus", quota.gpus.map(u64::from), gpus),
             ("ports", quota.ports.map(u64::from), ports),
         ];
-        if let Some((what, ..)) =
-            limits.into_iter().find(|(_, limit, all)| limit.is_some_and(|limit| limit > *all))
-        {
+        let above = limits.into_iter().find(|(_, limit, all)| limit.is_some_and(|limit| limit > *all));
+        if let Some((what, _, all)) = above {
+            let (all, than) = match what {
+                "processors" => (Cpus(u32::try_from(all).unwrap_or(u32::MAX)).to_string(), "fewer"),
+                "memory" | "disk" => (Bytes(all).to_string(), "less"),
+                _ => (all.to_string(), "fewer"),
+            };
             return Err(Error::rule(format!(
-                "all nodes together have less {what} than {} would be allowed to use; force it if that is meant",
+                "all nodes together have {all} {what}, {than} than {} would be allowed to use; give --force \
+                 (\"force\": true) if that is meant",
                 quota.tenant
             )));
         }

@@ -56,7 +56,7 @@ async fn me_03_quotas_are_set_all_or_none_and_not_above_what_there_is() {
     refused(
         desk.set_quotas(&[quota("blue", 1), quota("acme", 8001)], false).await,
         Kind::Conflict,
-        "less processors",
+        "together have 8 processors, fewer than acme would be allowed to use; give --force",
     );
     for (what, wrong) in [
         ("memory", Quota { mem: Some(Bytes::gibi(17)), ..quota("acme", 1) }),

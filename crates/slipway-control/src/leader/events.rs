@@ -51,7 +51,7 @@ pub enum Happened {
         /// Its epoch.
         epoch: Epoch,
     },
-    /// An instance has changed.
+    /// An instance has changed as clients see it: each change is told once, its health apart.
     Instance(Box<InstanceEvent>),
     /// An instance passes its checks, or does not pass them any more.
     Health {

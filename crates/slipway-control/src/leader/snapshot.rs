@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use slipway_marathon::present::TaskState;
 use slipway_model::app::{GroupAction, GroupDeployment, PathId};
 use slipway_model::deployment::Deployment;
 use slipway_model::id::{Epoch, InstanceId, ReleaseNumber, VolumeId};
@@ -94,6 +95,27 @@ pub struct InstanceSnapshot {
 }
 
 impl InstanceSnapshot {
+    /// How it is, in Mesos' words; one that was told to end is on its way whatever its node says.
+    pub fn task_state(&self) -> TaskState {
+        let state = TaskState::of(self.state.as_ref(), !self.is_reachable);
+        match (self.goal, state) {
+            (Goal::Stop, TaskState::TaskStaging | TaskState::TaskStarting | TaskState::TaskRunning) => {
+                TaskState::TaskKilling
+            }
+            (_, state) => state,
+        }
+    }
+
+    /// Whether clients would read the same of both, its health aside: such a change is not told (MA-64).
+    /// An address counts while something can answer there.
+    pub(super) fn reads_as(&self, other: &Self) -> bool {
+        let read = |instance: &Self| {
+            let state = instance.task_state();
+            (state, instance.address.filter(|_| state == TaskState::TaskRunning), instance.node_address)
+        };
+        read(self) == read(other) && self.ports == other.ports
+    }
+
     /// The service that it is a copy of; none for what runs once.
     pub fn service(&self) -> Option<&ServiceName> {
         match &self.role {

@@ -15,7 +15,7 @@ use slipway_marathon::present::{
 };
 use slipway_model::account::{Right, Tenant};
 use slipway_model::app::{App, GroupDeployment, PathId, app_service};
-use slipway_model::instance::{Goal, InstanceState};
+use slipway_model::instance::InstanceState;
 use slipway_model::name::{EnvironmentPath, ServiceName, TenantName};
 use slipway_model::service::ServiceSpec;
 use slipway_model::unit::{Bytes, Timestamp};
@@ -225,15 +225,9 @@ fn asks(spec: &ServiceSpec) -> (f64, f64, f64) {
     (f64::from(spec.cpus.0) / 1000.0, megabytes(spec.mem), megabytes(spec.disk))
 }
 
-/// How an instance is; one that was told to end is on its way whatever its node says.
+/// How an instance is.
 pub fn state_of(instance: &InstanceSnapshot) -> TaskState {
-    let state = TaskState::of(instance.state.as_ref(), !instance.is_reachable);
-    match (instance.goal, state) {
-        (Goal::Stop, TaskState::TaskStaging | TaskState::TaskStarting | TaskState::TaskRunning) => {
-            TaskState::TaskKilling
-        }
-        (_, state) => state,
-    }
+    instance.task_state()
 }
 
 /// The deployments of a tenant that are under way, by the services that they change.

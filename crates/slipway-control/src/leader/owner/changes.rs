@@ -259,9 +259,10 @@ impl Owner {
             NodeMessage::Joined { node, instances } => self.take_join(node, instances),
             NodeMessage::Report { node, report } => self.take_report(&node, report),
             NodeMessage::Gone { node } => {
+                let before = self.before_on(&node);
                 self.cluster.set_contact(&node, Contact::Unreachable { since: now() });
                 self.mark_those_on(&node);
-                self.tell_all_on(&node, InstanceChange::Unreachable);
+                before.into_iter().for_each(|before| self.tell_since(before, InstanceChange::Unreachable));
             }
         }
     }
@@ -281,6 +282,8 @@ impl Owner {
         }
         tracing::info!(node.name = %name, instances = instances.len(), "a node has joined");
         let was_away = matches!(self.cluster.contact(&name), Contact::Unreachable { .. });
+        // What a new leader hears first is no news.
+        let before = if was_away { self.before_on(&name) } else { Vec::new() };
         self.cluster.put(node, Contact::Reachable);
         let mut by_place: BTreeMap<_, Vec<InstanceReport>> = BTreeMap::new();
         for report in instances {
@@ -298,9 +301,7 @@ impl Owner {
             }
             self.mark(&path);
         }
-        if was_away {
-            self.tell_all_on(&name, InstanceChange::Reachable);
-        }
+        before.into_iter().for_each(|before| self.tell_since(before, InstanceChange::Reachable));
         self.waiters.note_room();
         self.marked_nodes.insert(name);
     }
@@ -318,14 +319,14 @@ impl Owner {
 
     /// A report of an instance that belongs where it comes from.
     pub(super) fn hear(&mut self, path: &EnvironmentPath, report: InstanceReport) {
+        let before = self.before(&report.instance);
         let Some(held) = self.environments.get_mut(path) else { return };
-        let instance = report.instance.clone();
-        let before = held.view.reports.get(&instance).cloned();
-        let was_healthy = held.view.is_healthy(&instance);
         held.note_times(&report);
         if held.view.hear(report) {
-            self.tell_report(path, &instance, before.as_ref(), was_healthy);
             self.mark(path);
+            if let Some(before) = before {
+                self.tell_since(before, InstanceChange::State);
+            }
         }
     }
 

@@ -232,8 +232,8 @@ impl Owner {
             let Some(held) = self.environments.get_mut(path) else { return };
             let shared = held.path.clone();
             let end = end_of(&held.view, action, now);
-            let gone = match action {
-                Action::Remove { instance, .. } => {
+            let concerned = match action {
+                Action::Stop { instance, .. } | Action::Remove { instance, .. } => {
                     held.view.assignments.iter().find(|a| a.instance == *instance).cloned()
                 }
                 _ => None,
@@ -241,7 +241,7 @@ impl Owner {
             if let Some(end) = &end {
                 held.note_end(end.clone());
             }
-            let last_seen = gone.as_ref().map(|gone| held.instance(gone, &self.cluster));
+            let last_seen = concerned.as_ref().map(|known| held.instance(known, &self.cluster));
             action.apply(&mut held.view, &mut self.cluster);
             match action {
                 Action::Assign(assignment) => self.seat(&assignment.instance, &assignment.node, shared),
@@ -255,7 +255,7 @@ impl Owner {
                     let assignments = &held.view.assignments;
                     held.configs.retain(|release, _| assignments.iter().any(|a| a.release == *release));
                     self.routers.forget_instance(instance);
-                    if let Some(gone) = &gone {
+                    if let Some(gone) = &concerned {
                         self.unseat(instance, &gone.node);
                     }
                     self.waiters.note_room();

@@ -1,7 +1,7 @@
 //! Events, told after what they tell of was stored or heard.
 
 use slipway_model::id::InstanceId;
-use slipway_model::instance::{ExitReason, InstanceReport, InstanceRole};
+use slipway_model::instance::{ExitReason, InstanceRole};
 use slipway_model::name::{EnvironmentPath, NodeName, ServiceName};
 use slipway_model::release::Release;
 use slipway_model::service::{HealthCheck, ServiceSpec};
@@ -12,9 +12,15 @@ use super::{Held, Owner, now};
 use crate::leader::events::{Happened, InstanceChange, InstanceEvent, ServiceOf};
 use crate::leader::{EndSnapshot, InstanceSnapshot};
 
+/// An instance before something happened to it.
+pub(super) struct Before {
+    instance: InstanceSnapshot,
+    is_healthy: bool,
+}
+
 impl Owner {
-    /// What a stored action means to those who follow. `last_seen` is the instance that it removed, as it
-    /// was.
+    /// What a stored action means to those who follow. `last_seen` is the instance that it stopped or
+    /// removed, as it was.
     pub(super) fn tell_action(
         &self,
         path: &EnvironmentPath,
@@ -33,7 +39,10 @@ impl Owner {
                 self.tell_instance(held, snapshot(&assignment.instance), InstanceChange::Assigned, at);
             }
             Action::Stop { instance, .. } => {
-                self.tell_instance(held, snapshot(instance), InstanceChange::Stopped, at);
+                let stopped = snapshot(instance).filter(|stopped| {
+                    last_seen.as_ref().is_none_or(|last_seen| !stopped.reads_as(last_seen))
+                });
+                self.tell_instance(held, stopped, InstanceChange::Stopped, at);
             }
             Action::Remove { .. } => {
                 let reason = end.map(|end| &end.exit.reason);
@@ -65,53 +74,47 @@ impl Owner {
         }
     }
 
-    /// What a node has said of an instance, after it was taken in.
-    pub(super) fn tell_report(
-        &self,
-        path: &EnvironmentPath,
-        instance: &InstanceId,
-        before: Option<&InstanceReport>,
-        was_healthy: bool,
-    ) {
-        let Some(held) = self.environments.get(path).filter(|_| self.events.has_followers()) else { return };
-        let Some(assignment) = held.view.assignments.iter().find(|a| a.instance == *instance) else { return };
-        let Some(report) = held.view.reports.get(instance) else { return };
-        let snapshot = held.instance(assignment, &self.cluster);
-        let of = held.service_of(&assignment.role);
+    /// An instance as it is now, to be compared; `None` when nobody listens.
+    pub(super) fn before(&self, instance: &InstanceId) -> Option<Before> {
+        let path = self.places.get(instance).filter(|_| self.events.has_followers())?;
+        let held = self.environments.get(&**path)?;
+        let assignment = held.view.assignments.iter().find(|a| a.instance == *instance)?;
+        let is_healthy = held.view.is_healthy(instance);
+        Some(Before { instance: held.instance(assignment, &self.cluster), is_healthy })
+    }
+
+    /// All that is on a node, as [`before`](Self::before).
+    pub(super) fn before_on(&self, node: &NodeName) -> Vec<Before> {
+        self.by_node.get(node).into_iter().flatten().filter_map(|instance| self.before(instance)).collect()
+    }
+
+    /// What has become of an instance since, by what its node said or by its silence.
+    pub(super) fn tell_since(&self, before: Before, change: InstanceChange) {
+        let Some(after) = self.before(&before.instance.instance) else { return };
+        let Some(held) = self.places.get(&after.instance.instance).and_then(|p| self.environments.get(&**p))
+        else {
+            return;
+        };
+        let (Before { instance: before, is_healthy: was_alive }, Before { instance, is_healthy: is_alive }) =
+            (before, after);
+        let of = held.service_of(&instance.role);
         let at = now();
-        for (index, status) in report.checks.iter().enumerate() {
-            let known = before.and_then(|before| before.checks.get(index));
+        for (index, status) in instance.checks.iter().enumerate() {
+            let known = before.checks.get(index);
             if known.is_none_or(|known| known.consecutive_failures < status.consecutive_failures)
                 && status.consecutive_failures > 0
             {
-                let (of, instance, status) = (of.clone(), Box::new(snapshot.clone()), status.clone());
-                self.tell(path, at, Happened::CheckFailed { of, instance, index, status });
+                let (of, instance, status) = (of.clone(), Box::new(instance.clone()), status.clone());
+                self.tell(&held.path, at, Happened::CheckFailed { of, instance, index, status });
             }
         }
-        let is_alive = held.view.is_healthy(instance);
-        let has_checks = !report.checks.is_empty() || held.has_checks(&snapshot);
-        if is_alive != was_healthy && has_checks {
-            let (of, instance) = (of.clone(), Box::new(snapshot.clone()));
-            self.tell(path, at, Happened::Health { of, instance, is_alive });
+        let has_checks = !instance.checks.is_empty() || held.has_checks(&instance);
+        if is_alive != was_alive && has_checks {
+            let instance = Box::new(instance.clone());
+            self.tell(&held.path, at, Happened::Health { of, instance, is_alive });
         }
-        if before.is_none_or(|before| before.state != report.state || before.address != report.address) {
-            self.tell_instance(held, Some(snapshot), InstanceChange::State, at);
-        }
-    }
-
-    /// What has happened to a node has happened to all that is on it.
-    pub(super) fn tell_all_on(&self, node: &NodeName, change: InstanceChange) {
-        if !self.events.has_followers() {
-            return;
-        }
-        let at = now();
-        for instance in self.by_node.get(node).into_iter().flatten() {
-            let Some(held) = self.places.get(instance).and_then(|path| self.environments.get(&**path)) else {
-                continue;
-            };
-            let assignment = held.view.assignments.iter().find(|a| a.instance == *instance);
-            let snapshot = assignment.map(|assignment| held.instance(assignment, &self.cluster));
-            self.tell_instance(held, snapshot, change, at);
+        if !instance.reads_as(&before) {
+            self.tell_instance(held, Some(instance), change, at);
         }
     }
 

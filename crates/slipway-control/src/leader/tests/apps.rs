@@ -180,12 +180,40 @@ async fn ma_03_ma_60_ma_61_ma_80_an_app_runs_as_its_definition_says() {
         told_all.iter().filter(|e| matches!(&e.what, Happened::Instance(i) if i.change == wanted)).count()
     };
     assert_eq!(changes(InstanceChange::Assigned), 2);
-    assert!(changes(InstanceChange::State) >= 4, "starting and healthy, of each");
+    assert_eq!(changes(InstanceChange::State), 2, "each is started; health is told apart");
     assert!(
         told_all
             .iter()
             .any(|e| matches!(&e.what, Happened::Deployment { state: DeploymentState::Live { .. }, .. }))
     );
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn ma_64_of_an_instance_each_change_is_told_once() {
+    let mut rig = Rig::started().await;
+    let mut events = rig.queries().events();
+    let app = app("acme", "/web", "good", 1);
+    rig.create_app(&app).await;
+    eventually("it runs", async || rig.healthy(&app).await == 1).await;
+    rig.delete_app(&app).await;
+    let path = app.environment();
+    eventually("nothing is left", async || rig.queries().snapshot(&path).await.is_none()).await;
+    let told: Vec<_> = told(&mut events)
+        .iter()
+        .filter_map(|event| match &event.what {
+            Happened::Instance(told) => Some((told.change, told.instance.task_state().as_str())),
+            _ => None,
+        })
+        .collect();
+    let expected = [
+        (InstanceChange::Assigned, "TASK_STAGING"),
+        (InstanceChange::State, "TASK_RUNNING"),
+        (InstanceChange::Stopped, "TASK_KILLING"),
+        (InstanceChange::State, "TASK_KILLED"),
+        (InstanceChange::Removed, "TASK_KILLED"),
+    ];
+    assert_eq!(told, expected);
     rig.stop().await;
 }
 

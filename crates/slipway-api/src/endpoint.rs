@@ -89,7 +89,7 @@ endpoints! {
     DELETE "/v1/nodes/{node}/order" Operator, "Let a node take part again", gives NodeInfo;
     GET "/v1/quotas" Operator, "The quotas of all tenants that have one", gives Items<QuotaInfo>;
     PUT "/v1/quotas/{owner}" Operator, "Set a tenant's quota", takes SetQuota, gives QuotaInfo;
-    DELETE "/v1/quotas/{owner}" Operator, "Take a tenant's quota away, so that nothing limits it", gives Done;
+    DELETE "/v1/quotas/{owner}" Operator, "Take a tenant's quota away, so that nothing limits it but the share of ports that all have", gives Done;
 
     GET "/v1/tenants" Login, "One's tenants", gives Items<TenantInfo>;
     POST "/v1/tenants" Login, "Make a tenant and become its owner", takes CreateTenant, gives TenantInfo;

@@ -111,7 +111,7 @@ pub struct QuotaInfo {
     /// Whose.
     #[schemars(with = "String")]
     pub tenant: TenantName,
-    /// Processors; no limit when absent, as for each of these.
+    /// Processors; no limit when absent, as for each of these but ports.
     #[schemars(with = "Option<String>")]
     pub cpus: Option<Cpus>,
     /// Memory.
@@ -124,12 +124,18 @@ pub struct QuotaInfo {
     pub gpus: Option<u32>,
     /// Instances.
     pub instances: Option<u32>,
+    /// Ports of nodes; when absent, a quarter of those of all nodes that can be reached, or 50 where that
+    /// is more.
+    pub ports: Option<u32>,
     /// Of two tenants that wait, the one with the lower share of the cluster per weight comes first.
     pub weight: u32,
     /// What its instances take now.
     pub used: Amounts,
     /// How many instances it has now.
     pub used_instances: u32,
+    /// How many ports of nodes they have now.
+    #[serde(default)]
+    pub used_ports: u32,
 }
 
 /// `PUT /v1/quotas/{owner}`: what is absent stays as it is.
@@ -149,6 +155,8 @@ pub struct SetQuota {
     pub gpus: Option<u32>,
     /// Instances.
     pub instances: Option<u32>,
+    /// Ports of nodes.
+    pub ports: Option<u32>,
     /// 1 unless it is set.
     pub weight: Option<u32>,
     /// Set it even if all nodes together have not that much (ME-03).

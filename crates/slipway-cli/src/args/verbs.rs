@@ -416,6 +416,9 @@ pub struct Limits {
     /// Instances
     #[arg(long)]
     pub instances: Option<u32>,
+    /// Ports of nodes
+    #[arg(long)]
+    pub ports: Option<u32>,
     /// Of two tenants that wait, the one with the lower share of the cluster per weight comes first
     #[arg(long)]
     pub weight: Option<u32>,

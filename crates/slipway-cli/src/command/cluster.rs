@@ -190,31 +190,32 @@ pub async fn quota(session: &Session, verb: Quota) -> anyhow::Result<()> {
                     return "no tenant has a quota".to_owned();
                 }
                 table(
-                    ["TENANT", "CPUS", "MEMORY", "DISK", "GPUS", "INSTANCES", "WEIGHT"],
+                    ["TENANT", "CPUS", "MEMORY", "DISK", "GPUS", "INSTANCES", "PORTS", "WEIGHT"],
                     quotas.items.iter().map(|quota| {
-                        let [cpus, mem, disk, gpus, instances] = kinds(quota)
+                        let [cpus, mem, disk, gpus, instances, ports] = kinds(quota)
                             .map(|(_, used, limit)| format!("{used} of {}", limit.as_deref().unwrap_or("-")));
-                        [quota.tenant.to_string(), cpus, mem, disk, gpus, instances, quota.weight.to_string()]
+                        let weight = quota.weight.to_string();
+                        [quota.tenant.to_string(), cpus, mem, disk, gpus, instances, ports, weight]
                     }),
                 )
             })
         }
         Quota::Set { tenant, limits, force } => {
-            let Limits { cpus, mem, disk, gpus, instances, weight } = limits;
-            let body = SetQuota { cpus, mem, disk, gpus, instances, weight, force };
+            let Limits { cpus, mem, disk, gpus, instances, ports, weight } = limits;
+            let body = SetQuota { cpus, mem, disk, gpus, instances, ports, weight, force };
             let quota: QuotaInfo =
                 client.call(Method::PUT, &format!("/v1/quotas/{tenant}"), Some(&body)).await?;
             session.printer.result(&quota, || quota_text(&quota))
         }
         Quota::Unset { tenant } => {
             let answer: Done = client.delete(&format!("/v1/quotas/{tenant}")).await?;
-            session.printer.result(&answer, || format!("Nothing limits {tenant} any more"))
+            session.printer.result(&answer, || format!("{tenant} has no quota any more"))
         }
     }
 }
 
 /// Each kind, what is used of it, and how much may be.
-fn kinds(quota: &QuotaInfo) -> [(&'static str, String, Option<String>); 5] {
+fn kinds(quota: &QuotaInfo) -> [(&'static str, String, Option<String>); 6] {
     let used = &quota.used;
     [
         ("cpus", used.cpus.to_string(), quota.cpus.map(|limit| limit.to_string())),
@@ -222,12 +223,15 @@ fn kinds(quota: &QuotaInfo) -> [(&'static str, String, Option<String>); 5] {
         ("disk", size(used.disk), quota.disk.map(size)),
         ("gpus", used.gpus.to_string(), quota.gpus.map(|limit| limit.to_string())),
         ("instances", quota.used_instances.to_string(), quota.instances.map(|limit| limit.to_string())),
+        ("ports", quota.used_ports.to_string(), quota.ports.map(|limit| limit.to_string())),
     ]
 }
 
 fn quota_text(quota: &QuotaInfo) -> String {
-    let rows =
-        kinds(quota).map(|(kind, used, limit)| [kind.to_owned(), used, limit.unwrap_or("no limit".into())]);
+    // Ports are limited also when nobody has said how.
+    let unset = |kind: &str| if kind == "ports" { "a share" } else { "no limit" };
+    let rows = kinds(quota)
+        .map(|(kind, used, limit)| [kind.to_owned(), used, limit.unwrap_or_else(|| unset(kind).into())]);
     format!("{}, weight {}\n", quota.tenant, quota.weight) + &table(["", "USED", "LIMIT"], rows)
 }
 

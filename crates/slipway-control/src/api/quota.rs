@@ -1,20 +1,15 @@
 //! What tenants may use, and what they use (ME-03).
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::State;
-use slipway_access::Caller;
 use slipway_api::wire::*;
 use slipway_model::account::{Quota, Right};
 use slipway_model::name::TenantName;
-use slipway_model::release::Release;
-use slipway_plan::placement::needs;
 use slipway_plan::quota::Usage;
 
 use super::extract::{Asking, Body, Named, Owner};
 use super::services::amounts;
-use super::{Answer, Api, Refusal};
+use super::{Answer, Api};
 
 pub async fn show(
     State(api): State<Api>,
@@ -22,7 +17,7 @@ pub async fn show(
     Named(name): Named<TenantName>,
 ) -> Answer<QuotaInfo> {
     let quota = api.access.tenant(&caller, &name, Right::View).await?.quota().await?;
-    let used = used(&api, &caller, &name).await?;
+    let used = api.leader.usage(&name).await;
     Ok(Json(info(&name, quota.as_ref(), used)))
 }
 
@@ -30,7 +25,7 @@ pub async fn list(State(api): State<Api>, Asking(caller): Asking) -> Answer<Item
     let operator = api.access.operator(&caller).await?;
     let mut items = Vec::new();
     for quota in operator.quotas().await? {
-        let used = used(&api, &caller, &quota.tenant).await?;
+        let used = api.leader.usage(&quota.tenant).await;
         items.push(info(&quota.tenant, Some(&quota), used));
     }
     Ok(Json(Items { items }))
@@ -45,7 +40,7 @@ pub async fn set(
     let operator = api.access.operator(&caller).await?;
     let quota = merge(&name, operator.quota(&name).await?, &wanted);
     operator.set_quotas(std::slice::from_ref(&quota), wanted.force).await?;
-    let used = used(&api, &caller, &name).await?;
+    let used = api.leader.usage(&name).await;
     Ok(Json(info(&name, Some(&quota), used)))
 }
 
@@ -56,7 +51,7 @@ pub async fn unset(State(api): State<Api>, Asking(caller): Asking, Owner(name): 
 
 /// What is absent stays as it is.
 fn merge(tenant: &TenantName, before: Option<Quota>, wanted: &SetQuota) -> Quota {
-    let SetQuota { cpus, mem, disk, gpus, instances, weight, force: _ } = *wanted;
+    let SetQuota { cpus, mem, disk, gpus, instances, ports, weight, force: _ } = *wanted;
     let before = before.unwrap_or_else(|| Quota {
         tenant: tenant.clone(),
         cpus: None,
@@ -73,36 +68,10 @@ fn merge(tenant: &TenantName, before: Option<Quota>, wanted: &SetQuota) -> Quota
         disk: disk.or(before.disk),
         gpus: gpus.or(before.gpus),
         instances: instances.or(before.instances),
-        ports: before.ports,
+        ports: ports.or(before.ports),
         weight: weight.unwrap_or(before.weight),
         tenant: before.tenant,
     }
-}
-
-/// From the leader's assignments, and the releases that say how large each is.
-async fn used(api: &Api, caller: &Caller, tenant: &TenantName) -> Result<Usage, Refusal> {
-    let mut sum = Usage::default();
-    for environment in api.leader.all(Some(tenant)).await {
-        if environment.instances.is_empty() {
-            continue;
-        }
-        let records = match api.access.environment(caller, &environment.path, Right::View).await {
-            Ok(records) => records,
-            // Deleted, and its instances are about to end.
-            Err(error) if error.is_not_found() => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let mut releases: BTreeMap<_, Option<Release>> = BTreeMap::new();
-        for instance in &environment.instances {
-            if !releases.contains_key(&instance.release) {
-                let found = records.get::<Release>(instance.release).await.ok().map(|found| found.record);
-                releases.insert(instance.release, found);
-            }
-            let release = releases.get(&instance.release).and_then(Option::as_ref);
-            sum = sum.plus(Usage::held(needs(release, &instance.role), &instance.ports));
-        }
-    }
-    Ok(sum)
 }
 
 fn info(tenant: &TenantName, quota: Option<&Quota>, used: Usage) -> QuotaInfo {
@@ -113,9 +82,11 @@ fn info(tenant: &TenantName, quota: Option<&Quota>, used: Usage) -> QuotaInfo {
         disk: quota.and_then(|quota| quota.disk),
         gpus: quota.and_then(|quota| quota.gpus),
         instances: quota.and_then(|quota| quota.instances),
+        ports: quota.and_then(|quota| quota.ports),
         weight: quota.map_or(1, |quota| quota.weight),
         used: amounts(used.amount),
         used_instances: used.instances,
+        used_ports: used.ports,
     }
 }
 

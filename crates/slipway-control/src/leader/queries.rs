@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use slipway_model::id::InstanceId;
 use slipway_model::name::{EnvironmentPath, TenantName};
+use slipway_plan::quota::Usage;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::events::{Event, Events};
@@ -47,6 +48,10 @@ pub(super) enum Query {
     },
     Nodes {
         answer: oneshot::Sender<Vec<NodeSnapshot>>,
+    },
+    Usage {
+        tenant: TenantName,
+        answer: oneshot::Sender<Usage>,
     },
     GroupDeployments {
         tenant: Option<TenantName>,
@@ -122,6 +127,12 @@ impl LeaderQueries {
     /// Every node, with what is promised on it. Empty when there is no leader.
     pub async fn nodes(&self) -> Vec<NodeSnapshot> {
         self.ask(|answer| Query::Nodes { answer }).await.unwrap_or_default()
+    }
+
+    /// What a tenant holds, as its quota counts it. Nothing when there is no leader.
+    pub async fn usage(&self, tenant: &TenantName) -> Usage {
+        let tenant = tenant.clone();
+        self.ask(|answer| Query::Usage { tenant, answer }).await.unwrap_or_default()
     }
 
     /// The group deployments of a tenant, or of all, oldest first. Empty when there is no leader.

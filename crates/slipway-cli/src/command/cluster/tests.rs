@@ -74,14 +74,18 @@ fn me_03_a_quota_shows_what_is_used_of_it() {
         disk: None,
         gpus: None,
         instances: Some(50),
+        ports: None,
         weight: 2,
         used: amounts(500, 256, 1),
         used_instances: 1,
+        used_ports: 3,
     };
     let text = quota_text(&quota);
     let lines: Vec<String> =
         text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(lines[0], "acme, weight 2");
     assert_eq!(lines[2..4], ["cpus 0.5 4", "memory 256M no limit"]);
-    assert_eq!(lines[6], "instances 1 50");
+    assert_eq!(lines[6..], ["instances 1 50", "ports 3 a share"]);
+    let text = quota_text(&QuotaInfo { ports: Some(40), ..quota });
+    assert!(text.lines().any(|line| line.split_whitespace().eq(["ports", "3", "40"])), "{text}");
 }

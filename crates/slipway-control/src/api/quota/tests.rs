@@ -17,6 +17,9 @@ fn me_03_what_is_not_named_stays() {
     let wanted = SetQuota { cpus: Some(Cpus(1000)), ..SetQuota::default() };
     let merged = merge(&quota.tenant, Some(quota.clone()), &wanted);
     assert_eq!(merged, Quota { cpus: Some(Cpus(1000)), ..quota.clone() });
+    let wanted_ports = SetQuota { ports: Some(30), ..SetQuota::default() };
+    let merged = merge(&quota.tenant, Some(quota.clone()), &wanted_ports);
+    assert_eq!(merged, Quota { ports: Some(30), ..quota.clone() });
     let merged = merge(&quota.tenant, None, &wanted);
     assert_eq!((merged.cpus, merged.mem, merged.ports, merged.weight), (Some(Cpus(1000)), None, None, 1));
 }

@@ -45,6 +45,7 @@ impl Owner {
                 drop(answer.send(whose.collect()));
             }
             Query::Nodes { answer } => drop(answer.send(self.node_snapshots())),
+            Query::Usage { tenant, answer } => drop(answer.send(self.cluster.usage(&tenant))),
             Query::GroupDeployments { tenant, answer } => {
                 drop(answer.send(self.group_snapshots(tenant.as_ref())));
             }

@@ -30,7 +30,7 @@ pub(super) type Key = (TenantName, GroupDeploymentId);
 /// The open group deployments.
 #[derive(Default)]
 pub(super) struct Groups {
-    open: BTreeMap<Key, Group>,
+    open: BTreeMap<Key, Open>,
     /// Those that each environment belongs to: one, unless somebody takes over by force.
     of: BTreeMap<EnvironmentPath, BTreeSet<Key>>,
     /// To be looked at.
@@ -40,7 +40,8 @@ pub(super) struct Groups {
     ended: VecDeque<GroupDeploymentId>,
 }
 
-struct Group {
+/// One of them: a record, and how far this leader has seen it.
+struct Open {
     record: Arc<GroupDeployment>,
     /// The step that it was seen at, counted from 0.
     step: usize,
@@ -112,7 +113,7 @@ impl Owner {
             return;
         }
         let paths = paths_of(&record);
-        let group = Group {
+        let group = Open {
             record: Arc::new(record),
             step: 0,
             since: now(),
@@ -236,7 +237,7 @@ impl Owner {
         let app = held.app.clone();
         let held_back =
             is_being_read || app.is_some_and(|app| groups.iter().any(|group| group.held_back.contains(&app)));
-        let is_its_turn = |group: &&Group| {
+        let is_its_turn = |group: &&Open| {
             let step = group.record.steps.get(group.step);
             step.into_iter()
                 .flatten()
@@ -318,7 +319,7 @@ impl Owner {
         snapshots
     }
 
-    fn group_snapshot(&self, group: &Group) -> GroupDeploymentSnapshot {
+    fn group_snapshot(&self, group: &Open) -> GroupDeploymentSnapshot {
         let actions = group.record.steps.get(group.step).into_iter().flatten();
         let is_open = |(at, _): &(usize, _)| !group.done.get(*at).copied().unwrap_or(false);
         let current: Vec<_> = actions.enumerate().filter(is_open).map(|(_, action)| action.clone()).collect();

@@ -152,6 +152,7 @@ impl List {
             generation: self.generation,
             instances,
             volumes: None,
+            peers: None,
         })?)
     }
 

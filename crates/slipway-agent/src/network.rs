@@ -44,7 +44,6 @@ use slipway_model::instance::PublishedPort;
 use slipway_model::name::TenantName;
 
 mod addresses;
-mod cidr;
 mod conntrack;
 mod host;
 mod keeper;
@@ -57,10 +56,10 @@ mod resolver;
 mod rules;
 mod sandbox;
 
-pub use cidr::{Cidr, CidrError};
 pub(crate) use host::{NO_LINK, Route, routes};
 pub use netlink::NetlinkError;
 pub use resolver::{host_resolvers, nameservers};
+pub use slipway_model::cidr::{Cidr, CidrError};
 
 use addresses::Addresses;
 use keeper::{Keeper, Live, State, now};

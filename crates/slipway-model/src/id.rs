@@ -132,6 +132,10 @@ token_id!(
     /// An invitation to join a tenant.
     InvitationId, "n", "invitation id"
 );
+token_id!(
+    /// A token with which one machine joins the cluster.
+    JoinTokenId, "j", "join token id"
+);
 
 /// A deployment over several services, written as Marathon writes it: a UUID.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -7,9 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::Peer;
 use crate::id::{Epoch, InstanceId, ReleaseNumber, VolumeId};
 use crate::name::{EnvironmentPath, NodeName, ServiceName, TenantName, UserName};
 use crate::push::ImageRef;
@@ -154,6 +156,10 @@ pub struct Desired {
     /// nothing is deleted.
     #[serde(default)]
     pub volumes: Option<BTreeSet<VolumeId>>,
+    /// The other nodes, whose instances those of the same tenant may reach. `None`: nothing is said,
+    /// and what was said before stays.
+    #[serde(default)]
+    pub peers: Option<Arc<[Peer]>>,
 }
 
 /// One entry of a [`Desired`] list.

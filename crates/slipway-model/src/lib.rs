@@ -5,7 +5,7 @@
 //! one; an [`id`] has its own type; the [`unit`]s carry their unit in the type. Then follow the data
 //! path: [`account`] (who), [`project`] (what is pushed, and where to), [`manifest`]
 //! (`slipway.yaml`), [`push`], [`release`], [`deployment`], [`app`] (services without a push), [`instance`] (what a node is told and
-//! what it reports), [`route`]. [`record`] says under which key each stored record lives and who
+//! what it reports), [`route`]; [`cluster`] has what several machines need. [`record`] says under which key each stored record lives and who
 //! writes it; [`limit`] lists every bound with its reason.
 
 pub mod name;
@@ -13,6 +13,8 @@ pub mod name;
 pub mod id;
 
 pub mod unit;
+
+pub mod cidr;
 
 pub mod limit;
 
@@ -37,5 +39,7 @@ pub mod app;
 pub mod instance;
 
 pub mod route;
+
+pub mod cluster;
 
 pub mod record;

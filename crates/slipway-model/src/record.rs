@@ -2,7 +2,7 @@
 //!
 //! | records | written by |
 //! |---|---|
-//! | the claim, the master key's check, users, keys, tokens, tenants and their indexes, members, invitations, projects, environments, own domains, release and run requests, build cancellations, quotas, orders for nodes, apps, their versions and groups, what is left of deleted apps, group deployments | the API |
+//! | the claim, the master key's check, users, keys, tokens, tenants and their indexes, members, invitations, projects, environments, own domains, release and run requests, build cancellations, quotas, orders for nodes, apps, their versions and groups, what is left of deleted apps, group deployments, the cluster's authority, join tokens, identities of nodes | the API |
 //! | pushes | the git endpoint |
 //! | builds | the builder |
 //! | environment status, releases, deployments, assignments, nodes, platform host names | the leader |
@@ -21,10 +21,12 @@ use serde::de::DeserializeOwned;
 
 use crate::account::{Claim, Invitation, MasterKeyCheck, Member, Quota, SshKey, Tenant, TenantIndexes};
 use crate::account::{Token, User};
+
 use crate::app::{App, AppVersion, AppsRoot, GoneApp, Group, GroupDeployment, PathId};
+use crate::cluster::{Authority, JoinToken, NodeIdentity};
 use crate::deployment::Deployment;
 use crate::id::{
-    BuildNumber, DeploymentNumber, GroupDeploymentId, InstanceId, InvitationId, KeyFingerprint,
+    BuildNumber, DeploymentNumber, GroupDeploymentId, InstanceId, InvitationId, JoinTokenId, KeyFingerprint,
     ReleaseNumber, TokenId,
 };
 use crate::instance::{Assignments, Node, NodeOrder, RunRequest};
@@ -119,6 +121,9 @@ record!(Deployment, (EnvironmentPath, DeploymentNumber), "/deployments/", |k| nu
 record!(Assignments, EnvironmentPath, "/assignments/", |k| k, |r| &r.environment);
 record!(Node, NodeName, "/nodes/", |k| k, |r| &r.name);
 record!(NodeOrder, NodeName, "/node-orders/", |k| k, |r| &r.node);
+record!(Authority, (), "/authority/", |_k| "cluster", |_r| &());
+record!(JoinToken, JoinTokenId, "/join-tokens/", |k| k, |r| &r.id);
+record!(NodeIdentity, NodeName, "/node-identities/", |k| k, |r| &r.node);
 record!(Quota, TenantName, "/quotas/", |k| k, |r| &r.tenant);
 record!(AppsRoot, TenantName, "/apps-root/", |k| k, |r| &r.tenant);
 // An id begins with its slash. `~` stands in none, so that nothing of `/a/b` is below `/a`.

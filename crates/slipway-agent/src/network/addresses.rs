@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use super::cidr::Cidr;
+use slipway_model::cidr::Cidr;
 
 /// How long an address rests after its release. Routers follow the table within seconds; this
 /// leaves room for one that was cut off and for connections that are still draining.

@@ -5,11 +5,11 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
-use super::cidr::Cidr;
 use super::netlink::{NetlinkError, Socket};
 use super::rules::Group;
 use super::sandbox::{LOOPBACK_INDEX, Layout, SWITCH_UPLINK, SWITCH_UPLINK_INDEX, mac};
 use super::{Error, Result, Tag, absent_is_done, link, namespace, program, sandbox};
+use slipway_model::cidr::Cidr;
 
 /// What `/proc/net/route` has for a route that refuses.
 pub(crate) const NO_LINK: &str = "*";

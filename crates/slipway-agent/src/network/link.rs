@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::cidr::Cidr;
 use super::netlink::{Message, NetlinkError, Socket, attributes, u32_at};
+use slipway_model::cidr::Cidr;
 
 const CREATE: i32 = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
 const REPLACE: i32 = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;

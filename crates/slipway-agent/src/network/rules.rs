@@ -7,10 +7,10 @@
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
-use super::cidr::Cidr;
 use super::link::Address;
 use super::ports::{self, Ports};
 use super::{Egress, Tag};
+use slipway_model::cidr::Cidr;
 
 /// What a link is, as its interface group says it. 0, the kernel's own default, is a link that is
 /// still being made: nothing passes, and if a crash leaves it so it is removed.

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::SockProtocol;
 use slipway_model::id::InstanceId;
 
-use super::cidr::Cidr;
 use super::keeper::Live;
 use super::netlink::{Message, Socket};
 use super::rules::Group;
 use super::{Error, Result, Sandbox, Tag, absent_is_done, link, namespace};
+use slipway_model::cidr::Cidr;
 
 /// `lo`, in every namespace.
 pub(super) const LOOPBACK_INDEX: u32 = 1;

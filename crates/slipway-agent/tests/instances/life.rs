@@ -230,8 +230,13 @@ async fn check_by_command(mut world: World) {
 
 async fn epochs(mut world: World) {
     let id = world.run(world.spec("sleep 1000"));
-    let empty =
-        |epoch, generation| Desired { epoch: Epoch(epoch), generation, instances: Vec::new(), volumes: None };
+    let empty = |epoch, generation| Desired {
+        epoch: Epoch(epoch),
+        generation,
+        instances: Vec::new(),
+        volumes: None,
+        peers: None,
+    };
     // Older than what has been seen: of this leader ignored, of another refused.
     world.agent().apply(empty(1, 0)).unwrap();
     assert!(world.report(&id).is_some());

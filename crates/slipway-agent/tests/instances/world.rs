@@ -124,7 +124,7 @@ impl World {
     pub fn desired(&mut self) -> Desired {
         self.generation += 1;
         let instances = self.wishes.values().cloned().collect();
-        Desired { epoch: Epoch(1), generation: self.generation, instances, volumes: None }
+        Desired { epoch: Epoch(1), generation: self.generation, instances, volumes: None, peers: None }
     }
 
     pub fn apply(&mut self) {

@@ -1,0 +1,89 @@
+//! What several machines need: the cluster's own authority for certificates, tokens to join by, and who
+//! each node is.
+//!
+//! A node is somebody by its certificate alone. [`NodeIdentity`] says which certificates of it count:
+//! taking one away, or all, counts at once, whatever the certificate itself says.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cidr::Cidr;
+use crate::id::JoinTokenId;
+use crate::name::{NodeName, UserName};
+use crate::project::Sealed;
+use crate::unit::Timestamp;
+
+/// The authority whose certificates count in this cluster, made with the first server's first start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authority {
+    /// Random, in hexadecimal; tells this cluster from any other.
+    pub cluster: String,
+    /// Its certificate in PEM.
+    pub certificate: String,
+    /// Its key, in PEM, under the master key.
+    pub key: Sealed,
+    /// The addresses that nodes' subnets are cut from.
+    pub pool: Cidr,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// The right to join once, as one machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinToken {
+    /// The public half.
+    pub id: JoinTokenId,
+    /// Hexadecimal SHA-256 of the secret half.
+    pub secret_hash: String,
+    /// The only name that may be taken with it; `None`: any that is free.
+    pub node: Option<NodeName>,
+    /// Who made it.
+    pub created_by: UserName,
+    /// When.
+    pub created_at: Timestamp,
+    /// From then on it is refused; an hour after it was made at most.
+    pub expires_at: Timestamp,
+    /// The node that joined with it: it is used up. Kept until it expires, to say so.
+    #[serde(default)]
+    pub used_by: Option<NodeName>,
+}
+
+/// Who a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeIdentity {
+    /// Its name, which no other machine can take while this is here.
+    pub node: NodeName,
+    /// The addresses of its instances.
+    pub subnet: Cidr,
+    /// Certificates that count: the newest, and the one before as long as it lasts, because a machine
+    /// may stop between getting a new one and writing it down.
+    pub certificates: Vec<NodeCertificate>,
+    /// When it joined.
+    pub joined_at: Timestamp,
+    /// Since when nothing of it counts any more.
+    #[serde(default)]
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A certificate that was given to a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeCertificate {
+    /// Its serial number in hexadecimal, lower case.
+    pub serial: String,
+    /// When it was given out.
+    pub issued_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// Another node, as the network between nodes needs it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Peer {
+    /// Which.
+    pub node: NodeName,
+    /// Its machine's address.
+    pub address: Ipv4Addr,
+    /// Its instances' addresses.
+    pub subnet: Cidr,
+}

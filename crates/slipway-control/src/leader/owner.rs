@@ -40,6 +40,7 @@ mod groups;
 mod lists;
 mod marks;
 mod pace;
+mod peers;
 mod storing;
 mod telling;
 mod waiting;
@@ -48,6 +49,7 @@ mod working;
 use groups::Groups;
 use marks::Marks;
 use pace::Pace;
+use peers::Peers;
 use storing::{Done, Submitted};
 use waiting::Waiters;
 
@@ -83,6 +85,7 @@ pub(super) struct Owner {
     /// What operators have asked of nodes.
     orders: BTreeMap<NodeName, NodeOrder>,
     groups: Groups,
+    peers: Peers,
     routers: Routers,
     /// Environments to look at.
     marked: Marks,
@@ -192,6 +195,7 @@ impl Owner {
             quotas: BTreeSet::new(),
             orders: BTreeMap::new(),
             groups: Groups::default(),
+            peers: Peers::default(),
             routers,
             marked: Marks::default(),
             waiters: Waiters::default(),

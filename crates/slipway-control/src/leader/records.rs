@@ -2,6 +2,7 @@
 
 use slipway_model::account::{Quota, Tenant};
 use slipway_model::app::{App, GroupDeployment};
+use slipway_model::cluster::NodeIdentity;
 use slipway_model::instance::{NodeOrder, RunRequest};
 use slipway_model::project::{Environment, HostClaim};
 use slipway_model::push::{Build, Push};
@@ -28,10 +29,11 @@ pub(super) enum Change {
     GroupDeployment(WatchEvent<GroupDeployment>),
     Quota(WatchEvent<Quota>),
     NodeOrder(WatchEvent<NodeOrder>),
+    NodeIdentity(WatchEvent<NodeIdentity>),
 }
 
 /// Kinds of records in the stream; each begins with everything there is.
-pub(super) const KINDS: usize = 11;
+pub(super) const KINDS: usize = 12;
 
 /// The stream; it ends when it is dropped.
 pub(super) struct Changes {
@@ -55,6 +57,7 @@ impl Changes {
         follow(store, &sender, &mut watches, Change::GroupDeployment);
         follow(store, &sender, &mut watches, Change::Quota);
         follow(store, &sender, &mut watches, Change::NodeOrder);
+        follow(store, &sender, &mut watches, Change::NodeIdentity);
         Self { queue, _watches: watches }
     }
 }
@@ -85,6 +88,7 @@ impl Change {
             Change::GroupDeployment(_) => "group deployment",
             Change::Quota(_) => "quota",
             Change::NodeOrder(_) => "node order",
+            Change::NodeIdentity(_) => "node identity",
         }
     }
 }

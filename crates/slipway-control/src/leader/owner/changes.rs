@@ -88,6 +88,7 @@ impl Owner {
             Change::GroupDeployment(event) => self.take_groups(event),
             Change::Quota(event) => self.take_quotas(event),
             Change::NodeOrder(event) => self.take_orders(event),
+            Change::NodeIdentity(event) => self.take_identities(event),
         }
     }
 
@@ -251,6 +252,7 @@ impl Owner {
             self.mark_those_on(&node);
             self.mark_those_resting_on(&node);
         }
+        self.refresh_peers();
         self.waiters.note_room();
     }
 
@@ -285,6 +287,7 @@ impl Owner {
         // What a new leader hears first is no news.
         let before = if was_away { self.before_on(&name) } else { Vec::new() };
         self.cluster.put(node, Contact::Reachable);
+        self.refresh_peers();
         let mut by_place: BTreeMap<_, Vec<InstanceReport>> = BTreeMap::new();
         for report in instances {
             match self.places.get(&report.instance) {

@@ -25,7 +25,8 @@ impl Owner {
             let (epoch, generation) = (self.leadership.epoch, self.desired_generation);
             let instances = self.list_for(&name);
             let volumes = Some(self.volumes_on(&name));
-            self.ports.nodes.send(&name, Desired { epoch, generation, instances, volumes, peers: None });
+            let peers = self.peers.told.clone();
+            self.ports.nodes.send(&name, Desired { epoch, generation, instances, volumes, peers });
         }
     }
 

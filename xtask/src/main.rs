@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 mod bench;
+mod cluster;
 mod demo;
 mod interrupt;
 mod packages;
@@ -20,6 +21,7 @@ cargo xtask <command>
 
   demo       build Slipway, start it, and take a small program through push, promotion and scaling
   test       everything that checks the project
+  cluster    a whole cluster on this machine: up, down, status, kill, pause, cut, fill, heal
   bench      measure Slipway beside its peers; with names, only those subjects
   rules      write docs/rules.md, which says what test shows which rule; with --check, compare it
   simulate   the plan under thousands of made-up clusters; --seed N replays one, --seeds N runs so many
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["demo", options @ ..] => demo::demo(options),
         ["test", filters @ ..] => test::test(filters),
+        ["cluster", words @ ..] => cluster::cluster(words),
         ["bench", names @ ..] => bench::bench(names),
         ["rules", options @ ..] => rules::rules(options),
         ["simulate", options @ ..] => simulate::simulate(options),

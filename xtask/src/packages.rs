@@ -27,6 +27,12 @@ pub const ALL: &[&str] = &[
     "zstd",            // the stack's packages
 ];
 
+/// What a cluster needs beside them.
+pub const CLUSTER: &[&str] = &[
+    "default-jre-headless", // runs ZooKeeper
+    "zookeeper",            // the coordination of a cluster
+];
+
 /// What `bench` compares with, and what it measures with. The bench starts them itself.
 pub const PEERS: &[&str] = &[
     "busybox-static",  // what containers run

@@ -1,0 +1,174 @@
+//! `cargo xtask cluster`: a whole cluster on one machine, for people who want to see it work, and fail.
+//!
+//! A network namespace stands for each host: three ZooKeeper servers, three `slipwayd server`s, five
+//! nodes of which two have a router. Everything is below one directory, and `down` leaves nothing.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use crate::packages;
+use crate::run::{heading, run, step};
+use crate::stack;
+
+mod disk;
+pub mod host;
+mod network;
+pub mod process;
+mod slipway;
+mod zookeeper;
+
+pub use host::{Host, HostKind, Lab};
+pub use network::Way;
+
+const HELP: &str = "\
+cargo xtask cluster <command>
+
+  up                    build Slipway and start everything: zk1-zk3, s1-s3, n1-n5 (routers on n1 and n2)
+  down                  end everything and leave nothing
+  status                which hosts run, and who leads
+  kill|pause|resume HOST    the host's program: SIGKILL, SIGSTOP, SIGCONT
+  start HOST            start a program that was killed
+  cut HOST [--in|--out] drop what goes to and from a host, or one way only
+  heal [HOST]           undo the cuts
+  fill|empty HOST       leave no room on the host's disk, and make room again
+  log HOST              the end of the log of its program
+  slipway WORDS…        the command line, as the cluster's first operator
+";
+
+/// Runs one command.
+pub fn cluster(words: &[&str]) -> anyhow::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("a cluster of network namespaces needs root");
+    }
+    let lab = Lab::named("lab");
+    match words {
+        ["up"] => {
+            build()?;
+            up(&lab)
+        }
+        // For those who have just built it.
+        ["up", "--as-built"] => up(&lab),
+        ["down"] => down(&lab),
+        ["status"] => status(&lab),
+        ["kill", host] => process::kill(&lab, lab.host(host)?),
+        ["pause", host] => process::pause(&lab, lab.host(host)?),
+        ["resume", host] => process::resume(&lab, lab.host(host)?),
+        ["start", host] => start(&lab, lab.host(host)?),
+        ["cut", host] => network::cut(&lab, lab.host(host)?, Way::Both),
+        ["cut", host, "--in"] => network::cut(&lab, lab.host(host)?, Way::In),
+        ["cut", host, "--out"] => network::cut(&lab, lab.host(host)?, Way::Out),
+        ["heal"] => lab.hosts.iter().try_for_each(|host| network::heal(&lab, host)),
+        ["heal", host] => network::heal(&lab, lab.host(host)?),
+        ["fill", host] => disk::fill(&lab, lab.host(host)?),
+        ["empty", host] => disk::empty(&lab, lab.host(host)?),
+        ["log", host] => process::print_log(&lab, lab.host(host)?),
+        ["slipway", words @ ..] => slipway::command(&lab).args(words).status().map(drop).context("slipway"),
+        _ => {
+            eprint!("{HELP}");
+            bail!("cluster does not know {}", words.join(" "))
+        }
+    }
+}
+
+/// Builds what the hosts run.
+pub fn build() -> anyhow::Result<()> {
+    step("Building slipway and slipwayd", || {
+        run("cargo", &["build", "-p", "slipwayd", "-p", "slipway-cli", "-p", "slipway-shim"])
+    })
+}
+
+/// Everything, from nothing. What was left of an earlier cluster goes first.
+pub fn up(lab: &Lab) -> anyhow::Result<()> {
+    packages::install(packages::ALL)?;
+    packages::install(packages::CLUSTER)?;
+    let layout = stack::layout()?;
+    down(lab)?;
+    step("Hosts: network namespaces on a bridge in a namespace of its own", || {
+        network::make(lab)?;
+        lab.hosts.iter().try_for_each(|host| disk::make(lab, host))
+    })?;
+    step("Three ZooKeeper servers", || {
+        for host in lab.of(HostKind::ZooKeeper) {
+            start(lab, host)?;
+        }
+        lab.wait("ZooKeeper serves", Duration::from_secs(60), || zookeeper::leader(lab).is_some())
+    })?;
+    step("The stack that programs are built on", || slipway::import_stack(lab, &layout))?;
+    step("Three servers, of which one leads", || {
+        for host in lab.of(HostKind::Server) {
+            start(lab, host)?;
+        }
+        lab.wait("a server leads and answers", Duration::from_secs(60), || slipway::answers(lab))
+    })?;
+    step("An operator takes possession of the cluster", || slipway::claim(lab))?;
+    step("Five nodes join, each with a token of its own", || {
+        for host in lab.of(HostKind::Node) {
+            slipway::join(lab, host)?;
+            start(lab, host)?;
+        }
+        lab.wait("all nodes have joined", Duration::from_secs(60), || slipway::nodes_joined(lab) == 5)
+    })?;
+    slipway::invite(lab);
+    Ok(())
+}
+
+/// Ends everything and removes it.
+pub fn down(lab: &Lab) -> anyhow::Result<()> {
+    if !lab.folder.exists() {
+        return Ok(());
+    }
+    heading("Ending the cluster that was there");
+    for host in &lab.hosts {
+        process::kill(lab, host)?;
+    }
+    for host in lab.of(HostKind::Node).chain(lab.of(HostKind::Server)) {
+        slipway::wipe(lab, host)?;
+    }
+    lab.hosts.iter().try_for_each(|host| disk::remove(lab, host))?;
+    network::remove(lab)?;
+    std::fs::remove_dir_all(&lab.folder).context("cannot remove the cluster's directory")
+}
+
+/// Starts the program of a host.
+pub fn start(lab: &Lab, host: &Host) -> anyhow::Result<()> {
+    let command = match host.kind {
+        HostKind::ZooKeeper => zookeeper::server(lab, host)?,
+        HostKind::Server => slipway::server(lab, host),
+        HostKind::Node => slipway::agent(lab, host),
+    };
+    process::start(lab, host, command)
+}
+
+fn status(lab: &Lab) -> anyhow::Result<()> {
+    let leader = zookeeper::leader(lab);
+    for host in &lab.hosts {
+        let standing = process::standing(lab, host);
+        let note = if Some(&host.name) == leader.as_ref() { "leads ZooKeeper" } else { "" };
+        println!("{:4} {:12} {:9} {note}", host.name, host.address.to_string(), standing.to_string());
+    }
+    let nodes = slipway::command(lab).args(["nodes"]).status().context("slipway")?;
+    if !nodes.success() {
+        bail!("no server answers; see: cargo xtask cluster log s1");
+    }
+    Ok(())
+}
+
+impl Lab {
+    /// Waits for a condition, not for a time.
+    pub fn wait(&self, what: &str, patience: Duration, is_so: impl Fn() -> bool) -> anyhow::Result<()> {
+        let since = Instant::now();
+        while !is_so() {
+            crate::interrupt::check()?;
+            if since.elapsed() > patience {
+                bail!(
+                    "waited {} s in vain: {what}; the logs are in {}",
+                    patience.as_secs(),
+                    self.folder.display()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+}

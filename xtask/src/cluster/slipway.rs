@@ -1,0 +1,144 @@
+//! Slipway on those hosts: which command each runs, and what an operator types once.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+
+use super::{Host, HostKind, Lab, zookeeper};
+use crate::run::{built, run};
+
+const API: u16 = 7070;
+const CLUSTER: u16 = 7072;
+const PASSWORD: &str = "correct horse battery staple";
+/// Where programs answer on the nodes with a router.
+pub const ROUTER: u16 = 80;
+/// Nodes with a router.
+pub const ROUTERS: u8 = 2;
+
+/// `slipwayd server` on a host.
+pub fn server(lab: &Lab, host: &Host) -> Command {
+    let at = |port: u16| format!("{}:{port}", host.address);
+    let mut command = lab.inside(&host.name, built("slipwayd"));
+    command.args(["server", "--name", &host.name, "--base-domain", "apps.lab"]);
+    command.args(["--zookeeper", &zookeeper::addresses(lab), "--session", "4s"]);
+    command.arg("--shared-dir").arg(lab.shared());
+    command.arg("--master-key").arg(lab.folder.join("master.key"));
+    command.args(["--api", &at(API), "--registry", &at(7071), "--ssh", &at(2222), "--cluster", &at(CLUSTER)]);
+    command.args(["--cluster-address", &at(CLUSTER)]);
+    places(command, lab, host)
+}
+
+/// `slipwayd agent` on a host.
+pub fn agent(lab: &Lab, host: &Host) -> Command {
+    let mut command = lab.inside(&host.name, built("slipwayd"));
+    command.args(["agent", "--address", &host.address.to_string()]);
+    command.args(["--attribute", &format!("rack:r{}", 1 + host.number % 2)]);
+    command.args(["--attribute", &format!("zone:{}", if host.number < 4 { "a" } else { "b" })]);
+    command.args(["--cpus", "8", "--mem", "2G"]);
+    if host.number <= ROUTERS {
+        command.args(["--router", &format!("{}:{ROUTER}", host.address)]);
+    }
+    places(command, lab, host)
+}
+
+fn places(mut command: Command, lab: &Lab, host: &Host) -> Command {
+    command.arg("--data-dir").arg(lab.disk(host).join("data"));
+    command.arg("--run-dir").arg(lab.disk(host).join("run"));
+    command
+}
+
+/// Puts the stack into the registry that the servers share.
+pub fn import_stack(lab: &Lab, layout: &Path) -> anyhow::Result<()> {
+    let (layout, shared) = (layout.to_string_lossy(), lab.shared());
+    run(
+        built("slipwayd"),
+        &["stack", "import", "debian-12", &layout, "--shared-dir", &shared.to_string_lossy()],
+    )
+}
+
+/// Whether a server answers as the leader's API.
+pub fn answers(lab: &Lab) -> bool {
+    let asked = command(lab).args(["health"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    asked.is_ok_and(|status| status.success())
+}
+
+/// Claims the cluster with the one-time token that the leader printed.
+pub fn claim(lab: &Lab) -> anyhow::Result<()> {
+    let said = lab.of(HostKind::Server).filter_map(|host| fs::read_to_string(lab.log(host)).ok());
+    let token = said.flat_map(|log| claim_token(&log)).last().context("no server printed a claim token")?;
+    let mut child = command(lab).args(["claim", &token, "--user", "ada"]).stdin(Stdio::piped()).spawn()?;
+    child.stdin.take().context("no standard input")?.write_all(format!("{PASSWORD}\n").as_bytes())?;
+    if !child.wait()?.success() {
+        bail!("the claim was refused");
+    }
+    Ok(())
+}
+
+fn claim_token(log: &str) -> Option<String> {
+    let word = log.split_whitespace().skip_while(|word| *word != "claim").nth(1)?;
+    Some(word.to_owned())
+}
+
+/// Makes a token for one node, and joins with it.
+pub fn join(lab: &Lab, host: &Host) -> anyhow::Result<()> {
+    let output = command(lab).args(["nodes", "token", "--node", &host.name, "--json"]).output()?;
+    if !output.status.success() {
+        bail!("no token: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let token = answer["token"].as_str().context("an answer without a token")?;
+    let first = lab.of(HostKind::Server).next().context("no server")?;
+    let mut command = lab.inside(&host.name, built("slipwayd"));
+    command.args(["join", &format!("{}:{CLUSTER}", first.address), "--token", token, "--name", &host.name]);
+    crate::run::finish(places(command, lab, host))
+}
+
+/// How many nodes the leader can talk to.
+pub fn nodes_joined(lab: &Lab) -> usize {
+    let asked = command(lab).args(["nodes", "--json"]).output();
+    let Ok(output) = asked else { return 0 };
+    let nodes: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let nodes = nodes.as_array().or_else(|| nodes["nodes"].as_array());
+    nodes.map_or(0, |nodes| nodes.iter().filter(|node| node["state"] == "ready").count())
+}
+
+/// The command line, as the operator, through the first server that runs.
+pub fn command(lab: &Lab) -> Command {
+    use super::process::{Standing, standing};
+    let running = lab.of(HostKind::Server).find(|host| standing(lab, host) == Standing::Runs);
+    let host = running.or(lab.of(HostKind::Server).next());
+    let server = host.map_or_else(String::new, |host| format!("http://{}:{API}", host.address));
+    let mut command = Command::new(built("slipway"));
+    command.env("SLIPWAY_CONFIG_DIR", lab.folder.join("operator")).env("SLIPWAY_SERVER", server);
+    command
+}
+
+/// Removes what a node or server made on this machine.
+pub fn wipe(lab: &Lab, host: &Host) -> anyhow::Result<()> {
+    if !lab.disk(host).join("data").exists() {
+        return Ok(());
+    }
+    let mut command = lab.inside(&host.name, built("slipwayd"));
+    command.args(["wipe", "--yes"]);
+    let mut command = places(command, lab, host);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    crate::run::finish(command)
+}
+
+/// What to do now.
+pub fn invite(lab: &Lab) {
+    let host = |name: &str| lab.host(name).map_or_else(|_| String::new(), |host| host.address.to_string());
+    println!(
+        "\nThe cluster runs. Its command line:  cargo xtask cluster slipway nodes\n\
+         Its API:  http://{}:{API}, and the same on s2 and s3\n\
+         Programs answer on http://{}:{ROUTER} and http://{}:{ROUTER}\n\
+         Try:  cargo xtask cluster kill s1;  cargo xtask cluster status\n\
+         End it:  cargo xtask cluster down",
+        host("s1"),
+        host("n1"),
+        host("n2")
+    );
+}

@@ -117,6 +117,10 @@ macro_rules! token_id {
 }
 
 token_id!(
+    /// A cluster, or a machine of its own: made with its store, and kept when that is moved.
+    ClusterId, "cluster-", "cluster id"
+);
+token_id!(
     /// A running copy of a service, a one-off run, or a build sandbox.
     InstanceId, "i", "instance id"
 );

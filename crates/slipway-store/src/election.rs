@@ -24,3 +24,12 @@ impl Leadership {
         let _ = self.newest.wait_for(|newest| *newest > epoch).await;
     }
 }
+
+/// Whom the newest election chose. It may have died since: nobody is asked to say so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leader {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The name under which it stood for election ([`crate::Store::elect`]).
+    pub candidate: String,
+}

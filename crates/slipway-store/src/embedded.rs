@@ -10,10 +10,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use slipway_model::id::ClusterId;
+use tokio::sync::{oneshot, watch};
 
 use crate::batch::Batch;
-use crate::election::Leadership;
+use crate::election::{Leader, Leadership};
 use crate::error::Error;
 use crate::watch::Subscription;
 
@@ -32,15 +33,26 @@ use writer::{Command, Writer};
 pub(crate) struct Embedded {
     memory: Arc<Memory>,
     writer: Arc<Writer>,
+    cluster: Arc<ClusterId>,
+    leader: watch::Sender<Option<Leader>>,
 }
 
 impl Embedded {
     pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
-        let (disk, content) = Disk::open(dir)?;
+        let (mut disk, content) = Disk::open(dir)?;
+        let cluster = Arc::new(disk.cluster_id()?);
         let memory = Arc::new(Memory::new(content));
         let writer = Writer::spawn(disk, memory.clone())
             .map_err(|source| Error::Prepare { path: dir.to_owned(), source: Arc::new(source) })?;
-        Ok(Self { memory, writer: Arc::new(writer) })
+        Ok(Self { memory, writer: Arc::new(writer), cluster, leader: watch::Sender::new(None) })
+    }
+
+    pub(crate) fn cluster_id(&self) -> &ClusterId {
+        &self.cluster
+    }
+
+    pub(crate) fn leader(&self) -> watch::Receiver<Option<Leader>> {
+        self.leader.subscribe()
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<Stored> {
@@ -61,12 +73,19 @@ impl Embedded {
         let (answer, result) = oneshot::channel();
         self.writer.send(Command::Elect { candidate: candidate.to_owned(), answer }).await?;
         let epoch = result.await.map_err(|_| Error::Closed)??;
+        self.leader.send_if_modified(|leader| {
+            let newer = leader.as_ref().is_none_or(|leader| leader.epoch < epoch);
+            if newer {
+                *leader = Some(Leader { epoch, candidate: candidate.to_owned() });
+            }
+            newer
+        });
         Ok(Leadership::new(epoch, self.memory.epochs()))
     }
 
     pub(crate) fn watch(&self, prefix: String) -> Subscription {
         let watcher = self.memory.watch(prefix);
-        Subscription { store: self.memory.clone(), watcher, _mirror: None }
+        Subscription { store: self.memory.clone(), watcher, caught_up: None, _mirror: None }
     }
 
     pub(crate) async fn close(&self) {

@@ -102,6 +102,22 @@ pub enum Error {
         /// What the disk said.
         source: Arc<redb::Error>,
     },
+    /// The records were moved to another place, and go on changing there.
+    #[error("the records of {path} were moved to {to}")]
+    Moved {
+        /// The store's file.
+        path: PathBuf,
+        /// Where they are.
+        to: String,
+    },
+    /// The place among the servers is another cluster's, or no store.
+    #[error("the root {root} cannot be this cluster's store: {why}")]
+    Foreign {
+        /// The path at the servers.
+        root: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The file was written by a newer program.
     #[error("the store {path} has format {found}; this program knows format {known}")]
     Format {

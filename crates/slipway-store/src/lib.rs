@@ -19,6 +19,8 @@ mod watch;
 
 mod election;
 
+mod standing;
+
 mod error;
 
 mod embedded;
@@ -28,8 +30,9 @@ mod zookeeper;
 pub mod journal;
 
 pub use batch::{BATCH_BYTES_MAX, Batch};
-pub use election::Leadership;
+pub use election::{Leader, Leadership};
 pub use error::Error;
+pub use standing::Standing;
 pub use store::{Store, Version, Versioned};
 pub use watch::{Watch, WatchEvent};
 pub use zookeeper::{Acl, ZooKeeperOptions, ZooKeeperTls};

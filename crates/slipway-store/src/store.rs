@@ -5,12 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use slipway_model::id::ClusterId;
 use slipway_model::record::Record;
+use tokio::sync::watch;
 
 use crate::batch::Batch;
-use crate::election::Leadership;
+use crate::election::{Leader, Leadership};
 use crate::embedded::Embedded;
 use crate::error::Error;
+use crate::standing::Standing;
 use crate::watch::Watch;
 use crate::zookeeper::{ZooKeeper, ZooKeeperOptions};
 
@@ -33,7 +36,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::InUse`] when another process has it open, [`Error::Open`] when the file cannot be
-    /// made or read, [`Error::Full`] when there is no room to make it.
+    /// made or read, [`Error::Full`] when there is no room to make it, [`Error::Moved`] when its records
+    /// are kept elsewhere now.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         Ok(Self { backend: Backend::Embedded(Embedded::open(dir)?) })
     }
@@ -46,7 +50,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Options`], [`Error::Tls`], [`Error::Unavailable`] when no server answers in time,
-    /// [`Error::Refused`] when it may not make or read the root.
+    /// [`Error::Refused`] when it may not make or read the root, [`Error::Foreign`] when the root is
+    /// another cluster's.
     pub async fn connect(options: ZooKeeperOptions) -> Result<Self, Error> {
         Ok(Self { backend: Backend::ZooKeeper(ZooKeeper::connect(options).await?) })
     }
@@ -57,7 +62,36 @@ impl Store {
         matches!(self.backend, Backend::Embedded(_))
     }
 
+    /// Which cluster the store belongs to. Random, and the same for as long as the store exists,
+    /// wherever it is moved.
+    pub fn cluster_id(&self) -> &ClusterId {
+        match &self.backend {
+            Backend::Embedded(embedded) => embedded.cluster_id(),
+            Backend::ZooKeeper(zookeeper) => zookeeper.cluster_id(),
+        }
+    }
+
+    /// Whether what is read is what is stored, or may be old because no server answers.
+    pub fn standing(&self) -> Standing {
+        match &self.backend {
+            Backend::Embedded(_) => Standing::Reachable,
+            Backend::ZooKeeper(zookeeper) => zookeeper.standing(),
+        }
+    }
+
+    /// Whom the newest election chose, kept up to date: `None` before the first one. It ends with the
+    /// store. While no server answers it stays as it was.
+    pub fn leader(&self) -> watch::Receiver<Option<Leader>> {
+        match &self.backend {
+            Backend::Embedded(embedded) => embedded.leader(),
+            Backend::ZooKeeper(zookeeper) => zookeeper.leader(),
+        }
+    }
+
     /// One record, or `None` if there is none under that key.
+    ///
+    /// While no server answers, this and the other reads answer from memory if the store keeps a
+    /// mirror ([`ZooKeeperOptions::keep_mirror`]); [`Store::standing`] says whether that is so.
     ///
     /// # Errors
     /// [`Error::Unreadable`] when what is stored cannot be understood; [`Error::Unavailable`].

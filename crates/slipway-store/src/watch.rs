@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slipway_model::record::Record;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::embedded::memory::{Memory, Stored};
 use crate::store::Versioned;
@@ -52,6 +52,13 @@ impl<R: Record> Watch<R> {
     /// Waits for the next event. Waits for ever once the store is closed. May be cancelled at any
     /// time, as in `select!`, without losing an event.
     pub async fn next(&mut self) -> WatchEvent<R> {
+        if let Some(caught_up) = &mut self.source.caught_up {
+            if caught_up.await.is_err() {
+                // The store is closed.
+                std::future::pending::<()>().await;
+            }
+            self.source.caught_up = None;
+        }
         loop {
             if let Some(event) = self.take() {
                 return event;
@@ -96,6 +103,8 @@ fn decode<R: Record>(key: &str, stored: &Stored) -> Option<Versioned<R>> {
 pub(crate) struct Subscription {
     pub(crate) store: Arc<Memory>,
     pub(crate) watcher: Arc<Watcher>,
+    /// Comes when `store` holds all that was stored when this began; the embedded store always does.
+    pub(crate) caught_up: Option<oneshot::Receiver<()>>,
     /// Keeps `store` like the servers'; the embedded store needs nothing.
     pub(crate) _mirror: Option<Arc<Mirror>>,
 }
@@ -104,6 +113,7 @@ pub(crate) struct Subscription {
 #[derive(Debug)]
 pub(crate) struct Watcher {
     prefix: String,
+    dirty_max: usize,
     pending: Mutex<Pending>,
     changed: Notify,
 }
@@ -128,7 +138,12 @@ pub(crate) enum Wanted {
 
 impl Watcher {
     pub(crate) fn new(prefix: String) -> Self {
-        Self { prefix, pending: Mutex::new(Pending::Whole), changed: Notify::new() }
+        Self::patient(prefix, DIRTY_MAX)
+    }
+
+    /// For which so many changed keys may wait.
+    pub(crate) fn patient(prefix: String, dirty_max: usize) -> Self {
+        Self { prefix, dirty_max, pending: Mutex::new(Pending::Whole), changed: Notify::new() }
     }
 
     pub(crate) fn prefix(&self) -> &str {
@@ -146,7 +161,7 @@ impl Watcher {
             && set.insert(key.clone())
         {
             order.push_back(key.clone());
-            if order.len() > DIRTY_MAX {
+            if order.len() > self.dirty_max {
                 *pending = Pending::Whole;
             }
         }
@@ -163,6 +178,14 @@ impl Watcher {
     /// Returns when something may have been noted since the last call. May be cancelled.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// How many things wait to be taken.
+    pub(crate) fn len(&self) -> usize {
+        match &*self.pending() {
+            Pending::Whole => 1,
+            Pending::Keys { order, .. } => order.len(),
+        }
     }
 
     /// Takes the next thing to tell. Called while the store's state is locked for reading.

@@ -1,10 +1,10 @@
 //! The store of a cluster: an Apache ZooKeeper ensemble, 3.6 or newer.
 //!
-//! Each record is a node below the root, its JSON unchanged, with the configured access list. What a
-//! batch says becomes one `multi` ([`commit`], [`plan`]); watches read from a copy in memory that
-//! follows the servers ([`mirror`]); candidates queue up to lead ([`election`]). All of it goes
-//! through one session ([`session`]), which survives lost connections and begins anew when the
-//! servers have given it up.
+//! Each record is a node below the root ([`foundation`], [`layout`]), its JSON authenticated ([`seal`]),
+//! with the configured access list. What a batch says becomes one `multi` ([`commit`], [`plan`]); watches
+//! read from a copy in memory that follows the servers ([`mirror`]); candidates queue up to lead
+//! ([`election`]). All of it goes through one session ([`session`]), which survives lost connections and
+//! begins anew when the servers have given it up.
 //!
 //! The client's side of the protocol ([`wire`], [`connection`]) is our own. It is small, it lets a
 //! batch know whether it was ever sent, and TLS goes through the one implementation that the rest
@@ -14,10 +14,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use slipway_model::id::{ClusterId, Epoch};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
 use crate::batch::{Batch, is_key};
-use crate::election::Leadership;
-use crate::embedded::memory::Stored;
+use crate::election::{Leader, Leadership};
+use crate::embedded::memory::{Memory, Stored};
 use crate::error::Error;
+use crate::standing::Standing;
 use crate::watch::Subscription;
 
 mod wire;
@@ -26,7 +32,11 @@ mod connection;
 
 mod session;
 
+mod seal;
+
 mod layout;
+
+mod foundation;
 
 mod plan;
 
@@ -40,11 +50,17 @@ pub use connection::ZooKeeperTls;
 pub use wire::Acl;
 
 use commit::Writer;
-use election::{Elections, Leader};
+use election::{Elections, LeaderNode};
+use foundation::Root;
 use layout::Layout;
-use mirror::Mirrors;
+use mirror::{Mirror, Mirrors};
+use seal::Seal;
 use session::Client;
-use wire::{Code, Request};
+use wire::Request;
+
+/// For how long no server must have answered before reads come from the mirror. Moving to another server
+/// takes less.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// Where a cluster's store is, and how to speak with it.
 #[derive(Clone)]
@@ -64,6 +80,12 @@ pub struct ZooKeeperOptions {
     pub auth: Vec<(String, Vec<u8>)>,
     /// The access list of every node that is made.
     pub acl: Vec<Acl>,
+    /// The cluster's secret: each payload gets a code that only who has it can make, and a record whose
+    /// code is not right is [`Error::Unreadable`]. All of a cluster have the same, or all have none.
+    pub authentication: Option<[u8; 32]>,
+    /// Keep a copy of all records in memory. Reads answer from it while no server does, lists always
+    /// do, and watches need no copies of their own.
+    pub keep_mirror: bool,
 }
 
 impl ZooKeeperOptions {
@@ -77,6 +99,8 @@ impl ZooKeeperOptions {
             tls: None,
             auth: Vec::new(),
             acl: vec![Acl::open()],
+            authentication: None,
+            keep_mirror: false,
         }
     }
 }
@@ -100,42 +124,65 @@ pub(crate) struct ZooKeeper(Arc<Inner>);
 struct Inner {
     client: Client,
     layout: Layout,
+    cluster: ClusterId,
     writer: Writer,
     elections: Elections,
+    leader: watch::Receiver<Option<Leader>>,
+    /// Keeps `leader` up to date.
+    following: AbortHandle,
     mirrors: Mirrors,
+    /// The one of everything, if it is kept.
+    mirror: Option<Arc<Mirror>>,
     /// Where watches run, which are begun outside of any `async`.
-    runtime: tokio::runtime::Handle,
+    runtime: Handle,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
 }
 
 impl ZooKeeper {
     pub(crate) async fn connect(options: ZooKeeperOptions) -> Result<Self, Error> {
-        let wrong = |why: &str| Err(Error::Options { why: why.to_owned() });
-        if options.servers.is_empty() {
-            return wrong("no ZooKeeper server is named");
+        let keep_mirror = options.keep_mirror;
+        let (client, layout) = start(options)?;
+        let root = foundation::root(&client, &layout, &Root::new(new_cluster_id(), false)).await?;
+        if root.moving {
+            let why = "the records of an embedded store are being moved into it, and that has not ended";
+            return Err(Error::Foreign { root: layout.root().to_owned(), why: why.to_owned() });
         }
-        if !is_key(&options.root) || options.root.starts_with("/zookeeper") {
-            return wrong("the root must be a path of its own, such as /slipway");
-        }
-        if options.acl.is_empty() {
-            return wrong("with an empty access list nobody could read what is written");
-        }
-        if options.session_timeout < Duration::from_millis(100) {
-            return wrong("the session's time must be 100 ms at least");
-        }
-        let tls = options.tls.as_ref().map(ZooKeeperTls::connector).transpose()?;
-        let layout = Layout::new(&options.root);
-        let acl = options.acl.clone();
-        let client = Client::start(Arc::new(options), tls);
-        let foundation = layout.foundation(&acl, &Leader::nobody().encode());
-        found(&client, foundation).await?;
+        let layout = layout.of_cluster(&root.cluster);
+        foundation::below(&client, &layout, &LeaderNode::after(Epoch(0))).await?;
+        let (tell, leader) = watch::channel(election::read(&client, &layout).await?);
+        let following = tokio::spawn(election::follow(client.clone(), layout.clone(), tell)).abort_handle();
+        let runtime = Handle::current();
+        let mirrors = Mirrors::default();
+        let mirror = keep_mirror.then(|| mirrors.of(&runtime, &client, &layout, ""));
         Ok(Self(Arc::new(Inner {
-            writer: Writer::new(client.clone(), layout.clone(), acl.clone()),
-            elections: Elections::new(client.clone(), layout.clone(), acl),
-            mirrors: Mirrors::default(),
-            runtime: tokio::runtime::Handle::current(),
+            writer: Writer::new(client.clone(), layout.clone()),
+            elections: Elections::new(client.clone(), layout.clone()),
+            cluster: root.cluster,
+            leader,
+            following,
+            mirrors,
+            mirror,
+            runtime,
             layout,
             client,
         })))
+    }
+
+    pub(crate) fn cluster_id(&self) -> &ClusterId {
+        &self.0.cluster
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        self.0.client.standing()
+    }
+
+    pub(crate) fn leader(&self) -> watch::Receiver<Option<Leader>> {
+        self.0.leader.clone()
     }
 
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Stored>, Error> {
@@ -143,16 +190,44 @@ impl ZooKeeper {
             // A server would refuse the question.
             return Ok(None);
         }
-        let answer = self.0.client.ask(Request::data(&self.0.layout.record(key))).await?;
-        Ok(mirror::record(&self.0.client, answer)?.stored)
+        let Inner { client, layout, .. } = &*self.0;
+        let asking = async {
+            let answer = client.ask(Request::data(&layout.record(key))).await?;
+            Ok(mirror::record(client, layout, key, answer)?.stored)
+        };
+        self.or_remembered(asking, |memory| memory.get(key)).await
     }
 
     pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<(Arc<str>, Stored)>, Error> {
         if !is_key(prefix.trim_end_matches('/')) {
             return Ok(Vec::new());
         }
-        let records = mirror::list(&self.0.client, &self.0.layout, prefix).await?;
-        Ok(records.into_iter().collect())
+        let Inner { client, layout, mirror, .. } = &*self.0;
+        let Some(mirror) = mirror else {
+            return Ok(mirror::list(client, layout, prefix).await?.into_iter().collect());
+        };
+        let asking = async {
+            let caught_up = tokio::time::timeout(client.patience(), mirror.caught_up()).await;
+            caught_up.map_err(|_| client.unavailable())?.map_err(|_| Error::Closed)?;
+            mirror.memory().map(|memory| memory.list(prefix)).ok_or_else(|| client.unavailable())
+        };
+        self.or_remembered(asking, |memory| memory.list(prefix)).await
+    }
+
+    /// What the servers answer; or what the mirror says, when they have been silent for some time.
+    async fn or_remembered<T>(
+        &self,
+        asking: impl Future<Output = Result<T, Error>>,
+        remembered: impl FnOnce(&Memory) -> T,
+    ) -> Result<T, Error> {
+        let Inner { client, mirror, .. } = &*self.0;
+        let Some(mirror) = mirror else { return asking.await };
+        tokio::select! {
+            answer = asking => answer,
+            () = client.silent(SILENCE_MAX) => {
+                mirror.memory().map(remembered).ok_or_else(|| client.unavailable())
+            }
+        }
     }
 
     pub(crate) async fn commit(&self, batch: Batch) -> Result<(), Error> {
@@ -164,8 +239,12 @@ impl ZooKeeper {
     }
 
     pub(crate) fn watch(&self, prefix: String) -> Subscription {
-        let inner = &self.0;
-        inner.mirrors.watch(&inner.runtime, &inner.client, &inner.layout, prefix)
+        let Inner { client, layout, mirrors, mirror, runtime, .. } = &*self.0;
+        let mirror = match mirror {
+            Some(mirror) => mirror.clone(),
+            None => mirrors.of(runtime, client, layout, &prefix),
+        };
+        mirror.watch(prefix)
     }
 
     pub(crate) async fn close(&self) {
@@ -173,18 +252,27 @@ impl ZooKeeper {
     }
 }
 
-/// Makes the nodes that everything else is below, if they are not there.
-async fn found(client: &Client, foundation: Vec<wire::NodeChange>) -> Result<(), Error> {
-    if let Some(wire::NodeChange::Create { path, .. }) = foundation.last()
-        && client.stat(client.ask(Request::exists(path, false)).await?)?.is_some()
-    {
-        return Ok(());
+/// Begins a session, if the options are good.
+fn start(options: ZooKeeperOptions) -> Result<(Client, Layout), Error> {
+    let wrong = |why: &str| Err(Error::Options { why: why.to_owned() });
+    if options.servers.is_empty() {
+        return wrong("no ZooKeeper server is named");
     }
-    let requests: Vec<Request> = foundation.iter().map(Request::change).collect();
-    for answer in client.ask_all(&requests).await? {
-        if answer != Err(Code::NODE_EXISTS) {
-            client.accept(answer)?;
-        }
+    if !is_key(&options.root) || options.root.starts_with("/zookeeper") {
+        return wrong("the root must be a path of its own, such as /slipway");
     }
-    Ok(())
+    if options.acl.is_empty() {
+        return wrong("with an empty access list nobody could read what is written");
+    }
+    if options.session_timeout < Duration::from_millis(100) {
+        return wrong("the session's time must be 100 ms at least");
+    }
+    let tls = options.tls.as_ref().map(ZooKeeperTls::connector).transpose()?;
+    let seal = Seal::new(options.authentication.as_ref());
+    let layout = Layout::new(&options.root, options.acl.clone(), seal);
+    Ok((Client::start(Arc::new(options), tls), layout))
+}
+
+pub(crate) fn new_cluster_id() -> ClusterId {
+    ClusterId::from_random(rand::random())
 }

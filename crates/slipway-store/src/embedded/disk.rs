@@ -18,6 +18,7 @@ use redb::backends::FileBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use rustix::fs::FallocateFlags;
 use sha2::{Digest, Sha256};
+use slipway_model::id::ClusterId;
 
 use super::memory::{Content, Stored};
 use crate::error::Error;
@@ -25,7 +26,11 @@ use crate::store::Version;
 
 const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+/// What is said once about the whole: whose it is, and where it went.
+const FACTS: TableDefinition<&str, &str> = TableDefinition::new("facts");
 const FORMAT: u64 = 1;
+/// The records are kept elsewhere now. A format of its own, so that older programs refuse it, too.
+const FORMAT_MOVED: u64 = 2;
 
 /// Reads come from memory, so the database's own cache only has to hold a transaction.
 const CACHE_BYTES: usize = 4 << 20;
@@ -77,6 +82,9 @@ impl Disk {
             std::fs::rename(&new, path).map_err(prepare(path))?;
         }
         let database = disk.open_database(path, &mut OpenOptions::new())?;
+        if let Some(to) = read_fact(&database, "moved").map_err(|error| disk.opening(error))? {
+            return Err(Error::Moved { path: disk.path, to });
+        }
         let content = disk.load(&database)?;
         disk.database = Some(database);
         // Else a power cut could take back the name of a new file whose content is safe.
@@ -84,6 +92,18 @@ impl Disk {
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(prepare(dir))?;
         }
         Ok((disk, content))
+    }
+
+    /// Whose records these are; made up when nobody has asked yet.
+    pub(super) fn cluster_id(&mut self) -> Result<ClusterId, Error> {
+        let Some(database) = &self.database else { unreachable!("asked right after it was opened") };
+        let known = read_fact(database, "cluster").map_err(|error| self.opening(error))?;
+        if let Some(known) = known.and_then(|text| text.parse().ok()) {
+            return Ok(known);
+        }
+        let cluster = ClusterId::from_random(rand::random());
+        state(database, "cluster", cluster.as_str(), FORMAT).map_err(|error| self.opening(error))?;
+        Ok(cluster)
     }
 
     /// Opens the database again if it failed. `Some` is what is on it, when that is more than was
@@ -158,7 +178,7 @@ impl Disk {
         let database = builder.create_with_backend(Reserving { inner, file });
         let database = database.map_err(|error| self.opening(error.into()))?;
         match read_meta(&database, "format").map_err(|error| self.opening(error))? {
-            0 | FORMAT => Ok(database),
+            0 | FORMAT | FORMAT_MOVED => Ok(database),
             found => Err(Error::Format { path: self.path.clone(), found, known: FORMAT }),
         }
     }
@@ -238,6 +258,23 @@ fn read_content(database: &Database) -> Result<Content, redb::Error> {
         content.records.insert(key.value().into(), decode(key.value(), value.value()));
     }
     Ok(content)
+}
+
+fn read_fact(database: &Database, name: &str) -> Result<Option<String>, redb::Error> {
+    let transaction = database.begin_read()?;
+    match transaction.open_table(FACTS) {
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        facts => Ok(facts?.get(name)?.map(|value| value.value().to_owned())),
+    }
+}
+
+/// States a fact, and with it the format that the file has from now on.
+fn state(database: &Database, name: &str, fact: &str, format: u64) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(FACTS)?.insert(name, fact)?;
+    transaction.open_table(META)?.insert("format", format)?;
+    transaction.commit()?;
+    Ok(())
 }
 
 /// A number of the `meta` table; 0 in a new file.

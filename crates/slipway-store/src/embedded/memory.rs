@@ -74,6 +74,10 @@ impl Memory {
         self.read().content.list(prefix)
     }
 
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.read().loaded
+    }
+
     pub(crate) fn epochs(&self) -> watch::Receiver<Epoch> {
         self.epochs.subscribe()
     }

@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use super::election::Leader;
+use super::election::LeaderNode;
 use super::layout::Layout;
 use super::plan::{Seen, levels, plan};
 use super::session::{Client, Failure};
-use super::wire::{Acl, Code, Life, NodeChange, REQUEST_BYTES_MAX, Reader, Request, Stat, multi_verdict};
+use super::wire::{Code, Life, NodeChange, REQUEST_BYTES_MAX, Reader, Request, Stat, multi_verdict};
 use crate::batch::{Batch, Change, Condition};
 use crate::error::Error;
 
@@ -34,7 +34,6 @@ const LEVELS_MAX: usize = 100_000;
 pub(super) struct Writer {
     client: Client,
     layout: Layout,
-    acl: Vec<Acl>,
     name: String,
     permits: Semaphore,
     free: Mutex<Free>,
@@ -77,7 +76,7 @@ struct Look {
     seen: Seen,
     slot: Option<Stat>,
     /// The leader's node and its content version, if the batch is fenced.
-    leader: Option<(Leader, i32)>,
+    leader: Option<(LeaderNode, i32)>,
 }
 
 impl Look {
@@ -107,11 +106,10 @@ enum Outcome {
 }
 
 impl Writer {
-    pub(super) fn new(client: Client, layout: Layout, acl: Vec<Acl>) -> Self {
+    pub(super) fn new(client: Client, layout: Layout) -> Self {
         Self {
             client,
             layout,
-            acl,
             name: format!("{:032x}", rand::random::<u128>()),
             permits: Semaphore::new(SLOTS),
             free: Mutex::new(Free { numbers: (0..SLOTS as u64).collect(), next: SLOTS as u64 }),
@@ -143,7 +141,7 @@ impl Writer {
                     return Ok(());
                 }
             }
-            let planned = look.fence(batch).and_then(|()| plan(&self.layout, &self.acl, batch, &look.seen));
+            let planned = look.fence(batch).and_then(|()| plan(&self.layout, batch, &look.seen));
             let mut changes = match planned {
                 Ok(changes) => changes,
                 Err(error) if synced => return Err(error),
@@ -247,7 +245,7 @@ impl Writer {
 
         let mut leader = None;
         if batch.epoch.is_some() {
-            leader = Some(Leader::decode(&self.client.accept(next())?)?);
+            leader = Some(LeaderNode::decode(&self.layout, &self.client.accept(next())?)?);
         }
         let slot = self.client.stat(next())?;
         let mut seen = Seen::default();
@@ -277,9 +275,7 @@ impl Writer {
         let path = slot.path.clone();
         let mark = match look.slot {
             Some(stat) => NodeChange::Set { path, data: Vec::new(), version: stat.version },
-            None => {
-                NodeChange::Create { path, data: Vec::new(), acl: self.acl.clone(), life: Life::Ephemeral }
-            }
+            None => self.layout.create_living(Life::Ephemeral, path, Vec::new()),
         };
         fence.into_iter().chain([mark]).collect()
     }

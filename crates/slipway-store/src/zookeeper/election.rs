@@ -19,40 +19,80 @@ use tokio::time::Instant;
 
 use super::layout::Layout;
 use super::session::{Client, Failure};
-use super::wire::{Acl, Life, NodeChange, Reader, Request, multi_verdict};
-use crate::election::Leadership;
+use super::wire::{Life, NodeChange, Reader, Request, multi_verdict};
+use crate::election::{Leader, Leadership};
 use crate::error::Error;
 use crate::watch::Watcher;
 
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
+/// What the leader's node is sealed as; records' keys begin with a slash.
+const LEADER: &str = "leader";
+
 /// What the leader's node says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Leader {
+pub(super) struct LeaderNode {
     pub(super) epoch: Epoch,
     name: String,
-    /// Random; tells the winner of an election whose answer was lost.
+    /// Random; tells the winner of an election whose answer was lost. Empty when there was none.
     election: String,
 }
 
-impl Leader {
-    /// Before the first election.
-    pub(super) fn nobody() -> Self {
-        Self { epoch: Epoch(0), name: String::new(), election: String::new() }
+impl LeaderNode {
+    /// After this epoch, before the first election here.
+    pub(super) fn after(epoch: Epoch) -> Self {
+        Self { epoch, name: String::new(), election: String::new() }
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
-        serde_json::json!(self).to_string().into_bytes()
+    pub(super) fn encode(&self, layout: &Layout) -> Vec<u8> {
+        layout.seal().close(LEADER, serde_json::json!(self).to_string().as_bytes())
     }
 
     /// From the answer of [`Request::data`]; with the node's content version.
-    pub(super) fn decode(body: &[u8]) -> Result<(Self, i32), Error> {
-        let unreadable = |why: String| Error::Unreadable { key: "leader".to_owned(), why };
+    pub(super) fn decode(layout: &Layout, body: &[u8]) -> Result<(Self, i32), Error> {
+        let unreadable = |why: String| Error::Unreadable { key: LEADER.to_owned(), why };
         let mut reader = Reader(body);
-        let found = reader.buffer().and_then(|json| Ok((json, reader.stat()?)));
-        let (json, stat) = found.map_err(|error| unreadable(error.to_string()))?;
+        let found = reader.buffer().and_then(|payload| Ok((payload, reader.stat()?)));
+        let (payload, stat) = found.map_err(|error| unreadable(error.to_string()))?;
+        let json = layout.seal().open(LEADER, payload).map_err(|why| unreadable(why.to_owned()))?;
         let leader = serde_json::from_slice(json).map_err(|error| unreadable(error.to_string()))?;
         Ok((leader, stat.version))
+    }
+
+    fn elected(self) -> Option<Leader> {
+        let Self { epoch, name, election } = self;
+        (!election.is_empty()).then_some(Leader { epoch, candidate: name })
+    }
+}
+
+/// Who leads now.
+pub(super) async fn read(client: &Client, layout: &Layout) -> Result<Option<Leader>, Error> {
+    let answer = client.ask(Request::data_watched(&layout.leader())).await?;
+    Ok(LeaderNode::decode(layout, &client.accept(answer)?)?.0.elected())
+}
+
+/// Tells who leads whenever that changes, until the store is closed.
+pub(super) async fn follow(client: Client, layout: Layout, tell: watch::Sender<Option<Leader>>) {
+    let watcher = Arc::new(Watcher::new(layout.leader()));
+    client.listen(&watcher);
+    loop {
+        if watcher.take().is_none() {
+            watcher.changed().await;
+            continue;
+        }
+        match read(&client, &layout).await {
+            Ok(found) => drop(tell.send_if_modified(|known| {
+                let changed = *known != found;
+                *known = found;
+                changed
+            })),
+            Err(Error::Closed) => return,
+            Err(error) => {
+                tracing::warn!(%error, "cannot tell who leads");
+                watcher.note_whole();
+                tokio::time::sleep(ASK_AGAIN_MAX).await;
+            }
+        }
     }
 }
 
@@ -61,7 +101,6 @@ impl Leader {
 pub(super) struct Elections {
     client: Client,
     layout: Layout,
-    acl: Vec<Acl>,
     /// The name of our candidate's node, if there may be one.
     candidate: Mutex<Option<String>>,
 }
@@ -77,8 +116,8 @@ struct Office {
 }
 
 impl Elections {
-    pub(super) fn new(client: Client, layout: Layout, acl: Vec<Acl>) -> Self {
-        Self { client, layout, acl, candidate: Mutex::default() }
+    pub(super) fn new(client: Client, layout: Layout) -> Self {
+        Self { client, layout, candidate: Mutex::default() }
     }
 
     /// Waits until this candidate leads. If it leads already, that leadership ends.
@@ -114,12 +153,9 @@ impl Elections {
     /// Makes our candidate's node.
     async fn stand(&self, name: &str) -> Result<String, Error> {
         let random = format!("{:032x}", rand::random::<u128>());
-        let create = Request::change(&NodeChange::Create {
-            path: self.path(&format!("{random}-")),
-            data: name.as_bytes().to_vec(),
-            acl: self.acl.clone(),
-            life: Life::EphemeralNumbered,
-        });
+        let path = self.path(&format!("{random}-"));
+        let create = self.layout.create_living(Life::EphemeralNumbered, path, name.as_bytes().to_vec());
+        let create = Request::change(&create);
         let deadline = Instant::now() + self.client.patience();
         loop {
             match tokio::time::timeout_at(deadline, self.client.call(create.clone())).await {
@@ -176,18 +212,19 @@ impl Elections {
             let looks = [Request::sync(&path), Request::data(&path), Request::exists(&candidate, false)];
             let mut answers = self.client.ask_all(&looks).await?;
             let there = self.client.stat(answers.swap_remove(2))?.is_some();
-            let (leader, version) = Leader::decode(&self.client.accept(answers.swap_remove(1))?)?;
+            let body = self.client.accept(answers.swap_remove(1))?;
+            let (leader, version) = LeaderNode::decode(&self.layout, &body)?;
             if !there {
                 return Ok(None);
             }
             if leader.election == election {
                 return Ok(Some(Office { epoch: leader.epoch, version, candidate, asked_at }));
             }
-            let next =
-                Leader { epoch: leader.epoch.next(), name: name.to_owned(), election: election.clone() };
+            let (epoch, name) = (leader.epoch.next(), name.to_owned());
+            let next = LeaderNode { epoch, name, election: election.clone() };
             let request = Request::multi(&[
                 NodeChange::Check { path: candidate.clone(), version: -1 },
-                NodeChange::Set { path: path.clone(), data: next.encode(), version },
+                NodeChange::Set { path: path.clone(), data: next.encode(&self.layout), version },
             ]);
             match self.client.call(request).await {
                 Ok(body) => match multi_verdict(&body).map_err(|error| self.client.error(&error.into()))? {
@@ -236,7 +273,8 @@ async fn hold(client: Client, layout: Layout, mut office: Office, epochs: watch:
             Err(Error::Closed) => return,
             Err(_) => continue,
         };
-        let leader = client.accept(answers.swap_remove(1)).and_then(|body| Leader::decode(&body));
+        let leader =
+            client.accept(answers.swap_remove(1)).and_then(|body| LeaderNode::decode(&layout, &body));
         let there = client.stat(answers.swap_remove(0));
         match (there, leader) {
             (Ok(Some(_)), Ok((leader, _))) if leader.epoch == office.epoch => office.asked_at = asked_at,

@@ -1,20 +1,46 @@
-//! Where everything is below the root.
+//! Where everything is below the root, and in which form.
 
+use slipway_model::id::ClusterId;
+
+use super::seal::Seal;
 use super::wire::{Acl, Life, NodeChange};
 
 /// Nodes that count deletions. Two batches that delete, or one that deletes and one that demands a
 /// version, get in each other's way only when their keys fall into the same bucket.
 const BUCKETS: u32 = 64;
 
-/// The paths below one root.
+/// The nodes below one root.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     root: String,
+    acl: Vec<Acl>,
+    /// For the root's own node, before it is known whose it is.
+    root_seal: Seal,
+    seal: Seal,
 }
 
 impl Layout {
-    pub(super) fn new(root: &str) -> Self {
-        Self { root: root.to_owned() }
+    pub(super) fn new(root: &str, acl: Vec<Acl>, seal: Seal) -> Self {
+        Self { root: root.to_owned(), acl, root_seal: seal.clone(), seal }
+    }
+
+    /// The same for the records of one cluster.
+    pub(super) fn of_cluster(mut self, cluster: &ClusterId) -> Self {
+        self.seal = self.root_seal.of_cluster(cluster);
+        self
+    }
+
+    pub(super) fn root(&self) -> &str {
+        &self.root
+    }
+
+    pub(super) fn root_seal(&self) -> &Seal {
+        &self.root_seal
+    }
+
+    /// For everything below the root.
+    pub(super) fn seal(&self) -> &Seal {
+        &self.seal
     }
 
     /// A record's node, or a level of them: `key` begins with `/` and does not end in one.
@@ -54,23 +80,23 @@ impl Layout {
         hash % BUCKETS
     }
 
-    /// What must be there before anything else, in this order.
-    pub(super) fn foundation(&self, acl: &[Acl], leader: &[u8]) -> Vec<NodeChange> {
-        let create = |path: String, data: &[u8]| NodeChange::Create {
-            path,
-            data: data.to_vec(),
-            acl: acl.to_vec(),
-            life: Life::Persistent,
-        };
-        let levels = self.root.match_indices('/').skip(1).map(|(at, _)| self.root[..at].to_owned());
-        levels
-            .chain([self.root.clone()])
-            .chain(
-                ["records", "candidates", "writers", "deletions"].map(|name| format!("{}/{name}", self.root)),
-            )
-            .map(|path| create(path, &[]))
-            .chain([create(self.leader(), leader)])
-            .chain((0..BUCKETS).map(|bucket| create(self.deletions(bucket), &[])))
+    /// Makes a node that stays.
+    pub(super) fn create(&self, path: String, data: Vec<u8>) -> NodeChange {
+        self.create_living(Life::Persistent, path, data)
+    }
+
+    pub(super) fn create_living(&self, life: Life, path: String, data: Vec<u8>) -> NodeChange {
+        NodeChange::Create { path, data, acl: self.acl.clone(), life }
+    }
+
+    /// What must be there below the root before anything else, in this order.
+    pub(super) fn foundation(&self, leader: &[u8]) -> Vec<NodeChange> {
+        let parts = ["records", "candidates", "writers", "deletions"];
+        parts
+            .map(|name| self.create(format!("{}/{name}", self.root), Vec::new()))
+            .into_iter()
+            .chain([self.create(self.leader(), leader.to_vec())])
+            .chain((0..BUCKETS).map(|bucket| self.create(self.deletions(bucket), Vec::new())))
             .collect()
     }
 }

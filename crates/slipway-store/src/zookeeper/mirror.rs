@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::layout::Layout;
@@ -26,9 +27,15 @@ const READS_MAX: usize = 1024;
 /// Before reading is tried again after a refusal.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Changed nodes that wait for being read. More than watchers have: reading everything anew costs
+/// more here than for them.
+const DIRTY_MAX: usize = 16 << 10;
+
 /// The copies that are in use, by prefix.
 #[derive(Debug, Default)]
-pub(super) struct Mirrors(Arc<Mutex<HashMap<String, Weak<Mirror>>>>);
+pub(super) struct Mirrors(Shelf);
+
+type Shelf = Arc<Mutex<HashMap<String, Weak<Mirror>>>>;
 
 /// One copy. The task that keeps it ends with it.
 #[derive(Debug)]
@@ -38,53 +45,82 @@ pub(crate) struct Mirror {
     memory: Arc<Memory>,
     client: Client,
     task: AbortHandle,
-    all: Arc<Mutex<HashMap<String, Weak<Mirror>>>>,
+    /// Those who wait until the copy holds all that was stored when they came.
+    waiting: mpsc::UnboundedSender<oneshot::Sender<()>>,
+    shelf: Shelf,
 }
 
 impl Mirrors {
-    pub(super) fn watch(
+    /// The copy of everything below a prefix, made if nobody has it yet.
+    pub(super) fn of(
         &self,
         runtime: &tokio::runtime::Handle,
         client: &Client,
         layout: &Layout,
-        prefix: String,
-    ) -> Subscription {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mirror = all.get(&prefix).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let memory = Arc::new(Memory::unloaded());
-            let inbox = Arc::new(Watcher::new(layout.record(&prefix)));
-            client.listen(&inbox);
-            let keeper = Keeper {
-                client: client.clone(),
-                layout: layout.clone(),
-                prefix: prefix.clone(),
-                memory: memory.clone(),
-                inbox,
-            };
-            let mirror = Arc::new(Mirror {
-                path: keeper.path(),
-                task: runtime.spawn(keeper.run()).abort_handle(),
-                prefix: prefix.clone(),
-                memory,
-                client: client.clone(),
-                all: self.0.clone(),
-            });
-            all.insert(prefix.clone(), Arc::downgrade(&mirror));
-            mirror
+        prefix: &str,
+    ) -> Arc<Mirror> {
+        let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mirror) = shelf.get(prefix).and_then(Weak::upgrade) {
+            return mirror;
+        }
+        let memory = Arc::new(Memory::unloaded());
+        let inbox = Arc::new(Watcher::patient(layout.record(prefix), DIRTY_MAX));
+        client.listen(&inbox);
+        let keeper = Keeper {
+            client: client.clone(),
+            layout: layout.clone(),
+            prefix: prefix.to_owned(),
+            memory: memory.clone(),
+            inbox,
+        };
+        // Whoever waits is a task of its own, so there are no more than of those.
+        let (waiting, waiters) = mpsc::unbounded_channel();
+        let mirror = Arc::new(Mirror {
+            path: keeper.path(),
+            task: runtime.spawn(keeper.run(waiters)).abort_handle(),
+            prefix: prefix.to_owned(),
+            memory,
+            client: client.clone(),
+            waiting,
+            shelf: self.0.clone(),
         });
-        drop(all);
-        let watcher = mirror.memory.watch(prefix);
-        Subscription { store: mirror.memory.clone(), watcher, _mirror: Some(mirror) }
+        shelf.insert(prefix.to_owned(), Arc::downgrade(&mirror));
+        mirror
+    }
+}
+
+impl Mirror {
+    pub(super) fn watch(self: Arc<Self>, prefix: String) -> Subscription {
+        let watcher = self.memory.watch(prefix);
+        Subscription {
+            store: self.memory.clone(),
+            watcher,
+            caught_up: Some(self.caught_up()),
+            _mirror: Some(self),
+        }
+    }
+
+    /// Comes when the copy holds all that is stored now.
+    pub(super) fn caught_up(&self) -> oneshot::Receiver<()> {
+        let (waiter, caught_up) = oneshot::channel();
+        // If the keeper has ended, the store is closed; the dropped waiter says so.
+        let _ = self.waiting.send(waiter);
+        caught_up
+    }
+
+    /// What was stored when a server was heard last; `None` before anything was read.
+    pub(super) fn memory(&self) -> Option<&Memory> {
+        self.memory.is_loaded().then_some(&*self.memory)
     }
 }
 
 impl Drop for Mirror {
     fn drop(&mut self) {
         self.task.abort();
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
         // If there is a new one, it needs the watch that this one had.
-        if all.get(&self.prefix).is_some_and(|mirror| mirror.strong_count() == 0) {
-            all.remove(&self.prefix);
+        if shelf.get(&self.prefix).is_some_and(|mirror| mirror.strong_count() == 0) {
+            shelf.remove(&self.prefix);
             self.client.send(Request::remove_watches(&self.path));
         }
     }
@@ -104,18 +140,26 @@ impl Keeper {
         self.layout.record(self.prefix.trim_end_matches('/'))
     }
 
-    async fn run(self) {
+    async fn run(self, mut waiters: mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
+        let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
         loop {
-            let done = match self.inbox.take() {
-                None => {
-                    self.inbox.changed().await;
-                    continue;
+            waiting.extend(std::iter::from_fn(|| waiters.try_recv().ok()));
+            let turn = async {
+                if !waiting.is_empty() {
+                    self.catch_up().await?;
+                    for waiter in waiting.drain(..) {
+                        // Whoever waited may have gone.
+                        let _ = waiter.send(());
+                    }
                 }
-                Some(Wanted::Whole) => self.read_whole().await,
-                Some(Wanted::Key(path)) => self.read_some(path).await,
+                self.read(READS_MAX).await
             };
-            match done {
-                Ok(()) => {}
+            match turn.await {
+                Ok(0) => tokio::select! {
+                    () = self.inbox.changed() => {}
+                    Some(waiter) = waiters.recv() => waiting.push(waiter),
+                },
+                Ok(_) => {}
                 Err(Error::Closed) => return,
                 Err(error) => {
                     tracing::warn!(record.prefix = self.prefix, %error, "cannot follow the store's changes");
@@ -126,17 +170,40 @@ impl Keeper {
         }
     }
 
-    async fn read_whole(&self) -> Result<(), Error> {
+    /// Reads all that was changed before this was called.
+    async fn catch_up(&self) -> Result<(), Error> {
+        // A server tells of changes before it answers what was asked after them.
+        self.client.accept(self.client.ask(Request::sync(&self.path())).await?)?;
+        let mut left = self.inbox.len();
+        while left > 0 {
+            match self.read(left.min(READS_MAX)).await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads up to so many nodes that have changed; says how many of the inbox that was.
+    async fn read(&self, max: usize) -> Result<usize, Error> {
+        match self.inbox.take() {
+            None => Ok(0),
+            Some(Wanted::Whole) => self.read_whole().await,
+            Some(Wanted::Key(path)) => self.read_some(path, max).await,
+        }
+    }
+
+    async fn read_whole(&self) -> Result<usize, Error> {
         // Before reading, so that nothing is missed after it. If the connection ends in between, the
         // next one brings us here again.
         self.client.accept(self.client.ask(Request::watch_below(&self.path())).await?)?;
         self.memory.replace(list(&self.client, &self.layout, &self.prefix).await?);
-        Ok(())
+        Ok(usize::MAX)
     }
 
-    async fn read_some(&self, first: Arc<str>) -> Result<(), Error> {
+    async fn read_some(&self, first: Arc<str>, max: usize) -> Result<usize, Error> {
         let mut paths = vec![first];
-        while paths.len() < READS_MAX {
+        while paths.len() < max {
             match self.inbox.take() {
                 None => break,
                 Some(Wanted::Key(path)) => paths.push(path),
@@ -147,10 +214,10 @@ impl Keeper {
         let mut changes = BTreeMap::new();
         for (path, answer) in paths.iter().zip(self.client.ask_all(&requests).await?) {
             let Some(key) = self.layout.key(path) else { continue };
-            changes.insert(Arc::from(key), record(&self.client, answer)?.stored);
+            changes.insert(Arc::from(key), record(&self.client, &self.layout, key, answer)?.stored);
         }
         self.memory.refresh(changes);
-        Ok(())
+        Ok(paths.len())
     }
 }
 
@@ -162,15 +229,20 @@ pub(super) struct Node {
 }
 
 /// The answer of [`Request::data`].
-pub(super) fn record(client: &Client, answer: Result<Vec<u8>, Code>) -> Result<Node, Error> {
+pub(super) fn record(
+    client: &Client,
+    layout: &Layout,
+    key: &str,
+    answer: Result<Vec<u8>, Code>,
+) -> Result<Node, Error> {
     if answer == Err(Code::NO_NODE) {
         return Ok(Node { stored: None, has_children: false });
     }
     let body = client.accept(answer)?;
     let mut reader = Reader(&body);
-    let found = reader.buffer().and_then(|json| Ok((json, reader.stat()?)));
-    let (json, stat) = found.map_err(|error| client.error(&error.into()))?;
-    let stored = Stored { version: version(&stat), json: Ok(json.into()) };
+    let found = reader.buffer().and_then(|payload| Ok((payload, reader.stat()?)));
+    let (payload, stat) = found.map_err(|error| client.error(&error.into()))?;
+    let stored = Stored { version: version(&stat), json: layout.seal().open(key, payload).map(Arc::from) };
     Ok(Node { stored: is_record(&stat).then_some(stored), has_children: stat.children > 0 })
 }
 
@@ -201,7 +273,7 @@ pub(super) async fn list(
         for some in keys.chunks(READS_MAX) {
             let requests: Vec<Request> = some.iter().map(|key| Request::data(&layout.record(key))).collect();
             for (key, answer) in some.iter().zip(client.ask_all(&requests).await?) {
-                let node = record(client, answer)?;
+                let node = record(client, layout, key, answer)?;
                 if node.has_children {
                     parents.push(key.clone());
                 }

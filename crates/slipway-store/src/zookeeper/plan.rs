@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::layout::Layout;
-use super::wire::{Acl, Life, NodeChange, Stat};
+use super::wire::{NodeChange, Stat};
 use crate::batch::{Batch, Change, Condition};
 use crate::error::Error;
 use crate::store::Version;
@@ -50,12 +50,7 @@ pub(super) fn version(stat: &Stat) -> Version {
 
 /// # Errors
 /// [`Error::Conflict`] when a condition does not hold on what was seen.
-pub(super) fn plan(
-    layout: &Layout,
-    acl: &[Acl],
-    batch: &Batch,
-    seen: &Seen,
-) -> Result<Vec<NodeChange>, Error> {
+pub(super) fn plan(layout: &Layout, batch: &Batch, seen: &Seen) -> Result<Vec<NodeChange>, Error> {
     let states = judge(batch, seen)?;
 
     // What is made, if only to show that it was not there.
@@ -63,9 +58,9 @@ pub(super) fn plan(
     let above: BTreeSet<&str> = made.clone().flat_map(|(key, _)| levels(key)).collect();
     let is_there =
         |level: &str| seen.levels.contains(level) || matches!(seen.nodes.get(level), Some(Some(_)));
-    let mut creates: BTreeMap<&str, &[u8]> =
-        above.iter().filter(|level| !is_there(level)).map(|level| (*level, &[][..])).collect();
-    creates.extend(made.filter_map(|(key, state)| Some((&***key, &**state.written?))));
+    let mut creates: BTreeMap<&str, Vec<u8>> =
+        above.iter().filter(|level| !is_there(level)).map(|level| (*level, Vec::new())).collect();
+    creates.extend(made.filter_map(|(key, state)| Some((&***key, layout.seal().close(key, state.written?)))));
 
     let mut changes = Vec::new();
     let mut after = Vec::new();
@@ -80,7 +75,8 @@ pub(super) fn plan(
                 if state.demanding {
                     watched_buckets.insert(bucket);
                 }
-                after.push(NodeChange::Set { path, data: json.to_vec(), version });
+                let data = layout.seal().close(key, json);
+                after.push(NodeChange::Set { path, data, version });
             }
             (Some(stat), None) if is_record(&stat) && state.now.is_none() => {
                 watched_buckets.insert(bucket);
@@ -100,7 +96,7 @@ pub(super) fn plan(
             (None, None) if creates.contains_key(&***key) => {}
             (None, None) => {
                 // There is no demand for absence; but what can be made is not there.
-                after.push(create(acl, path.clone(), &[]));
+                after.push(layout.create(path.clone(), Vec::new()));
                 after.push(NodeChange::Delete { path, version: -1 });
             }
         }
@@ -114,13 +110,9 @@ pub(super) fn plan(
         });
     }
     // In the order of paths, so that a level comes before what is below it.
-    changes.extend(creates.into_iter().map(|(key, data)| create(acl, layout.record(key), data)));
+    changes.extend(creates.into_iter().map(|(key, data)| layout.create(layout.record(key), data)));
     changes.extend(after);
     Ok(changes)
-}
-
-fn create(acl: &[Acl], path: String, data: &[u8]) -> NodeChange {
-    NodeChange::Create { path, data: data.to_vec(), acl: acl.to_vec(), life: Life::Persistent }
 }
 
 /// Goes through a batch, each condition seeing the changes before it.

@@ -22,6 +22,7 @@ use super::ZooKeeperOptions;
 use super::connection::{self, Receiver, Sender};
 use super::wire::{Code, Malformed, Op, Reader, Request, Writer, XID_AUTH, XID_EVENT, XID_PING};
 use crate::error::Error;
+use crate::standing::Standing;
 use crate::watch::Watcher;
 
 /// Requests that wait for the connection; beyond, asking waits.
@@ -83,6 +84,8 @@ struct Status {
     session: i64,
     /// How long the servers keep a silent session.
     session_timeout: Duration,
+    /// When a server was heard last, if there is no connection.
+    heard_at: Option<Instant>,
     /// Why there is no connection.
     trouble: String,
     closed: bool,
@@ -108,6 +111,7 @@ impl Client {
             id: 0,
             password: vec![0; 16],
             last_zxid: 0,
+            heard_at: Instant::now(),
             calls,
             shared,
         };
@@ -190,6 +194,35 @@ impl Client {
         }
     }
 
+    pub(super) fn standing(&self) -> Standing {
+        let status = self.shared.status.borrow();
+        if status.connected {
+            return Standing::Reachable;
+        }
+        let since = status.heard_at.map_or_else(std::time::Instant::now, Instant::into_std);
+        let why = if status.closed { "the store is closed".to_owned() } else { status.trouble.clone() };
+        Standing::Silent { since, why }
+    }
+
+    /// Returns when no server has been heard for so long. May be cancelled.
+    pub(super) async fn silent(&self, time: Duration) {
+        let mut status = self.shared.status.subscribe();
+        loop {
+            let now = status.borrow_and_update().clone();
+            let silent = async {
+                match now.heard_at {
+                    Some(heard_at) if !now.connected => tokio::time::sleep_until(heard_at + time).await,
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = silent => return,
+                // The error cannot be: `self` has the sender.
+                _ = status.changed() => {}
+            }
+        }
+    }
+
     pub(super) fn is_connected(&self) -> bool {
         self.shared.status.borrow().connected
     }
@@ -252,6 +285,7 @@ struct Session {
     /// The newest transaction we have seen anything of. A server that knows less refuses us, so time
     /// never goes back.
     last_zxid: i64,
+    heard_at: Instant,
     calls: mpsc::Receiver<Call>,
     shared: Arc<Shared>,
 }
@@ -286,7 +320,10 @@ impl Session {
             if connected {
                 retry = RETRY_FIRST;
             }
-            self.shared.status.send_modify(|status| status.connected = false);
+            self.shared.status.send_modify(|status| {
+                status.connected = false;
+                status.heard_at = Some(self.heard_at);
+            });
             while let Ok(call) = self.calls.try_recv() {
                 // Whoever asked may have stopped waiting.
                 let _ = call.answer.send(Err(Failure::NotSent));
@@ -381,6 +418,7 @@ impl Session {
                 connected: true,
                 session: self.id,
                 session_timeout,
+                heard_at: None,
                 trouble: String::new(),
                 closed: false,
             };
@@ -392,8 +430,8 @@ impl Session {
         let mut closing = self.shared.closing.subscribe();
         let mut closed = false;
         let mut tick = tokio::time::interval((session_timeout / 6).max(Duration::from_millis(1)));
-        let mut heard_at = Instant::now();
-        let mut pinged_at = heard_at;
+        self.heard_at = Instant::now();
+        let mut pinged_at = self.heard_at;
         loop {
             let room = !closed && flight.calls.len() < IN_FLIGHT_MAX && !sender.is_full();
             tokio::select! {
@@ -403,7 +441,7 @@ impl Session {
                         Err(_) if closed => return Ok(()),
                         message => message?,
                     };
-                    heard_at = Instant::now();
+                    self.heard_at = Instant::now();
                     if self.take(&mut flight, &message)? == Some(Op::Close) {
                         return Ok(());
                     }
@@ -421,7 +459,7 @@ impl Session {
                     flight.push_close(&mut sender);
                 }
                 now = tick.tick() => {
-                    if now.duration_since(heard_at) > session_timeout * 2 / 3 {
+                    if now.duration_since(self.heard_at) > session_timeout * 2 / 3 {
                         return Err(io::Error::new(io::ErrorKind::TimedOut, "the server is silent").into());
                     }
                     if now.duration_since(pinged_at) >= session_timeout / 3 {

@@ -231,6 +231,11 @@ impl Request {
         Self::new(Op::GetData, Writer::default().text(path).bool(false))
     }
 
+    /// The same, and tells once when it changes or goes.
+    pub(super) fn data_watched(path: &str) -> Self {
+        Self::new(Op::GetData, Writer::default().text(path).bool(true))
+    }
+
     pub(super) fn children(path: &str) -> Self {
         Self::new(Op::GetChildren, Writer::default().text(path).bool(false))
     }

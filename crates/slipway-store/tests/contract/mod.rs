@@ -10,7 +10,7 @@ use slipway_model::limit::RECORD_BYTES_MAX;
 use slipway_model::project::{HostClaim, HostState};
 use slipway_model::record::Record;
 use slipway_model::unit::Timestamp;
-use slipway_store::{Batch, Error, Store, Version, Watch, WatchEvent};
+use slipway_store::{Batch, Error, Leader, Standing, Store, Version, Watch, WatchEvent};
 use tokio::runtime::Runtime;
 
 mod random;
@@ -44,10 +44,15 @@ pub fn check(open: impl AsyncFn(&Path) -> Store) {
     let (dir, store) = fresh();
     runtime.block_on(async {
         let first = store.elect("a").await.unwrap().epoch;
+        let cluster = store.cluster_id().clone();
         store.close().await;
         let again = open(dir.path()).await;
+        assert_eq!(*again.cluster_id(), cluster);
         assert_eq!(again.elect("a").await.unwrap().epoch, first.next());
     });
+
+    let (_dir, store) = fresh();
+    runtime.block_on(it_is_told_who_leads(&store));
 
     let (_dir, store) = fresh();
     runtime.block_on(one_of_many_creates_wins(&store));
@@ -230,6 +235,17 @@ async fn only_the_newest_epoch_writes(store: &Store) {
     }
     store.commit(Batch::new().put(&made("ann", 2)).fenced(new.epoch)).await.unwrap();
     assert_eq!(user(store, "ann").await.unwrap().0, 2);
+}
+
+async fn it_is_told_who_leads(store: &Store) {
+    assert_eq!(store.standing(), Standing::Reachable);
+    let mut leader = store.leader();
+    assert_eq!(*leader.borrow_and_update(), None);
+    for candidate in ["a", r#"{"name":"b","address":"10.0.0.1:7000"}"#, "c"] {
+        let epoch = store.elect(candidate).await.unwrap().epoch;
+        let wanted = Some(Leader { epoch, candidate: candidate.to_owned() });
+        leader.wait_for(|found| *found == wanted).await.unwrap();
+    }
 }
 
 /// N6.

@@ -11,12 +11,12 @@ use crate::packages;
 use crate::run::{heading, run, step};
 use crate::stack;
 
-mod disk;
+pub mod disk;
 pub mod host;
-mod network;
+pub mod network;
 pub mod process;
-mod slipway;
-mod zookeeper;
+pub mod slipway;
+pub mod zookeeper;
 
 pub use host::{Host, HostKind, Lab};
 pub use network::Way;

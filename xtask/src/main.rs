@@ -8,6 +8,7 @@ use std::process::ExitCode;
 mod bench;
 mod cluster;
 mod demo;
+mod faults;
 mod interrupt;
 mod packages;
 mod rules;
@@ -22,6 +23,7 @@ cargo xtask <command>
   demo       build Slipway, start it, and take a small program through push, promotion and scaling
   test       everything that checks the project
   cluster    a whole cluster on this machine: up, down, status, kill, pause, cut, fill, heal
+  faults     break such a cluster in many ways and check what it promises; --hours N, or names
   bench      measure Slipway beside its peers; with names, only those subjects
   rules      write docs/rules.md, which says what test shows which rule; with --check, compare it
   simulate   the plan under thousands of made-up clusters; --seed N replays one, --seeds N runs so many
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         ["demo", options @ ..] => demo::demo(options),
         ["test", filters @ ..] => test::test(filters),
         ["cluster", words @ ..] => cluster::cluster(words),
+        ["faults", words @ ..] => faults::faults(words),
         ["bench", names @ ..] => bench::bench(names),
         ["rules", options @ ..] => rules::rules(options),
         ["simulate", options @ ..] => simulate::simulate(options),

@@ -93,11 +93,11 @@ pub fn remove(lab: &Lab) -> anyhow::Result<()> {
 pub fn cut(lab: &Lab, host: &Host, way: Way) -> anyhow::Result<()> {
     heal(lab, host)?;
     let chain = |name: &str, hook: &str, field: &str| {
-        format!("chain {name} {{ type filter hook {hook} priority -500; {field} \"eth0\" drop; }}")
+        format!("chain {name} {{ type filter hook {hook} priority -500; {field} \"eth0\" drop; }}\n")
     };
     let lost_in = if way == Way::Out { String::new() } else { chain("in", "prerouting", "iifname") };
     let lost_out = if way == Way::In { String::new() } else { chain("out", "postrouting", "oifname") };
-    rules(lab.inside(&host.name, "nft"), &format!("table inet cut {{ {lost_in} {lost_out} }}"))
+    rules(lab.inside(&host.name, "nft"), &format!("table inet cut {{\n{lost_in}{lost_out}}}"))
 }
 
 /// Undoes a cut.

@@ -67,11 +67,6 @@ pub fn resume(lab: &Lab, host: &Host) -> anyhow::Result<()> {
     send(lab, host, Signal::SIGCONT)
 }
 
-/// SIGTERM.
-pub fn end(lab: &Lab, host: &Host) -> anyhow::Result<()> {
-    send(lab, host, Signal::SIGTERM)
-}
-
 /// How it is.
 pub fn standing(lab: &Lab, host: &Host) -> Standing {
     let Some(pid) = pid(lab, host) else { return Standing::Down };

@@ -96,6 +96,15 @@ pub fn join(lab: &Lab, host: &Host) -> anyhow::Result<()> {
     crate::run::finish(places(command, lab, host))
 }
 
+/// The server that leads, by what the cluster says of itself.
+pub fn leader(lab: &Lab) -> Option<String> {
+    let output = command(lab).args(["nodes", "servers", "--json"]).output().ok()?;
+    let servers: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+    let servers = servers.as_array().or_else(|| servers["servers"].as_array())?;
+    let leading = servers.iter().find(|server| server["leads"] == true)?;
+    leading["name"].as_str().map(str::to_owned)
+}
+
 /// How many nodes the leader can talk to.
 pub fn nodes_joined(lab: &Lab) -> usize {
     let asked = command(lab).args(["nodes", "--json"]).output();

@@ -1,0 +1,115 @@
+//! `cargo xtask faults`: breaks a cluster in one way after the other, and watches whether it keeps what it
+//! promises.
+//!
+//! While each fault lasts, and until everything is whole again, three watchers run: requests through both
+//! routers ([`traffic`]), writes through the API of all servers ([`ledger`]), and a look at every container
+//! and when it was started, in the kernel's own words and not in ours ([`containers`]). What each fault
+//! may cost is said beside it ([`list`]).
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use crate::cluster::{self, Lab};
+use crate::interrupt;
+use crate::run::heading;
+
+mod api;
+mod containers;
+mod ledger;
+mod list;
+mod report;
+mod setting;
+mod traffic;
+
+use containers::Containers;
+use ledger::Ledger;
+use list::Fault;
+use report::{Report, Row};
+use setting::Setting;
+use traffic::Traffic;
+
+/// After a fault, everything is as it was within this time.
+const WHOLE_AGAIN_WITHIN: Duration = Duration::from_secs(120);
+
+/// Runs the short form once; `--hours N` runs the long form over and over; names run only those.
+pub fn faults(words: &[&str]) -> anyhow::Result<()> {
+    let (mut hours, mut names, mut keep, mut as_built) = (None, Vec::new(), false, false);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "--hours" => hours = Some(words.next().context("--hours wants a number")?.parse::<f64>()?),
+            "--keep" => keep = true,
+            "--as-built" => as_built = true,
+            name => names.push(name),
+        }
+    }
+    let chosen: Vec<&Fault> = list::ALL
+        .iter()
+        .filter(|fault| {
+            if names.is_empty() { hours.is_some() || fault.is_short } else { names.contains(&fault.name) }
+        })
+        .collect();
+    if chosen.len() < names.len() {
+        let known: Vec<_> = list::ALL.iter().map(|fault| fault.name).collect();
+        bail!("there are the faults {}", known.join(", "));
+    }
+    interrupt::catch()?;
+    if !as_built {
+        cluster::build()?;
+    }
+    let lab = Lab::named("faults");
+    cluster::up(&lab)?;
+    let told = run(&lab, &chosen, hours);
+    if !keep {
+        cluster::down(&lab)?;
+    }
+    told
+}
+
+fn run(lab: &Lab, faults: &[&Fault], hours: Option<f64>) -> anyhow::Result<()> {
+    let setting = Setting::make(lab)?;
+    let until = hours.map(|hours| Instant::now() + Duration::from_secs_f64(hours * 3600.0));
+    let mut report = Report::default();
+    loop {
+        for fault in faults {
+            interrupt::check()?;
+            heading(fault.what);
+            let row =
+                inflict(lab, &setting, fault).with_context(|| format!("under the fault {}", fault.name))?;
+            println!("    {row}");
+            report.add(fault, row);
+        }
+        if until.is_none_or(|until| Instant::now() > until) {
+            break;
+        }
+    }
+    report.print();
+    report.verdict()
+}
+
+/// One fault: inflicted, healed, and what it cost.
+fn inflict(lab: &Lab, setting: &Setting, fault: &Fault) -> anyhow::Result<Row> {
+    let before = Containers::look(lab);
+    let (traffic, ledger) = (Traffic::start(lab, setting), Ledger::start(lab, setting));
+    // Both must have seen good times first.
+    std::thread::sleep(Duration::from_secs(1));
+    let began = Instant::now();
+    let inflicted = (fault.inflict)(lab, setting);
+    // Whatever went wrong, what was broken is mended.
+    let healed = (fault.heal)(lab);
+    let whole = inflicted.and(healed).and_then(|()| setting.wait_until_whole(lab, WHOLE_AGAIN_WITHIN));
+    let whole_after = began.elapsed();
+    let (traffic, ledger) = (traffic.stop(), ledger.stop());
+    whole?;
+    let after = Containers::look(lab);
+    setting.check_ledger(lab, ledger.acknowledged)?;
+    Ok(Row {
+        requests: traffic.requests,
+        failed: traffic.failed,
+        first_failure: traffic.first_failure,
+        write_gap: ledger.longest_gap,
+        restarted: before.gone_in(&after),
+        whole_after,
+    })
+}

@@ -1,0 +1,255 @@
+//! The faults, and what each may cost.
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::containers::Containers;
+use super::setting::Setting;
+use crate::cluster::{self, HostKind, Lab, Way, disk, network, process, slipway, zookeeper};
+
+/// One way to break things.
+pub struct Fault {
+    /// What people type.
+    pub name: &'static str,
+    /// What happens, as a heading.
+    pub what: &'static str,
+    /// Whether the short form has it.
+    pub is_short: bool,
+    /// The longest that writes may stand still; `None`: as long as the fault lasts.
+    pub write_gap_max: Option<Duration>,
+    /// Whether instances run on what is broken, so that requests may fail and instances be replaced.
+    pub hurts_nodes: bool,
+    /// Breaks, and keeps it broken for as long as the fault says.
+    pub inflict: fn(&Lab, &Setting) -> anyhow::Result<()>,
+    /// Mends; also after a failure.
+    pub heal: fn(&Lab) -> anyhow::Result<()>,
+}
+
+/// From the mildest to the worst.
+pub const ALL: &[Fault] = &[
+    Fault {
+        name: "kill-leader",
+        what: "The leading server is killed",
+        is_short: true,
+        write_gap_max: Some(Duration::from_secs(2)),
+        hurts_nodes: false,
+        inflict: |lab, _| process::kill(lab, leading(lab)?),
+        heal: start_all,
+    },
+    Fault {
+        name: "pause-leader",
+        what: "The leading server is paused for fifteen seconds",
+        is_short: true,
+        write_gap_max: Some(Duration::from_secs(8)),
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            process::pause(lab, leading(lab)?)?;
+            last(15)
+        },
+        heal: resume_all,
+    },
+    Fault {
+        name: "cut-leader",
+        what: "The leading server is cut off for fifteen seconds",
+        is_short: true,
+        write_gap_max: Some(Duration::from_secs(8)),
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            network::cut(lab, leading(lab)?, Way::Both)?;
+            last(15)
+        },
+        heal: heal_all,
+    },
+    Fault {
+        name: "deaf-leader",
+        what: "The leading server hears nothing for fifteen seconds, and is heard",
+        is_short: false,
+        write_gap_max: Some(Duration::from_secs(12)),
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            network::cut(lab, leading(lab)?, Way::In)?;
+            last(15)
+        },
+        heal: heal_all,
+    },
+    Fault {
+        name: "kill-zookeeper",
+        what: "ZooKeeper's leader is killed",
+        is_short: true,
+        write_gap_max: Some(Duration::from_secs(8)),
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            let leader = zookeeper::leader(lab).context("ZooKeeper has no leader")?;
+            process::kill(lab, lab.host(&leader)?)?;
+            last(5)
+        },
+        heal: start_all,
+    },
+    Fault {
+        name: "pause-zookeeper",
+        what: "ZooKeeper's leader is paused for fifteen seconds",
+        is_short: false,
+        write_gap_max: Some(Duration::from_secs(12)),
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            let leader = zookeeper::leader(lab).context("ZooKeeper has no leader")?;
+            process::pause(lab, lab.host(&leader)?)?;
+            last(15)
+        },
+        heal: resume_all,
+    },
+    Fault {
+        name: "no-quorum",
+        what: "ZooKeeper loses its quorum for a minute",
+        is_short: true,
+        write_gap_max: None,
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            for name in ["zk1", "zk2"] {
+                process::kill(lab, lab.host(name)?)?;
+            }
+            last(60)
+        },
+        heal: start_all,
+    },
+    Fault {
+        name: "no-zookeeper",
+        what: "All of ZooKeeper is gone for ten minutes",
+        is_short: false,
+        write_gap_max: None,
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            lab.of(HostKind::ZooKeeper).try_for_each(|host| process::kill(lab, host))?;
+            last(600)
+        },
+        heal: start_all,
+    },
+    Fault {
+        name: "kill-agent",
+        what: "The agent of the node with the most instances is killed, and started again",
+        is_short: true,
+        write_gap_max: Some(Duration::from_secs(2)),
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            process::kill(lab, busiest(lab)?)?;
+            last(5)
+        },
+        heal: start_all,
+    },
+    Fault {
+        name: "cut-node",
+        what: "A node is cut off until its instances have been replaced, and comes back",
+        is_short: true,
+        write_gap_max: Some(Duration::from_secs(2)),
+        hurts_nodes: true,
+        inflict: |lab, setting| {
+            let node = busiest(lab)?;
+            let before = Containers::look(lab).count();
+            network::cut(lab, node, Way::Both)?;
+            // Those on the node go on; as many come elsewhere.
+            lab.wait("its instances serve elsewhere", Duration::from_secs(60), || {
+                let now = Containers::look(lab);
+                now.count() >= before + now.by_node().get(node.name.as_str()).copied().unwrap_or(0)
+            })?;
+            let _ = setting;
+            Ok(())
+        },
+        heal: heal_all,
+    },
+    Fault {
+        name: "restart-all",
+        what: "Everything but the instances is killed, and started in another order",
+        is_short: true,
+        write_gap_max: None,
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            for host in &lab.hosts {
+                process::kill(lab, host)?;
+            }
+            let (ends, middle): (Vec<_>, Vec<_>) =
+                lab.hosts.iter().rev().partition(|host| host.number % 2 == 1);
+            ends.into_iter().chain(middle).try_for_each(|host| cluster::start(lab, host))
+        },
+        heal: start_all,
+    },
+    Fault {
+        name: "full-zookeeper",
+        what: "The disk of ZooKeeper's leader is full",
+        is_short: true,
+        write_gap_max: Some(Duration::from_secs(8)),
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            let leader = zookeeper::leader(lab).context("ZooKeeper has no leader")?;
+            disk::fill(lab, lab.host(&leader)?)?;
+            last(10)
+        },
+        heal: make_room,
+    },
+    Fault {
+        name: "full-server",
+        what: "The disk of the leading server is full",
+        is_short: true,
+        write_gap_max: Some(Duration::from_secs(8)),
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            disk::fill(lab, leading(lab)?)?;
+            last(10)
+        },
+        heal: make_room,
+    },
+    Fault {
+        name: "full-node",
+        what: "The disk of the node with the most instances is full",
+        is_short: true,
+        write_gap_max: Some(Duration::from_secs(2)),
+        hurts_nodes: true,
+        inflict: |lab, _| {
+            disk::fill(lab, busiest(lab)?)?;
+            last(10)
+        },
+        heal: make_room,
+    },
+];
+
+fn last(seconds: u64) -> anyhow::Result<()> {
+    for _ in 0..seconds * 10 {
+        crate::interrupt::check()?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+fn leading(lab: &Lab) -> anyhow::Result<&cluster::Host> {
+    let name = slipway::leader(lab).context("no server leads")?;
+    lab.host(&name)
+}
+
+/// The node with the most instances, of those without a router: a router must go on.
+fn busiest(lab: &Lab) -> anyhow::Result<&cluster::Host> {
+    let containers = Containers::look(lab);
+    let by_node = containers.by_node();
+    let candidates = lab.of(HostKind::Node).filter(|host| host.number > slipway::ROUTERS);
+    let busiest = candidates.max_by_key(|host| by_node.get(host.name.as_str()).copied().unwrap_or(0));
+    busiest.context("there is no such node")
+}
+
+fn start_all(lab: &Lab) -> anyhow::Result<()> {
+    let down = lab.hosts.iter().filter(|host| process::standing(lab, host) == process::Standing::Down);
+    down.into_iter().try_for_each(|host| cluster::start(lab, host))
+}
+
+fn resume_all(lab: &Lab) -> anyhow::Result<()> {
+    let paused = lab.hosts.iter().filter(|host| process::standing(lab, host) == process::Standing::Paused);
+    paused.into_iter().try_for_each(|host| process::resume(lab, host))
+}
+
+fn heal_all(lab: &Lab) -> anyhow::Result<()> {
+    lab.hosts.iter().try_for_each(|host| network::heal(lab, host))
+}
+
+/// What a full disk has ended is started by its supervisor.
+fn make_room(lab: &Lab) -> anyhow::Result<()> {
+    lab.hosts.iter().try_for_each(|host| disk::empty(lab, host))?;
+    start_all(lab)
+}

@@ -1,0 +1,117 @@
+//! What runs while the faults come: one program in six copies behind one host name, and a record that is
+//! written over and over.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+
+use super::api::{ask, request};
+use super::containers::Containers;
+use crate::cluster::{HostKind, Lab, slipway};
+use crate::run::step;
+
+/// The tenant whose quota is the record that is written; nobody else looks at it.
+pub const LEDGER: &str = "ledger";
+const COPIES: usize = 6;
+const HOST: &str = "web.example.com";
+const API: u16 = 7070;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything that the watchers need to know.
+pub struct Setting {
+    pub host_name: String,
+    pub token: String,
+    pub routers: usize,
+    pub next_number: Arc<AtomicU32>,
+}
+
+impl Setting {
+    /// Makes it on a cluster that has just come up.
+    pub fn make(lab: &Lab) -> anyhow::Result<Self> {
+        let output = slipway::command(lab).args(["tokens", "create", "faults", "--json"]).output()?;
+        if !output.status.success() {
+            bail!("no token: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        let token: Value = serde_json::from_slice(&output.stdout)?;
+        let token = token["token"].as_str().context("an answer without a token")?.to_owned();
+        for tenant in ["acme", LEDGER] {
+            let made =
+                slipway::command(lab).args(["tenants", "create", tenant]).stdout(Stdio::null()).status()?;
+            anyhow::ensure!(made.success(), "the tenant {tenant} was not made");
+        }
+        let setting = Self {
+            host_name: HOST.to_owned(),
+            token,
+            routers: usize::from(slipway::ROUTERS),
+            next_number: Arc::new(AtomicU32::new(1)),
+        };
+        step("A program in six copies", || {
+            let check = json!([{"protocol": "MESOS_HTTP", "path": "/", "portIndex": 0, "intervalSeconds": 1,
+                "timeoutSeconds": 5, "gracePeriodSeconds": 60, "delaySeconds": 0, "maxConsecutiveFailures": 3}]);
+            let app = json!({"id": "/acme/web", "cmd": "exec python3 -u -m http.server $PORT0", "cpus": 0.1,
+                "mem": 64, "instances": COPIES, "healthChecks": check,
+                "labels": {"HAPROXY_GROUP": "external", "HAPROXY_0_VHOST": HOST}});
+            setting.ask(lab, "POST", "/v2/apps", &app.to_string())?;
+            setting.wait_until_whole(lab, Duration::from_secs(120))
+        })?;
+        Ok(setting)
+    }
+
+    /// Until the leader counts every copy healthy, the nodes run exactly those, and both routers serve.
+    pub fn wait_until_whole(&self, lab: &Lab, patience: Duration) -> anyhow::Result<()> {
+        lab.wait("six copies run, are healthy and answer", patience, || {
+            let app = self.ask(lab, "GET", "/v2/apps//acme/web", "").unwrap_or_default();
+            let containers = Containers::look(lab);
+            let serves = lab.of(HostKind::Node).take(self.routers).all(|host| {
+                let request =
+                    format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.host_name);
+                ask((host.address, slipway::ROUTER), &request, PATIENCE)
+                    .is_ok_and(|answer| answer.status == 200)
+            });
+            app["app"]["tasksHealthy"] == COPIES
+                && containers.count() == COPIES
+                && containers.duplicates() == 0
+                && serves
+        })
+        .with_context(|| {
+            let app = self.ask(lab, "GET", "/v2/apps//acme/web", "").unwrap_or_default();
+            format!(
+                "the leader counts {} healthy of {}; the nodes run {:?}",
+                app["app"]["tasksHealthy"],
+                app["app"]["tasksRunning"],
+                Containers::look(lab).by_node()
+            )
+        })
+    }
+
+    /// What was acknowledged is there (S1); a later write that was not acknowledged may be, too.
+    pub fn check_ledger(&self, lab: &Lab, acknowledged: Option<u32>) -> anyhow::Result<()> {
+        let Some(acknowledged) = acknowledged else { bail!("no write was acknowledged") };
+        let quotas = self.ask(lab, "GET", "/v1/quotas", "")?;
+        let list = quotas.as_array().or_else(|| quotas["quotas"].as_array()).context("no list of quotas")?;
+        let ours = list.iter().find(|quota| quota["tenant"] == LEDGER || quota["owner"] == LEDGER);
+        let stored = ours
+            .and_then(|quota| quota["instances"].as_u64().or_else(|| quota["quota"]["instances"].as_u64()));
+        match stored {
+            Some(stored) if stored >= u64::from(acknowledged) => Ok(()),
+            stored => bail!("an acknowledged write is lost: {acknowledged} was, {stored:?} is there (S1)"),
+        }
+    }
+
+    /// Asks the servers in turn until one answers well.
+    fn ask(&self, lab: &Lab, method: &str, path: &str, body: &str) -> anyhow::Result<Value> {
+        let mut last = "no server".to_owned();
+        for host in lab.of(HostKind::Server) {
+            match ask((host.address, API), &request(method, path, &self.token, body), PATIENCE) {
+                Ok(answer) if answer.status < 300 => return Ok(serde_json::from_slice(&answer.body)?),
+                Ok(answer) => last = format!("{}: {}", answer.status, String::from_utf8_lossy(&answer.body)),
+                Err(error) => last = format!("{error:#}"),
+            }
+        }
+        bail!("{method} {path}: {last}")
+    }
+}

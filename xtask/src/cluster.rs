@@ -11,6 +11,7 @@ use crate::packages;
 use crate::run::{heading, run, step};
 use crate::stack;
 
+pub mod clock;
 pub mod disk;
 pub mod host;
 pub mod network;
@@ -41,7 +42,7 @@ pub fn cluster(words: &[&str]) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("a cluster of network namespaces needs root");
     }
-    let lab = Lab::named("lab");
+    let lab = Lab::named("lab", false);
     match words {
         ["up"] => {
             build()?;
@@ -82,6 +83,9 @@ pub fn build() -> anyhow::Result<()> {
 pub fn up(lab: &Lab) -> anyhow::Result<()> {
     packages::install(packages::ALL)?;
     packages::install(packages::CLUSTER)?;
+    if lab.has_clocks {
+        packages::install(packages::FAULTS)?;
+    }
     let layout = stack::layout()?;
     down(lab)?;
     step("Hosts: network namespaces on a bridge in a namespace of its own", || {
@@ -132,11 +136,14 @@ pub fn down(lab: &Lab) -> anyhow::Result<()> {
 
 /// Starts the program of a host.
 pub fn start(lab: &Lab, host: &Host) -> anyhow::Result<()> {
-    let command = match host.kind {
+    let mut command = match host.kind {
         HostKind::ZooKeeper => zookeeper::server(lab, host)?,
         HostKind::Server => slipway::server(lab, host),
         HostKind::Node => slipway::agent(lab, host),
     };
+    if lab.has_clocks && host.kind != HostKind::ZooKeeper {
+        clock::follow(lab, host, &mut command)?;
+    }
     process::start(lab, host, command)
 }
 

@@ -58,7 +58,7 @@ pub fn faults(words: &[&str]) -> anyhow::Result<()> {
     if !as_built {
         cluster::build()?;
     }
-    let lab = Lab::named("faults");
+    let lab = Lab::named("faults", true);
     cluster::up(&lab)?;
     let told = run(&lab, &chosen, hours);
     if !keep {

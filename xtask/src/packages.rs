@@ -33,6 +33,11 @@ pub const CLUSTER: &[&str] = &[
     "zookeeper",            // the coordination of a cluster
 ];
 
+/// What the faults need beside those.
+pub const FAULTS: &[&str] = &[
+    "libfaketime", // sets the clock of one program
+];
+
 /// What `bench` compares with, and what it measures with. The bench starts them itself.
 pub const PEERS: &[&str] = &[
     "busybox-static",  // what containers run

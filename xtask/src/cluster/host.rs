@@ -13,6 +13,8 @@ pub struct Lab {
     pub name: String,
     /// Everything that it writes.
     pub folder: PathBuf,
+    /// Whether the wall clock of each host can be set.
+    pub has_clocks: bool,
     /// All hosts, in the order in which they start.
     pub hosts: Vec<Host>,
 }
@@ -53,7 +55,7 @@ impl HostKind {
 
 impl Lab {
     /// The lab of that name, whether it is up or not.
-    pub fn named(name: &str) -> Self {
+    pub fn named(name: &str, has_clocks: bool) -> Self {
         let kinds = [HostKind::ZooKeeper, HostKind::Server, HostKind::Node];
         let hosts = kinds.into_iter().flat_map(|kind| {
             let (count, prefix, base) = kind.facts();
@@ -66,6 +68,7 @@ impl Lab {
         });
         Self {
             name: name.to_owned(),
+            has_clocks,
             folder: std::env::temp_dir().join(format!("slipway-{name}")),
             hosts: hosts.collect(),
         }

@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use super::containers::Containers;
 use super::setting::Setting;
-use crate::cluster::{self, HostKind, Lab, Way, disk, network, process, slipway, zookeeper};
+use crate::cluster::{self, HostKind, Lab, Way, clock, disk, network, process, slipway, zookeeper};
 
 /// One way to break things.
 pub struct Fault {
@@ -210,6 +210,31 @@ pub const ALL: &[Fault] = &[
         },
         heal: make_room,
     },
+    Fault {
+        name: "clock-day",
+        what: "All clocks jump a day ahead, and back",
+        is_short: true,
+        write_gap_max: Some(Duration::from_secs(8)),
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            lab.hosts.iter().try_for_each(|host| clock::set(lab, host, "+1d"))?;
+            last(15)
+        },
+        heal: right_clocks,
+    },
+    Fault {
+        name: "clock-years",
+        what: "The clocks of the leading server and of a node jump two years ahead, and back",
+        is_short: true,
+        write_gap_max: None,
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            clock::set(lab, leading(lab)?, "+730d")?;
+            clock::set(lab, busiest(lab)?, "+730d")?;
+            last(15)
+        },
+        heal: right_clocks,
+    },
 ];
 
 fn last(seconds: u64) -> anyhow::Result<()> {
@@ -246,6 +271,10 @@ fn resume_all(lab: &Lab) -> anyhow::Result<()> {
 
 fn heal_all(lab: &Lab) -> anyhow::Result<()> {
     lab.hosts.iter().try_for_each(|host| network::heal(lab, host))
+}
+
+fn right_clocks(lab: &Lab) -> anyhow::Result<()> {
+    lab.hosts.iter().try_for_each(|host| clock::reset(lab, host))
 }
 
 /// What a full disk has ended is started by its supervisor.

@@ -20,6 +20,10 @@ use crate::image::{Descriptor, Manifest, media_type};
 use crate::store::{MANIFEST_BYTES_MAX, PutManifest};
 use crate::{Registry, Repository, Result};
 
+mod puller;
+
+pub use puller::{Connect, Connecting, Duplex, Puller};
+
 /// No answer, or no next piece of one, within this time: the other side is gone.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
 /// Longest answer of the token endpoint.

@@ -32,6 +32,8 @@ mod blobs;
 
 mod manifests;
 
+pub mod pulls;
+
 mod query;
 
 mod route;

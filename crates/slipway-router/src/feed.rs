@@ -81,12 +81,10 @@ pub enum RouterEvent {
 /// When the listener fails.
 pub async fn serve(
     listener: UnixListener,
-    mut table: watch::Receiver<Arc<RouteTable>>,
+    table: watch::Receiver<Arc<RouteTable>>,
     events: mpsc::Sender<RouterEvent>,
 ) -> io::Result<()> {
     let mut routers = JoinSet::new();
-    // What is there counts as news for a router that has just come.
-    table.mark_changed();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
@@ -108,12 +106,17 @@ async fn closed(mut table: watch::Receiver<Arc<RouteTable>>) -> Result<(), watch
     }
 }
 
-async fn feed_one(
-    stream: UnixStream,
-    table: watch::Receiver<Arc<RouteTable>>,
+/// Feeds the one router at the other end of a stream, wherever it runs, until either side ends it. Whoever
+/// passes streams of several machines gives each `events` of its own: a router names itself, and one that
+/// takes another's number must not be taken for it.
+pub async fn feed_one(
+    stream: impl AsyncRead + AsyncWrite,
+    mut table: watch::Receiver<Arc<RouteTable>>,
     events: mpsc::Sender<RouterEvent>,
 ) {
-    let (read, mut write) = stream.into_split();
+    // What is there counts as news for a router that has just come.
+    table.mark_changed();
+    let (read, mut write) = tokio::io::split(stream);
     let mut lines = Lines::new(read, REPORT_LINE_BYTES_MAX);
     let hello = tokio::time::timeout(PATIENCE, lines.next()).await;
     let Ok(Ok(Some(Ok(Message::Hello { router })))) = hello else {

@@ -204,6 +204,7 @@ impl Agent {
     /// When it is not there, damaged, or not what we can run.
     pub async fn bring(&self, image: ImageRef) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
+        let _fetched = shared.options.images.fetch(&shared.layers, &image).await?;
         let brought = tokio::task::spawn_blocking(move || {
             image::prepare(&shared.options.images, &shared.layers, &image).map(drop)
         });

@@ -104,6 +104,7 @@ impl Agent {
         // Dropped last but one, whatever happens.
         let _traces = Traces { shared: Arc::clone(shared), id: sandbox.id.clone() };
         let broken = |error: tokio::task::JoinError| Error::Launch { why: error.to_string() };
+        let _fetched = shared.options.images.fetch(&shared.layers, &sandbox.image).await?;
         let prepared = {
             let (shared, sandbox) = (Arc::clone(shared), sandbox.clone());
             let system = scratch.system();

@@ -17,6 +17,11 @@ use slipway_registry::digest::Hasher;
 use crate::error::Error;
 use crate::layers::{Layers, Packing, Wanted};
 
+mod remote;
+
+pub(crate) use remote::Fetched;
+pub use remote::Remote;
+
 /// A manifest or config of more than this is refused (N37, N41).
 const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
 /// Overlayfs takes 500 lower directories; Docker allows 127 layers.
@@ -29,9 +34,22 @@ pub enum ImageSource {
     Registry(slipway_registry::Registry),
     /// A directory in OCI image layout (image-spec, image-layout.md). For tools and tests.
     Layout(PathBuf),
+    /// A registry on another machine.
+    Remote(Remote),
 }
 
 impl ImageSource {
+    /// Brings an image here that is elsewhere. It can be prepared as long as what this returns is held.
+    ///
+    /// # Errors
+    /// When it cannot be had, or is damaged.
+    pub(crate) async fn fetch(&self, layers: &Layers, image: &ImageRef) -> Result<Fetched, Error> {
+        match self {
+            Self::Remote(remote) => remote.fetch(layers, image).await,
+            Self::Registry(_) | Self::Layout(_) => Ok(Fetched::nothing()),
+        }
+    }
+
     /// A manifest of the image's repository.
     fn manifest(&self, image: &ImageRef, digest: &Digest) -> Result<Vec<u8>, Error> {
         let Self::Registry(registry) = self else { return self.document(image, digest) };
@@ -47,6 +65,9 @@ impl ImageSource {
 
     /// A blob that is small and ours to check.
     fn document(&self, image: &ImageRef, digest: &Digest) -> Result<Vec<u8>, Error> {
+        if let Self::Remote(remote) = self {
+            return remote.document(image, digest);
+        }
         let bad = |why: String| Error::Image { digest: digest.clone(), why };
         let mut bytes = Vec::new();
         self.open(image, digest)?
@@ -74,12 +95,17 @@ impl ImageSource {
                 let path = root.join("blobs").join(digest.algorithm()).join(digest.hex());
                 File::open(&path).map_err(Error::file("open", &path))
             }
+            Self::Remote(remote) => remote.open_blob(image, digest),
         }
     }
 
     /// Makes sure that the image's repository has a blob, without opening it.
     fn check_has(&self, image: &ImageRef, digest: &Digest) -> Result<(), Error> {
-        let Self::Registry(registry) = self else { return Ok(()) };
+        let registry = match self {
+            Self::Registry(registry) => registry,
+            Self::Layout(_) => return Ok(()),
+            Self::Remote(remote) => return remote.check_has(image, digest),
+        };
         let repository = repository(image)?;
         match registry.blob_in(&repository, digest).map_err(from_registry(digest))? {
             Some(_) => Ok(()),
@@ -129,7 +155,7 @@ pub struct Config {
     pub working_dir: Option<String>,
 }
 
-/// Brings an image onto the node. Blocks.
+/// Unpacks an image that is here, or has been [fetched](ImageSource::fetch). Blocks.
 ///
 /// # Errors
 /// When it is not there, damaged, or not what we can run.
@@ -137,9 +163,9 @@ pub fn prepare(source: &ImageSource, layers: &Layers, image: &ImageRef) -> Resul
     let bad = |why: &str| Error::Image { digest: image.digest.clone(), why: why.to_owned() };
     let mut manifest: Manifest = parse(&image.digest, &source.manifest(image, &image.digest)?)?;
     if !manifest.manifests.is_empty() {
-        let ours = manifest.manifests.iter().find(|entry| entry.platform.is_this_machine());
-        let digest = &ours.ok_or_else(|| bad("it has no variant for this kind of machine"))?.digest;
-        manifest = parse(digest, &source.manifest(image, digest)?)?;
+        let ours = manifest.for_this_machine();
+        let digest = ours.ok_or_else(|| bad("it has no variant for this kind of machine"))?;
+        manifest = parse(&digest, &source.manifest(image, &digest)?)?;
     }
     let config = manifest.config.ok_or_else(|| bad("its manifest names no config"))?;
     let config: ImageConfig = parse(&config.digest, &source.document(image, &config.digest)?)?;
@@ -169,6 +195,11 @@ fn parse<T: for<'de> Deserialize<'de>>(digest: &Digest, bytes: &[u8]) -> Result<
         .map_err(|error| Error::Image { digest: digest.clone(), why: format!("it is malformed: {error}") })
 }
 
+/// The layers that a config names, uncompressed.
+fn diff_ids(digest: &Digest, config: &[u8]) -> Result<Vec<Digest>, Error> {
+    Ok(parse::<ImageConfig>(digest, config)?.rootfs.diff_ids)
+}
+
 /// A manifest, or an index of them.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -178,6 +209,14 @@ struct Manifest {
     layers: Vec<Descriptor>,
     #[serde(default)]
     manifests: Vec<Descriptor>,
+}
+
+impl Manifest {
+    /// Which one of an index runs here.
+    fn for_this_machine(&self) -> Option<Digest> {
+        let ours = self.manifests.iter().find(|entry| entry.platform.is_this_machine());
+        ours.map(|entry| entry.digest.clone())
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -165,6 +165,17 @@ impl Layers {
         self.limits
     }
 
+    /// True when that layer is unpacked and its blob is known to hold it, so that [`Layers::ensure`] need not
+    /// open anything. It stays for a while.
+    pub fn has(&self, wanted: Wanted<'_>) -> bool {
+        let place = self.place(wanted.diff_id);
+        let is_here = place.join("tree").is_dir()
+            && blob_mark(&place, wanted.blob).exists()
+            && read_size(&place).is_some();
+        // Somebody is about to use it.
+        is_here && fs::File::open(&place).and_then(|dir| dir.set_modified(SystemTime::now())).is_ok()
+    }
+
     /// The directory of that layer, unpacked if it was not. Blocks. `left` is what the image's layers
     /// may still take.
     ///

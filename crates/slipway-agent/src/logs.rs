@@ -68,9 +68,32 @@ impl Agent {
     /// reader.
     pub fn logs(&self, query: LogQuery) -> mpsc::Receiver<LogLine> {
         let (send, receive) = mpsc::channel(LINES_WAITING_MAX);
+        let mut looks = self.log_looks(query);
+        tokio::spawn(async move {
+            loop {
+                let lines = tokio::select! {
+                    Some(lines) = looks.recv() => lines,
+                    () = send.closed() => return,
+                    else => return,
+                };
+                for line in lines {
+                    if send.send(line).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        receive
+    }
+
+    /// The same, look by look: the first has what was there, perhaps nothing, and each of the others what
+    /// has come since. Whoever merges the logs of several nodes has to know where the one ends.
+    pub fn log_looks(&self, query: LogQuery) -> mpsc::Receiver<Vec<LogLine>> {
+        let (send, receive) = mpsc::channel(1);
         let paths = self.shared.paths.clone();
         tokio::spawn(async move {
             let mut reader = Reader { files: None, query, paths };
+            let mut is_first = true;
             loop {
                 let looked = tokio::task::spawn_blocking(move || {
                     let lines = reader.look();
@@ -78,10 +101,9 @@ impl Agent {
                 });
                 let Ok((back, lines)) = looked.await else { return };
                 reader = back;
-                for line in lines {
-                    if send.send(line).await.is_err() {
-                        return;
-                    }
+                let is_news = std::mem::replace(&mut is_first, false) || !lines.is_empty();
+                if is_news && send.send(lines).await.is_err() {
+                    return;
                 }
                 if !reader.query.follow {
                     return;

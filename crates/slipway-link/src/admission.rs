@@ -1,0 +1,144 @@
+//! Which certificates still count. A certificate proves who somebody is; [`NodeIdentity`] says whether
+//! that still means anything. It is looked at for every link, and links end when it changes.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use slipway_model::cluster::NodeIdentity;
+use slipway_model::name::NodeName;
+use slipway_model::unit::Timestamp;
+use tokio::sync::watch;
+
+use crate::identity::{Identity, Role};
+
+/// Why somebody is not let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exclusion {
+    /// This server has not read the identities yet; another may have, and it will have soon.
+    NotReadYet,
+    /// No node of that name has joined, or it has been forgotten.
+    Unknown {
+        /// Which.
+        node: String,
+    },
+    /// An operator revoked it.
+    Revoked {
+        /// Which.
+        node: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// The node is in the cluster, but not with this certificate: the machine joined again, or this is
+    /// the copy of an old one.
+    NotListed {
+        /// Which.
+        node: String,
+    },
+}
+
+impl fmt::Display for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exclusion::NotReadYet => f.write_str("this server does not know yet which nodes there are"),
+            Exclusion::Unknown { node } => write!(f, "there is no node {node} in this cluster (any more)"),
+            Exclusion::Revoked { node, at } => write!(f, "node {node} was revoked at {at}"),
+            Exclusion::NotListed { node } => {
+                write!(f, "this certificate of node {node} does not count any more; a newer one does")
+            }
+        }
+    }
+}
+
+/// Whether somebody with a verified certificate is let in, by what is stored of a node of that name.
+///
+/// # Errors
+/// Why not.
+pub fn admit(identity: &Identity, stored: Option<&NodeIdentity>) -> Result<(), Exclusion> {
+    if identity.role == Role::Server {
+        // Servers hold the authority's key: they are not in the list, nor would it stop them.
+        return Ok(());
+    }
+    let node = identity.name.clone();
+    match stored {
+        None => Err(Exclusion::Unknown { node }),
+        Some(NodeIdentity { revoked_at: Some(at), .. }) => Err(Exclusion::Revoked { node, at: *at }),
+        Some(stored) => {
+            let is_listed = stored.certificates.iter().any(|listed| listed.serial == identity.serial);
+            if is_listed { Ok(()) } else { Err(Exclusion::NotListed { node }) }
+        }
+    }
+}
+
+/// The identities of all nodes, as whoever feeds it has read them. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Admissions {
+    /// `None` until it has been fed.
+    known: watch::Sender<Option<HashMap<String, Arc<NodeIdentity>>>>,
+}
+
+impl Default for Admissions {
+    fn default() -> Self {
+        Self { known: watch::Sender::new(None) }
+    }
+}
+
+impl Admissions {
+    /// Whether somebody with a verified certificate is let in now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self, identity: &Identity) -> Result<(), Exclusion> {
+        check(self.known.borrow().as_ref(), identity)
+    }
+
+    /// Ends when somebody is not let in any more, with the reason: whoever serves a link ends it then. A
+    /// link that is served already is not ended because nothing has been read yet.
+    pub fn revoked(&self, identity: &Identity) -> impl Future<Output = Exclusion> + Send + use<> {
+        let (mut known, identity) = (self.known.subscribe(), identity.clone());
+        // What feeds it may go first; this one keeps the list as it was.
+        let held = self.clone();
+        async move {
+            let _held = held;
+            loop {
+                match check(known.borrow_and_update().as_ref(), &identity) {
+                    Ok(()) | Err(Exclusion::NotReadYet) => {}
+                    Err(exclusion) => return exclusion,
+                }
+                if known.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    }
+
+    /// All identities, read anew.
+    pub fn whole(&self, identities: impl IntoIterator<Item = NodeIdentity>) {
+        let all = identities.into_iter().map(|one| (one.node.to_string(), Arc::new(one))).collect();
+        self.known.send_replace(Some(all));
+    }
+
+    /// One is new or has changed.
+    pub fn put(&self, identity: NodeIdentity) {
+        self.known.send_modify(|known| {
+            known.get_or_insert_default().insert(identity.node.to_string(), Arc::new(identity));
+        });
+    }
+
+    /// One is gone.
+    pub fn removed(&self, node: &NodeName) {
+        self.known.send_modify(|known| {
+            known.get_or_insert_default().remove(node.as_str());
+        });
+    }
+}
+
+fn check(known: Option<&HashMap<String, Arc<NodeIdentity>>>, identity: &Identity) -> Result<(), Exclusion> {
+    match known {
+        None if identity.role == Role::Node => Err(Exclusion::NotReadYet),
+        known => admit(identity, known.and_then(|all| all.get(&identity.name)).map(|one| &**one)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -87,3 +87,17 @@ pub struct Peer {
     /// Its instances' addresses.
     pub subnet: Cidr,
 }
+
+/// A server, as it tells of itself, so that nodes and other servers find it. Nothing is decided by it:
+/// an address is only one that is worth dialling.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Its name, under the rules of nodes' names.
+    pub name: NodeName,
+    /// Where it takes links, as `host:port`.
+    pub cluster_address: String,
+    /// Which Slipway it is.
+    pub version: String,
+    /// When it wrote this last, by its own clock.
+    pub seen_at: Timestamp,
+}

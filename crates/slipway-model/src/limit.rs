@@ -109,3 +109,10 @@ pub const PASSWORD_CHARS_MIN: usize = 10;
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 /// Requests of one environment that wait for the leader: releases, runs.
 pub const REQUESTS_MAX: usize = 100;
+/// Longest life of a join token (`robustness.md` section 7).
+pub const JOIN_TOKEN_LIFE_MAX: Span = Span::from_secs(3600);
+/// Join tokens that have not expired: a whole cluster of a thousand nodes joins in an hour.
+pub const JOIN_TOKENS_MAX: usize = 2000;
+/// Certificates of one node that count. A node whose disk is full gets a new one with each try and
+/// keeps the old.
+pub const NODE_CERTIFICATES_MAX: usize = 4;

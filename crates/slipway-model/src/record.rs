@@ -6,6 +6,7 @@
 //! | pushes | the git endpoint |
 //! | builds | the builder |
 //! | environment status, releases, deployments, assignments, nodes, platform host names | the leader |
+//! | servers | each server its own; any of them deletes those that have been silent for a week |
 //!
 //! A request is written by the API and deleted by whoever takes it up, in the batch that does what it
 //! asks. Whatever else goes is deleted by its writer, when what it belongs to is gone. A host name is
@@ -23,7 +24,7 @@ use crate::account::{Claim, Invitation, MasterKeyCheck, Member, Quota, SshKey, T
 use crate::account::{Token, User};
 
 use crate::app::{App, AppVersion, AppsRoot, GoneApp, Group, GroupDeployment, PathId};
-use crate::cluster::{Authority, JoinToken, NodeIdentity};
+use crate::cluster::{Authority, JoinToken, NodeIdentity, Server};
 use crate::deployment::Deployment;
 use crate::id::{
     BuildNumber, DeploymentNumber, GroupDeploymentId, InstanceId, InvitationId, JoinTokenId, KeyFingerprint,
@@ -124,6 +125,7 @@ record!(NodeOrder, NodeName, "/node-orders/", |k| k, |r| &r.node);
 record!(Authority, (), "/authority/", |_k| "cluster", |_r| &());
 record!(JoinToken, JoinTokenId, "/join-tokens/", |k| k, |r| &r.id);
 record!(NodeIdentity, NodeName, "/node-identities/", |k| k, |r| &r.node);
+record!(Server, NodeName, "/servers/", |k| k, |r| &r.name);
 record!(Quota, TenantName, "/quotas/", |k| k, |r| &r.tenant);
 record!(AppsRoot, TenantName, "/apps-root/", |k| k, |r| &r.tenant);
 // An id begins with its slash. `~` stands in none, so that nothing of `/a/b` is below `/a`.

@@ -44,6 +44,13 @@ pub(crate) enum Change {
     Delete,
 }
 
+impl Operation {
+    pub(crate) fn bytes(&self) -> usize {
+        let value = if let Change::Put(json) = &self.change { json.len() } else { 0 };
+        self.key.len() + value
+    }
+}
+
 impl Batch {
     /// A batch that changes nothing yet.
     pub fn new() -> Self {
@@ -127,12 +134,13 @@ impl Batch {
             self.fault.get_or_insert(Error::BadKey { key });
             return self;
         }
-        self.bytes += key.len();
-        if let Change::Put(json) = &change {
-            self.bytes += json.len();
-        }
-        self.operations.push(Operation { key: key.into(), condition, change });
+        self.push(Operation { key: key.into(), condition, change });
         self
+    }
+
+    pub(crate) fn push(&mut self, operation: Operation) {
+        self.bytes += operation.bytes();
+        self.operations.push(operation);
     }
 
     /// The batch, if nothing was wrong with what was added to it.

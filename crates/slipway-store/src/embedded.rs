@@ -7,7 +7,7 @@
 //! watchers and answers. So what anybody reads is on disk, and a disk that fails or is full stops
 //! the writes only.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use slipway_model::id::ClusterId;
@@ -25,8 +25,34 @@ mod writer;
 mod disk;
 
 use disk::Disk;
-use memory::{Memory, Stored};
+use memory::{Content, Memory, Stored};
 use writer::{Command, Writer};
+
+/// An embedded store whose records go elsewhere. Nobody else can open it meanwhile.
+pub(crate) struct Leaving {
+    disk: Disk,
+    pub(crate) content: Content,
+    pub(crate) cluster: ClusterId,
+    /// Where the records are, if they have gone already.
+    pub(crate) moved: Option<String>,
+}
+
+impl Leaving {
+    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
+        let (mut disk, content, moved) = Disk::open_old(dir)?;
+        Ok(Self { cluster: disk.cluster_id()?, disk, content, moved })
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.disk.path().to_owned()
+    }
+
+    /// From now on the store says that its records are there.
+    pub(crate) fn mark(&mut self, to: &str) -> Result<(), Error> {
+        self.moved = Some(to.to_owned());
+        self.disk.mark_moved(to)
+    }
+}
 
 /// A handle on the embedded store; clones share it.
 #[derive(Clone, Debug)]

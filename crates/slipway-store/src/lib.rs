@@ -27,6 +27,8 @@ mod embedded;
 
 mod zookeeper;
 
+mod transfer;
+
 pub mod journal;
 
 pub use batch::{BATCH_BYTES_MAX, Batch};
@@ -34,6 +36,7 @@ pub use election::{Leader, Leadership};
 pub use error::Error;
 pub use standing::Standing;
 pub use store::{Store, Version, Versioned};
+pub use transfer::{Moved, transfer};
 pub use watch::{Watch, WatchEvent};
 pub use zookeeper::{Acl, ZooKeeperOptions, ZooKeeperTls};
 

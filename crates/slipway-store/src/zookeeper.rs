@@ -46,6 +46,9 @@ pub(crate) mod mirror;
 
 mod election;
 
+mod arriving;
+
+pub(crate) use arriving::Arriving;
 pub use connection::ZooKeeperTls;
 pub use wire::Acl;
 
@@ -149,7 +152,8 @@ impl ZooKeeper {
         let (client, layout) = start(options)?;
         let root = foundation::root(&client, &layout, &Root::new(new_cluster_id(), false)).await?;
         if root.moving {
-            let why = "the records of an embedded store are being moved into it, and that has not ended";
+            let why = "an embedded store's records are being moved into it; \
+                       if that was broken off, the same command again ends it";
             return Err(Error::Foreign { root: layout.root().to_owned(), why: why.to_owned() });
         }
         let layout = layout.of_cluster(&root.cluster);

@@ -62,17 +62,10 @@ impl Drop for Lock {
 }
 
 impl Disk {
+    /// Opens the store in a directory, making both if need be.
     pub(super) fn open(dir: &Path) -> Result<(Self, Content), Error> {
-        let prepare = |path: &Path| {
-            let path = path.to_owned();
-            move |source: io::Error| match source.kind() {
-                ErrorKind::StorageFull => Error::Full { path },
-                _ => Error::Prepare { path, source: Arc::new(source) },
-            }
-        };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(prepare(dir))?;
-        let lock = lock(&dir.join("lock"), prepare)?;
-        let mut disk = Self { path: dir.join("records.redb"), database: None, _lock: lock };
+        let mut disk = Self::lock(dir)?;
         let path = &disk.path;
         if !path.try_exists().map_err(prepare(path))? {
             // Under another name until it is whole: a beginning that was broken off does not open.
@@ -81,17 +74,51 @@ impl Disk {
             drop(begun.inspect_err(|_| drop(std::fs::remove_file(&new)))?);
             std::fs::rename(&new, path).map_err(prepare(path))?;
         }
-        let database = disk.open_database(path, &mut OpenOptions::new())?;
-        if let Some(to) = read_fact(&database, "moved").map_err(|error| disk.opening(error))? {
+        let (content, moved) = disk.begin()?;
+        if let Some(to) = moved {
             return Err(Error::Moved { path: disk.path, to });
         }
-        let content = disk.load(&database)?;
-        disk.database = Some(database);
         // Else a power cut could take back the name of a new file whose content is safe.
         for dir in [Some(dir), dir.parent()].into_iter().flatten().filter(|dir| !dir.as_os_str().is_empty()) {
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(prepare(dir))?;
         }
         Ok((disk, content))
+    }
+
+    /// Opens a store that is there already, though its records may have been moved: then it says
+    /// where to.
+    pub(super) fn open_old(dir: &Path) -> Result<(Self, Content, Option<String>), Error> {
+        let path = dir.join("records.redb");
+        if !path.try_exists().map_err(prepare(&path))? {
+            let source = Arc::new(redb::Error::Io(ErrorKind::NotFound.into()));
+            return Err(Error::Open { path, source });
+        }
+        let mut disk = Self::lock(dir)?;
+        let (content, moved) = disk.begin()?;
+        Ok((disk, content, moved))
+    }
+
+    fn lock(dir: &Path) -> Result<Self, Error> {
+        Ok(Self { path: dir.join("records.redb"), database: None, _lock: lock(&dir.join("lock"))? })
+    }
+
+    /// Opens the database, and reads what is in it and where that was moved.
+    fn begin(&mut self) -> Result<(Content, Option<String>), Error> {
+        let database = self.open_database(&self.path, &mut OpenOptions::new())?;
+        let moved = read_fact(&database, "moved").map_err(|error| self.opening(error))?;
+        let content = self.load(&database)?;
+        self.database = Some(database);
+        Ok((content, moved))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the records go unused from now on, on disk when this returns.
+    pub(super) fn mark_moved(&mut self, to: &str) -> Result<(), Error> {
+        let Some(database) = &self.database else { unreachable!("it was opened and has not been written") };
+        state(database, "moved", to, FORMAT_MOVED).map_err(|error| self.opening(error))
     }
 
     /// Whose records these are; made up when nobody has asked yet.
@@ -102,6 +129,7 @@ impl Disk {
             return Ok(known);
         }
         let cluster = ClusterId::from_random(rand::random());
+        // A store that was moved knows its cluster, so this never takes that back.
         state(database, "cluster", cluster.as_str(), FORMAT).map_err(|error| self.opening(error))?;
         Ok(cluster)
     }
@@ -193,7 +221,15 @@ impl Disk {
     }
 }
 
-fn lock<F: FnOnce(io::Error) -> Error>(path: &Path, failed: impl Fn(&Path) -> F) -> Result<Lock, Error> {
+fn prepare(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| match source.kind() {
+        ErrorKind::StorageFull => Error::Full { path },
+        _ => Error::Prepare { path, source: Arc::new(source) },
+    }
+}
+
+fn lock(path: &Path) -> Result<Lock, Error> {
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -201,7 +237,7 @@ fn lock<F: FnOnce(io::Error) -> Error>(path: &Path, failed: impl Fn(&Path) -> F)
         .truncate(false)
         .mode(0o600)
         .open(path)
-        .map_err(failed(path))?;
+        .map_err(prepare(path))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -210,7 +246,7 @@ fn lock<F: FnOnce(io::Error) -> Error>(path: &Path, failed: impl Fn(&Path) -> F)
             let holder = pid.trim().parse::<u32>().map(|pid| format!(" (pid {pid})")).unwrap_or_default();
             return Err(Error::InUse { path: path.to_owned(), holder });
         }
-        Err(TryLockError::Error(error)) => return Err(failed(path)(error)),
+        Err(TryLockError::Error(error)) => return Err(prepare(path)(error)),
     }
     // Only a help for whoever finds it locked, so a disk without room for it is no reason to stop.
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));

@@ -89,7 +89,7 @@ pub(super) async fn connect(
                 let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
                 let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
                 let name = ServerName::try_from(host).map_err(io::Error::other)?;
-                Box::new(connector.connect(name, tcp).await?)
+                Box::new(connector.connect(name, tcp).await.map_err(without_tls)?)
             }
         };
         let (receiver, sender) = tokio::io::split(stream);
@@ -98,6 +98,17 @@ pub(super) async fn connect(
     })
     .await
     .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// What a server does that takes our first words for a very long request of its plain protocol.
+fn without_tls(error: io::Error) -> io::Error {
+    let hung_up = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset);
+    let not_tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    if hung_up || matches!(not_tls, Some(rustls::Error::InvalidMessage(_))) {
+        let why = "the server does not speak TLS on this port, and without TLS nothing is said to it";
+        return io::Error::other(format!("{why} ({error})"));
+    }
+    error
 }
 
 impl Sender {

@@ -11,7 +11,7 @@ use slipway_model::id::ClusterId;
 use super::election::LeaderNode;
 use super::layout::Layout;
 use super::session::Client;
-use super::wire::{Code, NodeChange, Reader, Request};
+use super::wire::{Code, NodeChange, Reader, Request, Stat};
 use crate::error::Error;
 
 /// How the nodes below the root are arranged.
@@ -22,12 +22,12 @@ const ROOT: &str = "root";
 
 /// What the root says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Root {
+pub(crate) struct Root {
     format: u32,
-    pub(super) cluster: ClusterId,
+    pub(crate) cluster: ClusterId,
     /// The records are still being moved in from an embedded store.
     #[serde(default)]
-    pub(super) moving: bool,
+    pub(crate) moving: bool,
 }
 
 impl Root {
@@ -53,49 +53,71 @@ impl Root {
     }
 }
 
+/// What the root says, if it is there and says something.
+pub(super) async fn look(client: &Client, layout: &Layout) -> Result<Option<Root>, Error> {
+    match found(client, layout).await? {
+        Some((payload, _)) if !payload.is_empty() => Root::decode(layout, &payload).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Makes the root if it is not there, with what `new` says; gives back what it says.
 pub(super) async fn root(client: &Client, layout: &Layout, new: &Root) -> Result<Root, Error> {
     let path = layout.root();
     loop {
-        // What another server may be making right now.
-        let mut answers = client.ask_all(&[Request::sync(path), Request::data(path)]).await?;
-        let change = match answers.swap_remove(1) {
-            Err(Code::NO_NODE) => {
-                let levels = path.match_indices('/').skip(1).map(|(at, _)| path[..at].to_owned());
-                let looks: Vec<Request> =
-                    levels.clone().map(|level| Request::exists(&level, false)).collect();
-                // Where a level is there already, nothing may be allowed to be made beside it.
-                let missing = levels.zip(client.ask_all(&looks).await?).filter(|(_, there)| there.is_err());
-                let requests: Vec<Request> =
-                    missing.map(|(level, _)| Request::change(&layout.create(level, Vec::new()))).collect();
-                for answer in client.ask_all(&requests).await? {
-                    if answer != Err(Code::NODE_EXISTS) {
-                        client.accept(answer)?;
-                    }
-                }
-                layout.create(path.to_owned(), new.encode(layout))
+        let change = match found(client, layout).await? {
+            Some((payload, _)) if !payload.is_empty() => return Root::decode(layout, &payload),
+            Some((_, stat)) if stat.children > 0 => {
+                let why = "there are nodes below it, and it does not say what they are".to_owned();
+                return Err(Error::Foreign { root: path.to_owned(), why });
             }
-            answer => {
-                let body = client.accept(answer)?;
-                let mut reader = Reader(&body);
-                let found = reader.buffer().and_then(|payload| Ok((payload, reader.stat()?)));
-                let (payload, stat) = found.map_err(|error| client.error(&error.into()))?;
-                if !payload.is_empty() {
-                    return Root::decode(layout, payload);
-                }
-                if stat.children > 0 {
-                    let why = "there are nodes below it, and it does not say what they are".to_owned();
-                    return Err(Error::Foreign { root: path.to_owned(), why });
-                }
-                // Somebody has made room for us, with an access list perhaps.
+            // Somebody has made room for us, with an access list perhaps.
+            Some((_, stat)) => {
                 NodeChange::Set { path: path.to_owned(), data: new.encode(layout), version: stat.version }
+            }
+            None => {
+                above(client, layout).await?;
+                layout.create(path.to_owned(), new.encode(layout))
             }
         };
         match client.ask(Request::change(&change)).await? {
+            // Another server has made it in the meantime.
             Err(Code::NODE_EXISTS | Code::BAD_VERSION) => {}
             answer => drop(client.accept(answer)?),
         }
     }
+}
+
+/// What is in the root's own node.
+async fn found(client: &Client, layout: &Layout) -> Result<Option<(Vec<u8>, Stat)>, Error> {
+    let path = layout.root();
+    // What another server may have made right now.
+    let mut answers = client.ask_all(&[Request::sync(path), Request::data(path)]).await?;
+    let answer = answers.swap_remove(1);
+    if answer == Err(Code::NO_NODE) {
+        return Ok(None);
+    }
+    let body = client.accept(answer)?;
+    let mut reader = Reader(&body);
+    let found = reader.buffer().and_then(|payload| Ok((payload.to_vec(), reader.stat()?)));
+    found.map(Some).map_err(|error| client.error(&error.into()))
+}
+
+/// Makes the levels above the root that are not there.
+async fn above(client: &Client, layout: &Layout) -> Result<(), Error> {
+    let path = layout.root();
+    for (at, _) in path.match_indices('/').skip(1) {
+        let level = &path[..at];
+        // Where it is there, we may not be allowed to make anything beside it.
+        if client.stat(client.ask(Request::exists(level, false)).await?)?.is_some() {
+            continue;
+        }
+        let answer = client.ask(Request::change(&layout.create(level.to_owned(), Vec::new()))).await?;
+        if answer != Err(Code::NODE_EXISTS) {
+            client.accept(answer)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the nodes below the root, as far as they are not there.

@@ -1,6 +1,7 @@
 //! A way to a server that can be cut.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,15 +13,19 @@ pub enum Way {
     Open,
     /// Connections end, new ones too.
     Cut,
-    /// At the next `multi`, the connection ends before the server gets it.
-    LoseMulti,
-    /// At the next `multi`, the connection ends after the server has carried it out.
-    LoseMultiReply,
+    /// At the next request of this kind, the connection ends before the server gets it.
+    Lose(i32),
+    /// At the next request of this kind, the connection ends after the server has carried it out.
+    LoseReply(i32),
 }
+
+pub const CREATE: i32 = 1;
+pub const MULTI: i32 = 14;
 
 pub struct Proxy {
     pub address: String,
     way: watch::Sender<Way>,
+    told: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -29,16 +34,23 @@ impl Proxy {
         let address = listener.local_addr().unwrap().to_string();
         let way = watch::Sender::new(Way::Open);
         let shared = Arc::new(way.clone());
+        let told = Arc::new(AtomicUsize::new(0));
+        let counter = told.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (server, way) = (server.clone(), shared.clone());
+                let (server, way, told) = (server.clone(), shared.clone(), counter.clone());
                 tokio::spawn(async move {
                     // However it ends, both connections are dropped.
-                    let _ = carry(client, &server, &way).await;
+                    let _ = carry(client, &server, &way, &told).await;
                 });
             }
         });
-        Self { address, way }
+        Self { address, way, told }
+    }
+
+    /// How often somebody was told of a candidate.
+    pub fn told_of_candidates(&self) -> usize {
+        self.told.load(Ordering::Relaxed)
     }
 
     pub fn set(&self, way: Way) {
@@ -51,7 +63,12 @@ impl Proxy {
     }
 }
 
-async fn carry(mut client: TcpStream, server: &str, way: &watch::Sender<Way>) -> std::io::Result<()> {
+async fn carry(
+    mut client: TcpStream,
+    server: &str,
+    way: &watch::Sender<Way>,
+    told: &AtomicUsize,
+) -> std::io::Result<()> {
     let mut changes = way.subscribe();
     if *changes.borrow_and_update() == Way::Cut {
         return Ok(());
@@ -60,7 +77,8 @@ async fn carry(mut client: TcpStream, server: &str, way: &watch::Sender<Way>) ->
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     let mut requests = Vec::new();
-    let mut replies = vec![0; 64 << 10];
+    let mut greeted = false;
+    let mut replies = Vec::new();
     loop {
         tokio::select! {
             read = from_client.read_buf(&mut requests) => {
@@ -70,15 +88,18 @@ async fn carry(mut client: TcpStream, server: &str, way: &watch::Sender<Way>) ->
                 while let Some((length, rest)) = requests.split_first_chunk::<4>() {
                     let length = u32::from_be_bytes(*length) as usize;
                     let Some(message) = rest.get(..length) else { break };
-                    let is_multi = message.get(4..8) == Some(&14i32.to_be_bytes());
+                    // The greeting has no kind.
+                    let kind = message.get(4..8).filter(|_| greeted);
+                    let kind = kind.map(|kind| i32::from_be_bytes(kind.try_into().unwrap()));
+                    greeted = true;
                     let now = *way.borrow();
-                    if is_multi && now == Way::LoseMulti {
+                    if kind.is_some_and(|kind| now == Way::Lose(kind)) {
                         way.send_replace(Way::Open);
                         return Ok(());
                     }
                     to_server.write_all(&requests[..4 + length]).await?;
-                    if is_multi && now == Way::LoseMultiReply {
-                        // Events may come first; the answer is what has the multi's number.
+                    if kind.is_some_and(|kind| now == Way::LoseReply(kind)) {
+                        // Events may come first; the answer is what has the request's number.
                         let xid = message[..4].to_vec();
                         let mut answers = Vec::new();
                         while !answers.windows(4).any(|bytes| bytes == xid) {
@@ -90,12 +111,20 @@ async fn carry(mut client: TcpStream, server: &str, way: &watch::Sender<Way>) ->
                     requests.drain(..4 + length);
                 }
             }
-            read = from_server.read(&mut replies) => {
-                let count = read?;
-                if count == 0 {
+            read = from_server.read_buf(&mut replies) => {
+                if read? == 0 {
                     return Ok(());
                 }
-                to_client.write_all(&replies[..count]).await?;
+                while let Some((length, rest)) = replies.split_first_chunk::<4>() {
+                    let length = u32::from_be_bytes(*length) as usize;
+                    let Some(message) = rest.get(..length) else { break };
+                    let is_event = message.starts_with(&(-1i32).to_be_bytes());
+                    if is_event && message.windows(12).any(|part| part == b"/candidates/") {
+                        told.fetch_add(1, Ordering::Relaxed);
+                    }
+                    to_client.write_all(&replies[..4 + length]).await?;
+                    replies.drain(..4 + length);
+                }
             }
             () = async { drop(changes.wait_for(|way| *way == Way::Cut).await) } => return Ok(()),
         }

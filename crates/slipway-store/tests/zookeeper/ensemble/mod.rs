@@ -13,6 +13,8 @@ pub mod certificates;
 
 pub mod proxy;
 
+pub mod raw;
+
 const JAVA: &str = "/usr/bin/java";
 const JAR: &str = "/usr/share/java/zookeeper.jar";
 
@@ -96,6 +98,14 @@ impl Server {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// Lets it stand still, or go on.
+    pub fn pause(&self, pause: bool) {
+        let child = self.child.as_ref().expect("it runs");
+        let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+        let signal = if pause { nix::sys::signal::SIGSTOP } else { nix::sys::signal::SIGCONT };
+        nix::sys::signal::kill(pid, signal).unwrap();
     }
 
     /// Starts it again.

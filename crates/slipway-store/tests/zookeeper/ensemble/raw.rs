@@ -4,8 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 const CREATE: i32 = 1;
+const EXISTS: i32 = 3;
 const GET_DATA: i32 = 4;
 const SET_DATA: i32 = 5;
+const CHILDREN: i32 = 8;
 const CLOSE: i32 = -11;
 
 pub struct Raw(TcpStream);
@@ -30,6 +32,16 @@ impl Raw {
         answer[4..4 + length].to_vec()
     }
 
+    pub fn exists(&mut self, path: &str) -> bool {
+        self.try_ask(EXISTS, &[&buffer(path.as_bytes())[..], &[0]].concat()).is_ok()
+    }
+
+    /// How many nodes are right below.
+    pub fn children(&mut self, path: &str) -> u32 {
+        let answer = self.ask(CHILDREN, &[&buffer(path.as_bytes())[..], &[0]].concat());
+        u32::from_be_bytes(*answer.first_chunk().unwrap())
+    }
+
     pub fn set(&mut self, path: &str, data: &[u8]) {
         self.ask(SET_DATA, &[buffer(path.as_bytes()), buffer(data), (-1i32).to_be_bytes().to_vec()].concat());
     }
@@ -42,11 +54,14 @@ impl Raw {
     }
 
     fn ask(&mut self, op: i32, body: &[u8]) -> Vec<u8> {
+        self.try_ask(op, body).expect("the server refuses")
+    }
+
+    fn try_ask(&mut self, op: i32, body: &[u8]) -> Result<Vec<u8>, i32> {
         self.send(&[&1i32.to_be_bytes()[..], &op.to_be_bytes(), body].concat());
         let answer = self.receive();
         let code = i32::from_be_bytes(answer[12..16].try_into().unwrap());
-        assert_eq!(code, 0, "the server refuses");
-        answer[16..].to_vec()
+        if code == 0 { Ok(answer[16..].to_vec()) } else { Err(code) }
     }
 
     fn send(&mut self, message: &[u8]) {

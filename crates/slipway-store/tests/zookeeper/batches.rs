@@ -1,0 +1,121 @@
+//! What becomes of batches: the contract, and answers that are lost.
+
+use super::*;
+
+#[test]
+fn zookeeper_keeps_the_contract() {
+    let ensemble = Ensemble::start(1);
+    contract::check(async |dir: &Path| {
+        let root = format!("/tests/{}", dir.file_name().unwrap().to_str().unwrap());
+        Store::connect(ZooKeeperOptions { root, ..options(ensemble.addresses()) }).await.unwrap()
+    });
+}
+
+#[test]
+fn zookeeper_keeps_the_contract_with_a_key_and_a_mirror() {
+    let ensemble = Ensemble::start(1);
+    contract::check(async |dir: &Path| {
+        let root = format!("/tests/{}", dir.file_name().unwrap().to_str().unwrap());
+        let options = options(ensemble.addresses());
+        let (authentication, keep_mirror) = (Some([7; 32]), true);
+        Store::connect(ZooKeeperOptions { root, authentication, keep_mirror, ..options }).await.unwrap()
+    });
+}
+
+/// F10: whether the request or the answer is lost, the batch is carried out once, and said to be.
+#[test]
+fn a_batch_whose_answer_is_lost_is_carried_out_once() {
+    let ensemble = Ensemble::start(1);
+    run(async {
+        let proxy = Proxy::to(ensemble.servers[0].address()).await;
+        let store = connect(vec![proxy.address.clone()]).await;
+        for round in 0..10 {
+            let name = format!("user{round}");
+            for (way, number) in
+                [(Way::LoseReply(MULTI), 1), (Way::Lose(MULTI), 2), (Way::LoseReply(MULTI), 3)]
+            {
+                let batch = match user(&store, &name).await {
+                    None => Batch::new().create(&made(&name, number)),
+                    Some((before, version)) => {
+                        assert_eq!(before, number - 1);
+                        Batch::new().update(&made(&name, number), version)
+                    }
+                };
+                proxy.set(way);
+                store.commit(batch).await.unwrap();
+                proxy.lost().await;
+            }
+            assert_eq!(user(&store, &name).await.unwrap().0, 3);
+        }
+        // A batch that had to be refused is refused, though the answer was lost.
+        proxy.set(Way::LoseReply(MULTI));
+        let error = store.commit(Batch::new().put(&made("ann", 1)).absent::<User>(&"user1".parse().unwrap()));
+        assert!(error.await.unwrap_err().is_conflict());
+        assert_eq!(user(&store, "ann").await, None);
+    });
+}
+
+/// F6, F10, with everything at once: a count that several raise, over connections that break.
+#[test]
+fn nothing_is_counted_twice_or_lost_over_broken_connections() {
+    const WRITERS: u64 = 4;
+    const STEPS: u64 = 40;
+    let ensemble = Ensemble::start(1);
+    run(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        let proxy = Proxy::to(ensemble.servers[0].address()).await;
+        let store = connect(vec![proxy.address.clone()]).await;
+        store.commit(Batch::new().create(&made("ann", 0))).await.unwrap();
+        for writer in 0..WRITERS {
+            let store = store.clone();
+            tasks.spawn(async move {
+                for step in 0..STEPS {
+                    let mut done = false;
+                    while !done {
+                        let (count, version) = user(&store, "ann").await.unwrap();
+                        let own = made(&format!("user{writer}-{step}"), count);
+                        let batch = Batch::new().update(&made("ann", count + 1), version).create(&own);
+                        match store.commit(batch).await {
+                            Ok(()) => done = true,
+                            Err(error) => assert!(error.is_conflict(), "{error}"),
+                        }
+                    }
+                }
+            });
+        }
+        let mut breaks = 0;
+        while !tasks.is_empty() {
+            // Times here are part of the fault: the session outlives each cut.
+            tokio::time::sleep(Duration::from_millis(20 + breaks * 7 % 60)).await;
+            proxy.set([Way::Cut, Way::Lose(MULTI), Way::LoseReply(MULTI)][breaks as usize % 3]);
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            proxy.set(Way::Open);
+            breaks += 1;
+            while let Some(done) = tasks.try_join_next() {
+                done.unwrap();
+            }
+        }
+        assert_eq!(user(&store, "ann").await.unwrap().0, WRITERS * STEPS);
+        assert_eq!(store.list::<User>("").await.unwrap().len() as u64, WRITERS * STEPS + 1);
+        println!("{breaks} breaks");
+    });
+}
+
+/// F7.
+#[test]
+fn what_is_too_large_is_refused_before_it_is_sent() {
+    let ensemble = Ensemble::start(1);
+    run(async {
+        let store = connect(ensemble.addresses()).await;
+        let leadership = store.elect("a").await.unwrap();
+        let creates = |count: u32| {
+            (0..count).fold(Batch::new(), |batch, at| batch.create(&made(&format!("user{at}"), 1)))
+        };
+        // Small enough for a store, but not with all that a server must be told.
+        let error = store.commit(creates(7000).fenced(leadership.epoch)).await.unwrap_err();
+        assert!(matches!(error, Error::TooLarge { bytes_max: 1_000_000, .. }), "{error}");
+        store.commit(creates(5500).fenced(leadership.epoch)).await.unwrap();
+        // The connection, which a server would have dropped, and the epoch are as they were.
+        store.commit(Batch::new().create(&made("ann", 1)).fenced(leadership.epoch)).await.unwrap();
+    });
+}

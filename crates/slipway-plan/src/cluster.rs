@@ -7,15 +7,18 @@
 //! places ([`placement`](crate::placement)).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use slipway_model::account::Quota;
 use slipway_model::id::InstanceId;
 use slipway_model::instance::{Assignment, Node, NodeOrderKind, RestingVolumes};
 use slipway_model::name::{EnvironmentPath, NodeName, ServiceName, TenantName};
+use slipway_model::service::Constraint;
 use slipway_model::unit::Timestamp;
 
 use crate::action::Action;
-use crate::placement::{Index, KnownRules, needs};
+use crate::dedicated;
+use crate::placement::{Index, KnownRules, Rules, needs};
 use crate::policy::Policy;
 use crate::port::{self, Asked};
 use crate::quota::{self, Exceeded, Usage};
@@ -110,6 +113,14 @@ impl Cluster {
     /// What an operator has asked of the node.
     pub fn order(&self, name: &NodeName) -> Option<NodeOrderKind> {
         self.orders.get(name).copied()
+    }
+
+    /// What a service with these constraints is placed by.
+    pub(crate) fn rules_of(&mut self, tenant: &TenantName, constraints: &[Constraint]) -> Arc<Rules> {
+        match self.index.has(dedicated::ATTRIBUTE) {
+            true => self.rules.read(&dedicated::with(tenant, constraints)),
+            false => self.rules.read(constraints),
+        }
     }
 
     /// The node's own record.

@@ -6,7 +6,7 @@
 //! we spread over the values that the eligible nodes have (table 2.13).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use regex::{Regex, RegexBuilder};
 use slipway_model::instance::Node;
@@ -18,25 +18,71 @@ use crate::attribute::{formatted, value_of};
 /// read.
 const PATTERN_BYTES_MAX: usize = 64 << 10;
 
-/// Patterns that are kept compiled; when there are more, all are forgotten and read again as they come.
-const PATTERNS_MAX: usize = 1024;
+/// Patterns that are kept compiled; when there are more, all are forgotten and compiled again as they are
+/// needed.
+const COMPILED_MAX: usize = 1024;
 
-/// Patterns that have been read before: a service that waits is placed again and again, and nothing about
-/// placing it takes as long as compiling these.
+/// Patterns of which is kept what they say of values; when there are more, all are forgotten.
+const PATTERNS_MAX: usize = 10_000;
+
+/// Values of which that is kept, for one pattern: more than a rack, a zone or a kind of machine has.
+const VALUES_MAX: usize = 64;
+
+/// Patterns that have been read before. A service that waits is placed again and again, and nothing about
+/// placing it takes as long as compiling these: some are kept compiled, and of many more what they say of
+/// the values that there are, so that thousands of services with a pattern each cost no more than others.
 #[derive(Debug, Clone, Default)]
-pub struct Patterns(BTreeMap<String, Result<Arc<Regex>, String>>);
+pub struct Patterns {
+    compiled: BTreeMap<String, Arc<OnceLock<Regex>>>,
+    said: BTreeMap<String, Result<Arc<Said>, String>>,
+}
+
+/// What a pattern says of values.
+type Said = Mutex<BTreeMap<String, bool>>;
 
 impl Patterns {
-    fn whole_match(&mut self, pattern: &str) -> Result<Arc<Regex>, String> {
-        if let Some(known) = self.0.get(pattern) {
-            return known.clone();
+    fn whole_match(&mut self, text: &str) -> Result<Pattern, String> {
+        if self.compiled.len() >= COMPILED_MAX {
+            self.compiled.clear();
         }
-        let read = whole_match(pattern).map(Arc::new);
-        if self.0.len() >= PATTERNS_MAX {
-            self.0.clear();
+        if self.said.len() >= PATTERNS_MAX {
+            self.said.clear();
         }
-        self.0.insert(pattern.to_owned(), read.clone());
-        read
+        if let Some(said) = self.said.get(text) {
+            let said = said.clone()?;
+            let compiled = self.compiled.entry(text.to_owned()).or_default().clone();
+            return Ok(Pattern { text: text.to_owned(), compiled, said });
+        }
+        let read = whole_match(text);
+        let said = read.as_ref().map(|_| Arc::default()).map_err(String::clone);
+        self.said.insert(text.to_owned(), said.clone());
+        let compiled = Arc::new(OnceLock::from(read?));
+        self.compiled.insert(text.to_owned(), compiled.clone());
+        Ok(Pattern { text: text.to_owned(), compiled, said: said? })
+    }
+}
+
+/// A pattern that can be compiled, and is when it is asked of a value that is new to it.
+#[derive(Debug, Clone)]
+struct Pattern {
+    text: String,
+    compiled: Arc<OnceLock<Regex>>,
+    said: Arc<Said>,
+}
+
+impl Pattern {
+    fn is_match(&self, value: &str) -> bool {
+        // Whatever is there is right, even after a panic elsewhere.
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = said.get(value) {
+            return *known;
+        }
+        let compiled = self.compiled.get_or_init(|| whole_match(&self.text).expect("it was compiled before"));
+        let is_match = compiled.is_match(value);
+        if said.len() < VALUES_MAX {
+            said.insert(value.to_owned(), is_match);
+        }
+        is_match
     }
 }
 
@@ -53,8 +99,8 @@ enum Kind {
     Unique,
     Cluster(Option<String>),
     GroupBy(Option<usize>),
-    Like(Arc<Regex>),
-    Unlike(Arc<Regex>),
+    Like(Pattern),
+    Unlike(Pattern),
     Is(String),
     MaxPer(usize),
 }

@@ -39,6 +39,8 @@ pub mod constraint;
 
 pub mod attribute;
 
+pub mod dedicated;
+
 pub mod port;
 
 pub mod volume;

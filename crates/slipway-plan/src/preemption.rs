@@ -149,7 +149,7 @@ pub fn choose(
     for occupant in occupants.iter().filter(|occupant| may_take(claimant, occupant)) {
         by_node.entry(&occupant.node).or_default().push(occupant);
     }
-    let rules = cluster.rules.read(&spec.constraints);
+    let rules = cluster.rules_of(&environment.tenant, &spec.constraints);
     let mut batch = cluster.index.begin(&need, &rules, instances, placed);
     by_node.retain(|node, _| batch.slot(node).is_some_and(|slot| batch.would_accept(slot)));
     drop(batch);

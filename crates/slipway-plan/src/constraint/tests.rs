@@ -105,3 +105,27 @@ fn bad_constraints_are_refused_in_words() {
         assert!(Rule::new(&constraint("rack", operator, value)).is_err(), "{operator:?} {value:?}");
     }
 }
+
+#[test]
+fn f31_thousands_of_patterns_are_compiled_once_each() {
+    let mut patterns = Patterns::default();
+    let mut all = Vec::new();
+    for number in 0..3 * COMPILED_MAX {
+        let pattern = patterns.whole_match(&format!("r{number}|rack")).unwrap();
+        assert!(pattern.is_match("rack") && !pattern.is_match("other"));
+        all.push(pattern.text);
+    }
+    assert!(patterns.compiled.len() <= COMPILED_MAX);
+    for text in &all {
+        let again = patterns.whole_match(text).unwrap();
+        let is_known = again.compiled.get().is_some();
+        assert!(again.is_match("rack") && !again.is_match("other"));
+        assert_eq!(again.compiled.get().is_some(), is_known, "what is known needs no compiling");
+        assert!(again.is_match(text.split('|').next().unwrap()), "what is new does");
+    }
+    let bad = patterns.whole_match("(").unwrap_err();
+    assert_eq!(patterns.whole_match("(").unwrap_err(), bad);
+    let hosts = patterns.whole_match("h.*").unwrap();
+    assert!((0..1000).all(|number| hosts.is_match(&format!("h{number}"))));
+    assert!(hosts.said.lock().unwrap().len() <= VALUES_MAX);
+}

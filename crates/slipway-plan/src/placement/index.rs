@@ -188,6 +188,11 @@ impl Index {
         self.fields.get(if field == "@hostname" { "hostname" } else { field }).copied()
     }
 
+    /// Whether any node has, or had, the attribute.
+    pub(crate) fn has(&self, field: &str) -> bool {
+        self.column(field).is_some()
+    }
+
     pub(super) fn columns(&self) -> &[Column] {
         &self.columns
     }

@@ -109,7 +109,7 @@ impl<'a> Room<'a> {
 
     fn place_allowed(&mut self, ask: &Ask<'_>, count: u32) -> Placed {
         let reservation = ask.service.and_then(|service| self.open_reservation(service));
-        let rules = self.cluster.rules.read(ask.constraints);
+        let rules = self.cluster.rules_of(&self.environment.tenant, ask.constraints);
         let mut placed = Placed::default();
         self.place_resting(ask, &rules, count, &mut placed);
         let missing = count - placed.places.len() as u32;

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use slipway_model::id::InstanceId;
 use slipway_model::instance::{InstanceRole, InstanceSpec};
-use slipway_model::name::EnvironmentPath;
+use slipway_model::name::{EnvironmentPath, TenantName};
 
 use crate::agent::Shared;
 use crate::error::Error;
@@ -24,7 +24,8 @@ use crate::sandbox;
 const KEPT_BYTES_MAX: u64 = 16 << 20;
 /// Files and directories of that.
 const KEPT_ENTRIES_MAX: u64 = 2_000;
-/// Sandboxes of ended instances of one environment, and of all on a node.
+/// Sandboxes of ended instances of one environment, and of all on a node; each tenant that has some may have
+/// an equal part of those, so that nobody pushes out what is somebody else's.
 const ENDED_OF_ENVIRONMENT_MAX: usize = 20;
 const ENDED_MAX: usize = 200;
 /// How long one is kept on an empty disk; sooner gone when it fills (ME-18).
@@ -72,18 +73,30 @@ pub(crate) fn collect(paths: &Paths, known: &BTreeSet<InstanceId>) {
         .collect();
     // The last first.
     ended.sort_by(|a, b| b.cmp(a));
-    let mut counts: BTreeMap<EnvironmentPath, usize> = BTreeMap::new();
-    for (number, (at, id)) in ended.into_iter().enumerate() {
-        let place = paths.sandbox(&id);
-        let about = fs::read(place.join(ABOUT)).ok();
-        let about: Option<About> = about.and_then(|text| serde_json::from_slice(&text).ok());
+    let about = |id: &InstanceId| -> Option<About> {
+        let text = fs::read(paths.sandbox(id).join(ABOUT)).ok()?;
+        serde_json::from_slice(&text).ok()
+    };
+    let ended: Vec<_> = ended.into_iter().map(|(at, id)| (at, about(&id), id)).collect();
+    let tenants: BTreeSet<_> =
+        ended.iter().filter_map(|(_, about, _)| Some(&about.as_ref()?.environment.tenant)).collect();
+    let of_tenant_max = ENDED_MAX / tenants.len().max(1);
+    let mut of_tenants: BTreeMap<&TenantName, usize> = BTreeMap::new();
+    let mut of_environments: BTreeMap<&EnvironmentPath, usize> = BTreeMap::new();
+    for (at, about, id) in &ended {
+        let place = paths.sandbox(id);
         let is_over = at.elapsed().is_ok_and(|age| age >= kept_for);
-        let too_many = about.is_none_or(|about| {
-            let count = counts.entry(about.environment).or_default();
-            *count += 1;
-            *count > ENDED_OF_ENVIRONMENT_MAX
+        let too_many = about.as_ref().is_none_or(|about| {
+            let of_environment = of_environments.entry(&about.environment).or_default();
+            *of_environment += 1;
+            if *of_environment > ENDED_OF_ENVIRONMENT_MAX {
+                return true;
+            }
+            let of_tenant = of_tenants.entry(&about.environment.tenant).or_default();
+            *of_tenant += 1;
+            *of_tenant > of_tenant_max
         });
-        if (is_over || too_many || number >= ENDED_MAX)
+        if (is_over || too_many)
             && let Err(error) = fs::remove_dir_all(&place)
         {
             tracing::warn!(instance.id = %id, %error, "an old sandbox is still there");

@@ -46,3 +46,38 @@ fn me_18_so_many_are_kept_and_none_of_the_living_goes() {
     expected.sort();
     assert_eq!(left, expected);
 }
+
+#[test]
+fn me_18_one_tenant_does_not_push_out_what_is_kept_of_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let paths = Paths::at(directory.path());
+    if kept_for(used(directory.path())).is_zero() {
+        // This machine's own disk is nearly full.
+        return;
+    }
+    let add = |n: u16, environment: &str, age: u64| {
+        let mut bytes = [0; 10];
+        bytes[..2].copy_from_slice(&n.to_be_bytes());
+        let about = About {
+            environment: environment.parse().unwrap(),
+            role: InstanceRole::ReleaseCommand,
+            tenant_index: 1,
+        };
+        let place = paths.sandbox(&InstanceId::from_random(bytes));
+        fs::create_dir_all(&place).unwrap();
+        fs::write(place.join(ABOUT), serde_json::to_vec(&about).unwrap()).unwrap();
+        File::open(&place).unwrap().set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+    };
+    for n in 0..15 {
+        add(n, "quiet/shop/dev", 600);
+    }
+    for n in 15..315 {
+        add(n, &format!("loud/shop/e{}", n % 15), 1);
+    }
+    collect(&paths, &BTreeSet::new());
+    let of = |tenant: &str| {
+        let about = |id: &InstanceId| fs::read_to_string(paths.sandbox(id).join(ABOUT)).unwrap();
+        ids_in(&paths.sandboxes()).iter().filter(|id| about(id).contains(tenant)).count()
+    };
+    assert_eq!((of("quiet/"), of("loud/")), (15, ENDED_MAX / 2));
+}

@@ -365,6 +365,7 @@ fn options(root: &Path) -> Outcome<Options> {
             egress_allow: Vec::new(),
             pool: 8,
             ports: (1, 0),
+            mesh: None,
         }),
     })
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use slipway_model::cluster::Peer;
 use slipway_model::id::{Epoch, InstanceId};
 use slipway_model::instance::{
     Desired, ExitReason, Goal, InstanceReport, InstanceRole, InstanceSpec, InstanceState,
@@ -78,6 +79,8 @@ pub(crate) struct Shared {
     leaving: watch::Sender<bool>,
     reports: broadcast::Sender<InstanceReport>,
     table: Mutex<Table>,
+    /// Held by who tells the network of other nodes, so that what is newest comes last.
+    telling_peers: Mutex<()>,
     /// Holds the lock on the state directory.
     _lock: fs::File,
 }
@@ -92,6 +95,8 @@ struct Table {
     unkillable: BTreeSet<InstanceId>,
     /// Builds under way.
     builds: BTreeSet<InstanceId>,
+    /// The other nodes, as the newest list that says anything of them has it.
+    peers: Option<Arc<[Peer]>>,
 }
 
 /// The newest list that was obeyed.
@@ -176,9 +181,17 @@ impl Agent {
             // With the table held, so that no older list comes after this one.
             self.shared.volumes.keep_only(wanted);
         }
+        let other_peers = desired.peers.filter(|peers| table.peers.as_ref() != Some(peers));
+        let are_others = other_peers.is_some();
+        table.peers = other_peers.or_else(|| table.peers.take());
         drop(table);
         let shared = Arc::clone(&self.shared);
-        tokio::task::spawn_blocking(move || shared.volumes.sweep());
+        tokio::task::spawn_blocking(move || {
+            if are_others {
+                shared.tell_peers();
+            }
+            shared.volumes.sweep();
+        });
         for wish in begin {
             let start = match wish.goal {
                 Goal::Run => recovery::Found::Wanted { spec: wish.spec },
@@ -399,6 +412,20 @@ impl Shared {
     /// What is known of an instance; without its environment.
     pub(crate) fn find(&self, id: &InstanceId) -> Option<(InstanceSpec, InstanceState)> {
         self.table().entries.get(id).map(|entry| (entry.spec.clone(), entry.report.state.clone()))
+    }
+
+    /// Tells the network which other nodes there are. Blocks. What fails is tried again in tidying.
+    fn tell_peers(&self) {
+        let _turn = self.telling_peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = self.table().peers.clone();
+        if let (Some(network), Some(peers)) = (&self.network, newest)
+            && let Err(error) = network.set_peers(&peers)
+        {
+            tracing::warn!(
+                error = crate::error::chain(&error),
+                "the way to other nodes is not as it should be"
+            );
+        }
     }
 
     fn known(&self) -> BTreeSet<InstanceId> {

@@ -22,6 +22,7 @@
 //!   tens. `release` itself only moves the link to a group through which nothing passes.
 //!
 //! - Ports of the node that lead to instances are in both tables (`ports`).
+//! - Where there are more nodes, their switches are joined (`mesh`).
 //!
 //! All functions block: `take` and `release` for a fraction of a millisecond (a few when the pool is
 //! empty or the tenant new on this node), `start`, `sweep` and `stop` for tens of milliseconds. In
@@ -39,6 +40,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sys::socket::SockProtocol;
+use slipway_model::cluster::Peer;
 use slipway_model::id::InstanceId;
 use slipway_model::instance::PublishedPort;
 use slipway_model::name::TenantName;
@@ -48,6 +50,7 @@ mod conntrack;
 mod host;
 mod keeper;
 mod link;
+mod mesh;
 mod namespace;
 mod netlink;
 mod ports;
@@ -57,6 +60,7 @@ mod rules;
 mod sandbox;
 
 pub(crate) use host::{NO_LINK, Route, routes};
+pub use mesh::MeshOptions;
 pub use netlink::NetlinkError;
 pub use resolver::{host_resolvers, nameservers};
 pub use slipway_model::cidr::{Cidr, CidrError};
@@ -79,7 +83,7 @@ pub struct NetworkOptions {
     pub run_dir: PathBuf,
     /// For the order in which addresses are used; must survive a reboot.
     pub state_dir: PathBuf,
-    /// Largest packet; by default that of the link with the default route.
+    /// Largest packet of the machine; by default that of the link with the default route.
     pub mtu: Option<u32>,
     /// Who answers the instances' questions for names; the first is asked. Empty means the host's
     /// own, see [`host_resolvers`].
@@ -90,6 +94,8 @@ pub struct NetworkOptions {
     pub pool: usize,
     /// The node's ports that may lead to instances, first and last; none when first is after last.
     pub ports: (u16, u16),
+    /// The network between nodes; `None` on a machine that is alone.
+    pub mesh: Option<MeshOptions>,
 }
 
 /// One to six lower-case letters or digits.
@@ -157,6 +163,18 @@ pub enum Error {
     Host { part: &'static str, source: io::Error },
     #[error("failed to load the packet rules of the {place}")]
     Rules { place: &'static str, source: io::Error },
+    #[error("the network between nodes cannot be: {why}")]
+    Mesh { why: &'static str },
+    #[error("no link of this machine has the address {address}, at which other nodes are to reach it")]
+    NoSuchAddress { address: Ipv4Addr },
+    #[error(
+        "failed to make the link to other nodes at UDP port {port} of {address}; another program or Slipway may have the port, or the kernel no VXLAN"
+    )]
+    MeshLink { address: Ipv4Addr, port: u16, source: NetlinkError },
+    #[error("failed to keep the list of other nodes in {}", path.display())]
+    Peers { path: PathBuf, source: io::Error },
+    #[error("tenant {tenant} is number {index}, and between nodes only those up to {most} can be told apart")]
+    TenantBeyond { tenant: TenantName, index: u32, most: u32 },
     #[error("failed to keep the record of addresses in {}", directory.display())]
     Addresses { directory: PathBuf, source: io::Error },
     #[error("failed to start the thread that prepares sandboxes")]
@@ -186,10 +204,13 @@ impl Network {
         if !(16..=26).contains(&subnet.prefix()) {
             return Err(Error::SubnetSize { subnet });
         }
+        mesh::check(&options)?;
+        let mesh = options.mesh.as_ref();
         let mut host_links = Socket::open(SockProtocol::NetlinkRoute)
             .map_err(|source| Error::Host { part: "a netlink socket", source })?;
-        let mtu = options.mtu.map_or_else(|| host::mtu(&mut host_links), Ok)?;
-        let layout = Layout::new(&options.tag, subnet, &options.run_dir, mtu);
+        let mtu = host::mtu(&mut host_links, options.mtu, mesh.map(|mesh| mesh.address))?;
+        let mut layout = Layout::new(&options.tag, subnet, &options.run_dir, mtu);
+        layout.pool = mesh.map(|mesh| mesh.pool);
         host::refuse_taken_subnet(&layout)?;
         fs::create_dir_all(&options.state_dir)
             .map_err(|source| Error::Addresses { directory: options.state_dir.clone(), source })?;
@@ -219,7 +240,7 @@ impl Network {
         let addresses = Addresses::open(&options.state_dir, subnet, &alive, &now)
             .map_err(|source| Error::Addresses { directory: options.state_dir.clone(), source })?;
         let tenants = found.live.values().map(|live| live.group).filter(|group| group.is_tenant()).collect();
-        let ports = Ports::read(&options, &found.live);
+        let (ports, peers) = (Ports::read(&options, &found.live), mesh::read_record(&options));
         let state = State {
             addresses,
             pool: found.pool.into(),
@@ -238,10 +259,13 @@ impl Network {
             switch_links: Mutex::new(switch_links),
             state: Mutex::new(state),
             ports: Mutex::new(ports),
+            peers: Mutex::new(peers),
             work: Condvar::new(),
             options,
         });
         keeper.load_rules()?;
+        // After the rules, so that nothing passes without them.
+        keeper.restore_mesh()?;
         let mut network = Self { keeper, threads: Vec::new() };
         network.spawn("slipway-prepare", Keeper::keep_pool_full)?;
         network.spawn("slipway-reap", Keeper::keep_deleting)?;
@@ -257,7 +281,21 @@ impl Network {
         tenant_index: u32,
         egress: Egress,
     ) -> Result<Sandbox> {
-        self.keeper.take(instance, tenant, Group::of(tenant_index, egress))
+        let group = Group::of(tenant_index, egress);
+        if self.keeper.options.mesh.is_some() && group.is_tenant() && group.tag().is_none() {
+            let (tenant, most) = (tenant.clone(), Group::TAGGED_MAX);
+            return Err(Error::TenantBeyond { tenant, index: tenant_index, most });
+        }
+        self.keeper.take(instance, tenant, group)
+    }
+
+    /// Says which other nodes there are, once and for all later lives: instances reach those of their own
+    /// tenant there, and this host reaches all. What was said before and is not said now is cut off at
+    /// once, with the connections that are open. An entry that is this node itself is passed over; one that
+    /// cannot be is warned of. Takes milliseconds; after an error [`Network::sweep`] tries again. Without
+    /// [`NetworkOptions::mesh`] nothing happens.
+    pub fn set_peers(&self, peers: &[Peer]) -> Result<()> {
+        self.keeper.set_peers(peers)
     }
 
     /// Lets ports of the node lead to an instance that has a network, until it is released. A port that
@@ -296,6 +334,7 @@ impl Network {
         for instance in &unknown {
             self.keeper.release(instance)?;
         }
+        self.keeper.restore_mesh()?;
         // Last: somebody who has our route does not keep the rest from being done.
         self.keeper.restore_uplink()?;
         Ok(unknown)
@@ -357,18 +396,22 @@ pub(crate) fn try_rules() -> io::Result<()> {
     let (uplink, tag) = ("uplink", Tag("trial".into()));
     let tenants = [Group::of(0, Egress::Internet)];
     let ports = Ports::trial(host);
+    let options = MeshOptions { address: host, port: MeshOptions::PORT_DEFAULT, vni: 1, pool: subnet };
+    let peers = [Peer { node: "trial".parse().map_err(io::Error::other)?, address: gateway, subnet }];
+    let mesh = rules::Mesh { link: Some(("mesh", &options)), peers: &peers };
     let switch = rules::SwitchRules {
         uplink,
         host,
-        host_addresses: &[link::Address { local: host, neighbours: subnet }],
+        host_addresses: &[link::Address { link: 1, local: host, neighbours: subnet }],
         gateway,
         resolver,
         egress_allow: &[subnet],
         tenants: &tenants,
         subnet,
         ports: &ports,
+        mesh,
     };
-    let host = rules::HostRules { tag: &tag, uplink, subnet, resolver, ports: &ports };
+    let host = rules::HostRules { tag: &tag, uplink, subnet, resolver, ports: &ports, mesh };
     namespace::without_file(|| {
         program::nft(&rules::switch(&switch))?;
         program::nft(&rules::host(&host))
@@ -379,6 +422,14 @@ pub(crate) fn try_rules() -> io::Result<()> {
 fn absent_is_done(result: std::result::Result<(), NetlinkError>) -> std::result::Result<(), NetlinkError> {
     match result {
         Err(error) if error.is_absent() => Ok(()),
+        other => other,
+    }
+}
+
+/// Making what is there already counts as done.
+fn present_is_done(result: std::result::Result<(), NetlinkError>) -> std::result::Result<(), NetlinkError> {
+    match result {
+        Err(error) if error.is_present() => Ok(()),
         other => other,
     }
 }

@@ -63,6 +63,7 @@ async fn remove_instances(places: &Places, registry: Registry) -> anyhow::Result
         egress_allow: Vec::new(),
         pool: 0,
         ports: (1, 0),
+        mesh: None,
     });
     let agent = Agent::start(slipway_agent::Options {
         node: "wiped".parse()?,

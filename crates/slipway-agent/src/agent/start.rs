@@ -52,6 +52,7 @@ impl Agent {
             leaving: watch::channel(false).0,
             reports: broadcast::channel(REPORTS_WAITING_MAX).0,
             table: Mutex::new(Table { seen: seen.unwrap_or_default(), ..Table::default() }),
+            telling_peers: Mutex::new(()),
             _lock: lock,
             options,
             paths,

@@ -5,10 +5,11 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
-use super::netlink::{NetlinkError, Socket};
+use super::mesh::OVERHEAD;
+use super::netlink::Socket;
 use super::rules::Group;
 use super::sandbox::{LOOPBACK_INDEX, Layout, SWITCH_UPLINK, SWITCH_UPLINK_INDEX, mac};
-use super::{Error, Result, Tag, absent_is_done, link, namespace, program, sandbox};
+use super::{Error, Result, Tag, absent_is_done, link, namespace, present_is_done, program, sandbox};
 use slipway_model::cidr::Cidr;
 
 /// What `/proc/net/route` has for a route that refuses.
@@ -30,8 +31,11 @@ pub(super) fn refuse_taken_subnet(layout: &Layout) -> Result<()> {
 /// The first route that is in the way of a subnet.
 pub(super) fn taken<'a>(table: &'a str, subnet: Cidr, uplink: &str) -> Option<Route<'a>> {
     let is_within = |route: &Route<'_>| route.to.prefix() >= subnet.prefix() && route.to.overlaps(subnet);
-    // Another Slipway's must not overlap at all: each would route into the other's middle.
-    let is_slipways = |route: &Route<'_>| route.link.starts_with("slw-") && route.to.overlaps(subnet);
+    // Another Slipway's must not overlap at all: each would route into the other's middle. But its way to
+    // other nodes is the last of all ways.
+    let is_slipways = |route: &Route<'_>| {
+        route.link.starts_with("slw-") && route.metric != link::POOL_METRIC && route.to.overlaps(subnet)
+    };
     routes(table)
         .filter(|route| route.link != uplink && route.link != NO_LINK)
         .find(|route| is_within(route) || is_slipways(route))
@@ -40,7 +44,11 @@ pub(super) fn taken<'a>(table: &'a str, subnet: Cidr, uplink: &str) -> Option<Ro
 /// Where the uplink of that tag leads.
 pub(super) fn present_subnet(tag: &Tag) -> Result<Option<Cidr>> {
     let (table, uplink) = (route_table()?, sandbox::uplink_of(tag));
-    Ok(routes(&table).find(|route| route.link == uplink).map(|route| route.to))
+    Ok(own_route(&table, &uplink).map(|route| route.to))
+}
+
+fn own_route<'a>(table: &'a str, uplink: &str) -> Option<Route<'a>> {
+    routes(table).find(|route| route.link == uplink && route.metric != link::POOL_METRIC)
 }
 
 /// The routes of the calling thread's namespace.
@@ -62,9 +70,10 @@ pub(super) fn ensure_switch(layout: &Layout, host_links: &mut Socket) -> Result<
         }
         tracing::warn!(subnet = %layout.subnet, "the subnet is another than before: all instances lose their network");
         let table = route_table()?;
-        let former = routes(&table).find(|route| route.link == layout.host_uplink());
+        let uplink = layout.host_uplink();
+        let former: Vec<_> = routes(&table).filter(|route| route.link == uplink).collect();
         sandbox::remove_switch(layout, &switch)?;
-        if let Some(former) = former {
+        for former in former {
             absent_is_done(host_links.run(vec![link::delete_refusal(former.to)]))?;
         }
     }
@@ -134,6 +143,7 @@ pub(super) fn ensure_uplink(
             .map_err(|source| Error::Host { part: "the uplink", source })?;
     }
     host_links.run(vec![
+        link::set_mtu(index, layout.mtu),
         link::add_address(index, host),
         link::up_without_arp(index),
         link::add_neighbour(index, gateway, mac(gateway)),
@@ -141,6 +151,7 @@ pub(super) fn ensure_uplink(
     ensure_routes(layout, host_links, index)?;
     switch_links.run(vec![
         link::up(LOOPBACK_INDEX),
+        link::set_mtu(SWITCH_UPLINK_INDEX, layout.mtu),
         link::set_group(SWITCH_UPLINK_INDEX, Group::UPLINK.0),
         link::add_address(SWITCH_UPLINK_INDEX, gateway),
         link::up_without_arp(SWITCH_UPLINK_INDEX),
@@ -165,18 +176,24 @@ fn ensure_routes(layout: &Layout, host_links: &mut Socket, index: u32) -> Result
     // It may have been another's that is present; one without a link is nobody's whom we could name.
     refuse_taken_subnet(layout)?;
     let (table, uplink) = (route_table()?, layout.host_uplink());
-    if routes(&table).any(|route| route.to == layout.subnet && route.link == uplink) {
-        return Ok(());
+    if !own_route(&table, &uplink).is_some_and(|route| route.to == layout.subnet) {
+        return Err(Error::SubnetTaken {
+            subnet: layout.subnet,
+            taken: layout.subnet,
+            link: NO_LINK.to_owned(),
+        });
     }
-    Err(Error::SubnetTaken { subnet: layout.subnet, taken: layout.subnet, link: NO_LINK.to_owned() })
-}
-
-/// Making what is there already counts as done.
-fn present_is_done(result: std::result::Result<(), NetlinkError>) -> std::result::Result<(), NetlinkError> {
-    match result {
-        Err(error) if error.is_present() => Ok(()),
-        other => other,
+    let pools = routes(&table).filter(|route| route.link == uplink && route.metric == link::POOL_METRIC);
+    for former in pools.filter(|route| Some(route.to) != layout.pool) {
+        absent_is_done(host_links.run(vec![link::delete_refusal(former.to)]))?;
+        absent_is_done(host_links.run(vec![link::delete_route(former.to, index)]))?;
     }
+    // Other nodes' instances too; whoever has a way to a part of the pool keeps it.
+    if let Some(pool) = layout.pool {
+        present_is_done(host_links.run(vec![link::create_refusal(pool)]))?;
+        present_is_done(host_links.run(vec![link::create_pool_route(pool, gateway, index, host)]))?;
+    }
+    Ok(())
 }
 
 /// Instances reach the internet through the host, so the host must forward.
@@ -190,13 +207,20 @@ pub(super) fn ensure_forwarding() -> Result<()> {
     Ok(())
 }
 
-/// The largest packet that leaves this host whole: that of the link with the default route.
-pub(super) fn mtu(host_links: &mut Socket) -> Result<u32> {
+/// The largest packet of an instance that leaves this host whole: by the default route and, in a frame, by
+/// the link that has the address to which other nodes send theirs. `given` is what a link of this host is
+/// said to carry, whatever it says itself.
+pub(super) fn mtu(host_links: &mut Socket, given: Option<u32>, mesh: Option<Ipv4Addr>) -> Result<u32> {
     let table = route_table()?;
     let name = default_link(&table);
     let links = link::list(host_links)?;
-    let link = links.into_iter().find(|link| Some(link.name.as_str()) == name);
-    Ok(link.map_or(1500, |link| link.mtu))
+    let default = links.iter().find(|link| Some(link.name.as_str()) == name);
+    let default = given.unwrap_or_else(|| default.map_or(1500, |link| link.mtu));
+    let Some(address) = mesh else { return Ok(default) };
+    let found = link::addresses(host_links)?.into_iter().find(|it| it.local == address);
+    let found = found.and_then(|it| links.iter().find(|link| link.index == it.link));
+    let carrier = found.ok_or(Error::NoSuchAddress { address })?.mtu;
+    Ok(default.min(given.map_or(carrier, |given| given.min(carrier)).saturating_sub(OVERHEAD)))
 }
 
 /// The link of the best default route in the text of `/proc/net/route`.

@@ -13,6 +13,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::SockProtocol;
+use slipway_model::cluster::Peer;
 use slipway_model::id::InstanceId;
 use slipway_model::name::TenantName;
 
@@ -22,7 +23,7 @@ use super::ports::{self, Ports};
 use super::rules::Group;
 use super::sandbox::Layout;
 use super::{Error, NetworkOptions, Result, Sandbox, absent_is_done};
-use super::{conntrack, host, link, namespace, program, rules, sandbox};
+use super::{conntrack, host, link, mesh, namespace, program, rules, sandbox};
 
 pub(super) struct Keeper {
     pub(super) options: NetworkOptions,
@@ -35,6 +36,8 @@ pub(super) struct Keeper {
     pub(super) state: Mutex<State>,
     /// Locked before `state`, where both are.
     pub(super) ports: Mutex<Ports>,
+    /// Locked after `ports` and before everything else.
+    pub(super) peers: Mutex<Vec<Peer>>,
     /// Told when the pool shrinks, when something is released, and when the threads shall end.
     pub(super) work: Condvar,
 }
@@ -229,6 +232,7 @@ impl Keeper {
     pub(super) fn load_rules(&self) -> Result<()> {
         let tenants: Vec<_> = self.state().tenants.iter().copied().collect();
         let host_addresses = self.host_addresses()?;
+        let (ports, peers, link) = (self.ports(), self.peers(), self.layout.mesh_link());
         let text = rules::switch(&rules::SwitchRules {
             uplink: sandbox::SWITCH_UPLINK,
             host: self.layout.host_address(),
@@ -238,9 +242,11 @@ impl Keeper {
             egress_allow: &self.options.egress_allow,
             tenants: &tenants,
             subnet: self.options.subnet,
-            ports: &self.ports(),
+            ports: &ports,
+            mesh: self.mesh_rules(&link, &peers),
         });
         self.load_switch_rules(&text)?;
+        drop((ports, peers));
         self.load_host_rules()
     }
 
@@ -254,23 +260,31 @@ impl Keeper {
     }
 
     pub(super) fn load_host_rules(&self) -> Result<()> {
-        self.load_host_table(&self.ports())?;
+        let (ports, peers) = (self.ports(), self.peers());
+        self.load_host_table(&ports, &peers)?;
+        drop((ports, peers));
         let uplink = self.layout.host_uplink();
         namespace::within(self.host.as_fd(), || host::pass_through_docker(&uplink))
             .map_err(|source| Error::Rules { place: "host", source })
     }
 
-    /// The host's own table alone. The ports are given by who holds their lock.
-    pub(super) fn load_host_table(&self, ports: &Ports) -> Result<()> {
+    /// The host's own table alone. Ports and peers are given by who holds their locks.
+    pub(super) fn load_host_table(&self, ports: &Ports, peers: &[Peer]) -> Result<()> {
+        let link = self.layout.mesh_link();
         let text = rules::host(&rules::HostRules {
             tag: &self.options.tag,
             uplink: &self.layout.host_uplink(),
             subnet: self.options.subnet,
             resolver: self.resolver,
             ports,
+            mesh: self.mesh_rules(&link, peers),
         });
         namespace::within(self.host.as_fd(), || program::nft(&text))
             .map_err(|source| Error::Rules { place: "host", source })
+    }
+
+    fn mesh_rules<'a>(&'a self, link: &'a str, peers: &'a [Peer]) -> rules::Mesh<'a> {
+        rules::Mesh { link: self.options.mesh.as_ref().map(|options| (link, options)), peers }
     }
 
     /// Makes the uplink and its routes again, as far as they are gone.
@@ -302,7 +316,15 @@ impl Keeper {
         // Its peer on the host goes with it.
         absent_is_done(self.switch_links().run(vec![link::delete(sandbox::SWITCH_UPLINK_INDEX)]))?;
         let mut host_links = self.host_socket()?;
-        absent_is_done(host_links.run(vec![link::delete_refusal(self.layout.subnet)]))?;
+        for refused in [Some(self.layout.subnet), self.layout.pool].into_iter().flatten() {
+            absent_is_done(host_links.run(vec![link::delete_refusal(refused)]))?;
+        }
+        let link =
+            link::list(&mut self.switch_links())?.into_iter().find(|it| it.name == self.layout.mesh_link());
+        if let Some(link) = link {
+            absent_is_done(self.switch_links().run(vec![link::delete(link.index)]))?;
+        }
+        mesh::remove_record(&self.options)?;
         ports::remove_record(&self.options)
             .map_err(|source| Error::Ports { path: self.options.run_dir.clone(), source })?;
         let path = self.layout.switch_path();

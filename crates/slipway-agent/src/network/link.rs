@@ -10,8 +10,21 @@ const CREATE: i32 = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
 const REPLACE: i32 = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
 /// Worse than that of any route that somebody would make; also how ours are told from others.
 const REFUSAL_METRIC: u32 = 0x51b9_0000;
+/// Better than a refusal and worse than anything else: whoever has a route to a part of the pool, or to
+/// all of it, keeps it.
+pub(super) const POOL_METRIC: u32 = 0x51b8_0000;
 /// `VETH_INFO_PEER` of `linux/veth.h`.
 const VETH_INFO_PEER: u16 = 1;
+// From `enum` of `IFLA_VXLAN_*` in `linux/if_link.h`.
+const VXLAN_ID: u16 = 1;
+const VXLAN_LOCAL: u16 = 4;
+const VXLAN_LEARNING: u16 = 7;
+const VXLAN_PORT: u16 = 15;
+const VXLAN_GBP: u16 = 23;
+/// Kernels before 6.7 do not know it and ignore it.
+const VXLAN_LOCALBIND: u16 = 31;
+/// `NTF_SELF` of `linux/neighbour.h`: in the link's own table, not in a bridge's.
+const IN_OWN_TABLE: u8 = 2;
 /// `RTNH_F_ONLINK` of `linux/rtnetlink.h`: the gateway is on the link although no route says so.
 const NEXT_HOP_ONLINK: u32 = 4;
 /// `IF_OPER_UP` of `linux/if.h`.
@@ -47,6 +60,33 @@ pub(super) fn create_veth(near: &End<'_>, far: &End<'_>, far_namespace: Borrowed
                 })
             })
         })
+}
+
+/// Creates a link, in the namespace `into`, whose frames travel by UDP between machines, each with a
+/// number of 16 bits beside it: the mark of a packet that it sends and of one that it has received
+/// (VXLAN, RFC 7348, with the group policy extension). The UDP socket is in this message's own namespace.
+/// Whom it sends to is only ever entered by hand.
+pub(super) fn create_vxlan(end: &End<'_>, vni: u32, at: (Ipv4Addr, u16), into: BorrowedFd<'_>) -> Message {
+    Message::new(format!("create the link {}", end.name), libc::RTM_NEWLINK, CREATE, &link_head(0, 0, 0))
+        .text(libc::IFLA_IFNAME, end.name)
+        .attr(libc::IFLA_ADDRESS, &end.mac)
+        .attr(libc::IFLA_NET_NS_FD, &(into.as_raw_fd() as u32).to_ne_bytes())
+        .nest(libc::IFLA_LINKINFO, |info| {
+            info.text(libc::IFLA_INFO_KIND, "vxlan").nest(libc::IFLA_INFO_DATA, |data| {
+                data.attr(VXLAN_ID, &vni.to_ne_bytes())
+                    .attr(VXLAN_LOCAL, &at.0.octets())
+                    .attr(VXLAN_PORT, &at.1.to_be_bytes())
+                    .attr(VXLAN_LEARNING, &[0])
+                    .attr(VXLAN_LOCALBIND, &[1])
+                    .attr(VXLAN_GBP, &[])
+            })
+        })
+}
+
+/// Says how large a packet may be that goes over a link.
+pub(super) fn set_mtu(index: u32, mtu: u32) -> Message {
+    Message::new(format!("let packets of {mtu} pass"), libc::RTM_NEWLINK, 0, &link_head(index, 0, 0))
+        .attr(libc::IFLA_MTU, &mtu.to_ne_bytes())
 }
 
 /// Brings a link up that never asks or answers by ARP: all neighbours are entered by hand.
@@ -99,9 +139,32 @@ pub(super) fn add_route(to: Cidr, via: Option<Ipv4Addr>, index: u32, source: Opt
     route(REPLACE, to, via, index, source)
 }
 
+/// Takes a route over that link away.
+pub(super) fn delete_route(to: Cidr, index: u32) -> Message {
+    let mut head = [0u8; 12];
+    head[..8].copy_from_slice(&[
+        libc::AF_INET as u8,
+        to.prefix(),
+        0,
+        0,
+        libc::RT_TABLE_MAIN,
+        libc::RTPROT_STATIC,
+        libc::RT_SCOPE_NOWHERE,
+        libc::RTN_UNICAST,
+    ]);
+    Message::new(format!("delete the route to {to}"), libc::RTM_DELROUTE, 0, &head)
+        .attr(libc::RTA_DST, &to.base().octets())
+        .attr(libc::RTA_OIF, &index.to_ne_bytes())
+}
+
 /// The same, but the kernel answers EEXIST where there is a route to that block.
 pub(super) fn create_route(to: Cidr, via: Option<Ipv4Addr>, index: u32, source: Option<Ipv4Addr>) -> Message {
     route(CREATE, to, via, index, source)
+}
+
+/// Routes the addresses of all nodes, as the last thing before they are refused.
+pub(super) fn create_pool_route(to: Cidr, via: Ipv4Addr, index: u32, source: Ipv4Addr) -> Message {
+    route(CREATE, to, Some(via), index, Some(source)).attr(libc::RTA_PRIORITY, &POOL_METRIC.to_ne_bytes())
 }
 
 /// Refuses what goes to a block unless there is a better route to it; EEXIST where this is so already.
@@ -163,6 +226,35 @@ pub(super) fn add_neighbour(index: u32, address: Ipv4Addr, mac: [u8; 6]) -> Mess
         .attr(libc::NDA_LLADDR, &mac)
 }
 
+/// Takes [`add_neighbour`] back.
+pub(super) fn delete_neighbour(index: u32, address: Ipv4Addr) -> Message {
+    let mut head = [0u8; 12];
+    head[0] = libc::AF_INET as u8;
+    head[4..8].copy_from_slice(&index.to_ne_bytes());
+    Message::new(format!("forget the neighbour {address}"), libc::RTM_DELNEIGH, 0, &head)
+        .attr(libc::NDA_DST, &address.octets())
+}
+
+/// Enters on which machine a hardware address is, for good, on a link of [`create_vxlan`].
+pub(super) fn add_machine(index: u32, mac: [u8; 6], machine: Ipv4Addr) -> Message {
+    forwarding(format!("enter the machine {machine}"), libc::RTM_NEWNEIGH, REPLACE, index, mac)
+        .attr(libc::NDA_DST, &machine.octets())
+}
+
+/// Takes [`add_machine`] back, whichever machine it was.
+pub(super) fn delete_machine(index: u32, mac: [u8; 6]) -> Message {
+    forwarding("forget a machine".to_owned(), libc::RTM_DELNEIGH, 0, index, mac)
+}
+
+fn forwarding(what: String, kind: u16, flags: i32, index: u32, mac: [u8; 6]) -> Message {
+    let mut head = [0u8; 12];
+    head[0] = libc::AF_BRIDGE as u8;
+    head[4..8].copy_from_slice(&index.to_ne_bytes());
+    head[8..10].copy_from_slice(&(libc::NUD_PERMANENT | libc::NUD_NOARP).to_ne_bytes());
+    head[10] = IN_OWN_TABLE;
+    Message::new(what, kind, flags, &head).attr(libc::NDA_LLADDR, &mac)
+}
+
 /// What the kernel says of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Link {
@@ -185,6 +277,8 @@ pub(super) fn list(socket: &mut Socket) -> Result<Vec<Link>, NetlinkError> {
 /// An IPv4 address of the socket's namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Address {
+    /// The index of the link that has it.
+    pub(super) link: u32,
     pub(super) local: Ipv4Addr,
     /// Those that are reached over the address's link without a gateway.
     pub(super) neighbours: Cidr,
@@ -204,7 +298,8 @@ pub(super) fn addresses(socket: &mut Socket) -> Result<Vec<Address>, NetlinkErro
         let local = address(libc::IFA_LOCAL)?;
         // On a link between two, this is the other one's.
         let neighbour = address(libc::IFA_ADDRESS).unwrap_or(local);
-        Some(Address { local, neighbours: Cidr::containing(neighbour, *body.get(1)?) })
+        let link = body.get(4..8).map(|index| u32_at(index, 0))?;
+        Some(Address { link, local, neighbours: Cidr::containing(neighbour, *body.get(1)?) })
     });
     Ok(read.collect())
 }

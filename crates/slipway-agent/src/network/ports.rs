@@ -134,7 +134,7 @@ impl Keeper {
         }
         ports.write(&self.options)?;
         self.load_switch_rules(&rules::published(&ports))?;
-        self.load_host_table(&ports)?;
+        self.load_host_table(&ports, &self.peers())?;
         let addresses = self.host_addresses()?;
         let forgotten = namespace::within(self.host.as_fd(), || {
             // Whoever has asked there before would go on to be sent to where it led then.
@@ -158,7 +158,7 @@ impl Keeper {
         let Some(address) = forwards.first().map(|forward| forward.address) else { return Ok(()) };
         let mut left = Ports(ports.0.clone());
         left.0.retain(|_, forward| forward.instance != *instance);
-        self.load_host_table(&left)?;
+        self.load_host_table(&left, &self.peers())?;
         self.load_switch_rules(&rules::published(&left))?;
         namespace::within(self.host.as_fd(), || conntrack::forget(address))
             .map_err(|source| Error::Host { part: "the connections through its ports", source })?;

@@ -12,6 +12,10 @@ use super::ports::{self, Ports};
 use super::{Egress, Tag};
 use slipway_model::cidr::Cidr;
 
+mod mesh;
+
+pub(super) use mesh::{Mesh, peers};
+
 /// What a link is, as its interface group says it. 0, the kernel's own default, is a link that is
 /// still being made: nothing passes, and if a crash leaves it so it is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +34,9 @@ impl Group {
     /// begin connections.
     pub(super) const ALONE: Self = Self(5);
     const FIRST_TENANT: u32 = 0x1_0000;
+    /// The index of the last tenant whose packets can say, in 16 bits, whose they are between nodes. There
+    /// are not user ids for as many (`uid_range`).
+    pub(super) const TAGGED_MAX: u32 = (u16::MAX - FIRST_TENANT_TAG) as u32;
 
     /// The group of a sandbox.
     pub(super) fn of(tenant_index: u32, egress: Egress) -> Self {
@@ -49,7 +56,18 @@ impl Group {
     pub(super) fn is_tenant(self) -> bool {
         self.0 >= Self::FIRST_TENANT
     }
+
+    /// What packets of this tenant carry between nodes. `None`: they are nobody's there, and get nowhere.
+    pub(super) fn tag(self) -> Option<u16> {
+        let index = self.0.checked_sub(Self::FIRST_TENANT)?;
+        (index <= Self::TAGGED_MAX).then(|| index as u16 + FIRST_TENANT_TAG)
+    }
 }
+
+/// What packets of a node itself carry to another: of its router, of its health checks. Without any tag,
+/// or with an unknown one, a packet is nobody's.
+const PLATFORM_TAG: u16 = 1;
+const FIRST_TENANT_TAG: u16 = 2;
 
 /// Connections that one instance may have open at once, as the one that began them. A crawler
 /// needs hundreds; the node's table holds 65,536 or more for all (F47, N89).
@@ -81,12 +99,26 @@ pub(super) struct SwitchRules<'a> {
     pub(super) subnet: Cidr,
     /// The node's ports that lead to instances.
     pub(super) ports: &'a Ports,
+    pub(super) mesh: Mesh<'a>,
 }
 
 /// Replaces the whole table in one transaction.
 pub(super) fn switch(rules: &SwitchRules<'_>) -> String {
-    let SwitchRules { uplink, host, host_addresses, gateway, resolver, egress_allow, tenants, subnet, ports } =
-        rules;
+    let SwitchRules {
+        uplink,
+        host,
+        host_addresses,
+        gateway,
+        resolver,
+        egress_allow,
+        tenants,
+        subnet,
+        ports,
+        mesh,
+    } = rules;
+    let mesh = mesh.in_switch(*host, tenants);
+    let (mesh_parts, between_nodes, asked, to_machines) =
+        (mesh.parts, mesh.forward, mesh.input, mesh.to_machines);
     let (uplink_group, isolated, outgoing) = (Group::UPLINK.0, Group::ISOLATED.0, Group::ALONE.0);
     let sources = subnet.size();
     let same_tenant = elements(tenants.iter().map(|group| format!("{0} . {0}", group.0)));
@@ -112,7 +144,7 @@ table inet slipway {{
   set connections {{ type ipv4_addr; size {sources}; flags dynamic; }}
   set new_connections {{ type ipv4_addr; size {sources}; flags dynamic,timeout; timeout 60s; }}
   set questions {{ type ipv4_addr; size {sources}; flags dynamic,timeout; timeout 60s; }}
-
+{mesh_parts}
   # Before connections are tracked, so that what is dropped here costs no entry: only IPv4, and only
   # from the one address that is routed back over the link it came from.
   chain source {{
@@ -130,10 +162,12 @@ table inet slipway {{
     type filter hook input priority filter; policy drop;
     iif lo accept
     iifname "{uplink}" ip saddr {host} icmp type echo-request accept
+    {asked}
   }}
   chain forward {{
     type filter hook forward priority filter; policy drop;
     ct state invalid drop
+    {between_nodes}
     # Nobody's: not through a connection that is open either.
     iifgroup != {uplink_group} iifgroup < {isolated} drop
     oifgroup != {uplink_group} oifgroup < {isolated} drop
@@ -156,6 +190,7 @@ table inet slipway {{
     ct status dnat jump questions
     ct status dnat accept
     ip daddr @host_addresses drop
+    {to_machines}
     ip daddr @egress_allow accept
     ip daddr @private drop
     ip daddr @host_networks drop
@@ -175,10 +210,15 @@ table inet slipway {{
     )
 }
 
-/// Lets the instances of one more tenant reach each other. The entry stays when the last of them
+/// Lets the instances of one more tenant reach each other, here and between nodes. The entry stays when the last of them
 /// goes, until the table is written anew: it lets a tenant reach only itself.
 pub(super) fn admit_tenant(group: Group) -> String {
-    format!("add element inet slipway same_tenant {{ {0} . {0} }}\n", group.0)
+    let mut text = format!("add element inet slipway same_tenant {{ {0} . {0} }}\n", group.0);
+    if let Some(tag) = group.tag() {
+        let _ = writeln!(text, "add element inet slipway tags {{ {} : {tag} }}", group.0);
+        let _ = writeln!(text, "add element inet slipway tagged {{ {tag} . {} }}", group.0);
+    }
+    text
 }
 
 /// Says anew where published ports lead.
@@ -219,12 +259,14 @@ pub(super) struct HostRules<'a> {
     pub(super) resolver: Option<Ipv4Addr>,
     /// The node's ports that lead to instances.
     pub(super) ports: &'a Ports,
+    pub(super) mesh: Mesh<'a>,
 }
 
 /// Replaces the whole table in one transaction. The priorities come before those of other people's
 /// filters, whose verdicts it can only narrow.
 pub(super) fn host(rules: &HostRules<'_>) -> String {
-    let HostRules { tag, uplink, subnet, resolver, ports } = rules;
+    let HostRules { tag, uplink, subnet, resolver, ports, mesh } = rules;
+    let (mesh_parts, to_machines) = mesh.on_host(uplink);
     let ports = elements(ports::host_elements(ports));
     let to_resolver = resolver.map_or(String::new(), |resolver| {
         format!("iifname \"{uplink}\" ip daddr {resolver} meta l4proto {{ tcp, udp }} th dport 53 accept")
@@ -234,7 +276,7 @@ pub(super) fn host(rules: &HostRules<'_>) -> String {
 delete table inet slipway_{tag}
 table inet slipway_{tag} {{
   map ports {{ type inet_proto . inet_service : ipv4_addr . inet_service; {ports} }}
-
+{mesh_parts}
   # Whatever address of this host it is sent to, nothing that an instance begins arrives.
   chain input {{
     type filter hook input priority filter - 10; policy accept;
@@ -248,6 +290,7 @@ table inet slipway_{tag} {{
   chain forward {{
     type filter hook forward priority filter - 10; policy accept;
     iifname "{uplink}" oifname "{uplink}" drop
+    {to_machines}
     iifname "{uplink}" ip saddr != {subnet} drop
     iifname "{uplink}" meta nfproto != ipv4 drop
     oifname "{uplink}" ip saddr {subnet} drop

@@ -15,7 +15,7 @@ use slipway_model::id::InstanceId;
 use super::keeper::Live;
 use super::netlink::{Message, Socket};
 use super::rules::Group;
-use super::{Error, Result, Sandbox, Tag, absent_is_done, link, namespace};
+use super::{Error, Result, Sandbox, Tag, absent_is_done, link, mesh, namespace};
 use slipway_model::cidr::Cidr;
 
 /// `lo`, in every namespace.
@@ -37,6 +37,8 @@ const INDEX_BASE: u32 = 1000;
 pub(super) struct Layout {
     tag: Tag,
     pub(super) subnet: Cidr,
+    /// What the subnets of all nodes are cut from; `None` on a machine that is alone.
+    pub(super) pool: Option<Cidr>,
     /// Namespace files.
     pub(super) directory: PathBuf,
     pub(super) mtu: u32,
@@ -44,22 +46,27 @@ pub(super) struct Layout {
 
 impl Layout {
     pub(super) fn new(tag: &Tag, subnet: Cidr, run_dir: &Path, mtu: u32) -> Self {
-        Self { tag: tag.clone(), subnet, directory: run_dir.join("netns"), mtu }
+        Self { tag: tag.clone(), subnet, pool: None, directory: run_dir.join("netns"), mtu }
     }
 
     /// The switch's address on every link.
     pub(super) fn gateway(&self) -> Ipv4Addr {
-        self.subnet.at(1)
+        mesh::gateway_of(self.subnet)
     }
 
     /// The host's address towards the switch.
     pub(super) fn host_address(&self) -> Ipv4Addr {
-        self.subnet.at(2)
+        mesh::host_of(self.subnet)
     }
 
     /// At most 10 bytes of the kernel's 15.
     pub(super) fn host_uplink(&self) -> String {
         uplink_of(&self.tag)
+    }
+
+    /// The link to other nodes, in the switch. At most 11 bytes, and none of the instances' names.
+    pub(super) fn mesh_link(&self) -> String {
+        format!("slwm-{}", self.tag)
     }
 
     pub(super) fn switch_path(&self) -> PathBuf {

@@ -251,6 +251,7 @@ pub fn options(directory: &Path, number: u32) -> Options {
             egress_allow: Vec::new(),
             pool: 2,
             ports: (31_000, 31_999),
+            mesh: None,
         }),
     }
 }

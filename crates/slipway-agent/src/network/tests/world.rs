@@ -63,6 +63,7 @@ impl World {
             egress_allow: vec![],
             pool: 0,
             ports: (31_000, 31_999),
+            mesh: None,
         }
     }
 

@@ -52,6 +52,8 @@ pub enum EnrollAnswer {
         chain: String,
         /// The addresses of its instances.
         subnet: Cidr,
+        /// What the subnets of all nodes are cut from.
+        pool: Cidr,
         /// Where the servers are, as `host:port`.
         servers: Vec<String>,
     },
@@ -94,6 +96,8 @@ pub struct Enrolled {
     pub credentials: Credentials,
     /// The addresses of its instances.
     pub subnet: Cidr,
+    /// What the subnets of all nodes are cut from.
+    pub pool: Cidr,
     /// Where the servers are, as `host:port`.
     pub servers: Vec<String>,
 }
@@ -117,9 +121,9 @@ pub async fn enroll(addresses: &[String], token: &JoinText, node: &NodeName) -> 
     let address = link.far_end().to_string();
     let request = EnrollRequest { token: token.reveal().to_owned(), node: node.clone(), request };
     match converse(&mut link, &request).await? {
-        EnrollAnswer::Enrolled { chain, subnet, servers } => {
+        EnrollAnswer::Enrolled { chain, subnet, pool, servers } => {
             let credentials = own(&address, &chain, &key, node.as_str(), token.fingerprint())?;
-            Ok(Enrolled { credentials, subnet, servers })
+            Ok(Enrolled { credentials, subnet, pool, servers })
         }
         EnrollAnswer::Refused { why } => Err(Error::Refused { address, why }),
     }
@@ -185,7 +189,7 @@ fn broken(address: String, error: LineError) -> Error {
     Error::Broken { address, source: error.into() }
 }
 
-fn key_and_request() -> Result<(KeyPair, String), Error> {
+pub(crate) fn key_and_request() -> Result<(KeyPair, String), Error> {
     let key = KeyPair::generate().map_err(failed("make a key"))?;
     let request =
         CertificateParams::default().serialize_request(&key).map_err(failed("ask for a certificate"))?;

@@ -9,18 +9,23 @@ use crate::packages;
 use crate::run::{root, run, step};
 use crate::stack;
 
+/// The tests that start real ZooKeeper servers, which `cargo test` alone leaves out because it cannot
+/// install them.
+const ZOOKEEPER_TESTS: [&str; 2] = ["--features", "slipway-store/zookeeper-tests"];
+
 /// Runs all checks, or with filters only the tests whose names contain one of them.
 pub fn test(filters: &[&str]) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("the tests run real containers and need root");
     }
-    packages::install(packages::ALL)?;
+    packages::install(&[packages::ALL, packages::CLUSTER].concat())?;
     if filters.is_empty() {
         step("Format", || run("cargo", &["fmt", "--all", "--check"]))?;
         step("Rules and their tests", || crate::rules::rules(&["--check"]))?;
     }
     // One build of everything, so that no test waits for a compiler.
-    step("Build", || run("cargo", &["build", "--workspace", "--all-targets"]))?;
+    let build = [&["build", "--workspace", "--all-targets"][..], &ZOOKEEPER_TESTS].concat();
+    step("Build", || run("cargo", &build))?;
     stack::layout()?;
     let sum = step("Test", || tests(filters))?;
     println!("\n{} passed, {} failed", sum.passed, sum.failed);
@@ -40,7 +45,8 @@ struct Sum {
 
 fn tests(filters: &[&str]) -> anyhow::Result<Sum> {
     let mut command = Command::new("cargo");
-    command.args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast", "--"]).args(filters);
+    command.args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]);
+    command.args(ZOOKEEPER_TESTS).arg("--").args(filters);
     command.current_dir(root()).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().context("cannot run cargo")?;
     let mut sum = Sum::default();

@@ -12,5 +12,5 @@ async fn embedded(dir: &Path) -> Store {
 
 #[test]
 fn the_embedded_store_keeps_the_contract() {
-    contract::check(embedded);
+    contract::check(60, embedded);
 }

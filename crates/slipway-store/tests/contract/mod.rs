@@ -16,8 +16,8 @@ use tokio::runtime::Runtime;
 mod random;
 
 /// Runs the whole contract. `open` opens the store of a directory; after a close it finds again what
-/// was there.
-pub fn check(open: impl AsyncFn(&Path) -> Store) {
+/// was there. Of random cases it tries so many.
+pub fn check(cases: u32, open: impl AsyncFn(&Path) -> Store) {
     let runtime = Runtime::new().unwrap();
     let fresh = || {
         let dir = tempfile::tempdir().unwrap();
@@ -60,7 +60,7 @@ pub fn check(open: impl AsyncFn(&Path) -> Store) {
     let (_dir, store) = fresh();
     runtime.block_on(a_slow_watcher_is_given_the_whole_again(&store));
 
-    let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     runner
         .run(&random::steps(), |steps| {
             let (_dir, store) = fresh();

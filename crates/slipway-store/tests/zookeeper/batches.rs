@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn zookeeper_keeps_the_contract() {
     let ensemble = Ensemble::start(1);
-    contract::check(async |dir: &Path| {
+    contract::check(40, async |dir: &Path| {
         let root = format!("/tests/{}", dir.file_name().unwrap().to_str().unwrap());
         Store::connect(ZooKeeperOptions { root, ..options(ensemble.addresses()) }).await.unwrap()
     });
@@ -14,7 +14,7 @@ fn zookeeper_keeps_the_contract() {
 #[test]
 fn zookeeper_keeps_the_contract_with_a_key_and_a_mirror() {
     let ensemble = Ensemble::start(1);
-    contract::check(async |dir: &Path| {
+    contract::check(40, async |dir: &Path| {
         let root = format!("/tests/{}", dir.file_name().unwrap().to_str().unwrap());
         let options = options(ensemble.addresses());
         let (authentication, keep_mirror) = (Some([7; 32]), true);

@@ -113,7 +113,9 @@ impl Server {
         let log = std::fs::File::create(self.dir.path().join("output")).unwrap();
         let child = Command::new(JAVA)
             .env_clear()
-            .args(["-Xmx256m", "-Dzookeeper.4lw.commands.whitelist=srvr"])
+            // Quick to start, and small, because several tests run at once.
+            .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .arg("-Dzookeeper.4lw.commands.whitelist=srvr")
             .args(["-cp", &format!("{JAR}:{MORE_JARS}")])
             .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
             .arg(self.dir.path().join("zoo.cfg"))

@@ -1,0 +1,37 @@
+//! `slipwayd move-store`: the records of this machine go to a cluster's ZooKeeper, once.
+//!
+//! What is done, and why nothing is lost whenever it is broken off, is in [`slipway_store::transfer`].
+//! Instances, agent and router are not asked: they go on, and are taken up by the server that is
+//! started next, because the cluster, its records and the order of its epochs are the same.
+
+use std::path::Path;
+
+use anyhow::Context;
+use slipway_store::{Error, Moved, ZooKeeperOptions};
+
+/// Moves the store in the directory `from` into the empty root that `to` names. The same again, after
+/// it was broken off, ends it.
+///
+/// `to` must have the authentication that the cluster's servers will have: a server with another key
+/// refuses the root.
+pub async fn move_store(from: &Path, to: ZooKeeperOptions) -> anyhow::Result<Moved> {
+    match slipway_store::transfer(from, to).await {
+        Ok(moved) => {
+            println!(
+                "Moved {} records ({} KiB) of {} to {}.",
+                moved.records,
+                moved.bytes.div_ceil(1024),
+                moved.cluster,
+                moved.to
+            );
+            Ok(moved)
+        }
+        Err(error @ Error::InUse { .. }) => {
+            Err(error).context("stop slipwayd first; what runs on this machine goes on meanwhile")
+        }
+        Err(error @ (Error::Uncertain { .. } | Error::Unavailable { .. })) => {
+            Err(error).context("the move was broken off: run the same command again")
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot move the store {}", from.display())),
+    }
+}

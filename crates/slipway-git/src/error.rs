@@ -1,7 +1,6 @@
 //! What can go wrong, by step.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use slipway_model::id::BuildNumber;
@@ -11,14 +10,6 @@ use slipway_model::name::EnvironmentPath;
 /// refusal, in words for the pusher.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The SSH port could not be had.
-    #[error("failed to listen for git on {address}")]
-    Listen {
-        /// What was asked for.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
     /// The socket for hooks could not be made.
     #[error("failed to make the hook socket {path}")]
     HookSocket {

@@ -21,20 +21,28 @@ pub(crate) fn load_or_make(path: &Path) -> Result<PrivateKey, Error> {
     }
     let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).map_err(failed)?;
     let text = key.to_openssh(LineEnding::LF).map_err(failed)?;
-    write_new(path, text.as_bytes()).map_err(|error| failed(error.into()))?;
-    Ok(key)
+    match write_new(path, text.as_bytes()) {
+        Ok(()) => Ok(key),
+        // Another server of the cluster made it in the same moment, and its key is the host's.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let text = fs::read(path).map_err(|error| failed(error.into()))?;
+            PrivateKey::from_openssh(text).map_err(failed)
+        }
+        Err(error) => Err(failed(error.into())),
+    }
 }
 
 fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
-    let unfinished = path.with_extension("new");
+    let unfinished = path.with_extension(format!("new-{:08x}", rand::random::<u32>()));
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
     file.write_all(text)?;
     file.sync_all()?;
-    fs::rename(&unfinished, path)?;
+    let linked = fs::hard_link(&unfinished, path);
+    fs::remove_file(&unfinished)?;
+    linked?;
     path.parent().map_or(Ok(()), |parent| fs::File::open(parent)?.sync_all())
 }
 

@@ -55,3 +55,5 @@ mod error;
 pub use error::Error;
 pub use git::GitUser;
 pub use server::{GitServer, Options};
+pub use ssh::Entrance;
+pub use ssh::turn_away::Doorkeeper;

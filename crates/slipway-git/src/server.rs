@@ -1,7 +1,6 @@
 //! The component: options in, a handle out; its tasks and what they share.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,7 +21,7 @@ use crate::receive::Incoming;
 use crate::records::Records;
 use crate::repository::Repositories;
 use crate::shallow::ShallowFile;
-use crate::ssh;
+use crate::ssh::Entrance;
 use crate::turns::Turns;
 
 /// How often it is looked whether all transfers have ended, while the server stops.
@@ -36,8 +35,6 @@ const SWEEP_SECOND: Duration = Duration::from_secs(120);
 /// How to serve git.
 #[derive(Debug)]
 pub struct Options {
-    /// Where to listen for SSH; bound by the caller, who may have had to be root for it.
-    pub listener: TcpListener,
     /// The SSH host key, made if it does not exist.
     pub host_key: PathBuf,
     /// The directory of the repositories, `git` in the data directory. git's user must be able to
@@ -64,9 +61,11 @@ pub struct Options {
 /// A running git endpoint. Ends when dropped.
 #[derive(Debug)]
 pub struct GitServer {
-    address: SocketAddr,
     host_key: String,
+    entrance: Entrance,
     stop: watch::Sender<bool>,
+    /// Ends all connections when it is raised or dropped.
+    cut: watch::Sender<bool>,
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
 }
@@ -104,8 +103,8 @@ impl GitServer {
     /// inside a Tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Listen`], [`Error::HostKey`], [`Error::HookSocket`], [`Error::File`], and
-    /// [`Error::Unreachable`] when git's user cannot get to the repositories.
+    /// [`Error::HostKey`], [`Error::HookSocket`], [`Error::File`], and [`Error::Unreachable`] when git's
+    /// user cannot get to the repositories.
     pub fn start(options: Options, store: Store, access: Access) -> Result<Self, Error> {
         let make =
             |path: &PathBuf| {
@@ -119,10 +118,6 @@ impl GitServer {
         git.check_reach(&root)?;
         git.check_reach(&run_dir)?;
         let host_key = host_key::load_or_make(&options.host_key)?;
-        let unlistened = |source| Error::Listen { address: SocketAddr::from(([0, 0, 0, 0], 0)), source };
-        options.listener.set_nonblocking(true).map_err(unlistened)?;
-        let listener = tokio::net::TcpListener::from_std(options.listener).map_err(unlistened)?;
-        let address = listener.local_addr().map_err(unlistened)?;
         let hook_socket = run_dir.join("git-hook.sock");
         let hook_listener = hook_server::listen(&hook_socket, options.user)?;
 
@@ -154,13 +149,14 @@ impl GitServer {
         tasks.spawn(hook_server::run(shared.clone(), hook_listener));
         tasks.spawn(keeper.run());
         tasks.spawn(sweep(repositories));
-        tasks.spawn(ssh::run(shared.clone(), listener, host_key));
-        Ok(Self { address, host_key: public_key, stop, shared, tasks })
+        let (cut, all) = watch::channel(false);
+        let entrance = Entrance::new(shared.clone(), host_key, all);
+        Ok(Self { host_key: public_key, entrance, stop, cut, shared, tasks })
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where connections are handed in.
+    pub fn entrance(&self) -> Entrance {
+        self.entrance.clone()
     }
 
     /// The host's public key, as `known_hosts` wants it: algorithm and base64.
@@ -176,7 +172,7 @@ impl GitServer {
     }
 
     /// Accepts nothing new, tells pushers that follow a build how to go on following it, and waits
-    /// up to `grace` for what is being transferred; then ends it.
+    /// up to `grace` for what is being transferred; then ends it, and every connection.
     pub async fn stop(mut self, grace: Duration) {
         let _ = self.stop.send(true);
         let idle = async {
@@ -187,6 +183,7 @@ impl GitServer {
         if tokio::time::timeout(grace, idle).await.is_err() {
             tracing::warn!("ended while pushes or fetches were under way");
         }
+        self.cut.send_replace(true);
         self.tasks.shutdown().await;
     }
 }

@@ -6,23 +6,27 @@
 //! authentication was russh's own hole (CVE-2026-46702), and packs do not compress.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Shutdown};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use russh::keys::{Algorithm, HashAlg, PrivateKey};
 use russh::server::Config;
 use russh::{MethodKind, MethodSet, Preferred, SshId};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 
-use crate::server::{Shared, raised};
+use crate::server::Shared;
 
 mod admission;
 pub(crate) mod command;
 mod connection;
+mod cut;
+pub(crate) mod turn_away;
 
 use admission::{Admission, Admitted, ConnectionId, Misconduct};
 use connection::Connection;
+use cut::Cut;
 
 /// From the first byte to a proven key (OpenSSH gives 120 s, to people who type passwords).
 const LOGIN_GRACE: Duration = Duration::from_secs(20);
@@ -32,12 +36,22 @@ const WINDOW_BYTES: u32 = 2 << 20;
 /// Packets that wait for git in one channel, so 1 MiB; then the connection is not read.
 const CHANNEL_PACKETS: usize = 32;
 
+/// Where connections come in, from whoever listens; clones are the same entrance.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    shared: Arc<Shared>,
+    config: Arc<Config>,
+    register: Arc<Register>,
+}
+
 /// The connections of this server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Register {
     admission: Mutex<Admission>,
     /// Half-open connections by id, so that one can be closed to make room.
-    half_open: Mutex<HashMap<ConnectionId, std::net::TcpStream>>,
+    half_open: Mutex<HashMap<ConnectionId, watch::Sender<bool>>>,
+    /// Ends all connections, when the server ends.
+    all: watch::Receiver<bool>,
 }
 
 /// A connection's place in the register.
@@ -45,6 +59,8 @@ pub(crate) struct Register {
 pub(crate) struct Ticket {
     register: Arc<Register>,
     id: ConnectionId,
+    /// Ends this connection.
+    cut: watch::Sender<bool>,
     state: Mutex<State>,
 }
 
@@ -54,45 +70,39 @@ enum State {
     Authenticated,
 }
 
-/// Accepts connections until the task is ended.
-pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, host_key: PrivateKey) {
-    let config = Arc::new(configuration(host_key));
-    let register = Arc::new(Register::default());
-    let mut stop = shared.stop.clone();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = raised(&mut stop) => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                if let Some((ticket, cut)) = register.admit(&stream, peer.ip()) {
-                    tokio::spawn(serve(shared.clone(), config.clone(), stream, ticket, cut));
-                }
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely. Whoever waits stays in the kernel's queue.
-                tracing::error!(%error, "could not accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+impl Entrance {
+    pub(crate) fn new(shared: Arc<Shared>, host_key: PrivateKey, all: watch::Receiver<bool>) -> Self {
+        let register = Register { admission: Mutex::default(), half_open: Mutex::default(), all };
+        Self { shared, config: Arc::new(configuration(host_key)), register: Arc::new(register) }
+    }
+
+    /// Serves a connection in a task of its own. It is closed at once when `source`, where it comes from
+    /// in the end, has no place left, or the server is being stopped. A connection of TCP should not wait
+    /// for more to send (`TCP_NODELAY`): packets are small, and each side waits for the other's.
+    pub fn take<S>(&self, stream: S, source: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        if *self.shared.stop.borrow() {
+            return;
         }
+        let Some(ticket) = self.register.admit(source.ip()) else { return };
+        let stream = Cut::new(stream, ticket.cut.subscribe(), self.register.all.clone());
+        tokio::spawn(serve(self.shared.clone(), self.config.clone(), stream, ticket));
     }
 }
 
-async fn serve(
-    shared: Arc<Shared>,
-    config: Arc<Config>,
-    stream: TcpStream,
-    ticket: Arc<Ticket>,
-    cut: std::net::TcpStream,
-) {
+async fn serve<S>(shared: Arc<Shared>, config: Arc<Config>, stream: Cut<S>, ticket: Arc<Ticket>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let connection = Connection::new(shared, ticket.clone());
     let watchdog = tokio::spawn({
         let ticket = ticket.clone();
         async move {
             tokio::time::sleep(LOGIN_GRACE).await;
             if ticket.blame(Misconduct::TooSlow) {
-                let _ = cut.shutdown(Shutdown::Both);
+                ticket.cut.send_replace(true);
             }
         }
     });
@@ -109,28 +119,19 @@ async fn serve(
 }
 
 impl Register {
-    fn admit(
-        self: &Arc<Self>,
-        stream: &TcpStream,
-        source: IpAddr,
-    ) -> Option<(Arc<Ticket>, std::net::TcpStream)> {
+    fn admit(self: &Arc<Self>, source: IpAddr) -> Option<Arc<Ticket>> {
         let Admitted::Yes { id, close } = lock(&self.admission).admit(source, Instant::now()) else {
             return None;
         };
-        let ticket =
-            Ticket { register: self.clone(), id, state: Mutex::new(State::HalfOpen(Misconduct::Broken)) };
-        // Packets are small and each side waits for the other's.
-        let _ = stream.set_nodelay(true);
-        let copies = duplicate(stream).and_then(|first| Ok((first, duplicate(stream)?)));
-        let (kept, cut) =
-            copies.inspect_err(|error| tracing::error!(%error, "could not copy a socket")).ok()?;
+        let cut = watch::Sender::new(false);
         let mut half_open = lock(&self.half_open);
-        half_open.insert(id, kept);
+        half_open.insert(id, cut.clone());
         if let Some(crowded_out) = close.and_then(|close| half_open.remove(&close)) {
-            let _ = crowded_out.shutdown(Shutdown::Both);
+            crowded_out.send_replace(true);
         }
         drop(half_open);
-        Some((Arc::new(ticket), cut))
+        let state = Mutex::new(State::HalfOpen(Misconduct::Broken));
+        Some(Arc::new(Ticket { register: self.clone(), id, cut, state }))
     }
 }
 
@@ -165,7 +166,7 @@ impl Drop for Ticket {
     }
 }
 
-fn configuration(host_key: PrivateKey) -> Config {
+pub(crate) fn configuration(host_key: PrivateKey) -> Config {
     let rsa = |hash| Algorithm::Rsa { hash: Some(hash) };
     Config {
         server_id: SshId::Standard(concat!("SSH-2.0-Slipway_", env!("CARGO_PKG_VERSION")).into()),
@@ -198,11 +199,6 @@ fn configuration(host_key: PrivateKey) -> Config {
         },
         ..Config::default()
     }
-}
-
-fn duplicate(stream: &TcpStream) -> std::io::Result<std::net::TcpStream> {
-    use std::os::fd::AsFd;
-    Ok(stream.as_fd().try_clone_to_owned()?.into())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

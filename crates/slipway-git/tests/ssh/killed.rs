@@ -20,8 +20,8 @@ cases!(kill_at_any_moment, leftovers_are_swept, a_large_push_needs_no_memory);
 
 /// The server process: prints its address and host key, and serves until it is killed.
 pub async fn serve(dir: &Path) -> ExitCode {
-    let (store, server) = start(dir, Wishes::default()).await;
-    println!("{} {}", server.address(), server.host_key());
+    let (store, server, address) = start(dir, Wishes::default()).await;
+    println!("{address} {}", server.host_key());
     platform::run(store, journal(dir)).await;
     ExitCode::SUCCESS
 }

@@ -1,6 +1,6 @@
 //! A server with people and projects, and clients with real `git` and `ssh`.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -18,6 +18,7 @@ use slipway_model::unit::{Bytes, Timestamp};
 use slipway_store::journal::Journal;
 use slipway_store::{Batch, Store};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::platform;
@@ -87,9 +88,8 @@ impl World {
     }
 
     pub async fn at(dir: TempDir, wishes: Wishes) -> Self {
-        let (store, server) = start(dir.path(), wishes).await;
+        let (store, server, address) = start(dir.path(), wishes).await;
         let platform = tokio::spawn(platform::run(store.clone(), journal(dir.path())));
-        let address = server.address();
         std::fs::create_dir_all(dir.path().join("home")).unwrap();
         for name in ["ada", "eve", "stranger", "vic"] {
             make_key(dir.path(), name, &["-t", "ed25519"]).await;
@@ -299,7 +299,7 @@ impl World {
 }
 
 /// Opens the store in a directory and serves git from it.
-pub async fn start(dir: &Path, wishes: Wishes) -> (Store, GitServer) {
+pub async fn start(dir: &Path, wishes: Wishes) -> (Store, GitServer, SocketAddr) {
     // Git's user has to get through it.
     std::fs::create_dir_all(dir.join("data")).unwrap();
     for directory in [dir, &dir.join("data")] {
@@ -311,7 +311,6 @@ pub async fn start(dir: &Path, wishes: Wishes) -> (Store, GitServer) {
         .unwrap();
     let is_root = rustix::process::getuid().is_root();
     let options = Options {
-        listener: TcpListener::bind("127.0.0.1:0").unwrap(),
         host_key: dir.join("data/ssh_host_key"),
         repositories: dir.join("data/git"),
         journal: journal(dir),
@@ -323,7 +322,16 @@ pub async fn start(dir: &Path, wishes: Wishes) -> (Store, GitServer) {
         public_url: "ssh://git@slipway.example".into(),
     };
     let server = GitServer::start(options, store.clone(), access).unwrap();
-    (store, server)
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let entrance = server.entrance();
+    tokio::spawn(async move {
+        while let Ok((stream, source)) = listener.accept().await {
+            stream.set_nodelay(true).unwrap();
+            entrance.take(stream, source);
+        }
+    });
+    (store, server, address)
 }
 
 pub fn journal(dir: &Path) -> Journal {

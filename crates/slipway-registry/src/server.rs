@@ -21,7 +21,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{Registry, Repository};
@@ -70,7 +71,16 @@ pub struct ServerOptions {
     pub public_url: Option<String>,
 }
 
-struct Server<A> {
+/// Answers connections, from whoever listens; clones are the same server.
+pub struct Server<A>(Arc<Shared<A>>);
+
+impl<A> Clone for Server<A> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+struct Shared<A> {
     registry: Registry,
     authority: A,
     tokens: Tokens,
@@ -85,7 +95,7 @@ pub async fn serve<A: Authority>(
     options: ServerOptions,
     stop: impl Future<Output = ()>,
 ) {
-    let server = Arc::new(Server { registry, authority, tokens: Tokens::new(), options });
+    let server = Server::new(registry, authority, options);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
     let (stopping, stopped) = watch::channel(());
     tokio::pin!(stop);
@@ -104,9 +114,13 @@ pub async fn serve<A: Authority>(
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (server, stopped) = (Arc::clone(&server), stopped.clone());
+        // An answer's header and body are written apart; with Nagle's algorithm the second would wait
+        // for the client's delayed acknowledgement (16 ms per request in Debian's registry).
+        let _ = stream.set_nodelay(true);
+        let (server, mut stopped) = (server.clone(), stopped.clone());
         tokio::spawn(async move {
-            connection(stream, server, stopped).await;
+            let stop = async move { drop(stopped.changed().await) };
+            server.connection(stream, stop).await;
             drop(place);
         });
     }
@@ -115,35 +129,39 @@ pub async fn serve<A: Authority>(
     let _ = tokio::time::timeout(DRAIN_TIME_MAX, places.acquire_many(CONNECTIONS_MAX)).await;
 }
 
-async fn connection<A: Authority>(
-    stream: TcpStream,
-    server: Arc<Server<A>>,
-    mut stopped: watch::Receiver<()>,
-) {
-    // An answer's header and body are written apart; with Nagle's algorithm the second would wait
-    // for the client's delayed acknowledgement (16 ms per request in Debian's registry).
-    let _ = stream.set_nodelay(true);
-    let answer = service_fn(|request| {
-        let server = Arc::clone(&server);
-        async move { Ok::<_, Infallible>(server.answer(request).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME_MAX)
-        .max_buf_size(1 << 20)
-        .serve_connection(TokioIo::new(stream), answer);
-    tokio::pin!(connection);
-    // A connection that breaks is the client's business.
-    tokio::select! {
-        _ = &mut connection => {}
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+impl<A: Authority> Server<A> {
+    /// Serves from this registry whoever `authority` lets.
+    pub fn new(registry: Registry, authority: A, options: ServerOptions) -> Self {
+        Self(Arc::new(Shared { registry, authority, tokens: Tokens::new(), options }))
+    }
+
+    /// Serves one connection until it ends, or until the request that is under way at `stop` is answered.
+    pub async fn connection<S>(&self, stream: S, stop: impl Future<Output = ()>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let answer = service_fn(|request| {
+            let server = Arc::clone(&self.0);
+            async move { Ok::<_, Infallible>(server.answer(request).await) }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIME_MAX)
+            .max_buf_size(1 << 20)
+            .serve_connection(TokioIo::new(stream), answer);
+        tokio::pin!(connection, stop);
+        // A connection that breaks is the client's business.
+        tokio::select! {
+            _ = &mut connection => {}
+            () = stop => {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
         }
     }
 }
 
-impl<A: Authority> Server<A> {
+impl<A: Authority> Shared<A> {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let (head, mut body) = request.into_parts();
         let answer = match self.handle(&head, &mut body).await {

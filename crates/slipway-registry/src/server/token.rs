@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::answer::{self, Refusal};
-use super::{Body, Server, query};
+use super::{Body, Shared, query};
 use crate::Repository;
 
 /// What we call ourselves in challenges and tokens.
@@ -122,7 +122,7 @@ impl Tokens {
     }
 }
 
-impl<A: super::Authority> Server<A> {
+impl<A: super::Authority> Shared<A> {
     /// `GET /token?service=…&scope=repository:<name>:<actions>` with Basic credentials. What is not
     /// allowed is left out of the token, without a word (distribution, "Token authentication").
     pub(super) async fn issue_token(&self, head: &Parts) -> Result<Response<Body>, Refusal> {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use slipway_model::id::Epoch;
 use slipway_model::name::UserName;
 use slipway_model::push::{Build, BuildCancellation, BuildState, Push};
 use slipway_model::record::Record;
@@ -49,6 +50,9 @@ pub struct Options {
     pub ca_bundle: Option<PathBuf>,
     /// Builds at once; at least 1.
     pub builds_max: usize,
+    /// The leader's epoch: nothing is written any more once there is a newer one (S2). `None` where
+    /// nobody is elected.
+    pub epoch: Option<Epoch>,
 }
 
 /// Starts builders.
@@ -417,6 +421,10 @@ impl<S: Sandbox, C: ConfigSource> One<'_, S, C> {
                 build.state = BuildState::Failed { reason };
                 continue;
             }
+            if error.is_fenced() {
+                // The builder of the newer leader begins this build anew.
+                return;
+            }
             let environment = &build.environment;
             tracing::error!(%environment, build = %build.number, %error, "a build cannot be recorded");
             tokio::select! {
@@ -432,7 +440,10 @@ impl<S: Sandbox, C: ConfigSource> One<'_, S, C> {
         loop {
             let push = store.get::<Push>(&key).await?;
             let Some(push) = push.filter(|push| push.record == *self.push) else { return Ok(()) };
-            let batch = Batch::new().expect::<Push>(&key, push.version).put(build);
+            let mut batch = Batch::new().expect::<Push>(&key, push.version).put(build);
+            if let Some(epoch) = self.shared.options.epoch {
+                batch = batch.fenced(epoch);
+            }
             match store.commit(batch).await {
                 // A push never changes, so it has been deleted this very moment.
                 Err(error) if error.is_conflict() => {}

@@ -128,6 +128,7 @@ impl World {
             stack_default: "debian-12".into(),
             ca_bundle: Some("/etc/ssl/certs/ca-certificates.crt".into()),
             builds_max: 2,
+            epoch: None,
         };
         let (store, registry) = (self.store.clone(), self.registry.clone());
         self.builder = Some(Builder::start(options, store, registry, sandbox, self.config.clone()));

@@ -86,6 +86,11 @@ impl MasterKey {
         hex::encode(&self.derive("key id", &[])[..8])
     }
 
+    /// What the records of a cluster's store are authenticated with.
+    pub fn store_authentication(&self) -> [u8; KEY_BYTES] {
+        self.derive("store authentication", &[])
+    }
+
     /// A key for one purpose: the master key itself seals nothing.
     pub(crate) fn derive(&self, purpose: &str, parts: &[&[u8]]) -> [u8; KEY_BYTES] {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key of any length will do");

@@ -17,12 +17,21 @@ use crate::dialler::Dialler;
 use crate::error::Error;
 use crate::join;
 
-/// How often the clock is looked at.
-const CHECK_EVERY: Duration = Duration::from_secs(60);
+/// How often to look and to try.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Between two looks at the clock.
+    check_every: Duration,
+    /// After a failure; doubled from try to try.
+    retry_first: Duration,
+    retry_longest: Duration,
+}
 
-/// After a failure, doubled from try to try.
-const RETRY_FIRST: Duration = Duration::from_secs(60);
-const RETRY_LONGEST: Duration = Duration::from_secs(3600);
+const PACE: Pace = Pace {
+    check_every: Duration::from_secs(60),
+    retry_first: Duration::from_secs(60),
+    retry_longest: Duration::from_secs(3600),
+};
 
 /// What tells the time. The system's clock, but for tests.
 #[derive(Clone)]
@@ -58,21 +67,31 @@ pub async fn keep_node(
     directory: &Path,
     clock: Clock,
 ) {
+    keep_node_at(PACE, credentials, servers, directory, clock).await;
+}
+
+async fn keep_node_at(
+    pace: Pace,
+    credentials: watch::Sender<Arc<Credentials>>,
+    servers: watch::Sender<Vec<String>>,
+    directory: &Path,
+    clock: Clock,
+) {
     let dialler = Dialler::new(credentials.subscribe());
-    let mut pause = RETRY_FIRST;
+    let mut pause = pace.retry_first;
     loop {
         let is_due = is_due(&credentials.borrow(), clock.now());
         if !is_due {
-            tokio::time::sleep(CHECK_EVERY).await;
+            tokio::time::sleep(pace.check_every).await;
             continue;
         }
         match renew_node(&dialler, &credentials, &servers, directory).await {
-            Ok(()) => pause = RETRY_FIRST,
+            Ok(()) => pause = pace.retry_first,
             Err(error) => {
                 let expires_at = credentials.borrow().expires_at();
                 tracing::warn!(%expires_at, why = error.source_text(), "failed to renew this node's certificate: {error}");
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RETRY_LONGEST);
+                pause = (pause * 2).min(pace.retry_longest);
             }
         }
     }
@@ -106,9 +125,18 @@ pub async fn renew_node(
 
 /// Keeps a server's certificate fresh, which it gives itself. Runs until it is dropped.
 pub async fn keep_server(authority: &Authority, credentials: watch::Sender<Arc<Credentials>>, clock: Clock) {
+    keep_server_at(PACE, authority, credentials, clock).await;
+}
+
+async fn keep_server_at(
+    pace: Pace,
+    authority: &Authority,
+    credentials: watch::Sender<Arc<Credentials>>,
+    clock: Clock,
+) {
     loop {
         renew_server(authority, &credentials, clock.now());
-        tokio::time::sleep(CHECK_EVERY).await;
+        tokio::time::sleep(pace.check_every).await;
     }
 }
 

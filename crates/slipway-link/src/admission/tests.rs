@@ -1,1 +1,70 @@
+use slipway_model::cluster::NodeCertificate;
 
+use super::*;
+
+fn identity(name: &str, serial: &str) -> Identity {
+    Identity { cluster: "c".into(), role: Role::Node, name: name.into(), serial: serial.into() }
+}
+
+fn stored(name: &str, serials: &[&str]) -> NodeIdentity {
+    let certificate = |serial: &&str| NodeCertificate {
+        serial: (*serial).to_owned(),
+        issued_at: Timestamp(0),
+        expires_at: Timestamp(1),
+    };
+    NodeIdentity {
+        node: name.parse().unwrap(),
+        subnet: "10.64.0.0/20".parse().unwrap(),
+        certificates: serials.iter().map(certificate).collect(),
+        joined_at: Timestamp(0),
+        revoked_at: None,
+    }
+}
+
+#[test]
+fn a_node_is_let_in_with_a_certificate_that_is_listed() {
+    let n1 = stored("n1", &["01", "02"]);
+    for serial in ["01", "02"] {
+        assert_eq!(admit(&identity("n1", serial), Some(&n1)), Ok(()));
+    }
+    let check = |stored: Option<&NodeIdentity>, words: &str| {
+        let told = admit(&identity("n1", "03"), stored).unwrap_err().to_string();
+        assert!(told.contains(words), "{told}");
+    };
+    check(Some(&n1), "does not count any more");
+    check(None, "there is no node n1");
+    check(
+        Some(&NodeIdentity { revoked_at: Some(Timestamp(0)), ..n1 }),
+        "n1 was revoked at 1970-01-01T00:00:00Z",
+    );
+    let server = Identity { role: Role::Server, ..identity("s1", "04") };
+    assert_eq!(admit(&server, None), Ok(()));
+}
+
+#[tokio::test]
+async fn a_link_is_cut_when_its_node_is_revoked_and_not_before() {
+    let admissions = Admissions::default();
+    let who = identity("n1", "01");
+    assert_eq!(admissions.check(&who), Err(Exclusion::NotReadYet));
+    let mut cut = Box::pin(admissions.revoked(&who));
+    let mut is_cut = async || {
+        tokio::select! {
+            biased;
+            why = &mut cut => Some(why.to_string()),
+            () = tokio::time::sleep(std::time::Duration::from_millis(20)) => None,
+        }
+    };
+    assert_eq!(is_cut().await, None, "nothing has been read yet");
+    admissions.whole([stored("n1", &["01"]), stored("n2", &["09"])]);
+    assert_eq!(admissions.check(&who), Ok(()));
+    admissions.put(stored("n1", &["01", "02"]));
+    admissions.removed(&"n2".parse().unwrap());
+    assert_eq!(is_cut().await, None);
+    admissions.put(NodeIdentity { revoked_at: Some(Timestamp(0)), ..stored("n1", &["01"]) });
+    assert!(is_cut().await.unwrap().contains("n1 was revoked"));
+    // One that begins afterwards ends at once.
+    admissions.removed(&"n1".parse().unwrap());
+    assert!(matches!(admissions.revoked(&who).await, Exclusion::Unknown { .. }));
+    admissions.put(stored("n1", &["05"]));
+    assert!(matches!(admissions.revoked(&who).await, Exclusion::NotListed { .. }));
+}

@@ -67,7 +67,7 @@ impl FromStr for JoinText {
             return Err(bad("it is not complete, or there is something after it"));
         }
         let (rest, checksum) = text.split_at(length - 9);
-        if checksum[1..] != format!("{:08x}", crc32(rest.as_bytes())) {
+        if checksum != format!("_{:08x}", crc32(rest.as_bytes())) {
             return Err(bad("some of its characters are not as they were printed"));
         }
         let mut parts = rest.splitn(4, '_').skip(1);

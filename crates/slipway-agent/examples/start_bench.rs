@@ -4,7 +4,6 @@
 //!
 //! `cargo build -p slipway-shim && cargo run -p slipway-agent --example start_bench [rounds] [burst]`
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -23,7 +22,8 @@ use slipway_agent::network::NetworkOptions;
 use slipway_agent::{Agent, Options, RuntimeChoice, bundle};
 use slipway_model::id::{Epoch, InstanceId, ReleaseNumber};
 use slipway_model::instance::{
-    Desired, DesiredInstance, Goal, InstanceRole, InstanceSpec, InstanceState, Program, UID_RANGE, uid_range,
+    Desired, DesiredInstance, Goal, InstanceRole, InstanceSpec, InstanceState, Program, UID_RANGE, Variables,
+    uid_range,
 };
 use slipway_model::push::ImageRef;
 use slipway_model::unit::{Bytes, Cpus, Span};
@@ -320,7 +320,7 @@ fn spec(image: &ImageRef) -> InstanceSpec {
         release: ReleaseNumber(1),
         image: image.clone(),
         program: Program::Argv { argv: vec!["/bin/sleep".into(), "1000".into()] },
-        env: BTreeMap::new(),
+        env: Variables::default(),
         cpus: Cpus(500),
         mem: Bytes::mebi(64),
         disk: Bytes::mebi(32),

@@ -188,14 +188,18 @@ pub fn command_line(line: &str, config: &Config) -> Vec<String> {
 }
 
 /// The environment: the image's, then what was given, then what the platform alone decides.
-pub fn environment(config: &Config, given: &BTreeMap<String, String>, port: Option<u16>) -> Vec<String> {
+pub fn environment<'a>(
+    config: &Config,
+    given: impl IntoIterator<Item = (&'a String, &'a String)>,
+    port: Option<u16>,
+) -> Vec<String> {
     let mut all = BTreeMap::from([
         ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
         ("HOME".to_owned(), "/app".to_owned()),
     ]);
     let of_image = config.env.iter().flatten().filter_map(|entry| entry.split_once('='));
     all.extend(of_image.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    all.extend(given.iter().map(|(name, value)| (name.clone(), value.clone())));
+    all.extend(given.into_iter().map(|(name, value)| (name.clone(), value.clone())));
     if let Some(port) = port {
         all.insert("PORT".to_owned(), port.to_string());
     }

@@ -201,7 +201,7 @@ fn prepare(
     let process = bundle::Process {
         user,
         argv: bundle::argv(&spec.program, &image.config).map_err(refuse)?,
-        env: bundle::environment(&image.config, &spec.env, spec.port),
+        env: bundle::environment(&image.config, spec.env.iter(), spec.port),
         cwd: working_directory,
         tty,
     };

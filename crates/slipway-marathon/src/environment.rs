@@ -12,15 +12,24 @@ use slipway_model::unit::Timestamp;
 const LABEL_CHARS_MAX: usize = 512;
 const LABEL_PREFIX: &str = "MARATHON_APP_LABEL_";
 
-/// What there is to know of an instance.
+/// What there is to know of one version of an app.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
+pub struct AppFacts<'a> {
     /// The app.
     pub app: &'a PathId,
-    /// The version of the app that it runs.
+    /// Its version.
     pub version: Timestamp,
     /// The image as the app names it, if it does.
     pub image: Option<&'a str>,
+    /// What its instances run.
+    pub spec: &'a ServiceSpec,
+    /// The directory in which they start.
+    pub sandbox: &'a str,
+}
+
+/// What there is to know of one instance.
+#[derive(Debug, Clone, Copy)]
+pub struct InstanceFacts<'a> {
     /// What it runs.
     pub spec: &'a ServiceSpec,
     /// Its ports on the node, in the order of the spec's; 0 for one that is not forwarded.
@@ -29,17 +38,13 @@ pub struct Facts<'a> {
     pub host: &'a str,
     /// Its task id, as `/v2` shows it.
     pub task: &'a str,
-    /// The directory in which it starts.
-    pub sandbox: &'a str,
 }
 
-/// The variables, by name.
-pub fn variables(facts: &Facts<'_>) -> BTreeMap<String, String> {
+/// The variables that all instances of one version of an app share, by name.
+pub fn of_app(facts: &AppFacts<'_>) -> BTreeMap<String, String> {
     let spec = facts.spec;
-    let mut variables = BTreeMap::new();
+    let mut variables = of_labels(&spec.labels);
     let mut set = |name: &str, value: String| drop(variables.insert(name.to_owned(), value));
-    set("HOST", facts.host.to_owned());
-    set("MESOS_TASK_ID", facts.task.to_owned());
     set("MESOS_SANDBOX", facts.sandbox.to_owned());
     set("MARATHON_APP_ID", facts.app.to_string());
     set("MARATHON_APP_VERSION", crate::timestamp::render(facts.version));
@@ -51,8 +56,14 @@ pub fn variables(facts: &Facts<'_>) -> BTreeMap<String, String> {
     if let Some(image) = facts.image {
         set("MARATHON_APP_DOCKER_IMAGE", image.to_owned());
     }
-    variables.extend(of_labels(&spec.labels));
-    variables.extend(of_ports(&spec.ports, facts.ports));
+    variables
+}
+
+/// The variables of one instance, by name. None of them is also the app's.
+pub fn of_instance(facts: &InstanceFacts<'_>) -> BTreeMap<String, String> {
+    let mut variables = of_ports(&facts.spec.ports, facts.ports);
+    variables.insert("HOST".to_owned(), facts.host.to_owned());
+    variables.insert("MESOS_TASK_ID".to_owned(), facts.task.to_owned());
     variables
 }
 

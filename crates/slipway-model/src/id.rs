@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::name::NameError;
 
@@ -56,29 +56,41 @@ number!(
     Epoch, "e", "epoch"
 );
 
+/// Letters and digits after an id's prefix.
+const TOKEN_LEN: usize = 16;
+
 macro_rules! token_id {
     ($(#[$doc:meta])* $type:ident, $prefix:literal, $kind:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $type(String);
+        // In place, because the leader has hundreds of thousands of them in its maps.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $type([u8; $prefix.len() + TOKEN_LEN]);
 
         impl $type {
             /// Makes an id from random bytes that the caller drew; this crate rolls no dice.
             pub fn from_random(bytes: [u8; 10]) -> Self {
                 // Crockford's alphabet without the letters that look like digits.
                 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-                let mut text = String::from($prefix);
                 let bits = bytes.iter().fold(0u128, |bits, byte| bits << 8 | u128::from(*byte));
-                for place in (0..16).rev() {
-                    text.push(char::from(ALPHABET[(bits >> (place * 5)) as usize & 31]));
+                let mut token = [0; TOKEN_LEN];
+                for (place, letter) in token.iter_mut().rev().enumerate() {
+                    *letter = ALPHABET[(bits >> (place * 5)) as usize & 31];
                 }
+                Self::of_token(&token)
+            }
+
+            fn of_token(token: &[u8; TOKEN_LEN]) -> Self {
+                let mut text = [0; $prefix.len() + TOKEN_LEN];
+                let (prefix, rest) = text.split_at_mut($prefix.len());
+                prefix.copy_from_slice($prefix.as_bytes());
+                rest.copy_from_slice(token);
                 Self(text)
             }
 
             /// The id as text, prefix included.
             pub fn as_str(&self) -> &str {
-                &self.0
+                std::str::from_utf8(&self.0).expect("a prefix and letters or digits")
             }
         }
 
@@ -86,12 +98,15 @@ macro_rules! token_id {
             type Err = NameError;
             fn from_str(text: &str) -> Result<Self, NameError> {
                 let rest = text.strip_prefix($prefix).unwrap_or_default();
-                let wanted = rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-                if !wanted {
-                    let why = concat!("it must be '", $prefix, "' and 16 letters or digits");
-                    return Err(NameError::new($kind, text, why));
+                let token: Option<&[u8; TOKEN_LEN]> = rest.as_bytes().try_into().ok();
+                let is_good = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+                match token.filter(|token| token.iter().all(is_good)) {
+                    Some(token) => Ok(Self::of_token(token)),
+                    None => {
+                        let why = concat!("it must be '", $prefix, "' and 16 letters or digits");
+                        Err(NameError::new($kind, text, why))
+                    }
                 }
-                Ok(Self(text.to_owned()))
             }
         }
 
@@ -104,13 +119,25 @@ macro_rules! token_id {
 
         impl From<$type> for String {
             fn from(id: $type) -> String {
-                id.0
+                id.as_str().to_owned()
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
             }
         }
 
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($type)).field(&self.as_str()).finish()
             }
         }
     };

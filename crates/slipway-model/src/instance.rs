@@ -18,6 +18,10 @@ use crate::push::ImageRef;
 use crate::service::{Fetch, HealthCheck, PortProtocol};
 use crate::unit::{Bytes, Cpus, Span, Timestamp};
 
+mod variables;
+
+pub use variables::Variables;
+
 /// The port a listening service must answer on, given to it as `$PORT`. The same for all, because
 /// every instance has a network of its own.
 pub const PORT: u16 = 8080;
@@ -191,7 +195,7 @@ pub struct InstanceSpec {
     /// What to start in it.
     pub program: Program,
     /// Environment variables, secrets opened. The type prints no values.
-    pub env: BTreeMap<String, String>,
+    pub env: Variables,
     /// Processor limit.
     pub cpus: Cpus,
     /// Memory limit, swap included.

@@ -5,8 +5,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Longest name, in bytes. Four of them joined still leave room in a path, three in a DNS label
 /// only sometimes; [`crate::route::HostLabel`] deals with that.
@@ -57,9 +58,10 @@ fn check(kind: &'static str, text: &str) -> Result<(), NameError> {
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $kind:literal) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $type(String);
+        // Shared, because a name is copied far more often than it is made.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $type(Arc<str>);
 
         impl $type {
             /// The name as text.
@@ -72,21 +74,26 @@ macro_rules! name {
             type Err = NameError;
             fn from_str(text: &str) -> Result<Self, NameError> {
                 check($kind, text)?;
-                Ok(Self(text.to_owned()))
+                Ok(Self(text.into()))
             }
         }
 
         impl TryFrom<String> for $type {
             type Error = NameError;
             fn try_from(text: String) -> Result<Self, NameError> {
-                check($kind, &text)?;
-                Ok(Self(text))
+                text.parse()
             }
         }
 
         impl From<$type> for String {
             fn from(name: $type) -> String {
-                name.0
+                name.as_str().to_owned()
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 
@@ -132,8 +139,8 @@ name!(
 macro_rules! path {
     ($(#[$doc:meta])* $type:ident, $kind:literal, $shape:literal, $($field:ident: $part:ident),+) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $type {
             $(#[doc = concat!("The `", stringify!($field), "` part.")] pub $field: $part,)+
         }
@@ -164,10 +171,19 @@ macro_rules! path {
             }
         }
 
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let parts = [$(self.$field.as_str()),+];
-                f.write_str(&parts.join("/"))
+                for (place, part) in [$(self.$field.as_str()),+].into_iter().enumerate() {
+                    f.write_str(if place == 0 { "" } else { "/" })?;
+                    f.write_str(part)?;
+                }
+                Ok(())
             }
         }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use slipway_model::id::{InstanceId, VolumeId};
 use slipway_model::instance::{Assignment, InstanceRole, RestingVolumes};
-use slipway_model::name::{NodeName, ServiceName};
+use slipway_model::name::ServiceName;
 use slipway_model::unit::Bytes;
 
 use crate::cluster::Cluster;
@@ -60,13 +60,6 @@ pub fn unneeded(view: &EnvironmentView, cluster: &Cluster, resting: &[RestingVol
     let is_needed =
         |set: &&RestingVolumes| !is_deleted && services.contains(&set.service) && !cluster.is_gone(&set.node);
     resting.iter().filter(|set| !is_needed(set)).flat_map(|set| set.volumes.clone()).collect()
-}
-
-/// Every volume of an environment that its agent shall keep on a node, for
-/// [`Desired::volumes`](slipway_model::instance::Desired::volumes).
-pub fn kept_on<'v>(view: &'v EnvironmentView, node: &'v NodeName) -> impl Iterator<Item = &'v VolumeId> {
-    let used = view.assignments.iter().filter(move |a| a.node == *node).flat_map(|a| &a.volumes);
-    used.chain(view.resting.iter().filter(move |set| set.node == *node).flat_map(|set| &set.volumes))
 }
 
 #[cfg(test)]

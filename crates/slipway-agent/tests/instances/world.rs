@@ -273,7 +273,7 @@ pub fn spec(image: ImageRef, line: &str) -> InstanceSpec {
         release: ReleaseNumber(7),
         image,
         program: Program::CommandLine { line: line.to_owned() },
-        env: BTreeMap::from([("SLIPWAY_RELEASE".into(), "v7".into())]),
+        env: BTreeMap::from([("SLIPWAY_RELEASE".into(), "v7".into())]).into(),
         cpus: Cpus(1000),
         mem: Bytes::mebi(64),
         disk: Bytes::mebi(32),

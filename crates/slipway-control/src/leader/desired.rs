@@ -1,15 +1,17 @@
 //! Assignment → what a node is told.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use slipway_marathon::environment::{Facts, effective_port};
+use slipway_marathon::environment::{AppFacts, InstanceFacts, effective_port, of_app, of_instance};
 use slipway_marathon::present::task::task_id;
 use slipway_model::account::Tenant;
 use slipway_model::app::PathId;
 use slipway_model::instance::{
-    Assignment, InstanceRole, InstanceSpec, Node, PORT, Program, PublishedPort, ReadinessProbe, VolumeMount,
+    Assignment, InstanceRole, InstanceSpec, Node, PORT, Program, PublishedPort, ReadinessProbe, Variables,
+    VolumeMount,
 };
-use slipway_model::name::EnvironmentPath;
+use slipway_model::name::{EnvironmentPath, ServiceName};
 use slipway_model::release::{Origin, Release};
 use slipway_model::service::{HealthCheck, PortSpec, ReadinessCheck, ServiceSpec};
 use slipway_plan::placement::spec_of;
@@ -18,7 +20,7 @@ use slipway_plan::placement::spec_of;
 const SANDBOX: &str = ".";
 
 /// What an instance's node is told beyond the assignment.
-pub(super) struct Told<'a> {
+pub(super) struct Facts<'a> {
     pub(super) tenant: &'a Tenant,
     pub(super) release: &'a Release,
     /// The app that it is a copy of, if it is one of those.
@@ -29,31 +31,28 @@ pub(super) struct Told<'a> {
     pub(super) asks_readiness: bool,
 }
 
-/// All that an agent needs to know to run one instance. `config` is the release's, opened.
+/// All that an agent needs to know to run one instance. `shared` is what [`shared_variables`] says of its
+/// release and role.
 pub(super) fn instance_spec(
     environment: &EnvironmentPath,
-    told: &Told<'_>,
+    facts: &Facts<'_>,
     assignment: &Assignment,
-    config: &BTreeMap<String, String>,
+    shared: &Arc<BTreeMap<String, String>>,
 ) -> InstanceSpec {
-    let release = told.release;
+    let release = facts.release;
     let spec = spec_of(release, &assignment.role);
     let is_service = matches!(assignment.role, InstanceRole::Service { .. });
     let port = (is_service && spec.listens).then_some(PORT);
-    let mut env = told.app.map(|app| app_variables(app, told, assignment, &spec)).unwrap_or_default();
-    env.extend(spec.env.clone());
-    env.extend(config.iter().map(|(name, value)| (name.clone(), value.clone())));
-    env.extend(platform_variables(environment, told, assignment, &spec));
     InstanceSpec {
         id: assignment.instance.clone(),
         tenant: environment.tenant.clone(),
-        tenant_index: told.tenant.index,
+        tenant_index: facts.tenant.index,
         environment: environment.clone(),
         role: assignment.role.clone(),
         release: assignment.release,
         image: release.image.clone(),
         program: program(release, &assignment.role, &spec),
-        env,
+        env: Variables::new(shared.clone(), own_variables(facts, assignment, &spec, shared)),
         cpus: spec.cpus,
         mem: spec.mem,
         disk: spec.disk,
@@ -64,7 +63,7 @@ pub(super) fn instance_spec(
         readiness: spec
             .readiness
             .as_ref()
-            .filter(|_| is_service && told.asks_readiness)
+            .filter(|_| is_service && facts.asks_readiness)
             .map(|check| readiness(check, assignment, &spec)),
         health_also: if is_service { spec.health_also.clone() } else { Vec::new() },
         health: if is_service { health(&spec) } else { None },
@@ -111,61 +110,74 @@ fn readiness(check: &ReadinessCheck, assignment: &Assignment, spec: &ServiceSpec
     }
 }
 
-/// What the platform sets, over whatever the config says: a program that is told another port than the
-/// one that is asked would be found dead.
-fn platform_variables(
+/// The variables that all instances of a release with the same role share: Marathon's (MA-60), then what the
+/// spec says, then the config, which is the release's, opened. What the platform sets comes over whatever
+/// the config says: a program that is told another port than the one that is asked would be found dead.
+pub(super) fn shared_variables(
     environment: &EnvironmentPath,
-    told: &Told<'_>,
-    assignment: &Assignment,
-    spec: &ServiceSpec,
+    facts: &Facts<'_>,
+    role: &InstanceRole,
+    config: BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    let mut variables: BTreeMap<String, String> = [
-        ("SLIPWAY_TENANT", environment.tenant.to_string()),
-        ("SLIPWAY_PROJECT", environment.project.to_string()),
-        ("SLIPWAY_ENVIRONMENT", environment.environment.to_string()),
-        ("SLIPWAY_RELEASE", assignment.release.to_string()),
-        ("SLIPWAY_INSTANCE", assignment.instance.to_string()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into();
-    if let Some(commit) = &told.release.commit {
+    let release = facts.release;
+    let spec = spec_of(release, role);
+    let version = match release.origin {
+        Origin::App { version } => version,
+        _ => release.created_at,
+    };
+    let app = |app| of_app(&AppFacts { app, version, image: None, spec: &spec, sandbox: SANDBOX });
+    let mut variables = facts.app.map(app).unwrap_or_default();
+    variables.extend(spec.env.clone());
+    variables.extend(config);
+    variables.extend(
+        [
+            ("SLIPWAY_TENANT", environment.tenant.to_string()),
+            ("SLIPWAY_PROJECT", environment.project.to_string()),
+            ("SLIPWAY_ENVIRONMENT", environment.environment.to_string()),
+            ("SLIPWAY_RELEASE", release.number.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
+    if let Some(commit) = &release.commit {
         variables.insert("SLIPWAY_COMMIT".into(), commit.to_string());
     }
-    if let InstanceRole::Service { service } | InstanceRole::Scheduled { service, .. } = &assignment.role {
+    if let Some(service) = service_of(role) {
         variables.insert("SLIPWAY_SERVICE".into(), service.to_string());
-    }
-    // An app has its ports from Marathon's variables, and may set them itself.
-    if matches!(assignment.role, InstanceRole::Service { .. }) && told.app.is_none() {
-        variables.extend(port_variables(assignment, spec));
     }
     variables
 }
 
-/// MA-60: what Marathon tells a program of its app. What the app itself sets comes over it.
-fn app_variables(
-    app: &PathId,
-    told: &Told<'_>,
+/// The service of which an instance with that role is a copy or a run.
+pub(super) fn service_of(role: &InstanceRole) -> Option<&ServiceName> {
+    match role {
+        InstanceRole::Service { service } | InstanceRole::Scheduled { service, .. } => Some(service),
+        InstanceRole::ReleaseCommand | InstanceRole::OneOff { .. } => None,
+    }
+}
+
+/// What one instance's variables have over the shared ones.
+fn own_variables(
+    facts: &Facts<'_>,
     assignment: &Assignment,
     spec: &ServiceSpec,
+    shared: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    let version = match told.release.origin {
-        Origin::App { version } => version,
-        _ => told.release.created_at,
-    };
-    let host = told.node.map(|node| match node.address {
-        Some(address) => address.to_string(),
-        None => node.name.to_string(),
-    });
-    slipway_marathon::environment::variables(&Facts {
-        app,
-        version,
-        image: None,
-        spec,
-        ports: &assignment.ports,
-        host: host.as_deref().unwrap_or_default(),
-        task: &task_id(app, &assignment.instance),
-        sandbox: SANDBOX,
-    })
+    let mut variables = BTreeMap::new();
+    if let Some(app) = facts.app {
+        let host = facts.node.map(|node| match node.address {
+            Some(address) => address.to_string(),
+            None => node.name.to_string(),
+        });
+        let host = host.as_deref().unwrap_or_default();
+        let task = task_id(app, &assignment.instance);
+        variables = of_instance(&InstanceFacts { spec, ports: &assignment.ports, host, task: &task });
+        // Unlike ours, Marathon's give way to what the app itself sets.
+        variables.retain(|name, _| !shared.contains_key(name));
+    } else if matches!(assignment.role, InstanceRole::Service { .. }) {
+        variables = port_variables(assignment, spec);
+    }
+    variables.insert("SLIPWAY_INSTANCE".into(), assignment.instance.to_string());
+    variables
 }
 
 /// A pushed service has Marathon's names for its ports too; one that answers on `$PORT` has that first, and

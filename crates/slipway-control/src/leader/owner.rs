@@ -14,7 +14,7 @@ use slipway_model::account::Tenant;
 use slipway_model::app::PathId;
 use slipway_model::id::{BuildNumber, InstanceId, ReleaseNumber};
 use slipway_model::instance::{Node, NodeOrder};
-use slipway_model::name::{EnvironmentPath, NodeName, TenantName};
+use slipway_model::name::{EnvironmentPath, NodeName, ServiceName, TenantName};
 use slipway_model::project::{EnvironmentStatus, HostClaim};
 use slipway_model::record::Record;
 use slipway_model::release::Release;
@@ -92,6 +92,8 @@ pub(super) struct Owner {
     waiters: Waiters,
     /// Nodes whose list has changed.
     marked_nodes: BTreeSet<NodeName>,
+    /// The last of them that was sent its list.
+    listed: Option<NodeName>,
     timers: BTreeSet<(Timestamp, EnvironmentPath)>,
     /// What is being read and written.
     under_way: JoinSet<Done>,
@@ -116,8 +118,9 @@ struct Held {
     waiting_since: Option<Timestamp>,
     next: Option<Timestamp>,
     ends: VecDeque<EndSnapshot>,
-    /// Opened once for each release that runs, because that costs something.
-    configs: BTreeMap<ReleaseNumber, Arc<BTreeMap<String, String>>>,
+    /// The variables that all instances of a service in a release share, made once, because opening config
+    /// costs something.
+    variables: BTreeMap<(ReleaseNumber, Option<ServiceName>), Arc<BTreeMap<String, String>>>,
     /// The nodes on which volumes of it rest.
     rests_on: BTreeSet<NodeName>,
     /// What is seen of each instance beyond its last report.
@@ -200,6 +203,7 @@ impl Owner {
             marked: Marks::default(),
             waiters: Waiters::default(),
             marked_nodes: BTreeSet::new(),
+            listed: None,
             timers: BTreeSet::new(),
             under_way: JoinSet::new(),
             lists_pace: Pace::default(),
@@ -293,8 +297,9 @@ impl Owner {
         let held_until = self.cluster.next_expiry();
         let next = [settles_at, waits_until, timer, preempts_at, held_until].into_iter().flatten().min();
         let next = next.map_or(IDLE, |next| next.since(now()).duration());
-        let lists = (!self.marked_nodes.is_empty()).then(|| self.lists_pace.wait());
-        let table = self.routers.has_news().then(|| self.table_pace.wait());
+        let is_busy = self.has_work();
+        let lists = (!self.marked_nodes.is_empty()).then(|| self.lists_pace.wait(is_busy));
+        let table = self.routers.has_news().then(|| self.table_pace.wait(is_busy));
         [lists, table].into_iter().flatten().fold(next, Duration::min)
     }
 
@@ -352,7 +357,7 @@ impl Held {
             waiting_since: None,
             next: None,
             ends: VecDeque::new(),
-            configs: BTreeMap::new(),
+            variables: BTreeMap::new(),
             rests_on: BTreeSet::new(),
             times: BTreeMap::new(),
             first_to_go: BTreeMap::new(),

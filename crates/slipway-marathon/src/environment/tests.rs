@@ -8,16 +8,20 @@ fn of(body: &str, ports: &[u16]) -> BTreeMap<String, String> {
         .create_as("/db/main".parse().unwrap())
         .unwrap();
     let wanted = crate::spec::wanted(&app);
-    variables(&Facts {
+    let mut variables = of_app(&AppFacts {
         app: &app.id,
         version: Timestamp(1_795_367_109_123),
         image: wanted.image.as_deref(),
         spec: &wanted.spec,
+        sandbox: "/mnt/mesos/sandbox",
+    });
+    variables.extend(of_instance(&InstanceFacts {
+        spec: &wanted.spec,
         ports,
         host: "10.0.0.7",
         task: "db_main.instance-i0123456789abcdef._app.1",
-        sandbox: "/mnt/mesos/sandbox",
-    })
+    }));
+    variables
 }
 
 fn has(variables: &BTreeMap<String, String>, expected: &[(&str, &str)]) {

@@ -253,7 +253,7 @@ impl Owner {
                     held.times.remove(instance);
                     held.first_to_go.remove(instance);
                     let assignments = &held.view.assignments;
-                    held.configs.retain(|release, _| assignments.iter().any(|a| a.release == *release));
+                    held.variables.retain(|(release, _), _| assignments.iter().any(|a| a.release == *release));
                     self.routers.forget_instance(instance);
                     if let Some(gone) = &concerned {
                         self.unseat(instance, &gone.node);

@@ -9,6 +9,7 @@ use slipway_model::unit::Timestamp;
 use slipway_plan::action::Action;
 
 use super::{Held, Owner, now};
+use crate::leader::desired::service_of;
 use crate::leader::events::{Happened, InstanceChange, InstanceEvent, ServiceOf};
 use crate::leader::{EndSnapshot, InstanceSnapshot};
 
@@ -158,12 +159,7 @@ impl Owner {
 
 impl Held {
     pub(super) fn service_of(&self, role: &InstanceRole) -> ServiceOf {
-        let service = match role {
-            InstanceRole::Service { service } | InstanceRole::Scheduled { service, .. } => {
-                Some(service.clone())
-            }
-            InstanceRole::ReleaseCommand | InstanceRole::OneOff { .. } => None,
-        };
+        let service = service_of(role).cloned();
         ServiceOf { environment: EnvironmentPath::clone(&self.path), app: self.app.clone(), service }
     }
 

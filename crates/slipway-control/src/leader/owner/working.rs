@@ -71,11 +71,11 @@ impl Owner {
                 self.work_on(&path);
             }
             self.look_at_groups();
-            if self.routers.has_news() && self.table_pace.wait() == Duration::ZERO {
+            if self.routers.has_news() && self.table_pace.wait(self.has_work()) == Duration::ZERO {
                 self.publish_table();
             }
         }
-        if !self.marked_nodes.is_empty() && self.lists_pace.wait() == Duration::ZERO {
+        if !self.marked_nodes.is_empty() && self.lists_pace.wait(self.has_work()) == Duration::ZERO {
             let began = Instant::now();
             self.send_lists();
             self.lists_pace.took(began);

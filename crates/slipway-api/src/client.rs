@@ -68,7 +68,12 @@ impl Error {
 pub struct Client {
     server: Server,
     token: Option<String>,
+    when_old: Option<fn(&str)>,
 }
+
+/// A header of answers that may be old, because no server leads that could tell better: when what they say
+/// was last known to be so, in RFC 3339.
+pub const AS_OF: &str = "slipway-as-of";
 
 /// Answers are bounded too: a list of 1,000 releases is some 300 KiB.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -79,12 +84,18 @@ impl Client {
     /// # Errors
     /// [`Error::Address`]
     pub fn new(address: &str) -> Result<Self, Error> {
-        Ok(Self { server: Server::parse(address)?, token: None })
+        Ok(Self { server: Server::parse(address)?, token: None, when_old: None })
     }
 
     /// The same client with a token.
     pub fn with_token(mut self, token: String) -> Self {
         self.token = Some(token);
+        self
+    }
+
+    /// The same client, which calls `tell` for each answer that may be old, with the time of it.
+    pub fn when_old(mut self, tell: fn(&str)) -> Self {
+        self.when_old = Some(tell);
         self
     }
 
@@ -200,7 +211,11 @@ impl Client {
         let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(http)?;
         // Ends by itself when the answer has been read or given up.
         tokio::spawn(connection.with_upgrades());
-        sender.send_request(request).await.map_err(http)
+        let response = sender.send_request(request).await.map_err(http)?;
+        if let (Some(tell), Some(as_of)) = (self.when_old, response.headers().get(AS_OF)) {
+            tell(as_of.to_str().unwrap_or("an unknown time"));
+        }
+        Ok(response)
     }
 
     async fn collect(&self, response: http::Response<Incoming>) -> Result<Bytes, Error> {

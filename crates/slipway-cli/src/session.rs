@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Once;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,14 @@ struct Logins {
     tokens: BTreeMap<String, String>,
 }
 
+/// A command of several requests says it once.
+fn tell_old(as_of: &str) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        eprintln!("slipway: no server leads at this moment; what follows was so at {as_of} and may be old");
+    });
+}
+
 impl Session {
     pub fn open(global: &args::Global) -> anyhow::Result<Self> {
         let home = global.home.clone().unwrap_or_else(|| ".".into());
@@ -64,7 +73,7 @@ impl Session {
 
     /// A client without a token.
     pub fn anonymous(&self) -> anyhow::Result<Client> {
-        Ok(Client::new(&self.server)?)
+        Ok(Client::new(&self.server)?.when_old(tell_old))
     }
 
     /// Keeps a token for later commands.

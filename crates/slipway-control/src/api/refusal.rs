@@ -4,6 +4,10 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use slipway_api::error::{ErrorBody, ErrorCode};
 
+/// Whoever is told "not now" may come again after so many seconds: about what it takes until another
+/// server leads.
+pub const RETRY_AFTER: http::HeaderValue = http::HeaderValue::from_static("2");
+
 /// A refusal on its way to the client.
 #[derive(Debug)]
 pub struct Refusal(pub ErrorBody);
@@ -47,6 +51,9 @@ impl IntoResponse for Refusal {
         if status == http::StatusCode::UNAUTHORIZED {
             let challenge = http::HeaderValue::from_static("Bearer realm=\"slipway\"");
             response.headers_mut().insert(http::header::WWW_AUTHENTICATE, challenge);
+        }
+        if status == http::StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(http::header::RETRY_AFTER, RETRY_AFTER);
         }
         response
     }

@@ -73,6 +73,11 @@ impl LeaderQueries {
         Self { queries, events }
     }
 
+    /// Of a process that does not lead: every answer is that there is no leader.
+    pub fn nobody() -> Self {
+        Self::new(mpsc::channel(1).0, Events::new())
+    }
+
     /// Waits until there is nobody to ask any more: the leader has ended, for whatever reason.
     pub async fn gone(&self) {
         self.queries.closed().await;

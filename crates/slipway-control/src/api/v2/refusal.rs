@@ -82,6 +82,9 @@ impl IntoResponse for Refusal {
             let challenge = HeaderValue::from_static("Basic realm=\"slipway\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, crate::api::refusal::RETRY_AFTER);
+        }
         response
     }
 }

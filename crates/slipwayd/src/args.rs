@@ -7,6 +7,10 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use slipway_model::name::{NodeName, UserName};
 use slipway_model::unit::{Bytes, Cpus};
 
+mod server;
+
+pub use server::{Server, ZooKeeper};
+
 /// The Slipway server.
 #[derive(Debug, Parser)]
 #[command(name = "slipwayd", version, arg_required_else_help = true, max_term_width = 100)]
@@ -19,6 +23,8 @@ pub struct Args {
 pub enum Command {
     /// Run everything on this machine
     Up(Up),
+    /// Run one of a cluster's servers: they share a ZooKeeper and a directory, and one of them leads
+    Server(Server),
     /// Run the router alone; `up` starts one by itself and leaves it running
     Router(Router),
     /// Check whether this machine can run Slipway, and say what to do
@@ -32,6 +38,16 @@ pub enum Command {
         user: UserName,
         #[command(flatten)]
         places: Places,
+    },
+    /// Move the records of `up` into a cluster's ZooKeeper, once
+    MoveStore {
+        #[command(flatten)]
+        places: Places,
+        /// The key that `up` has sealed them under
+        #[arg(long, default_value = "/etc/slipway/master.key")]
+        master_key: PathBuf,
+        #[command(flatten)]
+        zookeeper: ZooKeeper,
     },
     /// Stop everything that runs of a data directory and delete it
     Wipe {
@@ -52,6 +68,20 @@ pub struct Places {
     /// Sockets, mounts and what else a reboot may wipe
     #[arg(long, default_value = "/run/slipway", env = "SLIPWAY_RUN_DIR")]
     pub run_dir: PathBuf,
+}
+
+/// Where people's programs connect.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Listen {
+    /// Where the API answers; put TLS before it when it is reached from other machines
+    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDRESS:PORT")]
+    pub api: SocketAddr,
+    /// Where the registry answers
+    #[arg(long, default_value = "127.0.0.1:7071", value_name = "ADDRESS:PORT")]
+    pub registry: SocketAddr,
+    /// Where git answers over SSH
+    #[arg(long, default_value = "0.0.0.0:2222", value_name = "ADDRESS:PORT")]
+    pub ssh: SocketAddr,
 }
 
 #[derive(Debug, Clone, ClapArgs)]
@@ -79,15 +109,8 @@ pub struct Up {
     /// Its key
     #[arg(long, value_name = "PEM")]
     pub tls_key: Option<PathBuf>,
-    /// Where the API answers; put TLS before it when it is reached from other machines
-    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDRESS:PORT")]
-    pub api: SocketAddr,
-    /// Where the registry answers
-    #[arg(long, default_value = "127.0.0.1:7071", value_name = "ADDRESS:PORT")]
-    pub registry: SocketAddr,
-    /// Where git answers over SSH
-    #[arg(long, default_value = "0.0.0.0:2222", value_name = "ADDRESS:PORT")]
-    pub ssh: SocketAddr,
+    #[command(flatten)]
+    pub listen: Listen,
     /// What users type to reach this machine, when it is not the base domain
     #[arg(long, value_name = "HOST")]
     pub public_host: Option<String>,

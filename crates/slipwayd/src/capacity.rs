@@ -1,12 +1,12 @@
 //! What this machine has for instances.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use slipway_model::instance::Node;
 use slipway_model::name::NodeName;
 use slipway_model::unit::{Bytes, Cpus, Timestamp};
 
-use crate::args;
 use crate::places::Places;
 
 /// Limits are hard, and most programs idle: each processor is given away so many times.
@@ -14,11 +14,22 @@ const CPU_SHARE: u32 = 16;
 /// Kept for the platform itself and for the host.
 const MEM_RESERVE: Bytes = Bytes::mebi(768);
 
+/// What an operator wants to give away; the rest is what there is.
+#[derive(Debug, Clone, Default)]
+pub struct Offer {
+    pub cpus: Option<Cpus>,
+    pub mem: Option<Bytes>,
+    /// First and last.
+    pub ports: (u16, u16),
+    pub address: Option<Ipv4Addr>,
+    pub attributes: BTreeMap<String, String>,
+}
+
 /// The node as it tells the leader.
-pub fn node(options: &args::Up, name: &NodeName, places: &Places) -> anyhow::Result<Node> {
+pub fn node(offer: &Offer, name: &NodeName, places: &Places) -> anyhow::Result<Node> {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
-    let cpus = options.cpus.unwrap_or(Cpus(processors * 1000 * CPU_SHARE));
-    let mem = match options.mem {
+    let cpus = offer.cpus.unwrap_or(Cpus(processors * 1000 * CPU_SHARE));
+    let mem = match offer.mem {
         Some(mem) => mem,
         None => Bytes(memory_total()?.0.saturating_sub(MEM_RESERVE.0)),
     };
@@ -29,17 +40,16 @@ pub fn node(options: &args::Up, name: &NodeName, places: &Places) -> anyhow::Res
         cpus,
         mem,
         disk,
-        attributes: BTreeMap::new(),
+        attributes: offer.attributes.clone(),
         joined_at: Timestamp::from(std::time::SystemTime::now()),
         gpus: 0,
-        ports: ports(options)?,
-        address: options.address.or_else(slipway_agent::network::default_address),
+        ports: offer.ports,
+        address: offer.address.or_else(slipway_agent::network::default_address),
     })
 }
 
 /// The ports of `--ports`, first and last.
-pub fn ports(options: &args::Up) -> anyhow::Result<(u16, u16)> {
-    let text = &options.ports;
+pub fn ports(text: &str) -> anyhow::Result<(u16, u16)> {
     let numbers =
         text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
     let bad = || anyhow::anyhow!("--ports {text}: write two numbers from 1024 to 65535, such as 31000-32000");

@@ -3,8 +3,10 @@
 
 pub mod authority;
 pub mod config;
+pub mod hub;
 pub mod images;
 pub mod instances;
+pub mod nobody;
 pub mod nodes;
 pub mod pins;
 pub mod routers;

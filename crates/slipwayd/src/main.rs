@@ -14,9 +14,25 @@ mod args;
 
 mod places;
 
+mod capacity;
+
+mod outside;
+
+mod life;
+
 mod up;
 
+mod server;
+
+mod move_store;
+
+mod term;
+
+mod front;
+
 mod glue;
+
+mod node;
 
 mod router;
 
@@ -40,6 +56,10 @@ fn main() -> ExitCode {
     let args = args::Args::parse();
     let result = match args.command {
         args::Command::Up(options) => up::up(options),
+        args::Command::Server(options) => server::server(options),
+        args::Command::MoveStore { places, master_key, zookeeper } => {
+            move_store::run(&places, &master_key, &zookeeper)
+        }
         args::Command::Router(options) => router::run(options),
         args::Command::Doctor(options) => return doctor::doctor(&options),
         args::Command::Stack(verb) => stack::stack(verb),

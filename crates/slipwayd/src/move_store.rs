@@ -7,7 +7,20 @@
 use std::path::Path;
 
 use anyhow::Context;
+use slipway_access::MasterKey;
 use slipway_store::{Error, Moved, ZooKeeperOptions};
+
+use crate::args;
+use crate::server::connect;
+
+/// Does what was typed.
+pub fn run(places: &args::Places, master_key: &Path, typed: &args::ZooKeeper) -> anyhow::Result<()> {
+    // A new key could open nothing of what is moved.
+    anyhow::ensure!(master_key.exists(), "there is no master key at {}", master_key.display());
+    let to = connect::options(typed, &MasterKey::load_or_create(master_key)?)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(move_store(&places.data_dir.join("store"), to)).map(drop)
+}
 
 /// Moves the store in the directory `from` into the empty root that `to` names. The same again, after
 /// it was broken off, ends it.

@@ -19,19 +19,28 @@ pub const GIT_USER: GitUser = GitUser { uid: 61_022, gid: 61_022 };
 pub struct Places {
     pub data: PathBuf,
     pub run: PathBuf,
+    /// What all servers of a cluster have together: repositories, images, output of builds. The data
+    /// directory, on one machine.
+    pub shared: PathBuf,
 }
 
 impl Places {
     /// Makes the directories. Others may pass through them (git's own user and the runtime of a
     /// tenant must), but not look.
     pub fn make(places: &args::Places) -> anyhow::Result<Self> {
+        Self::make_with(places, &places.data_dir)
+    }
+
+    /// The same, with a directory that several servers share.
+    pub fn make_with(places: &args::Places, shared_dir: &Path) -> anyhow::Result<Self> {
         let make = |path: &Path| {
             let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(path);
             made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o711)))
                 .and_then(|()| path.canonicalize())
                 .with_context(|| format!("cannot make the directory {}", path.display()))
         };
-        let places = Self { data: make(&places.data_dir)?, run: make(&places.run_dir)? };
+        let places =
+            Self { data: make(&places.data_dir)?, run: make(&places.run_dir)?, shared: make(shared_dir)? };
         for private in [
             places.store(),
             places.registry(),
@@ -53,15 +62,15 @@ impl Places {
     }
 
     pub fn registry(&self) -> PathBuf {
-        self.data.join("registry")
+        self.shared.join("registry")
     }
 
     pub fn repositories(&self) -> PathBuf {
-        self.data.join("git")
+        self.shared.join("git")
     }
 
     pub fn builds(&self) -> PathBuf {
-        self.data.join("builds")
+        self.shared.join("builds")
     }
 
     pub fn cache(&self) -> PathBuf {
@@ -77,7 +86,7 @@ impl Places {
     }
 
     pub fn ssh_host_key(&self) -> PathBuf {
-        self.data.join("ssh_host_ed25519_key")
+        self.shared.join("ssh_host_ed25519_key")
     }
 
     /// The router's last good table and access log.

@@ -89,8 +89,8 @@ pub fn running(places: &Places) -> Vec<(Pid, Vec<Vec<u8>>)> {
 
 /// Ends a router that was started with other options than these, so that one with these can take its
 /// place: addresses that nothing answers on would be told to everybody.
-pub fn replace_if_other(up: &args::Up, places: &Places) -> anyhow::Result<()> {
-    let wanted = arguments(up, places);
+pub fn replace_if_other(router: &args::Router, places: &Places) -> anyhow::Result<()> {
+    let wanted = arguments(router, places);
     for (pid, words) in running(places) {
         let given = words.iter().skip(1).filter(|word| !word.is_empty()).map(Vec::as_slice);
         if given.eq(wanted.iter().map(|word| word.as_bytes())) {
@@ -110,11 +110,13 @@ pub fn replace_if_other(up: &args::Up, places: &Places) -> anyhow::Result<()> {
 }
 
 /// The command line of a router with these options.
-fn arguments(up: &args::Up, places: &Places) -> Vec<OsString> {
+fn arguments(router: &args::Router, places: &Places) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["router".into(), "--data-dir".into(), places.data.clone().into()];
     words.extend(["--run-dir".into(), places.run.clone().into()]);
-    words.extend(["--listen".into(), up.router.to_string().into()]);
-    if let (Some(listen), Some(certificate), Some(key)) = (up.router_tls, &up.tls_cert, &up.tls_key) {
+    words.extend(["--listen".into(), router.listen.to_string().into()]);
+    if let (Some(listen), Some(certificate), Some(key)) =
+        (router.listen_tls, &router.tls_cert, &router.tls_key)
+    {
         words.extend(["--listen-tls".into(), listen.to_string().into()]);
         words.extend(["--tls-cert".into(), certificate.into(), "--tls-key".into(), key.into()]);
     }
@@ -133,15 +135,15 @@ fn own_lock(places: &Places) -> anyhow::Result<Flock<fs::File>> {
 }
 
 /// Starts the router again whenever there is none, for ever.
-pub async fn keep(up: args::Up, places: Places) {
+pub async fn keep(router: args::Router, places: Places) {
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
-        let (up, places) = (up.clone(), places.clone());
+        let (router, places) = (router.clone(), places.clone());
         let looked = tokio::task::spawn_blocking(move || match lock(&places)? {
             None => anyhow::Ok(false),
             Some(free) => {
                 drop(free);
-                spawn(&up, &places)?;
+                spawn(&router, &places)?;
                 Ok(true)
             }
         });
@@ -181,12 +183,12 @@ pub fn lock(places: &Places) -> anyhow::Result<Option<Flock<fs::File>>> {
 }
 
 /// Starts a router process that outlives this one.
-pub fn spawn(up: &args::Up, places: &Places) -> anyhow::Result<()> {
+pub fn spawn(router: &args::Router, places: &Places) -> anyhow::Result<()> {
     fs::create_dir_all(places.router()).context("cannot make the router's directory")?;
     let log_path = places.router().join("router.log");
     let log = open_log(&log_path)?;
     let mut command = Command::new(std::env::current_exe().context("cannot tell where slipwayd itself is")?);
-    command.args(arguments(up, places));
+    command.args(arguments(router, places));
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // A group of its own: Ctrl-C in the server's terminal is not meant for it.
     let mut child = command.process_group(0).spawn().context("cannot start the router")?;
@@ -197,7 +199,7 @@ pub fn spawn(up: &args::Up, places: &Places) -> anyhow::Result<()> {
             let last = said.lines().last().unwrap_or_default().trim_start_matches("slipwayd: ");
             bail!("the router ended with {status}: {last}");
         }
-        if lock(places)?.is_none() && std::net::TcpStream::connect(reachable(up.router)).is_ok() {
+        if lock(places)?.is_none() && std::net::TcpStream::connect(reachable(router.listen)).is_ok() {
             // Waiting for it is nobody's business but init's, once this process is gone; until then
             // a thread reaps it.
             std::thread::spawn(move || child.wait());
@@ -205,7 +207,7 @@ pub fn spawn(up: &args::Up, places: &Places) -> anyhow::Result<()> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    bail!("the router does not answer on {}; see {}", up.router, log_path.display())
+    bail!("the router does not answer on {}; see {}", router.listen, log_path.display())
 }
 
 fn open_log(path: &Path) -> anyhow::Result<fs::File> {

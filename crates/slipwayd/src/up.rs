@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::args;
+use crate::capacity::{self, Offer};
 use crate::front::listen::bind_socket;
 use crate::front::{Front, Listeners, Standing};
 use crate::glue::instances::LocalInstances;
@@ -32,8 +33,6 @@ use crate::outside::{Outside, public_url};
 use crate::places::{self, Places, beside};
 use crate::router;
 use crate::term::{Around, Ground, Term, Workshop, WorkshopOptions, own_program};
-
-mod capacity;
 
 /// Sandboxes of the network that are kept ready.
 const NETWORK_POOL: usize = 8;
@@ -79,7 +78,7 @@ impl Server {
         let outside = outside(options);
         outside.check()?;
         // A slip in the options must leave neither a master key nor a router behind.
-        capacity::ports(options)?;
+        let ports = capacity::ports(&options.ports)?;
         let places = Places::make(&options.places)?;
         let node: NodeName = match &options.node {
             Some(node) => node.clone(),
@@ -92,9 +91,10 @@ impl Server {
         let doorkeeper = Doorkeeper::new(&places.ssh_host_key())?;
         // The socket must be there before a router looks for it.
         let feed = bind_socket(&places.router_socket())?;
-        router::replace_if_other(options, &places)?;
+        let router = router_options(options);
+        router::replace_if_other(&router, &places)?;
         if router::lock(&places)?.is_some() {
-            router::spawn(options, &places)?;
+            router::spawn(&router, &places)?;
         }
 
         let agent = Agent::start(agent_options(options, &places, &node, &registry)?).await?;
@@ -120,14 +120,12 @@ impl Server {
         };
         let (_, shelf) = watch::channel(Some(registry.clone()));
         let term = Term::start(&ground, node.to_string(), around, shelf).await?;
+        let (cpus, mem, address) = (options.cpus, options.mem, options.address);
+        let offer = Offer { cpus, mem, ports, address, ..Offer::default() };
         let mut tasks = JoinSet::new();
         tasks.spawn(routers::feed(feed, table_seen, router_messages_out));
-        tasks.spawn(nodes::report(
-            agent.clone(),
-            capacity::node(options, &node, &places)?,
-            node_messages_out,
-        ));
-        tasks.spawn(router::keep(options.clone(), places.clone()));
+        tasks.spawn(nodes::report(agent.clone(), capacity::node(&offer, &node, &places)?, node_messages_out));
+        tasks.spawn(router::keep(router, places.clone()));
         let how = WorkshopOptions { ca_bundle: options.ca_bundle.clone(), builds: options.builds };
         let workshop = Workshop::start(&ground, &how, term.epoch(), registry, agent);
 
@@ -208,10 +206,20 @@ fn agent_options(
             dns: options.dns.clone(),
             egress_allow: options.allow_egress.iter().map(parse).collect::<Result<_, _>>()?,
             pool: NETWORK_POOL,
-            ports: capacity::ports(options)?,
+            ports: capacity::ports(&options.ports)?,
             mesh: None,
         }),
     })
+}
+
+fn router_options(options: &args::Up) -> args::Router {
+    args::Router {
+        places: options.places.clone(),
+        listen: options.router,
+        listen_tls: options.router_tls,
+        tls_cert: options.tls_cert.clone(),
+        tls_key: options.tls_key.clone(),
+    }
 }
 
 fn outside(options: &args::Up) -> Outside {

@@ -1,136 +1,40 @@
-//! Serves the API: connections in, the routes' answers out, with the times that a library leaves to
-//! its caller.
+//! HTTP/1 on a connection, wherever it came from, with the times that a library leaves to its caller.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
-use http::{Extensions, Request};
+use axum::body::Body;
+use http::{Extensions, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use slipway_control::api::{ConnectionEnd, Local};
+use slipway_api::error::{ErrorBody, ErrorCode};
+use slipway_control::api::ConnectionEnd;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
-
-use super::raised;
+use tokio_util::sync::CancellationToken;
 
 mod taken;
 
-/// Connections at once; one that follows a log sleeps.
-const CONNECTIONS_MAX: usize = 1024;
-/// Of one address, so that nobody who only holds connections open keeps everybody else out.
-const CONNECTIONS_OF_SOURCE_MAX: usize = 512;
 /// A request's header must be there within this time (N58).
 const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
 /// What of an answer waits for a client that does not read it. Also the bound of a request's header.
 const WAITING_BYTES_MAX: usize = 128 << 10;
 /// A client that takes nothing of an answer for so long is gone.
 const TAKEN_TIME_MAX: Duration = Duration::from_secs(30);
-/// After a failed accept, most likely for want of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// When connections shall end, a request under way gets this long.
+pub const END_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// How many connections there are, in all and of each address.
-#[derive(Debug, Default)]
-struct Places(Mutex<Taken>);
-
-#[derive(Debug, Default)]
-struct Taken {
-    all: usize,
-    by_source: HashMap<IpAddr, usize>,
-}
-
-impl Places {
-    /// A place for a connection from there, until it is dropped; `None` when there is none left. Root's own
-    /// connections come from nowhere.
-    fn take(self: &Arc<Self>, source: Option<IpAddr>) -> Option<Place> {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_source = source.map_or(0, |source| taken.by_source.get(&source).copied().unwrap_or(0));
-        if taken.all >= CONNECTIONS_MAX || of_source >= CONNECTIONS_OF_SOURCE_MAX {
-            return None;
-        }
-        taken.all += 1;
-        if let Some(source) = source {
-            taken.by_source.insert(source, of_source + 1);
-        }
-        Some(Place { places: self.clone(), source })
-    }
-}
-
-/// Held as long as a connection is there.
-#[derive(Debug)]
-struct Place {
-    places: Arc<Places>,
-    source: Option<IpAddr>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.all -= 1;
-        let Some(source) = self.source else { return };
-        if let Some(count) = taken.by_source.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
-                taken.by_source.remove(&source);
-            }
-        }
-    }
-}
-
-/// Serves whoever can reach the port.
-pub async fn serve_tcp(listener: TcpListener, routes: Router, stop: watch::Receiver<bool>) {
-    let places = Arc::new(Places::default());
-    loop {
-        let accepted = tokio::select! {
-            () = raised(stop.clone()) => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, peer)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let _nagle = stream.set_nodelay(true);
-        let Some(place) = places.take(Some(peer.ip())) else { continue };
-        let mark = move |extensions: &mut Extensions| {
-            extensions.insert(ConnectInfo::<SocketAddr>(peer));
-        };
-        tokio::spawn(serve(stream, routes.clone(), mark, place));
-    }
-}
-
-/// Serves root on this machine.
-pub async fn serve_unix(listener: UnixListener, routes: Router, stop: watch::Receiver<bool>) {
-    let places = Arc::new(Places::default());
-    loop {
-        let accepted = tokio::select! {
-            () = raised(stop.clone()) => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        // The socket's mode keeps others out; the kernel's word on it costs nothing.
-        if stream.peer_cred().is_ok_and(|peer| peer.uid() == 0)
-            && let Some(place) = places.take(None)
-        {
-            let mark = |extensions: &mut Extensions| {
-                extensions.insert(Local);
-            };
-            tokio::spawn(serve(stream, routes.clone(), mark, place));
-        }
-    }
-}
-
-async fn serve<S>(stream: S, routes: Router, mark: impl Fn(&mut Extensions) + Send + 'static, place: Place)
-where
+/// Answers requests from `routes` until the connection ends, or soon after `until`. `mark` says what is
+/// known of the caller.
+pub async fn serve<S>(
+    stream: S,
+    routes: Router,
+    mark: impl Fn(&mut Extensions) + Send + 'static,
+    until: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let routes = TowerToHyperService::new(routes);
@@ -150,14 +54,43 @@ where
         .max_buf_size(WAITING_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), answer)
         .with_upgrades();
+    tokio::pin!(connection);
     tokio::select! {
         // A connection that breaks is the client's affair.
-        _ended = connection => {}
+        _ended = &mut connection => {}
         // A handler wants it to end, whatever the client does.
         () = ended.0.notified() => {}
+        () = until.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _late = tokio::time::timeout(END_TIME_MAX, connection).await;
+        }
     }
-    drop(place);
 }
 
-#[cfg(test)]
-mod tests;
+/// Answers every request with 503 and why.
+pub async fn serve_refusals<S>(stream: S, why: &'static str, until: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let answer =
+        service_fn(move |_request: Request<Incoming>| async move { Ok::<_, Infallible>(refusal(why)) });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME_MAX)
+        .serve_connection(TokioIo::new(stream), answer);
+    tokio::select! {
+        _ended = connection => {}
+        () = until.cancelled() => {}
+    }
+}
+
+/// 503 and why, in a body that clients of both APIs understand, and when to come again.
+pub fn refusal(why: &str) -> Response<Body> {
+    let body = ErrorBody { code: ErrorCode::Unavailable, message: why.to_owned() };
+    let body = serde_json::to_vec(&body).unwrap_or_default();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    response
+}

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use slipway_agent::attach::{AttachInput, AttachOutput};
 use slipway_agent::{Agent, files, logs};
 use slipway_api::client::Frame;
@@ -15,20 +15,29 @@ use slipway_model::name::EnvironmentPath;
 use tokio::sync::mpsc;
 
 /// A run that was asked for is placed within this time, or there is no room for it.
-const PLACED_WITHIN: Duration = Duration::from_secs(60);
+pub const PLACED_WITHIN: Duration = Duration::from_secs(60);
+/// What is said then.
+pub const NOT_PLACED: &str = "could not be placed on any node; `slipway nodes` shows how much room there is";
 const LOOK_INTERVAL: Duration = Duration::from_millis(30);
 
 /// The agent in this process.
 pub struct LocalInstances(pub Agent);
 
+impl LocalInstances {
+    /// Lines, oldest first, look by look: the first has what was there, perhaps nothing.
+    pub fn log_looks(&self, query: LogQuery) -> impl Stream<Item = Vec<LogLine>> + Send + use<> {
+        let LogQuery { environment, service, instance, lines, follow } = query;
+        let looks = self.0.log_looks(logs::LogQuery { environment, service, instance, lines, follow });
+        stream::unfold(looks, |mut looks| async move {
+            let lines = looks.recv().await?;
+            Some((lines.into_iter().map(wire_line).collect(), looks))
+        })
+    }
+}
+
 impl Instances for LocalInstances {
     fn logs(&self, query: LogQuery) -> BoxStream<'static, LogLine> {
-        let LogQuery { environment, service, instance, lines, follow } = query;
-        let receiver = self.0.logs(logs::LogQuery { environment, service, instance, lines, follow });
-        Box::pin(stream::unfold(receiver, |mut receiver| async move {
-            let line = receiver.recv().await?;
-            Some((wire_line(line), receiver))
-        }))
+        Box::pin(self.log_looks(query).flat_map(stream::iter))
     }
 
     fn attach(
@@ -151,9 +160,7 @@ async fn carry(
                 tokio::time::sleep(LOOK_INTERVAL).await;
             }
             Err(slipway_agent::Error::UnknownInstance(_)) => {
-                return Err(
-                    "could not be placed on any node; `slipway nodes` shows how much room there is".into()
-                );
+                return Err(NOT_PLACED.to_owned());
             }
             Err(error) => return Err(format!("cannot be attached to: {error}")),
         }

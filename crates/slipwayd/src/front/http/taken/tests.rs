@@ -8,8 +8,9 @@ use axum::body::Body;
 use axum::routing::get;
 use http::Extensions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
 
-use super::super::{Places, WAITING_BYTES_MAX, serve};
+use super::super::{WAITING_BYTES_MAX, serve};
 use super::*;
 
 const CHUNK: usize = 64 << 10;
@@ -31,8 +32,7 @@ async fn nothing_is_made_for_a_client_that_takes_nothing() {
         }),
     );
     let (mut client, server) = tokio::io::duplex(PIPE);
-    let place = Arc::new(Places::default()).take(None).unwrap();
-    let served = tokio::spawn(serve(server, routes, |_: &mut Extensions| {}, place));
+    let served = tokio::spawn(serve(server, routes, |_: &mut Extensions| {}, CancellationToken::new()));
     client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     // Some bytes of the body are here, so all has been made that is made ahead.
     client.read_exact(&mut [0; 1024]).await.unwrap();

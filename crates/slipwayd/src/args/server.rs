@@ -1,0 +1,98 @@
+//! What `slipwayd server` takes, and what every command takes that goes to ZooKeeper.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::Args;
+use slipway_model::name::NodeName;
+use slipway_model::unit::Span;
+
+use super::{Listen, Places};
+
+#[derive(Debug, Clone, Args)]
+pub struct Server {
+    #[command(flatten)]
+    pub places: Places,
+    /// The directory that all servers of the cluster have together, on NFS or the like: repositories,
+    /// images, logs of builds
+    #[arg(long, value_name = "DIR", env = "SLIPWAY_SHARED_DIR")]
+    pub shared_dir: PathBuf,
+    #[command(flatten)]
+    pub zookeeper: ZooKeeper,
+    /// The cluster's key, under which secrets are sealed: the same file on every server. Made by the
+    /// first; back it up apart from the data
+    #[arg(long, default_value = "/etc/slipway/master.key")]
+    pub master_key: PathBuf,
+    /// This server's name [default: the host's]
+    #[arg(long)]
+    pub name: Option<NodeName>,
+    /// Where nodes and other servers connect
+    #[arg(long, default_value = "0.0.0.0:7072", value_name = "ADDRESS:PORT")]
+    pub cluster: SocketAddr,
+    /// How they reach it [default: the address of the default route, and the port of --cluster]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub cluster_address: Option<String>,
+    /// Domain below which every program gets a host name
+    #[arg(long, default_value = "localhost")]
+    pub base_domain: String,
+    /// What users type to reach the servers, when it is not the base domain
+    #[arg(long, value_name = "HOST")]
+    pub public_host: Option<String>,
+    /// The port of the routers, as users type it
+    #[arg(long, default_value_t = 80, value_name = "PORT")]
+    pub apps_port: u16,
+    /// Users reach the routers over TLS
+    #[arg(long)]
+    pub apps_tls: bool,
+    #[command(flatten)]
+    pub listen: Listen,
+    /// Addresses for the sandboxes of builds, a private network that nothing else here uses [default: a
+    /// /16 of 10.64.0.0/10 chosen by the data directory]
+    #[arg(long, value_name = "CIDR")]
+    pub subnet: Option<String>,
+    /// Name servers for builds [default: the host's]
+    #[arg(long, value_name = "ADDRESS")]
+    pub dns: Vec<Ipv4Addr>,
+    /// Private networks that builds may reach all the same
+    #[arg(long, value_name = "CIDR")]
+    pub allow_egress: Vec<String>,
+    /// Certificates that builds trust
+    #[arg(long, default_value = "/etc/ssl/certs/ca-certificates.crt", value_name = "PEM")]
+    pub ca_bundle: PathBuf,
+    /// Stack for projects that name none
+    #[arg(long, default_value = "debian-12")]
+    pub stack: String,
+    /// Builds at the same time
+    #[arg(long, default_value_t = 2)]
+    pub builds: usize,
+    /// Log as JSON
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+/// Where the cluster's records are.
+#[derive(Debug, Clone, Args)]
+pub struct ZooKeeper {
+    /// The ZooKeeper servers; any of them will do
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', required = true, env = "SLIPWAY_ZOOKEEPER")]
+    pub zookeeper: Vec<String>,
+    /// The path in ZooKeeper that belongs to this cluster alone
+    #[arg(long, default_value = "/slipway", value_name = "PATH")]
+    pub zookeeper_root: String,
+    /// Speak TLS with ZooKeeper, and trust only this authority
+    #[arg(long, value_name = "PEM", requires_all = ["zookeeper_cert", "zookeeper_key"])]
+    pub zookeeper_ca: Option<PathBuf>,
+    /// Certificate for ZooKeeper
+    #[arg(long, value_name = "PEM", requires = "zookeeper_ca")]
+    pub zookeeper_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "PEM", requires = "zookeeper_ca")]
+    pub zookeeper_key: Option<PathBuf>,
+    /// Prove to ZooKeeper who this is, so that nobody else gets at the records: a file with one line,
+    /// NAME:PASSWORD, the same on every server
+    #[arg(long, value_name = "FILE")]
+    pub zookeeper_auth_file: Option<PathBuf>,
+    /// How long ZooKeeper waits for a server that says nothing, before another leads
+    #[arg(long, default_value = "4s", value_name = "TIME")]
+    pub session: Span,
+}

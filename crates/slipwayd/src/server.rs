@@ -1,0 +1,302 @@
+//! `slipwayd server`: one of the servers of a cluster, from its start to its end.
+//!
+//! All servers are alike: same ports, same ZooKeeper, same shared directory. One of them leads: what it
+//! runs then is a [term](crate::term). The others stand by and pass on to it whoever connects to them
+//! ([`crate::front`]). Losing ZooKeeper ends a term, never the process.
+//!
+//! Read in this order: [`Server::start`]; [`standing`] (where connections go); [`election`] (the order of
+//! a term); [`port`] (what other machines ask for); [`identity`], [`connect`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use slipway_access::{Access, MasterKey};
+use slipway_agent::RuntimeChoice;
+use slipway_agent::network::NetworkOptions;
+use slipway_control::leader::LeaderQueries;
+use slipway_git::Doorkeeper;
+use slipway_link::{Acceptor, Dialler};
+use slipway_model::name::NodeName;
+use slipway_registry::Registry;
+use slipway_store::Store;
+use slipway_store::journal::Journal;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::front::listen::bind;
+use crate::front::{Front, Listeners, Memory, Standing, memory};
+use crate::glue::nobody::NoInstances;
+use crate::life::{log, wait_for_signal};
+use crate::outside::{Outside, public_url};
+use crate::places::{self, Places, beside};
+use crate::term::{Ground, WorkshopOptions, own_program};
+use crate::{args, capacity};
+
+pub mod connect;
+mod election;
+mod identity;
+mod port;
+mod standing;
+
+use election::Candidate;
+use port::Port;
+use standing::Own;
+
+/// Sandboxes of the network that are kept ready: builds are few.
+const NETWORK_POOL: usize = 2;
+/// Says whose the shared directory is.
+const CLUSTER_FILE: &str = "cluster";
+
+/// Runs the server until a signal.
+pub fn server(options: args::Server) -> anyhow::Result<()> {
+    log(options.log_json);
+    if !nix::unistd::geteuid().is_root() {
+        bail!("slipwayd server makes containers to build in and must be started as root");
+    }
+    places::raise_file_limit();
+    places::raise_watch_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut server = tokio::select! {
+            server = Server::start(&options) => server?,
+            signalled = wait_for_signal() => return signalled,
+        };
+        tokio::select! {
+            signalled = wait_for_signal() => signalled?,
+            what = server.ended() => bail!("{what} has ended; see the log above. Starting slipwayd again mends it"),
+        }
+        tracing::info!("stopping; nodes and what they run go on");
+        // A second signal ends at once.
+        tokio::select! {
+            () = server.stop() => {}
+            again = wait_for_signal() => again?,
+        }
+        anyhow::Ok(())
+    })?;
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(())
+}
+
+struct Server {
+    front: JoinSet<()>,
+    /// Identity, cluster port, standing. None ends before the server.
+    tasks: JoinSet<()>,
+    election: JoinHandle<()>,
+    stop: CancellationToken,
+    store: Store,
+}
+
+impl Server {
+    async fn start(options: &args::Server) -> anyhow::Result<Self> {
+        let outside = outside(options);
+        outside.check()?;
+        let places = Places::make_with(&options.places, &options.shared_dir)?;
+        let name: NodeName = options.name.clone().unwrap_or_else(capacity::host_name);
+        let listeners = Listeners::bind(&options.listen)?;
+        let cluster_port = bind("the cluster", "--cluster", options.cluster)?;
+        let cluster_address = cluster_address(options, &cluster_port)?;
+        let master = master_key(options, &places)?;
+        // From here on whoever connects is told how things are, however long the rest takes.
+        let doorkeeper = Doorkeeper::new(&places.ssh_host_key())?;
+        let host_key = doorkeeper.host_key().to_owned();
+        let front = Front::new(doorkeeper, Standing::Following { leader: None, memory: None });
+        let listening = front.open(listeners, &places)?;
+
+        let store = connect::connect(&connect::options(&options.zookeeper, &master)?).await?;
+        claim_directory(&places, &store)?;
+        let access = open_access(&store, master).await?;
+        let ground = Ground {
+            store: store.clone(),
+            access: access.clone(),
+            journal: Journal::new(places.builds()),
+            places: places.clone(),
+            outside,
+            stack: options.stack.clone(),
+            host_key,
+        };
+        let mut tasks = JoinSet::new();
+        let identity = identity::establish(&access, &name, &cluster_address, &mut tasks).await?;
+        let (own, own_seen) = watch::channel(Own::None);
+        let (ends, ends_seen) = watch::channel(None);
+        let port = Port {
+            front: front.clone(),
+            access,
+            admissions: identity.admissions,
+            ends: ends_seen,
+            stacks: slipway_build::stack::repository(&options.stack)?.to_string(),
+        };
+        tasks.spawn(port.serve(cluster_port, Acceptor::new(identity.credentials.clone())));
+        tasks.spawn(standing::keep(
+            front.clone(),
+            store.clone(),
+            cluster_address.clone(),
+            Dialler::new(identity.credentials),
+            idle(&ground),
+            own_seen,
+        ));
+        tracing::info!(
+            server.name = %name, cluster = %cluster_address, api = %options.listen.api,
+            ssh = %options.listen.ssh, registry = %options.listen.registry, git.host_key = ground.host_key,
+            "ready; standing for election"
+        );
+        let candidate = Candidate {
+            front,
+            name: standing::candidate(name.as_str(), &cluster_address),
+            workshop: WorkshopOptions { ca_bundle: options.ca_bundle.clone(), builds: options.builds },
+            agent: agent_options(options, &places, &name)?,
+            servers: identity.servers,
+            own,
+            ends,
+            ground,
+        };
+        let stop = CancellationToken::new();
+        let until = stop.clone();
+        let election = tokio::spawn(async move { candidate.stand(&until).await });
+        Ok(Self { front: listening, tasks, election, stop, store })
+    }
+
+    /// Waits until a part has ended that should not, and names it.
+    async fn ended(&mut self) -> &'static str {
+        tokio::select! {
+            _ = &mut self.election => "what stands for election",
+            _ = self.tasks.join_next() => "a part of the server",
+            _ = self.front.join_next() => "what listens",
+        }
+    }
+
+    /// A term ends in order, so that another server leads at once.
+    async fn stop(mut self) {
+        self.stop.cancel();
+        // A panic has been reported where it happened.
+        let _ended = self.election.await;
+        self.front.shutdown().await;
+        self.tasks.shutdown().await;
+        self.store.close().await;
+    }
+}
+
+/// What answers in a server that has never led.
+fn idle(ground: &Ground) -> Memory {
+    let (_, shelf) = watch::channel(None);
+    let local = ground.api(LeaderQueries::nobody(), Arc::new(NoInstances), shelf);
+    Memory { api: memory::routes(local.clone(), ground.store.clone()), local }
+}
+
+/// The cluster's key. Only the first server of a cluster makes one.
+fn master_key(options: &args::Server, places: &Places) -> anyhow::Result<MasterKey> {
+    let path = &options.master_key;
+    if !path.exists() && places.shared.join(CLUSTER_FILE).exists() {
+        bail!(
+            "there is no master key at {}, and {} belongs to a cluster that has one: copy it from another \
+             server, or name its place with --master-key",
+            path.display(),
+            places.shared.display()
+        );
+    }
+    Ok(MasterKey::load_or_create(path)?)
+}
+
+/// Refuses the directory of another cluster.
+fn claim_directory(places: &Places, store: &Store) -> anyhow::Result<()> {
+    let (path, own) = (places.shared.join(CLUSTER_FILE), store.cluster_id().as_str());
+    match std::fs::read_to_string(&path) {
+        Ok(found) if found.trim() == own => Ok(()),
+        Ok(found) => bail!(
+            "{} belongs to the cluster {}, and the records in ZooKeeper are of the cluster {own}: give the \
+             right --shared-dir or --zookeeper-root",
+            places.shared.display(),
+            found.trim()
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::write(&path, format!("{own}\n"))
+                .with_context(|| format!("cannot write {}", path.display()))
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// ZooKeeper may go away at any moment, which is no reason to end.
+async fn open_access(store: &Store, master: MasterKey) -> anyhow::Result<Access> {
+    loop {
+        match Access::open(store.clone(), master.clone()).await {
+            Err(error) if error.kind() == slipway_access::Kind::Unavailable => {
+                tracing::warn!(%error, "the records cannot be read; trying on");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+fn cluster_address(options: &args::Server, listener: &TcpListener) -> anyhow::Result<String> {
+    if let Some(address) = &options.cluster_address {
+        return Ok(address.clone());
+    }
+    let listening = listener.local_addr()?;
+    port::reachable(listening).with_context(|| {
+        format!(
+            "this machine has no default route that tells how others reach it; say it with \
+             --cluster-address HOST:{}",
+            listening.port()
+        )
+    })
+}
+
+/// The agent that builds, of which a new one is started in each term.
+#[expect(clippy::type_complexity, reason = "it is named once, where it is kept")]
+fn agent_options(
+    options: &args::Server,
+    places: &Places,
+    name: &NodeName,
+) -> anyhow::Result<Box<dyn Fn(Registry) -> anyhow::Result<slipway_agent::Options> + Send + Sync>> {
+    let subnet = match &options.subnet {
+        Some(text) => text.parse().map_err(|error| anyhow::anyhow!("--subnet {text}: {error}"))?,
+        None => places.subnet_default()?,
+    };
+    let parse =
+        |text: &String| text.parse().map_err(|error| anyhow::anyhow!("--allow-egress {text}: {error}"));
+    let egress_allow: Vec<_> = options.allow_egress.iter().map(parse).collect::<Result<_, _>>()?;
+    let (shim, fetcher) = (beside("slipway-shim")?, own_program()?);
+    let (places, node, dns) = (places.clone(), name.clone(), options.dns.clone());
+    let ca_bundle = options.ca_bundle.clone();
+    Ok(Box::new(move |registry| {
+        Ok(slipway_agent::Options {
+            node: node.clone(),
+            state_dir: places.agent(),
+            run_dir: places.run.join("agent"),
+            cgroup_parent: places.cgroup_parent()?,
+            images: slipway_agent::image::ImageSource::Registry(registry),
+            shim: shim.clone(),
+            fetcher: fetcher.clone(),
+            ca_bundle: ca_bundle.clone(),
+            runtime: RuntimeChoice::Auto,
+            network: Some(NetworkOptions {
+                tag: places.tag()?,
+                subnet,
+                run_dir: places.run.join("network"),
+                state_dir: places.network(),
+                mtu: None,
+                dns: dns.clone(),
+                egress_allow: egress_allow.clone(),
+                pool: NETWORK_POOL,
+                // Builds have no ports of the node.
+                ports: (1, 0),
+                mesh: None,
+            }),
+        })
+    }))
+}
+
+fn outside(options: &args::Server) -> Outside {
+    Outside {
+        base_domain: options.base_domain.clone(),
+        public_host: options.public_host.clone(),
+        public: public_url(options.apps_tls, options.apps_port),
+        api: options.listen.api,
+        ssh: options.listen.ssh,
+        registry: options.listen.registry,
+    }
+}

@@ -1,0 +1,201 @@
+//! Standing for election, leading, and standing again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slipway_agent::Agent;
+use slipway_model::id::Epoch;
+use slipway_model::route::RouteTable;
+use slipway_registry::Registry;
+use slipway_registry::server::pulls::{PullLimits, Pulls};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::port::Ends;
+use super::standing::Own;
+use crate::front::{Front, Memory, memory};
+use crate::glue::hub::Hub;
+use crate::term::{Around, Ground, Term, Workshop, WorkshopOptions};
+
+/// After a term that could not begin.
+const STAND_AGAIN: Duration = Duration::from_secs(1);
+/// Between two tries to have the registry, or the agent that builds.
+const OPEN_AGAIN: Duration = Duration::from_millis(500);
+/// Between two lines in the log about it.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
+
+/// What stands for election.
+pub struct Candidate {
+    pub ground: Ground,
+    pub front: Front,
+    /// Who it is in elections.
+    pub name: String,
+    pub workshop: WorkshopOptions,
+    /// The agent that makes the sandboxes of builds, over a registry.
+    pub agent: Box<dyn Fn(Registry) -> anyhow::Result<slipway_agent::Options> + Send + Sync>,
+    pub servers: watch::Receiver<Vec<String>>,
+    pub own: watch::Sender<Own>,
+    pub ends: watch::Sender<Option<Ends>>,
+}
+
+/// What only the leading process has open.
+struct Open {
+    hub: Hub,
+    shelf: watch::Sender<Option<Registry>>,
+    pulls: watch::Sender<Option<Pulls>>,
+    workshop: Option<Workshop>,
+}
+
+impl Candidate {
+    /// Stands, leads, and stands again, until `stop`.
+    pub async fn stand(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            let (open, around, ends) = self.prepare();
+            let begun = Term::start(&self.ground, self.name.clone(), around, open.shelf.subscribe());
+            let elected = tokio::select! {
+                elected = begun => elected,
+                () = stop.cancelled() => return,
+            };
+            match elected {
+                Ok(term) => self.lead(term, open, ends, stop).await,
+                Err(error) => {
+                    tracing::warn!("this server cannot stand for election now, and tries again: {error:#}");
+                    tokio::select! {
+                        () = tokio::time::sleep(STAND_AGAIN) => {}
+                        () = stop.cancelled() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn prepare(&self) -> (Open, Around, Ends) {
+        let (node_messages_out, node_messages) = mpsc::channel(1024);
+        let (router_messages_out, router_messages) = mpsc::channel(256);
+        let (table, table_seen) = watch::channel(Arc::new(RouteTable::default()));
+        let hub = Hub::new(node_messages_out);
+        let (pulls, pulls_seen) = watch::channel(None);
+        let around = Around {
+            nodes: Arc::new(hub.clone()),
+            node_messages,
+            table,
+            router_messages,
+            instances: Arc::new(hub.clone()),
+        };
+        let ends = Ends {
+            hub: hub.clone(),
+            table: table_seen,
+            router_messages: router_messages_out,
+            pulls: pulls_seen,
+        };
+        (Open { hub, shelf: watch::Sender::new(None), pulls, workshop: None }, around, ends)
+    }
+
+    /// Leads until the leadership is lost, a part has ended that should not, or `stop`.
+    async fn lead(&self, mut term: Term, mut open: Open, ends: Ends, stop: &CancellationToken) {
+        let epoch = term.epoch();
+        let (memory, hub) = (self.remember(&term), open.hub.clone());
+        self.ends.send_replace(Some(ends));
+        self.own.send_replace(Own::Leading { epoch, doors: term.doors() });
+        tracing::info!(leader.epoch = epoch.0, "this server leads");
+        let what = tokio::select! {
+            what = term.ended() => Some(what),
+            what = self.keep_open(epoch, &mut open) => Some(what),
+            () = self.tell_servers(&hub) => None,
+            () = stop.cancelled() => None,
+        };
+        if let Some(what) = what {
+            tracing::warn!(leader.epoch = epoch.0, ended = what, "this server leads no more");
+        }
+        self.own.send_replace(Own::Retired { epoch, memory });
+        self.ends.send_replace(None);
+        hub.close();
+        open.pulls.send_replace(None);
+        open.shelf.send_replace(None);
+        term.stop(open.workshop).await;
+    }
+
+    /// What answers when this term has ended and nobody else leads yet.
+    fn remember(&self, term: &Term) -> Memory {
+        let local = term.doors().api;
+        Memory { api: memory::routes(local.clone(), self.ground.store.clone()), local }
+    }
+
+    /// Opens what may still be another's for a while, and waits until a part of it has ended.
+    async fn keep_open(&self, epoch: Epoch, open: &mut Open) -> &'static str {
+        let registry = self.open_registry().await;
+        open.shelf.send_replace(Some(registry.clone()));
+        open.pulls.send_replace(Some(Pulls::new(registry.clone(), PullLimits::default())));
+        let agent = self.start_agent(&registry).await;
+        let workshop = Workshop::start(&self.ground, &self.workshop, epoch, registry, agent);
+        self.front.add_registry(workshop.registry());
+        tracing::info!(leader.epoch = epoch.0, "registry and builder are open");
+        open.workshop.insert(workshop).ended().await
+    }
+
+    /// The process that led before may hold it until it has noticed that it does not any more.
+    async fn open_registry(&self) -> Registry {
+        let path = self.ground.places.registry();
+        let mut said = Said::default();
+        loop {
+            let path: PathBuf = path.clone();
+            let opened = tokio::task::spawn_blocking(move || {
+                Registry::open(&path, slipway_registry::Options::default())
+            });
+            match opened.await {
+                Ok(Ok(registry)) => return registry,
+                Ok(Err(error)) => said.now_and_then(|| {
+                    tracing::warn!(
+                        %error,
+                        "the registry cannot be opened; the server that led before may still have it. Trying on"
+                    );
+                }),
+                Err(error) => tracing::error!(%error, "opening the registry ended by a panic"),
+            }
+            tokio::time::sleep(OPEN_AGAIN).await;
+        }
+    }
+
+    async fn start_agent(&self, registry: &Registry) -> Agent {
+        let mut said = Said::default();
+        loop {
+            let started = match (self.agent)(registry.clone()) {
+                Ok(options) => Agent::start(options).await.map_err(|error| anyhow::anyhow!(error.chain())),
+                Err(error) => Err(error),
+            };
+            match started {
+                Ok(agent) => return agent,
+                Err(error) => said.now_and_then(|| {
+                    tracing::error!("nothing can be built on this server: {error:#}. Trying on");
+                }),
+            }
+            tokio::time::sleep(OPEN_AGAIN).await;
+        }
+    }
+
+    /// Tells nodes where servers are, for ever.
+    async fn tell_servers(&self, hub: &Hub) {
+        let mut servers = self.servers.clone();
+        loop {
+            let addresses = servers.borrow_and_update().clone();
+            hub.tell_servers(addresses);
+            if servers.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+/// When something that goes on and on was said last.
+#[derive(Default)]
+struct Said(Option<tokio::time::Instant>);
+
+impl Said {
+    fn now_and_then(&mut self, say: impl FnOnce()) {
+        if self.0.is_none_or(|at| at.elapsed() > SAY_AGAIN) {
+            say();
+            self.0 = Some(tokio::time::Instant::now());
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The cluster port: what nodes and other servers ask for, and who answers.
+//!
+//! A machine that joins, and a node that renews its certificate, are answered by any server. All else is
+//! the leader's: a server that does not lead sends nodes on to the one that does. Other servers bring
+//! callers whom they pass on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use slipway_access::Access;
+use slipway_control::leader::RouterMessage;
+use slipway_link::{Acceptor, Admissions, Identity, Incoming, LinkStream, Listener, Role, Service};
+use slipway_model::name::NodeName;
+use slipway_model::route::RouteTable;
+use slipway_registry::server::pulls::Pulls;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use crate::front::{Front, Standing};
+use crate::glue::hub::Hub;
+use crate::glue::routers;
+
+const NO_LEADER: &str = "no server leads at this moment; come again";
+const NO_REGISTRY: &str = "the registry is not open yet; come again";
+
+/// What nodes meet in a server that leads.
+#[derive(Clone)]
+pub struct Ends {
+    pub hub: Hub,
+    pub table: watch::Receiver<Arc<RouteTable>>,
+    pub router_messages: mpsc::Sender<RouterMessage>,
+    /// `None` until the registry can be had.
+    pub pulls: watch::Receiver<Option<Pulls>>,
+}
+
+/// Answers links.
+#[derive(Clone)]
+pub struct Port {
+    pub front: Front,
+    pub access: Access,
+    pub admissions: Admissions,
+    /// `None` while this server does not lead.
+    pub ends: watch::Receiver<Option<Ends>>,
+    /// Repositories of stacks, which every node may pull: images are built on them.
+    pub stacks: String,
+}
+
+impl Port {
+    /// Answers for ever.
+    pub async fn serve(self, listener: TcpListener, acceptor: Acceptor) {
+        let mut listener = Listener::new(listener, acceptor);
+        loop {
+            let incoming = listener.next().await;
+            let port = self.clone();
+            tokio::spawn(async move { port.answer(incoming).await });
+        }
+    }
+
+    async fn answer(self, incoming: Incoming) {
+        let service = incoming.hello.service;
+        match (service, incoming.identity().cloned()) {
+            (Service::Enroll, _) => self.access.serve_enroll(incoming).await,
+            (Service::Renew, _) => self.access.serve_renew(incoming).await,
+            // The acceptor lets nobody else through.
+            (_, None) => {}
+            (_, Some(server)) if server.role == Role::Server => self.answer_server(service, incoming).await,
+            (_, Some(node)) => self.answer_node(service, &node, incoming).await,
+        }
+    }
+
+    /// A caller who came to another server.
+    async fn answer_server(&self, service: Service, incoming: Incoming) {
+        let Some(caller) = incoming.hello.caller else {
+            return incoming.refuse("a server must say for whom it asks").await;
+        };
+        let Some(incoming) = self.if_leading(incoming).await else { return };
+        if let Ok(link) = incoming.take().await {
+            self.front.serve_passed_on(service, link, caller).await;
+        }
+    }
+
+    async fn answer_node(&self, service: Service, identity: &Identity, incoming: Incoming) {
+        if let Err(exclusion) = self.admissions.check(identity) {
+            tracing::warn!(node.name = identity.name, from = %incoming.far_end(), why = %exclusion, "a node was refused");
+            return incoming.refuse(&exclusion.to_string()).await;
+        }
+        let Ok(node) = identity.name.parse::<NodeName>() else { return };
+        let Some(incoming) = self.if_leading(incoming).await else { return };
+        let Some(ends) = self.ends.borrow().clone() else { return incoming.refuse(NO_LEADER).await };
+        let pulls = ends.pulls.borrow().clone();
+        if service == Service::Registry && pulls.is_none() {
+            return incoming.refuse(NO_REGISTRY).await;
+        }
+        let Ok(link) = incoming.take().await else { return };
+        tokio::select! {
+            () = self.serve_node(service, &node, &ends, pulls, link) => {}
+            exclusion = self.admissions.revoked(identity) => {
+                tracing::warn!(node.name = %node, why = %exclusion, "a node was cut off");
+                ends.hub.cut(&node);
+            }
+        }
+    }
+
+    async fn serve_node(
+        &self,
+        service: Service,
+        node: &NodeName,
+        ends: &Ends,
+        pulls: Option<Pulls>,
+        link: LinkStream,
+    ) {
+        let Ends { hub, table, router_messages, .. } = ends;
+        match (service, pulls) {
+            (Service::Node, _) => hub.take(link).await,
+            (Service::Routes, _) => {
+                let feed = routers::feed_node(node.clone(), link, table.clone(), router_messages.clone());
+                hub.beside(node, feed).await;
+            }
+            (Service::Registry, Some(pulls)) => {
+                let may_pull = |repository: &slipway_registry::Repository| {
+                    repository.as_str() == self.stacks || hub.may_pull(node, repository)
+                };
+                hub.beside(node, pulls.serve(link, may_pull)).await;
+            }
+            // The acceptor gives a node nothing else.
+            _ => {}
+        }
+    }
+
+    /// The link, when this server leads; else whoever asks is sent to who does.
+    async fn if_leading(&self, incoming: Incoming) -> Option<Incoming> {
+        match &*self.front.standing() {
+            Standing::Leading(_) => return Some(incoming),
+            Standing::Following { leader: Some(leader), .. } => incoming.go_to(leader.address()).await,
+            Standing::Following { leader: None, .. } => incoming.refuse(NO_LEADER).await,
+        }
+        None
+    }
+}
+
+/// Where other machines reach a port that listens everywhere: this machine's address as its default
+/// route has it.
+pub fn reachable(listening: SocketAddr) -> Option<String> {
+    if !listening.ip().is_unspecified() {
+        return Some(listening.to_string());
+    }
+    slipway_agent::network::default_address().map(|address| format!("{address}:{}", listening.port()))
+}

@@ -1,0 +1,197 @@
+//! A term: what the one process runs that leads.
+//!
+//! `slipwayd up` has one term, which lasts as long as the process. A `slipwayd server` begins one each
+//! time it is elected. First comes what changes must not wait for: the leader's loop, git and the API.
+//! What needs the registry is the [`Workshop`], which comes when the registry can be had: the process
+//! that led before may still hold it.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use slipway_access::Access;
+use slipway_api::wire::ServerInfo;
+use slipway_control::api::{Api, Instances};
+use slipway_control::leader::{self, LeaderHandle, NodeMessage, Nodes, Ports, RouterMessage};
+use slipway_git::GitServer;
+use slipway_model::id::Epoch;
+use slipway_model::route::RouteTable;
+use slipway_store::Store;
+use slipway_store::journal::Journal;
+use tokio::sync::{mpsc, watch};
+
+use crate::front::Doors;
+use crate::glue::images::{LocalImages, Shelf};
+use crate::outside::Outside;
+use crate::places::{GIT_USER, Places};
+
+mod workshop;
+
+pub use workshop::{Workshop, WorkshopOptions};
+
+/// Pushers hear something at least this often (F49).
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Transfers that are under way at a stop get this long.
+pub const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// What a process has before it leads, and keeps when it leads no more.
+#[derive(Clone)]
+pub struct Ground {
+    pub store: Store,
+    pub access: Access,
+    pub journal: Journal,
+    pub places: Places,
+    pub outside: Outside,
+    /// The stack of projects that name none.
+    pub stack: String,
+    /// The host's public SSH key.
+    pub host_key: String,
+}
+
+/// Nodes and routers, as a term sees them.
+pub struct Around {
+    pub nodes: Arc<dyn Nodes>,
+    pub node_messages: mpsc::Receiver<NodeMessage>,
+    pub table: watch::Sender<Arc<RouteTable>>,
+    pub router_messages: mpsc::Receiver<RouterMessage>,
+    pub instances: Arc<dyn Instances>,
+}
+
+/// The time in which this process leads.
+pub struct Term {
+    leader: LeaderHandle,
+    git: GitServer,
+    api: axum::Router,
+}
+
+impl Ground {
+    /// What people are told of this server.
+    pub fn server_info(&self) -> ServerInfo {
+        self.outside.server_info(&self.host_key)
+    }
+
+    /// The routes of the API, over whoever knows what runs and has images.
+    pub fn api(
+        &self,
+        leader: slipway_control::leader::LeaderQueries,
+        instances: Arc<dyn Instances>,
+        shelf: Shelf,
+    ) -> axum::Router {
+        let claim_token = self.places.claim_token();
+        slipway_control::api::routes(Api {
+            access: self.access.clone(),
+            journal: self.journal.clone(),
+            leader,
+            instances,
+            images: Arc::new(LocalImages { shelf, stack: self.stack.clone() }),
+            server: Arc::new(self.server_info()),
+            base_domain: self.outside.base_domain.as_str().into(),
+            public: self.outside.public,
+            claimed: Arc::new(move || drop(fs::remove_file(&claim_token))),
+        })
+    }
+
+    /// Prints the one-time token while nobody has claimed the server, and leaves it where root finds it.
+    async fn offer_claim(&self) -> anyhow::Result<()> {
+        let path = self.places.claim_token();
+        let _absent = fs::remove_file(&path);
+        let Some(token) = self.access.create_claim().await? else { return Ok(()) };
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(token.as_bytes())?;
+        println!(
+            "\nNobody owns this server yet. Take possession of it with:\n\n    \
+             slipway --server http://{} claim {token} --user NAME\n\nThe token works once; it is also in {}.\n",
+            self.outside.api,
+            path.display()
+        );
+        Ok(())
+    }
+
+    fn git_options(&self) -> anyhow::Result<slipway_git::Options> {
+        Ok(slipway_git::Options {
+            host_key: self.places.ssh_host_key(),
+            repositories: self.places.repositories(),
+            journal: self.journal.clone(),
+            hook_program: own_program()?,
+            run_dir: self.places.run.join("git"),
+            user: Some(GIT_USER),
+            push_bytes_max: slipway_model::limit::PUSH_BYTES_MAX,
+            heartbeat: HEARTBEAT,
+            public_url: self.outside.git_url(),
+        })
+    }
+}
+
+impl Term {
+    /// Waits until this process is elected, under the name `candidate`, and begins.
+    pub async fn start(
+        ground: &Ground,
+        candidate: String,
+        around: Around,
+        shelf: Shelf,
+    ) -> anyhow::Result<Self> {
+        let Around { nodes, node_messages, table, router_messages, instances } = around;
+        let leader = leader::start(
+            leader::Options {
+                candidate,
+                base_domain: ground.outside.base_domain.clone(),
+                public: ground.outside.public,
+                ..leader::Options::default()
+            },
+            ground.store.clone(),
+            Ports {
+                nodes,
+                node_messages,
+                opener: Arc::new(ground.access.keyring().clone()),
+                table,
+                router_messages,
+            },
+        )
+        .await?;
+        let git = GitServer::start(ground.git_options()?, ground.store.clone(), ground.access.clone())?;
+        let api = ground.api(leader.queries(), instances, shelf);
+        // Before anything answers, so that whoever sees an answer finds the token.
+        ground.offer_claim().await?;
+        Ok(Self { leader, git, api })
+    }
+
+    /// Which term it is.
+    pub fn epoch(&self) -> Epoch {
+        self.leader.epoch
+    }
+
+    /// Where connections go; the registry's comes with the workshop.
+    pub fn doors(&self) -> Doors {
+        Doors { api: self.api.clone(), ssh: self.git.entrance(), registry: None }
+    }
+
+    /// Waits until a part has ended that should not, and names it. A server of which half is gone
+    /// would answer and do nothing.
+    pub async fn ended(&mut self) -> &'static str {
+        let leader = self.leader.queries();
+        tokio::select! {
+            () = leader.gone() => "the leader",
+            () = self.git.ended() => "the git endpoint",
+        }
+    }
+
+    /// Ends everything, the leader last: what the others had to say is stored.
+    pub async fn stop(self, workshop: Option<Workshop>) {
+        self.git.stop(STOP_GRACE).await;
+        if let Some(workshop) = workshop {
+            workshop.stop().await;
+        }
+        if let Err(error) = self.leader.stop().await {
+            tracing::warn!(%error, "the leader had ended before");
+        }
+    }
+}
+
+/// This very program, which git and the agent start under other names.
+pub fn own_program() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("cannot tell where slipwayd itself is")
+}

@@ -39,6 +39,9 @@ impl Access {
             // Being right costs no attempt, and neither does our being overloaded.
             self.attempt(|throttle, now| throttle.give_back(user, source, now));
         }
+        if matches!(verified, Ok(true)) && enabled {
+            self.attempt(|throttle, now| throttle.was_right(user, source, now));
+        }
         if !(verified? && enabled) {
             tracing::info!(user.name = %user, source = %source, "login refused");
             return Err(Error::NotAuthenticated);
@@ -150,7 +153,7 @@ impl Access {
         Caller::new(user, Proof::Local)
     }
 
-    fn attempt<T>(&self, act: impl FnOnce(&mut Throttle, Instant) -> T) -> T {
+    pub(crate) fn attempt<T>(&self, act: impl FnOnce(&mut Throttle, Instant) -> T) -> T {
         // Counters are right enough even if a panic elsewhere left one half way.
         act(&mut self.throttle.lock().unwrap_or_else(PoisonError::into_inner), Instant::now())
     }
@@ -163,6 +166,6 @@ fn split_credentials(credentials: &str) -> Option<(UserName, String)> {
     Some((user.parse().ok()?, secret.to_owned()))
 }
 
-fn throttled(wait: Duration) -> Error {
+pub(crate) fn throttled(wait: Duration) -> Error {
     Error::Throttled { wait: Span::from_millis(wait.as_millis().try_into().unwrap_or(u64::MAX)) }
 }

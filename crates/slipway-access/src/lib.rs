@@ -59,8 +59,8 @@ pub use invitation::NewInvitation;
 pub use master_key::MasterKey;
 pub use operator::Operator;
 pub use scoped::{
-    AppDraft, AppsChange, AppsChanged, AppsState, AppsView, ConfigChange, ConfigVariable, Difference,
-    GroupDraft, InEnvironment, NewProject, PushedEnvironment, PushedService, Scoped,
+    AppDraft, AppHosts, AppsChange, AppsChanged, AppsState, AppsView, ConfigChange, ConfigVariable,
+    Difference, GroupDraft, InEnvironment, NewProject, PushedEnvironment, PushedService, Scoped,
 };
 pub use seal::{Keyring, Plaintext};
 pub use ssh_key::PublicKey;

@@ -42,7 +42,9 @@ mod view;
 
 pub(crate) use app::AppsCache;
 pub use app::PushedService;
-pub use app::{AppDraft, AppsChange, AppsChanged, AppsState, Difference, GroupDraft, PushedEnvironment};
+pub use app::{
+    AppDraft, AppHosts, AppsChange, AppsChanged, AppsState, Difference, GroupDraft, PushedEnvironment,
+};
 pub use config::{ConfigChange, ConfigVariable};
 pub use tenant::NewProject;
 pub use view::AppsView;

@@ -1,6 +1,7 @@
 //! How often somebody may be wrong (N9): a bucket of attempts for each account as seen from each
 //! source, for each source, and a large one for each account. The first stops a guesser without
-//! locking the owner out, who comes from elsewhere; the last stops many guessers together.
+//! locking the owner out, who comes from elsewhere; the last stops many guessers together, and does not
+//! count where the account's owner has been right before: however many guess, the owner gets in from there.
 //!
 //! An attempt is taken before the password is looked at, so that many at once cannot all slip
 //! through, and given back if it succeeds. A pure function of its calls and the time handed in.
@@ -36,6 +37,8 @@ pub(crate) struct Throttle {
     accounts: HashMap<UserName, Bucket>,
     accounts_from_sources: HashMap<(UserName, IpAddr), Bucket>,
     sources: HashMap<IpAddr, Bucket>,
+    /// Where each account has been right, and when last.
+    right: HashMap<(UserName, IpAddr), Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +52,11 @@ impl Throttle {
     pub(crate) fn take(&mut self, account: &UserName, source: IpAddr, now: Instant) -> Result<(), Duration> {
         let source = network_of(source);
         let both = (account.clone(), source);
-        let wait = wait(&mut self.accounts, account, &ACCOUNT, now)
+        let of_account = match self.right.contains_key(&both) {
+            true => Duration::ZERO,
+            false => wait(&mut self.accounts, account, &ACCOUNT, now),
+        };
+        let wait = of_account
             .max(wait(&mut self.accounts_from_sources, &both, &ACCOUNT_FROM_SOURCE, now))
             .max(wait(&mut self.sources, &source, &SOURCE, now));
         if wait > Duration::ZERO {
@@ -59,9 +66,36 @@ impl Throttle {
         Ok(())
     }
 
-    /// Gives the attempt back: it was right.
+    /// Gives the attempt back: it does not count.
     pub(crate) fn give_back(&mut self, account: &UserName, source: IpAddr, now: Instant) {
         self.add(account, network_of(source), 1.0, now);
+    }
+
+    /// The account's owner was right there.
+    pub(crate) fn was_right(&mut self, account: &UserName, source: IpAddr, now: Instant) {
+        let both = (account.clone(), network_of(source));
+        if self.right.len() >= BUCKETS_MAX && !self.right.contains_key(&both) {
+            // It can be pushed out only by those who are right as often.
+            let oldest = self.right.iter().min_by_key(|(_, at)| **at).map(|(key, _)| key.clone());
+            oldest.and_then(|oldest| self.right.remove(&oldest));
+        }
+        self.right.insert(both, now);
+    }
+
+    /// As [`Throttle::take`], for what is no account's.
+    pub(crate) fn take_anonymous(&mut self, source: IpAddr, now: Instant) -> Result<(), Duration> {
+        let source = network_of(source);
+        let wait = wait(&mut self.sources, &source, &SOURCE, now);
+        if wait > Duration::ZERO {
+            return Err(wait);
+        }
+        add(&mut self.sources, source, -1.0, &SOURCE, now);
+        Ok(())
+    }
+
+    /// Gives such an attempt back: it was right.
+    pub(crate) fn give_back_anonymous(&mut self, source: IpAddr, now: Instant) {
+        add(&mut self.sources, network_of(source), 1.0, &SOURCE, now);
     }
 
     fn add(&mut self, account: &UserName, source: IpAddr, attempts: f64, now: Instant) {

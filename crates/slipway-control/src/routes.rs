@@ -12,6 +12,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use slipway_marathon::environment::effective_port;
+use slipway_marathon::virtual_host;
 use slipway_model::id::{Epoch, InstanceId};
 use slipway_model::instance::{Assignment, Goal, InstanceRole, PORT};
 use slipway_model::name::{EnvironmentPath, ServiceName};
@@ -32,13 +33,14 @@ pub fn routes_of<'a>(
     let routed = claims.filter(|claim| matches!(claim.state, HostState::Platform | HostState::Proven));
     let route = |claim: &HostClaim| Route {
         service: claim.service.clone(),
-        endpoints: endpoints_of(view, &claim.service.service),
+        endpoints: endpoints_of(view, claim),
     };
     routed.map(|claim| (claim.host.clone(), route(claim))).collect()
 }
 
 /// Healthy instances that shall run and that the plan has not taken out.
-fn endpoints_of(view: &EnvironmentView, service: &ServiceName) -> Vec<Endpoint> {
+fn endpoints_of(view: &EnvironmentView, claim: &HostClaim) -> Vec<Endpoint> {
+    let service = &claim.service.service;
     let mut endpoints = Vec::new();
     for assignment in &view.assignments {
         let is_its = matches!(&assignment.role, InstanceRole::Service { service: of } if of == service);
@@ -46,7 +48,7 @@ fn endpoints_of(view: &EnvironmentView, service: &ServiceName) -> Vec<Endpoint> 
         if !is_its || assignment.goal != Goal::Run || view.retiring.contains(instance) {
             continue;
         }
-        let Some(port) = port_of(view, assignment, service) else { continue };
+        let Some(port) = port_of(view, assignment, claim) else { continue };
         let address = view.reports.get(instance).and_then(|report| report.address);
         if let Some(address) = address.filter(|_| view.is_healthy(instance)) {
             let address = SocketAddrV4::new(address, port);
@@ -57,14 +59,16 @@ fn endpoints_of(view: &EnvironmentView, service: &ServiceName) -> Vec<Endpoint> 
     endpoints
 }
 
-/// Where requests for the service's host names go; `None` when it does not answer any.
-fn port_of(view: &EnvironmentView, assignment: &Assignment, service: &ServiceName) -> Option<u16> {
-    let spec = view.releases.get(&assignment.release)?.services.get(service)?;
+/// Where requests for the host name go; `None` when the service does not answer any. An app may say in its
+/// labels which of its ports that is (MA-80).
+fn port_of(view: &EnvironmentView, assignment: &Assignment, claim: &HostClaim) -> Option<u16> {
+    let spec = view.releases.get(&assignment.release)?.services.get(&claim.service.service)?;
     if spec.listens {
         return Some(PORT);
     }
     view.wanted.as_ref()?.app.as_ref()?;
-    let at = spec.first_tcp_port()?;
+    let asked = virtual_host::of(&spec.labels).get(&claim.host).copied();
+    let at = asked.filter(|at| *at < spec.ports.len()).or(spec.first_tcp_port())?;
     Some(effective_port(&spec.ports[at], assignment.ports.get(at).copied().unwrap_or(0)))
 }
 

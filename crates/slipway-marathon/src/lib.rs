@@ -21,6 +21,8 @@ pub mod app;
 
 pub mod service_port;
 
+pub mod virtual_host;
+
 pub mod spec;
 
 pub mod environment;

@@ -31,6 +31,15 @@ pub const APPS_MAX: usize = 10_000;
 pub const APPS_BYTES_MAX: usize = 32 << 20;
 /// Versions of one app that are kept (Marathon keeps as many, MA-73).
 pub const APP_VERSIONS_KEPT: usize = 50;
+/// Bytes of the definitions of those versions, the newest not counted: of a large app fewer versions are
+/// kept.
+pub const APP_VERSIONS_BYTES_MAX: usize = 1 << 20;
+/// Deleted apps of one tenant of which versions are kept.
+pub const GONE_APPS_KEPT: usize = 1_000;
+/// Bytes of those versions, more or less.
+pub const GONE_APPS_BYTES_MAX: u64 = 16 << 20;
+/// How often an app may have been deleted and made again for its versions of then to be told apart.
+pub const APP_ENDS_KEPT: usize = 16;
 /// Group deployments of one tenant that are open (MA-25: `max_running_deployments`).
 pub const GROUP_DEPLOYMENTS_MAX: usize = 100;
 /// The project under which the environments of apps live. No project that is pushed can have this name.
@@ -243,14 +252,22 @@ pub struct AppVersion {
     pub app: App,
 }
 
-/// An app that was deleted and of which there still are versions: those that an open [`GroupDeployment`]
-/// may go back to. Written by the API, which deletes it along with the last of them.
+/// An app that was deleted and of which there still are versions: a group may go back to one of them, and so
+/// may an open [`GroupDeployment`]. Stays when another app is made with that id, so that the versions of the
+/// two can be told apart. Written by the API, which deletes it along with the last of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GoneApp {
     /// Whose.
     pub tenant: TenantName,
     /// Its id there.
     pub id: PathId,
+    /// The versions of the root group that it was deleted with, oldest first; the last
+    /// [`APP_ENDS_KEPT`].
+    #[serde(default)]
+    pub ends: Vec<Timestamp>,
+    /// What its versions have, more or less.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 /// A group that says something of its own. One that only exists because an app is in it has no record.
@@ -287,6 +304,11 @@ pub struct AppsRoot {
 /// changes the apps; deleted by the leader when every step is done, or by the API when somebody takes
 /// the services over by force. How far it is can be seen from the services, so a new leader goes
 /// through the steps from the first (MA-53).
+///
+/// One that is ended before it was done (by the API when somebody breaks it off, by the leader when an app
+/// goes back by itself) is not deleted but marked as [stopped](Self::is_stopped): it locks nothing and
+/// nobody is shown it, but its apps that have not begun to follow it stay as they are. The leader deletes
+/// it when there are none such left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupDeployment {
     /// Whose.
@@ -308,6 +330,9 @@ pub struct GroupDeployment {
     pub by: UserName,
     /// When.
     pub created_at: Timestamp,
+    /// It goes no further.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_stopped: bool,
 }
 
 /// One thing that a [`GroupDeployment`] does.

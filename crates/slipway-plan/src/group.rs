@@ -6,6 +6,9 @@
 //! that are done (MA-53). What a leader has seen done stays done, or an early app that falls over for a
 //! moment would throw a deployment back.
 //!
+//! One that is stopped goes no further, and the apps that it has not got to stay as they are: see
+//! [`left_behind`].
+//!
 //! Two open deployments of one tenant never share an app: the API refuses the second, or deletes the
 //! first. So each is looked at alone.
 
@@ -68,6 +71,10 @@ impl Standing {
     pub const ABSENT: Self = Self { state: State::Absent, follows: None, failure: None };
 
     fn does(&self, kind: GroupActionKind, deployment: &GroupDeployment, now: Timestamp) -> bool {
+        // What went back serves again, but not as it should.
+        if self.has_failed(kind, deployment) {
+            return false;
+        }
         match kind {
             // It is made with no copies, so there is nothing to wait for.
             GroupActionKind::StartApplication => true,
@@ -81,10 +88,11 @@ impl Standing {
     }
 
     fn has_failed(&self, kind: GroupActionKind, deployment: &GroupDeployment) -> bool {
-        let is_due = matches!(kind, GroupActionKind::ScaleApplication | GroupActionKind::RestartApplication);
         self.failure.as_ref().is_some_and(|failure| {
             let is_of_this = failure.version.is_some_and(|version| version >= deployment.version);
-            is_due && (is_of_this || failure.is_restart && kind == GroupActionKind::RestartApplication)
+            // A restart that was asked for anew has not failed because one before it did.
+            let is_restart = failure.is_restart && self.state != State::Behind;
+            follows(kind) && (is_of_this || is_restart && kind == GroupActionKind::RestartApplication)
         })
     }
 }
@@ -202,14 +210,45 @@ pub fn progress(
         progress.done = done;
         break;
     }
-    let follows =
-        |kind| matches!(kind, GroupActionKind::ScaleApplication | GroupActionKind::RestartApplication);
     let mut steps = deployment.steps.iter();
     let now_or_before = steps.by_ref().take(progress.step + 1).flatten();
     let may: BTreeSet<_> = now_or_before.filter(|action| follows(action.kind)).map(|a| &a.app).collect();
     let later = steps.flatten().filter(|action| follows(action.kind) && !may.contains(&action.app));
     progress.held_back = later.map(|action| action.app.clone()).collect();
     progress
+}
+
+/// The versions of one app.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Versions {
+    /// The newest that people want; `None` when there is no such app.
+    pub wanted: Option<Timestamp>,
+    /// The one that it follows; `None` when nothing of it was ever taken up.
+    pub followed: Option<Timestamp>,
+}
+
+/// The apps that a stopped deployment has left behind: those that had not begun to follow the version that
+/// it brought when it was stopped. They stay as they are until somebody gives them another version, as
+/// Marathon leaves what a deployment that is stopped has not got to (MA-16, MA-53). What had begun goes on.
+pub fn left_behind(
+    deployment: &GroupDeployment,
+    now: Timestamp,
+    versions: &dyn Fn(&PathId) -> Versions,
+) -> BTreeSet<PathId> {
+    let is_left = |app: &PathId| {
+        let Versions { wanted, followed } = versions(app);
+        let has_begun = followed >= Some(deployment.version);
+        // The app's record and the deployment's are told apart from one another, so it may be on its way.
+        let may_come = now < deployment.created_at.plus(APPEARS_WITHIN);
+        !has_begun && (wanted == Some(deployment.version) || wanted < Some(deployment.version) && may_come)
+    };
+    let actions = deployment.steps.iter().flatten().filter(|action| follows(action.kind));
+    actions.map(|action| &action.app).filter(|app| is_left(app)).cloned().collect()
+}
+
+/// Whether it is the moment from which an app follows its new version.
+fn follows(kind: GroupActionKind) -> bool {
+    matches!(kind, GroupActionKind::ScaleApplication | GroupActionKind::RestartApplication)
 }
 
 /// What the readiness check of one instance said (MA-46).

@@ -7,7 +7,7 @@
 //! commits them in one batch, or if need be in `parts`. The record [`AppsRoot`] is in every such batch and
 //! in every one that makes an environment, so of two that were decided on the same state one is decided
 //! anew, and what has been read is read again only when that record has changed (`cache`). Sealed values
-//! are fetched by `secret`; old versions are kept and cleared away by `version`.
+//! are fetched by `secret`; old versions are looked up by `version` and cleared away by `clearing`.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -32,7 +32,11 @@ mod change;
 
 mod check;
 
+mod clearing;
+
 mod environment;
+
+mod host;
 
 mod parts;
 
@@ -45,7 +49,7 @@ mod version;
 mod write;
 
 pub(crate) use cache::AppsCache;
-pub use change::{AppDraft, AppsChange, AppsChanged, Difference, GroupDraft};
+pub use change::{AppDraft, AppHosts, AppsChange, AppsChanged, Difference, GroupDraft};
 
 /// All that a change of a tenant's apps is decided on.
 #[derive(Debug, Clone)]
@@ -184,7 +188,8 @@ impl Scoped<Tenant> {
     /// [`Error::Store`].
     pub async fn group_deployments(&self) -> Result<Vec<GroupDeployment>, Error> {
         let found = self.access.list::<GroupDeployment>(self.name.as_str()).await?;
-        let mut deployments: Vec<_> = found.into_iter().map(|one| one.record).collect();
+        let records = found.into_iter().map(|one| one.record);
+        let mut deployments: Vec<_> = records.filter(|deployment| !deployment.is_stopped).collect();
         deployments.sort_by_key(|deployment| deployment.version);
         Ok(deployments)
     }
@@ -254,11 +259,9 @@ impl Access {
 impl Scoped<Tenant> {
     /// Adds to the batch that deletes the tenant what is left of apps when there are none any more.
     pub(super) async fn end_apps(&self, mut batch: Batch) -> Result<Batch, Error> {
-        for deployment in self.group_deployments().await? {
-            let key = (self.name.clone(), deployment.id);
-            if let Some(found) = self.access.get::<GroupDeployment>(&key).await? {
-                batch = batch.delete::<GroupDeployment>(&key, found.version);
-            }
+        for deployment in self.access.list::<GroupDeployment>(self.name.as_str()).await? {
+            let key = (self.name.clone(), deployment.record.id);
+            batch = batch.delete::<GroupDeployment>(&key, deployment.version);
         }
         for group in self.access.list::<Group>(self.name.as_str()).await? {
             batch = batch.delete::<Group>(&(self.name.clone(), group.record.id), group.version);

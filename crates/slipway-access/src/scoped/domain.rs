@@ -158,13 +158,13 @@ impl Access {
 }
 
 /// A domain that was proven has had visitors, and leaves a tombstone; one that was not is forgotten.
-fn give_up(batch: Batch, claim: Versioned<HostClaim>) -> Batch {
+pub(super) fn give_up(batch: Batch, claim: Versioned<HostClaim>) -> Batch {
     match claim.record.state {
         HostState::Unproven { .. } => batch.delete::<HostClaim>(&claim.record.host, claim.version),
         _ => batch.update(&HostClaim { state: HostState::Tombstone, ..claim.record }, claim.version),
     }
 }
 
-fn challenge() -> String {
+pub(super) fn challenge() -> String {
     format!("slipway-{}", hex::encode(rand::random::<[u8; 16]>()))
 }

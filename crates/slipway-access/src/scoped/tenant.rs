@@ -1,6 +1,6 @@
 //! What belongs to a tenant: projects, and the tenant itself. Members are in `member`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use slipway_model::account::{Invitation, Member, Right, Tenant};
 use slipway_model::app::{APPS_PROJECT, App};
@@ -102,7 +102,7 @@ impl Scoped<Tenant> {
     /// [`Error::Rule`] while it has projects or apps, [`Error::Forbidden`], [`Error::Store`].
     pub async fn delete(&self) -> Result<(), Error> {
         // Apart, because there may be many; what has to stay until then goes with the tenant.
-        self.again(Right::Own).await?.clear_versions(&BTreeSet::new()).await?;
+        self.again(Right::Own).await?.clear_versions(&BTreeMap::new()).await?;
         for _ in 0..TRIES {
             let tenant = self.again(Right::Own).await?;
             let projects = tenant.projects().await?;

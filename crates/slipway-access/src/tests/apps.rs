@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use slipway_model::app::{
-    APP_VERSIONS_KEPT, APPS_BYTES_MAX, APPS_MAX, App, AppVersion, AppsRoot, GROUP_DEPLOYMENTS_MAX, GoneApp,
-    Group, GroupAction, GroupActionKind, GroupDeployment, PathId, environment_of,
+    APP_VERSIONS_BYTES_MAX, APP_VERSIONS_KEPT, APPS_BYTES_MAX, APPS_MAX, App, AppVersion, AppsRoot,
+    GONE_APPS_BYTES_MAX, GROUP_DEPLOYMENTS_MAX, GoneApp, Group, GroupAction, GroupActionKind,
+    GroupDeployment, PathId, environment_of,
 };
 use slipway_model::name::EnvironmentPath;
 use slipway_model::project::EnvironmentStatus;
@@ -12,11 +13,13 @@ use slipway_model::push::ImageRef;
 use slipway_model::service::ServiceSpec;
 
 use super::*;
-use crate::{AppDraft, AppsChange, AppsChanged, AppsState, ConfigChange, Difference, GroupDraft};
+use crate::{AppDraft, AppHosts, AppsChange, AppsChanged, AppsState, ConfigChange, Difference, GroupDraft};
 
 mod big;
 
 mod clashes;
+
+mod hosts;
 
 mod pushed;
 

@@ -30,6 +30,23 @@ fn many_sources_together_are_throttled_too() {
 }
 
 #[test]
+fn where_the_owner_has_been_right_other_guessers_delay_nobody() {
+    let (mut throttle, now) = (Throttle::default(), Instant::now());
+    throttle.take(&user("ann"), "10.0.2.1".parse().unwrap(), now).unwrap();
+    throttle.give_back(&user("ann"), "10.0.2.1".parse().unwrap(), now);
+    throttle.was_right(&user("ann"), "10.0.2.1".parse().unwrap(), now);
+    for number in 1..=200u8 {
+        through(&mut throttle, "ann", &format!("10.0.1.{number}"), 10, now);
+    }
+    assert_eq!(through(&mut throttle, "ann", "10.0.2.2", 5, now), 0);
+    assert_eq!(through(&mut throttle, "ann", "10.0.2.1", 1000, now), 10, "a guesser there is still one");
+    for number in 0..BUCKETS_MAX as u32 + 500 {
+        throttle.was_right(&user("bob"), IpAddr::V4((0x0b00_0000 + number).into()), now);
+    }
+    assert!(throttle.right.len() <= BUCKETS_MAX);
+}
+
+#[test]
 fn a_source_is_throttled_and_others_are_not() {
     let (mut throttle, now) = (Throttle::default(), Instant::now());
     let names: Vec<String> = (0..1000).map(|number| format!("user{number}")).collect();

@@ -68,13 +68,15 @@ pub async fn status(
     }))
 }
 
-/// The group deployments that have an environment's app in a later step than the one they are at.
+/// The group deployments that have an environment's app in a later step than the one they are at, and those
+/// that were stopped before they got to it.
 async fn held_back_by(api: &Api, snapshot: Option<&EnvironmentSnapshot>) -> Vec<String> {
     let Some(snapshot) = snapshot.filter(|snapshot| snapshot.is_held_back) else { return Vec::new() };
     let Some(app) = &snapshot.app else { return Vec::new() };
     let open = api.leader.group_deployments(Some(&snapshot.path.tenant)).await;
     let has_it_later = |open: &GroupDeploymentSnapshot| {
-        let later = open.deployment.steps.iter().skip(open.step);
+        let at = if open.deployment.is_stopped { 0 } else { open.step };
+        let later = open.deployment.steps.iter().skip(at);
         later.flatten().any(|action| action.app == *app)
     };
     open.iter().filter(|open| has_it_later(open)).map(|open| open.deployment.id.to_string()).collect()

@@ -170,6 +170,8 @@ pub struct EndSnapshot {
     pub version: Option<Timestamp>,
     /// Where it ran.
     pub node: Option<NodeName>,
+    /// Where that can be reached, if it is still there.
+    pub node_address: Option<Ipv4Addr>,
     /// When it was assigned.
     pub assigned_at: Option<Timestamp>,
     /// How it ended.

@@ -248,6 +248,7 @@ fn deployment() -> GroupDeployment {
         scales_before: BTreeMap::new(),
         by: "ada".parse().unwrap(),
         created_at: time(),
+        is_stopped: false,
     }
 }
 

@@ -136,6 +136,7 @@ fn deployment(apps: &[(&str, Option<u64>)]) -> GroupDeployment {
         scales_before: BTreeMap::new(),
         by: "ada".parse::<UserName>().unwrap(),
         created_at: Timestamp(100),
+        is_stopped: false,
     }
 }
 

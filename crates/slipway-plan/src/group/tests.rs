@@ -36,6 +36,7 @@ fn deployment(steps: &[&str]) -> GroupDeployment {
         scales_before: BTreeMap::new(),
         by: "ann".parse().expect("a name"),
         created_at: Timestamp(0),
+        is_stopped: false,
     }
 }
 
@@ -128,6 +129,17 @@ fn au_05_a_deployment_that_went_back_fails_its_group() {
     let told = Some(("/a".parse().expect("an id"), "web exited".to_owned()));
     assert_eq!(failure(&["scale /a"], failed(Some(VERSION), false)), told);
     assert_eq!(failure(&["restart /a"], failed(None, true)), told);
+    // It went back and serves again: that is no success.
+    let serves = |version, is_restart| Standing {
+        state: State::Reached,
+        follows: Some(VERSION),
+        ..failed(version, is_restart)
+    };
+    assert_eq!(failure(&["scale /a"], serves(Some(VERSION), false)), told);
+    assert_eq!(failure(&["restart /a"], serves(None, true)), told);
+    // A restart that is asked for after one that failed.
+    let again = Standing { state: State::Behind, ..failed(None, true) };
+    assert_eq!(failure(&["restart /a"], again), None);
     // An earlier version's failure is not this one's, and no scale fails by a restart.
     assert_eq!(failure(&["scale /a"], failed(Some(Timestamp(99)), false)), None);
     assert_eq!(failure(&["scale /a"], failed(None, true)), None);
@@ -363,4 +375,29 @@ fn where_the_services_of_v2_run() {
     assert!(service_of(&tenant, &"/prod/shop".parse().expect("an id"), false).is_none());
     assert!(service_of(&tenant, &"/prod/shop/w.eb".parse().expect("an id"), false).is_none());
     assert!(service_of(&tenant, &"/any/thing/at/all".parse().expect("an id"), true).is_some());
+}
+
+#[test]
+fn ma_16_ma_53_a_stopped_deployment_leaves_what_had_not_begun_as_it_is() {
+    let of = deployment(&["start /new", "restart /db", "restart /web, scale /new, scale /prod/shop/api"]);
+    let (old, this, newer) = (Some(Timestamp(50)), Some(VERSION), Some(Timestamp(101)));
+    let check = |now: u64, apps: &[(&str, Option<Timestamp>, Option<Timestamp>)], left: &[&str]| {
+        let versions = |id: &PathId| {
+            let found = apps.iter().find(|(name, ..)| *name == id.as_str());
+            found.map_or(Versions::default(), |(_, wanted, followed)| Versions {
+                wanted: *wanted,
+                followed: *followed,
+            })
+        };
+        let found = left_behind(&of, Timestamp(now), &versions);
+        assert_eq!(found.iter().map(PathId::as_str).collect::<Vec<_>>(), left, "{apps:?}");
+    };
+    let late = 60_000;
+    check(late, &[("/db", this, this), ("/web", this, old), ("/new", this, None)], &["/new", "/web"]);
+    // Somebody has changed one, deleted the other.
+    check(late, &[("/db", this, this), ("/web", newer, old)], &[]);
+    check(late, &[("/web", newer, newer), ("/new", this, None)], &["/new"]);
+    // What is not known yet may be on its way, but not for ever.
+    check(0, &[("/db", this, this), ("/web", old, old)], &["/new", "/prod/shop/api", "/web"]);
+    check(late, &[("/db", this, this), ("/web", old, old)], &[]);
 }

@@ -233,6 +233,7 @@ impl Tenant {
             scales_before: BTreeMap::new(),
             by: "ann".parse().expect("a name"),
             created_at: self.now,
+            is_stopped: false,
         };
         self.open.insert(id.clone(), (deployment, before));
         self.lead();

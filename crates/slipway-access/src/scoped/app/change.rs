@@ -2,6 +2,7 @@
 //! [`AppsState`](super::AppsState).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 use slipway_model::app::{App, Group, GroupAction, GroupDeployment, PathId};
@@ -31,6 +32,8 @@ pub struct AppsChange {
     /// The order of it all, for a deployment. Empty steps are left out; a deployment without steps is over
     /// at once and is not stored. `None`: there is none.
     pub steps: Option<Vec<Vec<GroupAction>>>,
+    /// What changes of the host names that apps ask for.
+    pub hosts: BTreeMap<PathId, AppHosts>,
     /// Deployments that are broken off: just that, nothing is taken back.
     pub cancel: BTreeSet<GroupDeploymentId>,
     /// Whether other deployments of the same services are broken off. They refuse the change otherwise
@@ -53,6 +56,17 @@ pub struct AppDraft {
     pub secrets: BTreeMap<ConfigKey, String>,
     /// The secrets as an earlier version had them, instead of reading them.
     pub(crate) config: Option<BTreeMap<ConfigKey, ConfigEntry>>,
+}
+
+/// What a change of an app's description means for host names (MA-80).
+#[derive(Debug, Clone, Default)]
+pub struct AppHosts {
+    /// Those that it asks for now.
+    pub asked: BTreeSet<String>,
+    /// Those that it asked for before, and not any more.
+    pub dropped: BTreeSet<String>,
+    /// The domain whose names the platform gives: nobody can ask for those.
+    pub base: Arc<str>,
 }
 
 /// A group as somebody describes it.

@@ -108,8 +108,9 @@ impl Parts {
         let deleted = self.deleted.iter().map(|app| app.id.clone()).collect();
         for _ in 0..TRIES {
             let (root, version) = self.root().await?;
+            let ended_in = root.version;
             let batch = Batch::new().update(&AppsRoot { unfinished: None, ..root }, version);
-            let batch = self.tenant.end(batch, &deleted).await?;
+            let batch = self.tenant.end(batch, &deleted, ended_in).await?;
             if self.tenant.access.commit(batch).await? {
                 return Ok(());
             }

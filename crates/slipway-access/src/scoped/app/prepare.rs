@@ -194,6 +194,7 @@ impl Scoped<Tenant> {
             scales_before: scales.map(|service| (service.id, service.instances)).collect(),
             by: self.caller.user().clone(),
             created_at: self.access.now(),
+            is_stopped: false,
         })
     }
 }

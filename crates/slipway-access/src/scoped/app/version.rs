@@ -1,44 +1,41 @@
-//! Versions of apps: looked up, kept and cleared away.
+//! Versions of apps, looked up.
 //!
 //! The newest version of an app is its [`App`]; the earlier ones are [`AppVersion`]s, each stored when
-//! another takes its place. Of an app that is deleted they stay as long as a deployment under way could
-//! go back to one of them (MA-54), and a [`GoneApp`] tells where to look. Clearing away is done after
-//! a change and apart from it; if it does not succeed, the next change does it.
+//! another takes its place. Those of an app that is deleted stay for a while ([`super::clearing`]), because
+//! the group that it was in may go back to a time when it was there (MA-12), and a [`GoneApp`] says until
+//! when that was. An app that is made again with the same id has a history of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use slipway_model::account::Tenant;
-use slipway_model::app::{APP_VERSIONS_KEPT, App, AppVersion, AppsRoot, GoneApp, PathId};
-use slipway_model::record::Record;
+use slipway_model::app::{APP_ENDS_KEPT, APP_VERSIONS_KEPT, App, AppVersion, GoneApp, PathId};
 use slipway_model::unit::Timestamp;
-use slipway_store::{BATCH_BYTES_MAX, Batch};
 
 use crate::error::Error;
 use crate::scoped::Scoped;
 
-/// So many versions more than are shown wait to be cleared away together, so that not every change of an
-/// app has to write twice.
-const TOO_MANY: usize = 10;
+/// Apps of a group whose versions are looked through for the versions of the group.
+const VERSIONS_APPS_MAX: usize = 500;
 
 impl Scoped<Tenant> {
-    /// The versions of an app, newest first, [`APP_VERSIONS_KEPT`] at most.
+    /// The versions of an app, newest first, [`APP_VERSIONS_KEPT`] at most. Those of an earlier app with the
+    /// same id are not among them.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such app, [`Error::Store`].
     pub async fn app_versions(&self, id: &PathId) -> Result<Vec<Timestamp>, Error> {
         let newest = self.app(id).await?.version;
-        let mut versions: Vec<Timestamp> =
-            self.version_keys(id).await?.iter().filter_map(|key| version_in(key)).collect();
-        versions.retain(|version| *version < newest);
+        let ended = self.ends_of(id).await?.last().copied();
+        let mut versions = self.versions_kept(id).await?;
+        versions.retain(|version| *version < newest && ended.is_none_or(|ended| *version > ended));
         versions.push(newest);
         versions.reverse();
         versions.truncate(APP_VERSIONS_KEPT);
         Ok(versions)
     }
 
-    /// An app as it was in one of its versions. One that a deployment under way may go back to is there
-    /// also when the app is not.
+    /// An app as it was in one of its versions, also one that is deleted, as long as that is kept.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Store`].
@@ -53,91 +50,89 @@ impl Scoped<Tenant> {
         found.map(|found| found.record.app).ok_or_else(|| Error::NotFound { what: what() })
     }
 
-    /// Clears away what nobody can go back to any more, of those apps and of apps that are gone.
-    pub(in crate::scoped) async fn clear_versions(&self, changed: &BTreeSet<PathId>) -> Result<(), Error> {
-        let mut surplus = Vec::new();
-        for id in changed {
-            let keys = self.version_keys(id).await?;
-            if keys.len() >= APP_VERSIONS_KEPT + TOO_MANY {
-                let old = keys.iter().rev().skip(APP_VERSIONS_KEPT).filter_map(|key| version_in(key));
-                surplus.extend(old.map(|version| (id.clone(), version)));
-            }
+    /// The versions of a group, newest first, [`APP_VERSIONS_KEPT`] at most: those of the apps in it, also
+    /// of deleted ones, and the moments of their deletion.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn group_versions(&self, group: &PathId) -> Result<Vec<Timestamp>, Error> {
+        let state = self.apps_state().await?;
+        let mut versions = BTreeSet::from([state.root.version]);
+        let gone = self.gone_apps_in(group).await?;
+        versions.extend(gone.values().flatten());
+        let apps = state.apps.keys().filter(|id| id.is_within(group));
+        let apps: BTreeSet<&PathId> = apps.take(VERSIONS_APPS_MAX).chain(gone.keys()).collect();
+        for id in apps {
+            versions.extend(self.versions_kept(id).await?);
+            versions.extend(state.apps.get(id).map(|app| app.version));
         }
-        let gone = self.access.list::<GoneApp>(self.name.as_str()).await?;
-        if surplus.is_empty() && gone.is_empty() {
-            return Ok(());
-        }
-        let Some(root) = self.access.get::<AppsRoot>(&self.name).await? else { return Ok(()) };
-        let before: BTreeSet<(PathId, Timestamp)> = self
-            .group_deployments()
-            .await?
-            .into_iter()
-            .flat_map(|deployment| deployment.before)
-            .filter_map(|(id, version)| Some((id, version?)))
-            .collect();
-        let mut clearing = Clearing { tenant: self, root: root.version, batch: Batch::new() };
-        for (id, version) in surplus.into_iter().filter(|old| !before.contains(old)) {
-            clearing.delete::<AppVersion>((self.name.clone(), id, version)).await?;
-        }
-        for GoneApp { id, .. } in gone.into_iter().map(|gone| gone.record) {
-            if before.range((id.clone(), Timestamp(0))..).next().is_some_and(|(wanted, _)| *wanted == id) {
-                continue;
-            }
-            for version in self.version_keys(&id).await?.iter().filter_map(|key| version_in(key)) {
-                clearing.delete::<AppVersion>((self.name.clone(), id.clone(), version)).await?;
-            }
-            clearing.delete::<GoneApp>((self.name.clone(), id)).await?;
-        }
-        clearing.commit().await
+        Ok(versions.into_iter().rev().take(APP_VERSIONS_KEPT).collect())
     }
 
-    /// Adds to the batch that deletes the tenant what is kept of apps that are gone.
-    pub(super) async fn forget_gone_apps(&self, mut batch: Batch) -> Result<Batch, Error> {
-        for gone in self.access.list::<GoneApp>(self.name.as_str()).await? {
-            let id = gone.record.id;
-            for version in self.version_keys(&id).await?.iter().filter_map(|key| version_in(key)) {
-                let key = (self.name.clone(), id.clone(), version);
-                if let Some(found) = self.access.get::<AppVersion>(&key).await? {
-                    batch = batch.delete::<AppVersion>(&key, found.version);
-                }
+    /// The apps of a group as they were in one of its versions: also those that are deleted since, and not
+    /// those that were not there yet.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn group_at(&self, group: &PathId, version: Timestamp) -> Result<BTreeMap<PathId, App>, Error> {
+        let state = self.apps_state().await?;
+        let gone = self.gone_apps_in(group).await?;
+        let mut apps = BTreeMap::new();
+        let ids = state.apps.keys().filter(|id| id.is_within(group)).chain(gone.keys());
+        for id in ids.collect::<BTreeSet<_>>() {
+            let newest = state.apps.get(id).filter(|app| app.version <= version);
+            let was = match newest {
+                Some(app) => Some(app.version),
+                None => self.versions_kept(id).await?.into_iter().rfind(|one| *one <= version),
+            };
+            let Some(was) = was else { continue };
+            let ends = gone.get(id).into_iter().flatten();
+            if ends.into_iter().any(|end| was < *end && *end <= version) {
+                continue;
             }
-            batch = batch.delete::<GoneApp>(&(self.name.clone(), id), gone.version);
+            let app = match newest {
+                Some(app) => App::clone(app),
+                None => match self.app_version(id, was).await {
+                    Ok(app) => app,
+                    // Cleared away at this moment.
+                    Err(error) if error.is_not_found() => continue,
+                    Err(error) => return Err(error),
+                },
+            };
+            apps.insert(id.clone(), app);
         }
-        Ok(batch)
+        Ok(apps)
+    }
+
+    /// What tells later that this app was deleted in that version of the root.
+    pub(super) async fn gone(&self, app: &App, version: Timestamp) -> Result<GoneApp, Error> {
+        let mut ends = self.ends_of(&app.id).await?;
+        ends.push(version);
+        ends.drain(..ends.len().saturating_sub(APP_ENDS_KEPT));
+        let versions = self.version_keys(&app.id).await?.len() + 1;
+        let bytes = (app.definition.len() * versions) as u64;
+        Ok(GoneApp { tenant: self.name.clone(), id: app.id.clone(), ends, bytes })
+    }
+
+    /// When the apps that had this id were deleted, oldest first.
+    async fn ends_of(&self, id: &PathId) -> Result<Vec<Timestamp>, Error> {
+        let gone = self.access.get::<GoneApp>(&(self.name.clone(), id.clone())).await?;
+        Ok(gone.map(|gone| gone.record.ends).unwrap_or_default())
+    }
+
+    async fn gone_apps_in(&self, group: &PathId) -> Result<BTreeMap<PathId, Vec<Timestamp>>, Error> {
+        let gone = self.access.list::<GoneApp>(self.name.as_str()).await?.into_iter().map(|gone| gone.record);
+        Ok(gone.filter(|gone| gone.id.is_within(group)).map(|gone| (gone.id, gone.ends)).collect())
+    }
+
+    /// The versions that are kept of apps with that id, oldest first, without the newest of one that is there.
+    pub(super) async fn versions_kept(&self, id: &PathId) -> Result<Vec<Timestamp>, Error> {
+        Ok(self.version_keys(id).await?.iter().filter_map(|key| version_in(key)).collect())
     }
 
     async fn version_keys(&self, id: &PathId) -> Result<Vec<Arc<str>>, Error> {
         let prefix = format!("{}{id}~", self.name);
         self.access.store.keys::<AppVersion>(&prefix).await.map_err(Error::store("list versions"))
-    }
-}
-
-/// Deletes records in batches that fit, as long as nobody else changes the tenant's apps.
-struct Clearing<'a> {
-    tenant: &'a Scoped<Tenant>,
-    root: slipway_store::Version,
-    batch: Batch,
-}
-
-impl Clearing<'_> {
-    async fn delete<R: Record<Key: Sized>>(&mut self, key: R::Key) -> Result<(), Error> {
-        if let Some(found) = self.tenant.access.get::<R>(&key).await? {
-            self.batch = std::mem::take(&mut self.batch).delete::<R>(&key, found.version);
-        }
-        if self.batch.bytes() > BATCH_BYTES_MAX / 2 {
-            self.commit().await?;
-        }
-        Ok(())
-    }
-
-    async fn commit(&mut self) -> Result<(), Error> {
-        let batch = std::mem::take(&mut self.batch);
-        if !batch.is_empty() {
-            let batch = batch.expect::<AppsRoot>(&self.tenant.name, self.root);
-            // Whoever has changed the apps meanwhile clears away after that.
-            self.tenant.access.commit(batch).await?;
-        }
-        Ok(())
     }
 }
 

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use slipway_model::account::{Right, Tenant};
-use slipway_model::app::{
-    App, AppVersion, AppsRoot, GoneApp, Group, GroupDeployment, PathId, environment_of,
-};
+use slipway_model::app::{App, AppVersion, AppsRoot, Group, GroupDeployment, PathId, environment_of};
 use slipway_model::project::Environment;
+use slipway_model::unit::Timestamp;
 use slipway_store::{BATCH_BYTES_MAX, Batch};
 
 use super::cache::Known;
@@ -100,8 +99,8 @@ impl Scoped<Tenant> {
             }
         }
         let Prepared { root, apps, groups, deployment, .. } = prepared;
-        let ids = apps.keys().filter(|id| state.apps.contains_key(*id)).cloned().collect();
-        if let Err(error) = self.clear_versions(&ids).await {
+        let replaced = apps.keys().filter_map(|id| Some((id.clone(), state.apps.get(id)?.definition.len())));
+        if let Err(error) = self.clear_versions(&replaced.collect()).await {
             tracing::warn!(tenant.name = %self.name, %error, "old versions of apps are not cleared away yet");
         }
         Ok(Some(AppsChanged { version: root.version, deployment, apps, groups }))
@@ -117,7 +116,7 @@ impl Scoped<Tenant> {
         if prepared.is_nothing() && change.delete.is_empty() {
             return Ok(Written::Nothing);
         }
-        let Some(mut batch) = self.first(state, prepared, &prepared.root).await? else {
+        let Some(mut batch) = self.first(state, change, prepared, &prepared.root).await? else {
             return Ok(Written::Conflict);
         };
         for app in prepared.apps.values() {
@@ -130,7 +129,7 @@ impl Scoped<Tenant> {
         for before in change.delete.iter().filter_map(|id| state.apps.get(id)) {
             batch = batch.put(&AppVersion { app: App::clone(before) });
         }
-        batch = self.end(batch, &change.delete).await?;
+        batch = self.end(batch, &change.delete, prepared.root.version).await?;
         if batch.bytes() > BATCH_BYTES_MAX {
             return Ok(Written::TooBig(batch.bytes()));
         }
@@ -146,12 +145,16 @@ impl Scoped<Tenant> {
         deployment: &GroupDeployment,
     ) -> Result<bool, Error> {
         // What goes, goes with the last part.
-        let bytes = self.end(Batch::new(), &change.delete).await?.bytes() + ROOT_BYTES_MAX;
+        let ends = self.end(Batch::new(), &change.delete, prepared.root.version).await?;
+        let bytes = ends.bytes() + ROOT_BYTES_MAX;
         if bytes > BATCH_BYTES_MAX {
             return Err(too_big(prepared, change, bytes));
         }
         let unfinished = AppsRoot { unfinished: Some(deployment.id.clone()), ..prepared.root.clone() };
-        let Some(first) = self.first(state, prepared, &unfinished).await? else { return Ok(false) };
+        let Some(first) = self.first(state, change, prepared, &unfinished).await? else { return Ok(false) };
+        if first.bytes() > BATCH_BYTES_MAX {
+            return Err(too_big(prepared, change, first.bytes()));
+        }
         let before = |id| state.apps.get(id).cloned();
         let parts = Parts {
             tenant: self.clone(),
@@ -166,6 +169,7 @@ impl Scoped<Tenant> {
     async fn first(
         &self,
         state: &AppsState,
+        change: &AppsChange,
         prepared: &Prepared<'_>,
         root: &AppsRoot,
     ) -> Result<Option<Batch>, Error> {
@@ -181,7 +185,8 @@ impl Scoped<Tenant> {
             let key = (self.name.clone(), id.clone());
             // Not there any more: it was done a moment ago.
             if let Some(found) = self.access.get::<GroupDeployment>(&key).await? {
-                batch = batch.delete::<GroupDeployment>(&key, found.version);
+                let stopped = GroupDeployment { is_stopped: true, ..found.record };
+                batch = batch.update(&stopped, found.version);
             }
         }
         for (environment, before) in &prepared.pushed {
@@ -189,6 +194,7 @@ impl Scoped<Tenant> {
             let Some(found) = found.filter(|found| found.record == **before) else { return Ok(None) };
             batch = batch.update(environment, found.version);
         }
+        batch = self.claim_hosts(batch, change).await?;
         for (id, group) in &prepared.groups {
             let key = (self.name.clone(), id.clone());
             match (group, self.access.get::<Group>(&key).await?) {
@@ -209,24 +215,23 @@ impl Scoped<Tenant> {
             )));
         }
         self.access.refuse_leftovers(&path).await?;
-        let key = (self.name.clone(), id.clone());
-        // What is left of an earlier app of that id becomes this one's history.
-        let batch = match self.access.get::<GoneApp>(&key).await? {
-            Some(gone) => batch.delete::<GoneApp>(&key, gone.version),
-            None => batch,
-        };
         let environment = Environment { app: Some(id.clone()), ..new_environment(&self.access, path) };
         Ok(create_environment(batch, environment))
     }
 
-    /// Adds that apps go, with their environments.
-    pub(super) async fn end(&self, mut batch: Batch, apps: &BTreeSet<PathId>) -> Result<Batch, Error> {
+    /// Adds that apps go in that version of the root, with their environments.
+    pub(super) async fn end(
+        &self,
+        mut batch: Batch,
+        apps: &BTreeSet<PathId>,
+        version: Timestamp,
+    ) -> Result<Batch, Error> {
         let mut environments = Vec::new();
         for id in apps {
             let key = (self.name.clone(), id.clone());
             if let Some(app) = self.access.get::<App>(&key).await? {
                 batch = batch.delete::<App>(&key, app.version);
-                batch = batch.put(&GoneApp { tenant: self.name.clone(), id: id.clone() });
+                batch = batch.put(&self.gone(&app.record, version).await?);
             }
             environments.extend(self.access.get::<Environment>(&environment_of(&self.name, id)).await?);
         }
@@ -247,8 +252,12 @@ pub(super) enum Written {
 }
 
 pub(super) fn too_big(prepared: &Prepared<'_>, change: &AppsChange, bytes: usize) -> Error {
+    let groups = match prepared.groups.len() {
+        0 => String::new(),
+        count => format!(" and {count} groups"),
+    };
     Error::invalid(format!(
-        "the change of {} apps at once has {} KiB, and {} KiB is the most; make it in several parts",
+        "the change of {} apps{groups} at once has {} KiB, and {} KiB is the most; make it in several parts",
         prepared.apps.len() + change.delete.len(),
         bytes.div_ceil(1024),
         BATCH_BYTES_MAX / 1024,

@@ -25,6 +25,7 @@ fn crash(at: u64, code: i32, is_failure: bool) -> EndSnapshot {
         release: Some(ReleaseNumber(1)),
         version: None,
         node: None,
+        node_address: None,
         assigned_at: None,
         exit: Exit { reason: ExitReason::Status { code }, tail: Vec::new() },
         at: Timestamp(at),

@@ -18,6 +18,8 @@ use crate::api::{Api, Local};
 
 /// A body must be there within this time, so that nobody holds a connection with half of one.
 const BODY_TIME_MAX: Duration = Duration::from_secs(15);
+/// A larger body is parsed where it keeps no other request waiting: a MiB takes some ten milliseconds.
+const PARSED_AT_ONCE_MAX: usize = 64 << 10;
 /// What is read and thrown away of a body that is too large, so that a client which writes all of it
 /// before it reads gets its answer instead of a broken connection.
 const DISCARD_BYTES_MAX: usize = 16 << 20;
@@ -123,7 +125,12 @@ pub async fn json(body: Body) -> Result<Option<Value>, Refusal> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    Ok(Some(slipway_marathon::json::parse(&bytes)?))
+    if bytes.len() <= PARSED_AT_ONCE_MAX {
+        return Ok(Some(slipway_marathon::json::parse(&bytes)?));
+    }
+    let parsed = tokio::task::spawn_blocking(move || slipway_marathon::json::parse(&bytes)).await;
+    let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be read");
+    Ok(Some(parsed.map_err(failed)??))
 }
 
 /// The same for endpoints that need one.

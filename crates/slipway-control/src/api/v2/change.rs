@@ -8,12 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use slipway_access::{AppDraft, AppsChange, AppsChanged, AppsState, Error, GroupDraft, Scoped};
+use slipway_access::{AppDraft, AppHosts, AppsChange, AppsChanged, AppsState, Error, GroupDraft, Scoped};
 use slipway_marathon::app::AppDefinition;
 use slipway_marathon::error::{Detail, Error as Told};
 use slipway_marathon::group::{GroupFacts, Tree};
 use slipway_marathon::spec;
 use slipway_marathon::steps::AppChange;
+use slipway_marathon::virtual_host;
 use slipway_model::account::{Right, Tenant};
 use slipway_model::app::{App, PathId};
 use slipway_model::push::ImageRef;
@@ -55,6 +56,7 @@ impl From<Error> for Stop {
 /// What a decision is made with.
 pub struct Desk<'a> {
     definitions: &'a Definitions,
+    base_domain: Arc<str>,
     /// By what definitions call them; `None` is the stack's.
     images: BTreeMap<Option<String>, ImageRef>,
     images_unknown: BTreeSet<Option<String>>,
@@ -86,9 +88,11 @@ impl Desk<'_> {
         let changes = before.changes(&after);
         let is_removed = |change: &AppChange| *change == AppChange::Remove;
         let mut put = Vec::new();
+        let mut hosts = BTreeMap::new();
         for id in changes.iter().filter(|(_, change)| !is_removed(change)).map(|(id, _)| id) {
             let Some(app) = after.apps.get(id) else { continue };
             put.extend(self.draft(app, state.apps.get(id).map(Arc::as_ref))?);
+            hosts.extend(self.hosts(app, before.apps.get(id)).map(|hosts| (id.clone(), hosts)));
         }
         if !self.images_unknown.is_empty() {
             return Err(Stop::ImagesUnknown);
@@ -109,10 +113,20 @@ impl Desk<'_> {
                 .collect(),
             put_groups: put_groups.collect(),
             delete_groups: gone.cloned().collect(),
+            hosts,
             steps: Some(graph.steps(&changes)),
             force: self.force,
             ..AppsChange::default()
         })
+    }
+
+    /// The host names that it asks for, unless there are none and were none.
+    fn hosts(&self, app: &AppDefinition, before: Option<&Arc<AppDefinition>>) -> Option<AppHosts> {
+        let of = |app: &AppDefinition| virtual_host::of(&app.labels).into_keys().collect::<BTreeSet<_>>();
+        let (asked, had) = (of(app), before.map(|app| of(app)).unwrap_or_default());
+        let dropped = had.difference(&asked).cloned().collect();
+        let has_any = !(asked.is_empty() && had.is_empty());
+        has_any.then(|| AppHosts { asked, dropped, base: self.base_domain.clone() })
     }
 
     fn draft(&mut self, app: &AppDefinition, before: Option<&App>) -> Result<Option<AppDraft>, Told> {
@@ -192,6 +206,7 @@ pub async fn carry_out(
 ) -> Result<AppsChanged, Refusal> {
     let mut desk = Desk {
         definitions: &context.definitions,
+        base_domain: context.api.base_domain.clone(),
         images: BTreeMap::new(),
         images_unknown: BTreeSet::new(),
         again,
@@ -237,6 +252,7 @@ pub async fn rehearse(
 ) -> Result<AppsChange, Refusal> {
     let mut desk = Desk {
         definitions: &context.definitions,
+        base_domain: context.api.base_domain.clone(),
         images: BTreeMap::new(),
         images_unknown: BTreeSet::new(),
         again: BTreeMap::new(),

@@ -10,7 +10,7 @@ use slipway_marathon::error::Error as Told;
 use slipway_marathon::group::{GroupFacts, show as show_group};
 use slipway_marathon::present::{GroupEmbed, stored_app};
 use slipway_model::account::{Right, Tenant};
-use slipway_model::app::{App, PathId};
+use slipway_model::app::PathId;
 use slipway_model::unit::Timestamp;
 
 use super::answer::{self, Answer};
@@ -22,9 +22,6 @@ use super::{Context, app};
 pub mod write;
 
 pub use write::{create, delete, patch, put, versions};
-
-/// Apps of a group whose versions are looked through.
-const VERSIONS_APPS_MAX: usize = 500;
 
 /// `GET /v2/groups[/{id}]`
 pub async fn show(context: &Context, id: &str) -> Answer {
@@ -104,12 +101,12 @@ fn has_group(state: &AppsState, facts: &BTreeMap<PathId, GroupFacts>, id: &PathI
     id.is_root() || inside || facts.keys().any(|group| group.is_within(id))
 }
 
-/// `GET /v2/groups[/{id}]/versions/{version}`: the apps that are in it now, as they were.
+/// `GET /v2/groups[/{id}]/versions/{version}`: the apps as they were, those that are deleted since, too.
 pub async fn version(context: &Context, id: &str, version: &str) -> Answer {
     let (tenant, inside) = context.view.group(id, Right::View)?;
     let version = write::version_of(version)?;
     let place = context.listings.take(context.asked.caller.user()).await?;
-    let apps = at_version(tenant, &inside, version).await?;
+    let apps = tenant.group_at(&inside, version).await?;
     if apps.is_empty() {
         return Err(Told::NoGroup { id: inside, version: Some(version) }.into());
     }
@@ -120,30 +117,4 @@ pub async fn version(context: &Context, id: &str, version: &str) -> Answer {
     let mut shown = json!(info);
     context.view.group_out(&tenant.name, &mut shown);
     Ok(listing::held(answer::json(StatusCode::OK, &shown), place))
-}
-
-/// The apps that are in a group now, as they were then. Those that are newer are left out.
-async fn at_version(
-    tenant: &Scoped<Tenant>,
-    group: &PathId,
-    version: Timestamp,
-) -> Result<BTreeMap<PathId, App>, Refusal> {
-    let state = tenant.apps_state().await?;
-    let mut apps = BTreeMap::new();
-    for (id, app) in state.apps.iter().filter(|(id, _)| id.is_within(group)) {
-        if app.version <= version {
-            apps.insert(id.clone(), App::clone(app));
-            continue;
-        }
-        // Newest first.
-        let versions = match tenant.app_versions(id).await {
-            Ok(versions) => versions,
-            Err(error) if error.is_not_found() => continue,
-            Err(error) => return Err(error.into()),
-        };
-        if let Some(earlier) = versions.into_iter().find(|one| *one <= version) {
-            apps.insert(id.clone(), tenant.app_version(id, earlier).await?);
-        }
-    }
-    Ok(apps)
 }

@@ -164,9 +164,10 @@ impl Service {
         };
         let end = snapshot.ends.iter().rev().filter(|end| end.is_failure).find(of_service)?;
         let node = end.node.as_ref().map(ToString::to_string);
+        let host = end.node_address.map(|address| address.to_string()).or(node.clone());
         Some(TaskFailure {
             app_id: self.id.clone(),
-            host: node.clone().unwrap_or_default(),
+            host: host.unwrap_or_default(),
             message: end.exit.reason.to_string(),
             state: TaskState::of_end(&end.exit.reason),
             task_id: task_id(&self.id, &end.instance),

@@ -18,8 +18,8 @@ use tokio::sync::oneshot;
 use super::{Held, Owner, now};
 use crate::leader::queries::{Kill, Query};
 use crate::leader::{
-    EnvironmentSnapshot, InstanceSnapshot, LaunchesSnapshot, LeaderSnapshot, NodeSnapshot, NodeStanding,
-    Page, WaitingSnapshot,
+    EndSnapshot, EnvironmentSnapshot, InstanceSnapshot, LaunchesSnapshot, LeaderSnapshot, NodeSnapshot,
+    NodeStanding, Page, WaitingSnapshot,
 };
 
 /// Instances told in one page, or a few more: some milliseconds of the leader's time.
@@ -171,7 +171,7 @@ impl Held {
             instances: view.assignments.iter().map(|a| self.instance(a, cluster)).collect(),
             waiting: self.waiting.iter().map(|waiting| self.waiting(waiting)).collect(),
             launches: launches.collect(),
-            ends: self.ends.iter().cloned().collect(),
+            ends: self.ends.iter().map(|end| with_address(end, cluster)).collect(),
         }
     }
 
@@ -216,6 +216,12 @@ impl Held {
             back_off,
         }
     }
+}
+
+/// An end as it is told, with the address that its node has now.
+fn with_address(end: &EndSnapshot, cluster: &Cluster) -> EndSnapshot {
+    let node = end.node.as_ref().and_then(|node| cluster.node(node));
+    EndSnapshot { node_address: node.and_then(|node| node.address), ..end.clone() }
 }
 
 /// The version of what a release runs: its app's, or when it was made.

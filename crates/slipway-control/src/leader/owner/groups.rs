@@ -1,9 +1,10 @@
 //! Group deployments: who has to wait, how far each is, and its end.
 //!
 //! The arithmetic is `slipway_plan::group`'s. Here is what it needs: which environments belong to which
-//! deployment, and the step that this leader has seen each at. A deployment that is done, or has failed,
-//! ends with the deletion of its record; nothing else of it is ever stored, so a new leader goes through
-//! the steps from the first and, in the same moment, to where it was (MA-53).
+//! deployment, and the step that this leader has seen each at. A deployment that is done ends with the
+//! deletion of its record; nothing else of it is ever stored, so a new leader goes through the steps from
+//! the first and, in the same moment, to where it was (MA-53). One that fails, or that somebody breaks off,
+//! stays as a stopped one as long as there are apps that it has left behind.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use slipway_model::app::{GroupDeployment, PathId};
 use slipway_model::id::GroupDeploymentId;
 use slipway_model::name::{EnvironmentPath, ServiceName, TenantName};
 use slipway_model::unit::Timestamp;
-use slipway_plan::group::{self, Standing, progress, standing};
+use slipway_plan::group::{self, Standing, Versions, left_behind, progress, standing};
 use slipway_store::WatchEvent;
 
 use super::storing::Done;
@@ -70,6 +71,8 @@ pub(super) enum End {
     Succeeded,
     /// An app went back by itself.
     Failed(PathId, String),
+    /// It was stopped, and no app that it has left behind is left.
+    Forgotten,
 }
 
 impl Groups {
@@ -109,7 +112,13 @@ impl Owner {
 
     fn take_group(&mut self, record: GroupDeployment) {
         let key = (record.tenant.clone(), record.id.clone());
-        if self.groups.open.contains_key(&key) || self.groups.ended.contains(&key.1) {
+        if let Some(group) = self.groups.open.get(&key) {
+            if record.is_stopped && !group.record.is_stopped && !group.is_ending {
+                self.stop_group(&key, record, |step| GroupStage::Cancelled { step });
+            }
+            return;
+        }
+        if self.groups.ended.contains(&key.1) {
             return;
         }
         let paths = paths_of(&record);
@@ -133,9 +142,45 @@ impl Owner {
     /// Somebody has broken it off, unless it was us.
     fn cancel_group(&mut self, key: &Key) {
         let Some(group) = self.groups.open.get(key).filter(|group| !group.is_ending) else { return };
+        if group.record.is_stopped {
+            return self.forget_group(key);
+        }
         let (deployment, stage) = (group.record.clone(), GroupStage::Cancelled { step: group.step + 1 });
         self.forget_group(key);
         self.events.tell(Some(key.0.clone()), now(), Happened::GroupDeployment { deployment, stage });
+    }
+
+    /// It goes no further. What it has not got to is held back from now on, whatever else happens.
+    fn stop_group(&mut self, key: &Key, record: GroupDeployment, stage: impl FnOnce(usize) -> GroupStage) {
+        let Some(group) = self.groups.open.get_mut(key) else { return };
+        group.record = Arc::new(record);
+        group.is_ending = false;
+        let (deployment, stage) = (group.record.clone(), stage(group.step + 1));
+        self.events.tell(Some(key.0.clone()), now(), Happened::GroupDeployment { deployment, stage });
+        self.look_at_group(key);
+    }
+
+    fn look_at_stopped_group(&mut self, key: &Key) {
+        let Some(record) = self.groups.open.get(key).map(|group| group.record.clone()) else { return };
+        let left = left_behind(&record, now(), &|id| self.versions(&key.0, id));
+        let is_over = left.is_empty() && self.is_settled;
+        if let Some(group) = self.groups.open.get_mut(key) {
+            group.held_back = left;
+        }
+        paths_of(&record).iter().for_each(|path| self.refresh_hold(path));
+        if is_over {
+            self.end_group(key, End::Forgotten);
+        }
+    }
+
+    fn versions(&self, tenant: &TenantName, id: &PathId) -> Versions {
+        let held = group::service_of(tenant, id, true)
+            .and_then(|service| self.environments.get(&service.environment()));
+        let view = held.map(|held| &held.view);
+        Versions {
+            wanted: view.and_then(|view| Some(view.app.as_ref()?.version)),
+            followed: view.and_then(|view| Some(view.aim()?.version)),
+        }
     }
 
     fn forget_group(&mut self, key: &Key) {
@@ -164,6 +209,9 @@ impl Owner {
 
     fn look_at_group(&mut self, key: &Key) {
         let Some(group) = self.groups.open.get(key).filter(|group| !group.is_ending) else { return };
+        if group.record.is_stopped {
+            return self.look_at_stopped_group(key);
+        }
         let now = now();
         let (record, before) = (group.record.clone(), group.step);
         let standing = |id: &PathId| self.standing(&key.0, id);
@@ -204,7 +252,12 @@ impl Owner {
         let Some(group) = self.groups.open.get_mut(key) else { return };
         group.is_ending = true;
         let mut prepared = Prepared::new(self.leadership.epoch);
-        prepared.delete::<GroupDeployment>(key.clone());
+        match &end {
+            End::Failed(..) if !group.held_back.is_empty() => {
+                prepared.put(&GroupDeployment { is_stopped: true, ..GroupDeployment::clone(&group.record) });
+            }
+            _ => prepared.delete::<GroupDeployment>(key.clone()),
+        }
         let key = key.clone();
         self.carry_out(prepared, move |stored| Done::Group { key, end, stored });
     }
@@ -220,11 +273,17 @@ impl Owner {
         }
         let deployment = group.record.clone();
         let step = group.step + 1;
-        self.forget_group(key);
+        let has_held_back = !group.held_back.is_empty();
         let stage = match end {
             End::Succeeded => GroupStage::Succeeded,
+            End::Failed(app, reason) if has_held_back => {
+                let stopped = GroupDeployment { is_stopped: true, ..GroupDeployment::clone(&deployment) };
+                return self.stop_group(key, stopped, |step| GroupStage::Failed { step, app, reason });
+            }
             End::Failed(app, reason) => GroupStage::Failed { step, app, reason },
+            End::Forgotten => return self.forget_group(key),
         };
+        self.forget_group(key);
         self.events.tell(Some(key.0.clone()), now(), Happened::GroupDeployment { deployment, stage });
     }
 
@@ -238,6 +297,9 @@ impl Owner {
         let held_back =
             is_being_read || app.is_some_and(|app| groups.iter().any(|group| group.held_back.contains(&app)));
         let is_its_turn = |group: &&Open| {
+            if group.record.is_stopped {
+                return false;
+            }
             let step = group.record.steps.get(group.step);
             step.into_iter()
                 .flatten()
@@ -320,7 +382,8 @@ impl Owner {
     }
 
     fn group_snapshot(&self, group: &Open) -> GroupDeploymentSnapshot {
-        let actions = group.record.steps.get(group.step).into_iter().flatten();
+        let step = group.record.steps.get(group.step).filter(|_| !group.record.is_stopped);
+        let actions = step.into_iter().flatten();
         let is_open = |(at, _): &(usize, _)| !group.done.get(*at).copied().unwrap_or(false);
         let current: Vec<_> = actions.enumerate().filter(is_open).map(|(_, action)| action.clone()).collect();
         let mut readiness = Vec::new();

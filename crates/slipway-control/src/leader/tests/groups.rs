@@ -1,5 +1,6 @@
 //! Group deployments: the order of steps, and leaders that die on the way.
 
+use std::cell::RefCell;
 use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ fn group(number: u8, version: Timestamp, steps: Vec<Vec<(GroupActionKind, &App)>
         scales_before: Default::default(),
         by: "ann".parse().expect("a name"),
         created_at: Timestamp::from(std::time::SystemTime::now()),
+        is_stopped: false,
     }
 }
 
@@ -146,6 +148,102 @@ async fn ma_53_ma_55_a_change_goes_in_the_same_order_and_force_breaks_it_off() {
         matches!(&event.what, Happened::GroupDeployment { stage: GroupStage::Cancelled { step: 1 }, .. })
     });
     assert!(is_cancelled);
+    rig.stop().await;
+}
+
+/// A new version of both, in which the lower one runs that, and the upper one only has another label.
+async fn change_both(rig: &Rig, apps: &mut [App; 2], change_lower: impl Fn(&mut App)) -> GroupDeployment {
+    let mut batch = Batch::new();
+    for app in apps.iter_mut() {
+        let key = (app.tenant.clone(), app.id.clone());
+        let stored = rig.store.get::<App>(&key).await.expect("a read").expect("an app");
+        app.version = Timestamp(2000);
+        app.config_version = app.version;
+        if app.id.as_str().ends_with("db") {
+            change_lower(app);
+        } else {
+            app.spec.labels.insert("a".into(), "b".into());
+        }
+        batch = batch.update(app, stored.version);
+    }
+    let [db, web] = &*apps;
+    let steps = vec![vec![(RestartApplication, db)], vec![(RestartApplication, web)]];
+    let change = group(2, Timestamp(2000), steps);
+    rig.store.commit(batch.create(&change)).await.expect("a change");
+    change
+}
+
+/// The upper one stays at its first version, also under the next leader, until it gets another.
+async fn stays_until_it_is_changed(rig: &mut Rig, web: &App, change: &GroupDeployment) {
+    let version_of_web = async |rig: &Rig| {
+        let snapshot = rig.queries().snapshot(&web.environment()).await.expect("a snapshot");
+        let versions = snapshot.instances.iter().map(|instance| instance.version).max();
+        (versions, snapshot.is_held_back)
+    };
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(version_of_web(rig).await, (Some(Timestamp(1000)), true));
+        assert!(is_open(rig, change).await, "it tells who has to stay");
+        rig.stop().await;
+        rig.start(Faults::default()).await;
+        eventually("the next leader knows of it", async || version_of_web(rig).await.1).await;
+    }
+    let newer = rig.change_app(web, |app| drop(app.spec.labels.insert("c".into(), "d".into()))).await;
+    let followed = (Some(newer.version), false);
+    eventually("it follows a newer version", async || version_of_web(rig).await == followed).await;
+    eventually("the stopped one is forgotten", async || !is_open(rig, change).await).await;
+}
+
+#[tokio::test]
+async fn ma_16_what_a_deployment_that_is_stopped_has_not_got_to_stays_as_it_is() {
+    let mut rig = Rig::started().await;
+    let mut apps = pair("good");
+    let deployment = first_deployment(&apps);
+    create(&rig, &apps, &deployment).await;
+    eventually("it is done", async || !is_open(&rig, &deployment).await).await;
+    let change = change_both(&rig, &mut apps, |db| db.spec.command = Some("crash".into())).await;
+    let [db, web] = &apps;
+    eventually("the lower one is tried", async || {
+        let snapshot = rig.queries().snapshot(&db.environment()).await.expect("a snapshot");
+        snapshot.ends.iter().any(|end| end.version == Some(db.version))
+    })
+    .await;
+    let events = RefCell::new(rig.queries().events());
+    let key = (change.tenant.clone(), change.id.clone());
+    let stored = rig.store.get::<GroupDeployment>(&key).await.expect("a read").expect("a deployment");
+    let stopped = GroupDeployment { is_stopped: true, ..stored.record };
+    rig.store.commit(Batch::new().update(&stopped, stored.version)).await.expect("a stop");
+    eventually("the stop is told", async || {
+        told(&mut events.borrow_mut()).iter().any(|event| {
+            matches!(&event.what, Happened::GroupDeployment { stage: GroupStage::Cancelled { step: 1 }, .. })
+        })
+    })
+    .await;
+    stays_until_it_is_changed(&mut rig, web, &change).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn ma_16_what_a_deployment_that_fails_has_not_got_to_stays_as_it_is() {
+    let mut rig = Rig::started().await;
+    let mut apps = pair("good");
+    let deployment = first_deployment(&apps);
+    create(&rig, &apps, &deployment).await;
+    eventually("it is done", async || !is_open(&rig, &deployment).await).await;
+    let events = RefCell::new(rig.queries().events());
+    let change = change_both(&rig, &mut apps, |db| {
+        db.spec.command = Some("crash".into());
+        db.spec.rollout.auto_rollback = true;
+        db.spec.rollout.failures_max = Some(1);
+    })
+    .await;
+    eventually("the lower one goes back by itself", async || {
+        told(&mut events.borrow_mut()).iter().any(|event| {
+            matches!(&event.what, Happened::GroupDeployment { stage: GroupStage::Failed { step: 1, .. }, .. })
+        })
+    })
+    .await;
+    stays_until_it_is_changed(&mut rig, &apps[1], &change).await;
     rig.stop().await;
 }
 

@@ -12,6 +12,8 @@ pub fn cases() -> Vec<Case> {
         ma_52_ma_55_who_depends_on_another_waits_for_it,
         ma_11_ma_12_ma_67_groups_are_trees,
         ma_12_ma_53_a_group_is_deleted_while_it_is_deployed,
+        ma_12_a_group_comes_back_with_its_apps,
+        ma_16_ma_53_what_a_stopped_deployment_has_not_got_to_stays_as_it_is,
     ]
 }
 
@@ -115,4 +117,64 @@ fn ma_12_ma_53_a_group_is_deleted_while_it_is_deployed(server: &Server) {
     wait_for("nothing to run", LONG, || {
         (marathon.get("/v2/tasks").is(200)["tasks"] == json!([])).then_some(())
     });
+}
+
+fn ma_12_a_group_comes_back_with_its_apps(server: &Server) {
+    let marathon = Marathon::of_tenant(server, "mlt-again");
+    let idle = |id: &str| app(id, "sleep 1000", json!({"cpus": 0.01, "mem": 32}));
+    let made = marathon.post("/v2/groups", json!({"id": "/g", "apps": [idle("a"), idle("b")]})).is(201);
+    let first = made["version"].as_str().unwrap().to_owned();
+    marathon.settled();
+    marathon.delete("/v2/apps/g/a").is(200);
+    marathon.settled();
+    marathon.get("/v2/apps/g/a").is(404);
+    let was = marathon.get(&format!("/v2/groups/g/versions/{first}")).is(200);
+    assert_eq!(was["apps"].as_array().unwrap().len(), 2, "{was}");
+    marathon.put("/v2/groups/g", json!({"version": first})).is(200);
+    marathon.settled();
+    assert_eq!(marathon.app("/g/a")["tasksRunning"], 1);
+    let versions = marathon.get("/v2/apps/g/a/versions").is(200);
+    assert_eq!(versions["versions"].as_array().unwrap().len(), 1, "its history begins anew: {versions}");
+    // All of it, and back again.
+    marathon.delete("/v2/groups/g").is(200);
+    marathon.settled();
+    marathon.get("/v2/groups/g").is(404);
+    marathon.put("/v2/groups/g", json!({"version": "2001-01-01T00:00:00.000Z"})).is(404);
+    marathon.put("/v2/groups/g", json!({"version": first})).is(200);
+    marathon.settled();
+    assert_eq!((marathon.tasks("/g/a").len(), marathon.tasks("/g/b").len()), (1, 1));
+    marathon.delete("/v2/groups/g").is(200);
+    marathon.settled();
+}
+
+fn ma_16_ma_53_what_a_stopped_deployment_has_not_got_to_stays_as_it_is(server: &Server) {
+    let marathon = Marathon::of_tenant(server, "mlt-stopped");
+    let group = |db: &str, mark: &str| {
+        json!({"id": "/s", "apps": [
+            app("db", db, json!({"healthChecks": check()})),
+            app("web", "sleep 1000", json!({"dependencies": ["db"], "env": {"MARK": mark}})),
+        ]})
+    };
+    marathon.post("/v2/groups", group(WEB, "old")).is(201);
+    marathon.settled();
+    let before = marathon.tasks("/s/web");
+    // A database that never answers holds up what depends on it.
+    let begun = marathon.put("/v2/groups/s", group("sleep 1001", "new")).is(200);
+    let deployment = begun["deploymentId"].as_str().unwrap();
+    marathon.wait_app("/s/db", "the new one to be begun", |db| {
+        db["tasks"].as_array().unwrap().iter().any(|task| task["version"] == begun["version"])
+    });
+    marathon.delete(&format!("/v2/deployments/{deployment}?force=true")).is(202);
+    marathon.settled();
+    marathon.run(app("/other", "sleep 1000", json!({})));
+    let web = marathon.app("/s/web");
+    assert_eq!((&web["env"]["MARK"], &web["version"]), (&json!("new"), &begun["version"]));
+    assert_eq!(marathon.tasks("/s/web"), before, "it runs what it ran");
+    // Until somebody deploys it again.
+    marathon.post("/v2/apps/s/web/restart", json!({})).is(200);
+    marathon.settled();
+    let after = marathon.tasks("/s/web");
+    assert!(after.len() == 1 && after != before, "{after:?}");
+    marathon.delete("/v2/groups/s?force=true").is(200);
+    marathon.settled();
 }

@@ -20,7 +20,6 @@ use super::super::asked;
 use super::super::change::{self, Stop};
 use super::super::refusal::Refusal;
 use super::super::{Context, words};
-use super::at_version;
 
 /// `POST /v2/groups[/{id}]`
 pub async fn create(context: &Context, id: &str, body: Body) -> Answer {
@@ -54,7 +53,13 @@ pub async fn put(context: &Context, id: &str, body: Body) -> Answer {
     };
     let (tenant, change) = read(context, id, body)?;
     let again = match &change {
-        GroupChange::Rollback { group, version } => at_version(tenant, group, *version).await?,
+        GroupChange::Rollback { group, version } => {
+            let apps = tenant.group_at(group, *version).await?;
+            if apps.is_empty() {
+                return Err(Told::NoGroup { id: group.clone(), version: Some(*version) }.into());
+            }
+            apps
+        }
         _ => BTreeMap::new(),
     };
     let must_be_there = |before: &Tree, group: &PathId| match before.has_group(group) {
@@ -69,10 +74,7 @@ pub async fn put(context: &Context, id: &str, body: Body) -> Answer {
                 must_be_there(before, group)?;
                 Ok(after.scaled(group, *by)?)
             }
-            GroupChange::Rollback { group, .. } => {
-                must_be_there(before, group)?;
-                Ok(with_apps_of(after, group, &again)?)
-            }
+            GroupChange::Rollback { group, .. } => Ok(with_apps_of(after, group, &again)?),
         }
     };
     if context.asked.query.is_set("dryRun") {
@@ -148,21 +150,11 @@ pub async fn delete(context: &Context, id: &str) -> Answer {
     Ok(begun(StatusCode::OK, &changed))
 }
 
-/// `GET /v2/groups[/{id}]/versions`, newest first: those of the apps that are in it now.
+/// `GET /v2/groups[/{id}]/versions`, newest first.
 pub async fn versions(context: &Context, id: &str) -> Answer {
     let (tenant, id) = context.view.group(id, Right::View)?;
-    let state = tenant.apps_state().await?;
-    let mut versions = std::collections::BTreeSet::from([state.root.version]);
-    for app in state.apps.keys().filter(|app| app.is_within(&id)).take(super::VERSIONS_APPS_MAX) {
-        match tenant.app_versions(app).await {
-            Ok(of_app) => versions.extend(of_app),
-            // It has just been deleted.
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let newest = versions.into_iter().rev().take(slipway_model::app::APP_VERSIONS_KEPT);
-    let texts: Vec<String> = newest.map(slipway_marathon::timestamp::render).collect();
+    let versions = tenant.group_versions(&id).await?;
+    let texts: Vec<String> = versions.into_iter().map(slipway_marathon::timestamp::render).collect();
     answer::ok(&texts)
 }
 

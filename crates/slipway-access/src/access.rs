@@ -10,6 +10,7 @@ use slipway_model::unit::Timestamp;
 use slipway_store::{Batch, Store, Versioned};
 
 use crate::caller::{Caller, Proof, Standing};
+use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::master_key::MasterKey;
 use crate::password::Passwords;
@@ -37,6 +38,7 @@ pub struct Access {
     pub(crate) verified: Arc<Verified>,
     pub(crate) turns: Arc<Turns>,
     pub(crate) apps: Arc<AppsCache>,
+    pub(crate) cluster: Arc<Cluster>,
     clock: Clock,
 }
 
@@ -61,6 +63,7 @@ impl Access {
             verified: Arc::default(),
             turns: Arc::default(),
             apps: Arc::default(),
+            cluster: Arc::default(),
             clock: Clock::System,
         };
         access.check_master_key().await?;

@@ -132,6 +132,14 @@ pub enum Error {
         /// Which.
         what: String,
     },
+    /// A certificate could not be made or read.
+    #[error("failed to {step}")]
+    Link {
+        /// What was tried.
+        step: &'static str,
+        /// Why it failed.
+        source: slipway_link::Error,
+    },
     /// The store could not do it.
     #[error("failed to {step}")]
     Store {
@@ -185,6 +193,7 @@ impl Error {
             | Error::MasterKeyFile { .. }
             | Error::MasterKeyRefused { .. }
             | Error::WrongMasterKey { .. }
+            | Error::Link { .. }
             | Error::Unsealable { .. } => Kind::Internal,
         }
     }
@@ -201,6 +210,10 @@ impl Error {
 
     pub(crate) fn store(step: &'static str) -> impl FnOnce(slipway_store::Error) -> Self {
         move |source| Error::Store { step, source }
+    }
+
+    pub(crate) fn link(step: &'static str) -> impl FnOnce(slipway_link::Error) -> Self {
+        move |source| Error::Link { step, source }
     }
 
     pub(crate) fn invalid(why: impl Into<String>) -> Self {

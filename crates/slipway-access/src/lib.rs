@@ -13,7 +13,8 @@
 //!
 //! Read in this order: [`Access`] and the ways to a [`Caller`]; [`Scoped`] with its tenant, project
 //! and environment; [`Account`] and [`Operator`] for what belongs to no tenant; [`Keyring`] for
-//! sealed values. Secrets are made and compared in `secret`, passwords in `password`.
+//! sealed values; `cluster` for machines instead of people: the authority, joining, renewing. Secrets
+//! are made and compared in `secret`, passwords in `password`.
 
 mod access;
 
@@ -26,6 +27,8 @@ mod scoped;
 mod account;
 
 mod operator;
+
+mod cluster;
 
 mod claim;
 
@@ -54,6 +57,7 @@ mod seal;
 pub use access::Access;
 pub use account::{Account, NewToken, TokenWish};
 pub use caller::Caller;
+pub use cluster::NewJoinToken;
 pub use error::{Error, Kind};
 pub use invitation::NewInvitation;
 pub use master_key::MasterKey;

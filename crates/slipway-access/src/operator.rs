@@ -1,5 +1,5 @@
 //! What operators do: users, and looking at everything. Quotas and orders for nodes are in `quota` and
-//! `node`.
+//! `node`, identities of nodes in `node_identity`.
 
 use slipway_model::account::{SshKey, User};
 use slipway_model::instance::Node;
@@ -12,6 +12,8 @@ use crate::caller::Caller;
 use crate::error::Error;
 
 mod node;
+
+mod node_identity;
 
 mod quota;
 
@@ -57,6 +59,14 @@ impl Access {
 }
 
 impl Operator {
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    pub(crate) fn user(&self) -> &UserName {
+        self.caller.user()
+    }
+
     /// All users.
     ///
     /// # Errors

@@ -77,14 +77,7 @@ impl Keyring {
         key: &ConfigKey,
         value: &str,
     ) -> Sealed {
-        let nonce: [u8; NONCE_BYTES] = rand::random();
-        let place = place(environment, key);
-        let payload = Payload { msg: value.as_bytes(), aad: place.as_bytes() };
-        let ciphertext = self
-            .cipher(tenant)
-            .encrypt(&XNonce::from(nonce), payload)
-            .expect("only a text of hundreds of gigabytes cannot be sealed");
-        Sealed(STANDARD.encode([&[WAY][..], &nonce, &ciphertext].concat()))
+        seal(&self.cipher(tenant), &place(environment, key), value)
     }
 
     pub(crate) fn open(
@@ -97,6 +90,16 @@ impl Keyring {
         open(&self.cipher(tenant), environment, key, sealed)
     }
 
+    /// Seals what belongs to the platform itself and to no tenant; `place` says which thing it is.
+    pub(crate) fn seal_own(&self, place: &str, value: &str) -> Sealed {
+        seal(&self.own_cipher(), place, value)
+    }
+
+    /// Opens what [`Keyring::seal_own`] sealed for that very place.
+    pub(crate) fn open_own(&self, place: &str, sealed: &Sealed) -> Result<Plaintext, Error> {
+        open_at(&self.own_cipher(), place, sealed).ok_or_else(|| Error::Unsealable { what: place.to_owned() })
+    }
+
     /// See [`MasterKey::id`].
     pub(crate) fn id(&self) -> String {
         self.master.id()
@@ -107,6 +110,10 @@ impl Keyring {
             .master
             .derive("tenant data", &[tenant.name.as_str().as_bytes(), &tenant.index.to_le_bytes()]);
         XChaCha20Poly1305::new(&key.into())
+    }
+
+    fn own_cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(&self.master.derive("platform data", &[]).into())
     }
 }
 
@@ -122,15 +129,25 @@ fn open(
     key: &ConfigKey,
     sealed: &Sealed,
 ) -> Result<Plaintext, Error> {
-    let place = place(environment, key);
-    let opened = || {
-        let bytes = STANDARD.decode(&sealed.0).ok()?;
-        let (nonce, ciphertext) = bytes.strip_prefix(&[WAY])?.split_first_chunk::<NONCE_BYTES>()?;
-        let payload = Payload { msg: ciphertext, aad: place.as_bytes() };
-        let text = cipher.decrypt(&XNonce::from(*nonce), payload).ok()?;
-        String::from_utf8(text).ok()
-    };
-    opened().map(Plaintext).ok_or_else(|| Error::Unsealable { what: format!("{key} in {environment}") })
+    open_at(cipher, &place(environment, key), sealed)
+        .ok_or_else(|| Error::Unsealable { what: format!("{key} in {environment}") })
+}
+
+fn seal(cipher: &XChaCha20Poly1305, place: &str, value: &str) -> Sealed {
+    let nonce: [u8; NONCE_BYTES] = rand::random();
+    let payload = Payload { msg: value.as_bytes(), aad: place.as_bytes() };
+    let ciphertext = cipher
+        .encrypt(&XNonce::from(nonce), payload)
+        .expect("only a text of hundreds of gigabytes cannot be sealed");
+    Sealed(STANDARD.encode([&[WAY][..], &nonce, &ciphertext].concat()))
+}
+
+fn open_at(cipher: &XChaCha20Poly1305, place: &str, sealed: &Sealed) -> Option<Plaintext> {
+    let bytes = STANDARD.decode(&sealed.0).ok()?;
+    let (nonce, ciphertext) = bytes.strip_prefix(&[WAY])?.split_first_chunk::<NONCE_BYTES>()?;
+    let payload = Payload { msg: ciphertext, aad: place.as_bytes() };
+    let text = cipher.decrypt(&XNonce::from(*nonce), payload).ok()?;
+    String::from_utf8(text).ok().map(Plaintext)
 }
 
 /// Neither names nor keys contain a space.

@@ -29,6 +29,8 @@ mod apps;
 
 mod cluster;
 
+mod joining;
+
 const SOURCE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 struct World {

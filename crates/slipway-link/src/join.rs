@@ -189,7 +189,11 @@ fn broken(address: String, error: LineError) -> Error {
     Error::Broken { address, source: error.into() }
 }
 
-pub(crate) fn key_and_request() -> Result<(KeyPair, String), Error> {
+/// A fresh key, and the request for a certificate (PKCS #10) in PEM that is signed with it.
+///
+/// # Errors
+/// [`Error::Certificate`] when no key can be made.
+pub fn key_and_request() -> Result<(KeyPair, String), Error> {
     let key = KeyPair::generate().map_err(failed("make a key"))?;
     let request =
         CertificateParams::default().serialize_request(&key).map_err(failed("ask for a certificate"))?;

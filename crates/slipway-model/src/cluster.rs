@@ -25,6 +25,10 @@ pub struct Authority {
     pub key: Sealed,
     /// The addresses that nodes' subnets are cut from.
     pub pool: Cidr,
+    /// Which of the pool's subnets is the next to be given, counted from the first; those that nodes
+    /// have are skipped.
+    #[serde(default)]
+    pub next_subnet: u32,
     /// When it was made.
     pub created_at: Timestamp,
 }

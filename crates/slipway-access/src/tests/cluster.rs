@@ -25,7 +25,7 @@ fn quota(tenant: &str, cpus: u32) -> Quota {
     }
 }
 
-fn node(text: &str) -> Node {
+pub(super) fn node(text: &str) -> Node {
     Node {
         name: name(text),
         cpus: Cpus(4000),

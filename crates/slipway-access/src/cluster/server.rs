@@ -1,0 +1,69 @@
+//! Where the servers are.
+
+use slipway_model::cluster::Server;
+use slipway_model::unit::Span;
+use slipway_store::Batch;
+
+use crate::access::Access;
+use crate::error::Error;
+use crate::operator::Operator;
+
+/// A server that has not told of itself for so long is not named to anybody. It is far longer than
+/// servers wait between two times, because their clocks may differ.
+const SILENT_MAX: Span = Span::from_secs(86_400);
+
+/// Then its record goes.
+const FORGOTTEN_AFTER: Span = Span::from_secs(7 * 86_400);
+
+/// More than any cluster has; whoever dials tries no more.
+const NAMED_MAX: usize = 32;
+
+impl Access {
+    /// A server tells of itself: when it starts, and every few minutes. The time in it is set here.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn tell_server(&self, server: Server) -> Result<(), Error> {
+        let now = self.now();
+        let server = Server { seen_at: now, ..server };
+        let mut batch = Batch::new().put(&server);
+        for found in self.list::<Server>("").await? {
+            if now.since(found.record.seen_at) > FORGOTTEN_AFTER && found.record.name != server.name {
+                batch = batch.delete::<Server>(&found.record.name, found.version);
+            }
+        }
+        // If one of the forgotten has just come back, the next time will do.
+        self.commit(batch).await.map(drop)
+    }
+
+    /// Those that have told of themselves within a day, the last first.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn servers(&self) -> Result<Vec<Server>, Error> {
+        let now = self.now();
+        let all = self.list::<Server>("").await?.into_iter().map(|found| found.record);
+        let mut servers: Vec<_> = all.filter(|server| now.since(server.seen_at) <= SILENT_MAX).collect();
+        servers.sort_by(|a, b| (b.seen_at, &a.name).cmp(&(a.seen_at, &b.name)));
+        servers.truncate(NAMED_MAX);
+        Ok(servers)
+    }
+
+    /// Where [`Access::servers`] take links.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn server_addresses(&self) -> Result<Vec<String>, Error> {
+        Ok(self.servers().await?.into_iter().map(|server| server.cluster_address).collect())
+    }
+}
+
+impl Operator {
+    /// See [`Access::servers`].
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn servers(&self) -> Result<Vec<Server>, Error> {
+        self.access().servers().await
+    }
+}

@@ -1,0 +1,69 @@
+//! Who nodes are, and that they are it no more.
+
+use slipway_model::cluster::NodeIdentity;
+use slipway_model::instance::Node;
+use slipway_model::name::NodeName;
+use slipway_store::Batch;
+
+use super::Operator;
+use crate::access::{TRIES, too_busy};
+use crate::error::Error;
+
+impl Operator {
+    /// All that have joined, revoked ones too, in the order of their names.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn node_identities(&self) -> Result<Vec<NodeIdentity>, Error> {
+        Ok(self.access.list::<NodeIdentity>("").await?.into_iter().map(|found| found.record).collect())
+    }
+
+    /// From now on nothing counts that the node has: its links are cut and it gets no others. Its name
+    /// and its subnet stay its own, until another machine takes its place or it is forgotten.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when no such node has joined, [`Error::Store`].
+    pub async fn revoke_node(&self, node: &NodeName) -> Result<NodeIdentity, Error> {
+        for _ in 0..TRIES {
+            let found = self.access.get::<NodeIdentity>(node).await?.ok_or_else(|| not_joined(node))?;
+            if found.record.revoked_at.is_some() {
+                return Ok(found.record);
+            }
+            let revoked = NodeIdentity { revoked_at: Some(self.access.now()), ..found.record };
+            if self.access.commit(Batch::new().update(&revoked, found.version)).await? {
+                tracing::info!(node.name = %node, by = %self.caller.user(), "node revoked");
+                return Ok(revoked);
+            }
+        }
+        Err(too_busy())
+    }
+
+    /// Gives the name and the subnet of a revoked node back.
+    ///
+    /// # Errors
+    /// [`Error::Rule`] while it is not revoked, or while it is a node that instances belong on, because
+    /// their addresses are of that subnet; [`Error::NotFound`]; [`Error::Store`].
+    pub async fn forget_node(&self, node: &NodeName) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let found = self.access.get::<NodeIdentity>(node).await?.ok_or_else(|| not_joined(node))?;
+            if found.record.revoked_at.is_none() {
+                return Err(Error::rule(format!("{node} is part of the cluster; revoke it first")));
+            }
+            if self.access.get::<Node>(node).await?.is_some() {
+                return Err(Error::rule(format!(
+                    "{node} may still run instances; give it up first, with 'slipway nodes gone {node}'"
+                )));
+            }
+            let batch = Batch::new().delete::<NodeIdentity>(node, found.version).absent::<Node>(node);
+            if self.access.commit(batch).await? {
+                tracing::info!(node.name = %node, by = %self.caller.user(), "node forgotten");
+                return Ok(());
+            }
+        }
+        Err(too_busy())
+    }
+}
+
+fn not_joined(node: &NodeName) -> Error {
+    Error::NotFound { what: format!("{node} as a node that has joined") }
+}

@@ -1,0 +1,372 @@
+//! Machines that join, over real links, and what they hear when they may not.
+
+use slipway_link::join::{self, Enrolled, JoinText};
+use slipway_link::{Acceptor, Admissions, Credentials, Dialler, Hello, LinkStream, Listener, Service};
+use slipway_model::cluster::{NodeIdentity, Server};
+use slipway_model::name::NodeName;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::*;
+use crate::{NewJoinToken, Operator};
+
+const HOUR: Span = Span::from_secs(3600);
+
+/// A server of a cluster, with the time that the machine's clock says, since certificates are looked at
+/// by that.
+struct Cluster {
+    world: World,
+    address: String,
+    admissions: Admissions,
+    desk: Operator,
+}
+
+impl Cluster {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let now = Timestamp::from(std::time::SystemTime::now());
+        world.clock.store(now.0, Ordering::Relaxed);
+        let access = world.access.clone();
+        let authority = access.cluster_authority().await.unwrap();
+        let own = authority.server_credentials("s1", now).unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap().to_string();
+        let acceptor = Acceptor::new(watch::Sender::new(Arc::new(own)).subscribe());
+        let mut listener = Listener::new(tcp, acceptor);
+        let admissions = Admissions::default();
+        let (feeding, fed) = (access.clone(), admissions.clone());
+        tokio::spawn(async move { feeding.keep_admissions(&fed).await });
+        let (serving, admitted) = (access.clone(), admissions.clone());
+        tokio::spawn(async move {
+            loop {
+                let incoming = listener.next().await;
+                let (access, admissions) = (serving.clone(), admitted.clone());
+                tokio::spawn(async move {
+                    match incoming.hello.service {
+                        Service::Enroll => access.serve_enroll(incoming).await,
+                        Service::Renew => access.serve_renew(incoming).await,
+                        _ => {
+                            let who = incoming.identity().unwrap().clone();
+                            if let Err(why) = admissions.check(&who) {
+                                return incoming.refuse(&why.to_string()).await;
+                            }
+                            let link = incoming.take().await.unwrap();
+                            admissions.revoked(&who).await;
+                            drop(link);
+                        }
+                    }
+                });
+            }
+        });
+        let server = |address: &str| Server {
+            name: name("s1"),
+            cluster_address: address.to_owned(),
+            version: "1".to_owned(),
+            seen_at: Timestamp(0),
+        };
+        access.tell_server(server(&address)).await.unwrap();
+        let desk = access.operator(&access.local_operator()).await.unwrap();
+        Self { world, address, admissions, desk }
+    }
+
+    async fn token(&self, node: Option<&str>) -> NewJoinToken {
+        let node: Option<NodeName> = node.map(name);
+        self.desk.create_join_token(node.as_ref(), HOUR).await.unwrap()
+    }
+
+    async fn join(&self, token: &JoinText, node: &str) -> Result<Enrolled, slipway_link::Error> {
+        join::enroll(std::slice::from_ref(&self.address), token, &name(node)).await
+    }
+
+    async fn joined(&self, node: &str) -> Enrolled {
+        let token = self.token(None).await;
+        self.join(&token.text, node).await.unwrap()
+    }
+
+    async fn dial(
+        &self,
+        own: &Arc<Credentials>,
+        service: Service,
+    ) -> Result<LinkStream, slipway_link::Error> {
+        let dialler = Dialler::new(watch::Sender::new(own.clone()).subscribe());
+        dialler.dial(std::slice::from_ref(&self.address), Hello::new(service)).await
+    }
+
+    /// Once the list of who is let in holds what is stored.
+    async fn linked(&self, own: &Arc<Credentials>) -> LinkStream {
+        while self.admissions.check(own.identity()).is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        self.dial(own, Service::Node).await.unwrap()
+    }
+
+    async fn identity(&self, node: &str) -> NodeIdentity {
+        self.world.access.get::<NodeIdentity>(&name(node)).await.unwrap().unwrap().record
+    }
+}
+
+#[track_caller]
+fn hears<T>(result: Result<T, slipway_link::Error>, words: &str) {
+    let error = result.err().expect("it should have been refused");
+    assert!(error.to_string().contains(words), "{error}");
+}
+
+#[tokio::test]
+async fn a_machine_joins_once_with_a_token_and_is_a_node() {
+    let cluster = Cluster::new().await;
+    let token = cluster.token(None).await;
+    let n1 = cluster.join(&token.text, "n1").await.unwrap();
+    assert_eq!(n1.servers, std::slice::from_ref(&cluster.address));
+    assert_eq!(
+        (n1.subnet.to_string().as_str(), n1.pool.to_string().as_str()),
+        ("10.64.0.0/20", "10.64.0.0/10")
+    );
+    let identity = n1.credentials.identity().clone();
+    assert_eq!(identity.cluster, cluster.world.access.store.cluster_id().as_str());
+    let stored = cluster.identity("n1").await;
+    assert_eq!((stored.subnet, stored.revoked_at), (n1.subnet, None));
+    assert_eq!(stored.certificates.len(), 1);
+    assert_eq!(stored.certificates[0].serial, identity.serial);
+    assert_eq!(stored.certificates[0].expires_at, n1.credentials.expires_at());
+    assert_eq!(cluster.desk.join_tokens().await.unwrap()[0].used_by, Some(name("n1")));
+    hears(cluster.join(&token.text, "n2").await, "has been used, by n1");
+    hears(cluster.join(&token.text, "n1").await, "has been used, by n1");
+    let n2 = cluster.joined("n2").await;
+    assert_eq!(n2.subnet.to_string(), "10.64.16.0/20");
+    cluster.linked(&Arc::new(n2.credentials)).await;
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_count_is_refused_with_the_reason() {
+    let cluster = Cluster::new().await;
+    let fingerprint = cluster.token(None).await.text.fingerprint().to_owned();
+    let unknown = JoinText::new(slipway_model::id::JoinTokenId::from_random([9; 10]), &fingerprint, [1; 32]);
+    hears(cluster.join(&unknown, "n1").await, "the join token is not right");
+    // The id of one that counts, and another secret.
+    let token = cluster.token(None).await;
+    let guessed = JoinText::new(token.token.id.clone(), &fingerprint, [1; 32]);
+    hears(cluster.join(&guessed, "n1").await, "the join token is not right");
+
+    let bound = cluster.token(Some("n7")).await;
+    hears(cluster.join(&bound.text, "n1").await, "for the node n7, not for n1");
+
+    let taken_back = cluster.token(None).await;
+    cluster.desk.revoke_join_token(&taken_back.token.id).await.unwrap();
+    hears(cluster.join(&taken_back.text, "n1").await, "was taken back");
+    refused(cluster.desk.revoke_join_token(&taken_back.token.id).await, Kind::NotFound, "join token");
+
+    cluster.world.later(HOUR);
+    hears(cluster.join(&token.text, "n1").await, "expired at");
+    assert_eq!(cluster.desk.join_tokens().await.unwrap(), []);
+    assert!(cluster.desk.node_identities().await.unwrap().is_empty(), "nobody has joined");
+    // Making another sweeps up.
+    cluster.token(None).await;
+    assert_eq!(cluster.world.access.list::<slipway_model::cluster::JoinToken>("").await.unwrap().len(), 1);
+
+    for life in [Span::ZERO, Span::from_secs(3601)] {
+        refused(cluster.desk.create_join_token(None, life).await.map(drop), Kind::Invalid, "up to 1h");
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_another_cluster_is_refused_though_it_was_sent() {
+    // As by a machine that does not look at the fingerprint.
+    let (cluster, other) = (Cluster::new().await, Cluster::new().await);
+    let request = join::EnrollRequest {
+        token: other.token(None).await.text.reveal().to_owned(),
+        node: name("n1"),
+        request: String::new(),
+    };
+    refused(cluster.world.access.enroll(&request, SOURCE).await, Kind::Conflict, "is not right");
+    hears(cluster.join(&other.token(None).await.text, "n1").await, "nothing was sent to it");
+}
+
+#[tokio::test]
+async fn guesses_are_slowed_down() {
+    let cluster = Cluster::new().await;
+    let token = cluster.token(None).await;
+    let guess =
+        |text: &str| join::EnrollRequest { token: text.to_owned(), node: name("n1"), request: String::new() };
+    for text in [token.text.reveal(), "garbage", ""] {
+        // A token that is right costs nothing, whatever else is wrong.
+        let expected = if text == token.text.reveal() { Kind::Invalid } else { Kind::Conflict };
+        for _ in 0..20 {
+            let answer = cluster.world.access.enroll(&guess(text), SOURCE).await;
+            assert_eq!(answer.unwrap_err().kind(), expected);
+        }
+    }
+    for _ in 0..10 {
+        _ = cluster.world.access.enroll(&guess("garbage"), SOURCE).await;
+    }
+    let answer = cluster.world.access.enroll(&guess(token.text.reveal()), SOURCE).await;
+    refused(answer, Kind::Throttled, "try again");
+    let elsewhere = "192.0.2.1".parse().unwrap();
+    refused(
+        cluster.world.access.enroll(&guess(token.text.reveal()), elsewhere).await,
+        Kind::Invalid,
+        "request",
+    );
+}
+
+#[tokio::test]
+async fn a_name_is_one_machines_until_an_operator_says_otherwise() {
+    let cluster = Cluster::new().await;
+    let first = cluster.joined("n1").await;
+    let before = cluster.identity("n1").await;
+    hears(cluster.join(&cluster.token(None).await.text, "n1").await, "there is a node n1 already");
+    let first = Arc::new(first.credentials);
+    let mut link = cluster.linked(&first).await;
+    // Its place is taken by another machine, which keeps the addresses.
+    let second = cluster.join(&cluster.token(Some("n1")).await.text, "n1").await.unwrap();
+    assert_eq!(second.subnet, before.subnet);
+    let after = cluster.identity("n1").await;
+    assert_eq!(after.certificates.len(), 1);
+    assert_eq!(after.certificates[0].serial, second.credentials.identity().serial);
+    assert_eq!(link.read(&mut [0]).await.unwrap_or(0), 0, "the first one's link is cut");
+    hears(cluster.dial(&first, Service::Node).await, "does not count any more");
+    let renewed = cluster.dial(&first, Service::Renew).await;
+    assert!(renewed.is_ok(), "it is refused after it has asked");
+    let dialler = Dialler::new(watch::Sender::new(first).subscribe());
+    hears(join::renew(&dialler, std::slice::from_ref(&cluster.address)).await, "does not count any more");
+    // A node of a server's own machine has no identity; its name is taken all the same.
+    cluster.world.put(&super::cluster::node("own")).await;
+    hears(cluster.join(&cluster.token(None).await.text, "own").await, "a server's own node");
+}
+
+#[tokio::test]
+async fn a_revoked_node_is_cut_off_at_once_and_its_name_stays() {
+    let cluster = Cluster::new().await;
+    let subnet = cluster.joined("n1").await.subnet;
+    let n2 = Arc::new(cluster.joined("n2").await.credentials);
+    let mut link = cluster.linked(&n2).await;
+    assert!(cluster.desk.revoke_node(&name("n2")).await.unwrap().revoked_at.is_some());
+    cluster.desk.revoke_node(&name("n2")).await.expect("it is revoked already");
+    assert_eq!(link.read(&mut [0]).await.unwrap_or(0), 0);
+    hears(cluster.dial(&n2, Service::Node).await, "node n2 was revoked at");
+    let dialler = Dialler::new(watch::Sender::new(n2.clone()).subscribe());
+    hears(join::renew(&dialler, std::slice::from_ref(&cluster.address)).await, "node n2 was revoked at");
+    hears(cluster.join(&cluster.token(None).await.text, "n2").await, "the node n2 was revoked at");
+    refused(cluster.desk.revoke_node(&name("n9")).await, Kind::NotFound, "n9");
+
+    refused(cluster.desk.forget_node(&name("n1")).await, Kind::Conflict, "revoke it first");
+    cluster.world.put(&super::cluster::node("n2")).await;
+    refused(cluster.desk.forget_node(&name("n2")).await, Kind::Conflict, "may still run instances");
+    let found =
+        cluster.world.access.get::<slipway_model::instance::Node>(&name("n2")).await.unwrap().unwrap();
+    let batch = Batch::new().delete::<slipway_model::instance::Node>(&name("n2"), found.version);
+    cluster.world.access.store.commit(batch).await.unwrap();
+    cluster.desk.forget_node(&name("n2")).await.unwrap();
+    hears(cluster.dial(&n2, Service::Node).await, "n2");
+    let again = cluster.joined("n2").await;
+    assert_eq!(again.subnet.to_string(), "10.64.32.0/20", "not the one that it had");
+    assert_ne!(again.subnet, subnet);
+    // A token for its name brings a revoked machine back.
+    cluster.desk.revoke_node(&name("n1")).await.unwrap();
+    let back = cluster.join(&cluster.token(Some("n1")).await.text, "n1").await.unwrap();
+    assert_eq!(back.subnet, subnet);
+    assert_eq!(cluster.identity("n1").await.revoked_at, None);
+    cluster.linked(&Arc::new(back.credentials)).await;
+}
+
+#[tokio::test]
+async fn f61_old_and_new_certificates_count_together_after_a_renewal() {
+    let cluster = Cluster::new().await;
+    let old = Arc::new(cluster.joined("n1").await.credentials);
+    let dialler = Dialler::new(watch::Sender::new(old.clone()).subscribe());
+    let mut link = cluster.linked(&old).await;
+    let renewed = join::renew(&dialler, std::slice::from_ref(&cluster.address)).await.unwrap();
+    assert_eq!(renewed.servers, std::slice::from_ref(&cluster.address));
+    let new = Arc::new(renewed.credentials);
+    cluster.linked(&new).await;
+    cluster.linked(&old).await;
+    let listed: Vec<_> =
+        cluster.identity("n1").await.certificates.into_iter().map(|one| one.serial).collect();
+    assert_eq!(listed, [old.identity().serial.clone(), new.identity().serial.clone()]);
+    let quiet = tokio::time::timeout(std::time::Duration::from_millis(50), link.read(&mut [0])).await;
+    assert!(quiet.is_err(), "the link of before goes on");
+    // A certificate of n1 does nothing for another name.
+    let mut posing = old.identity().clone();
+    posing.name = "n2".to_owned();
+    refused(cluster.world.access.admit(&posing).await, Kind::Conflict, "there is no node n2");
+    cluster.joined("n2").await;
+    refused(cluster.world.access.admit(&posing).await, Kind::Conflict, "does not count");
+    cluster.world.access.admit(old.identity()).await.unwrap();
+}
+
+#[tokio::test]
+async fn many_machines_at_once_through_two_servers_get_subnets_of_their_own() {
+    let cluster = Cluster::new().await;
+    let store = cluster.world.access.store.clone();
+    let master = MasterKey::load_or_create(&cluster.world.dir.path().join("key")).unwrap();
+    let other = Access::open(store, master).await.unwrap();
+    assert_eq!(
+        other.cluster_authority().await.unwrap().fingerprint(),
+        cluster.world.access.cluster_authority().await.unwrap().fingerprint()
+    );
+    let mut joining = tokio::task::JoinSet::new();
+    let (_, request) = slipway_link::join::key_and_request().unwrap();
+    for number in 0..40u8 {
+        let access = if number % 2 == 0 { cluster.world.access.clone() } else { other.clone() };
+        let token = cluster.token(None).await.text.reveal().to_owned();
+        let asked =
+            join::EnrollRequest { token, node: name(&format!("n{number}")), request: request.clone() };
+        joining.spawn(async move { access.enroll(&asked, [192, 0, 2, number].into()).await });
+    }
+    let mut subnets = std::collections::BTreeSet::new();
+    while let Some(joined) = joining.join_next().await {
+        let join::EnrollAnswer::Enrolled { subnet, .. } = joined.unwrap().unwrap() else { panic!() };
+        assert!(subnets.insert(subnet), "{subnet} was given twice");
+    }
+    // One token, many machines: one of them.
+    let token = cluster.token(None).await.text.reveal().to_owned();
+    let mut joining = tokio::task::JoinSet::new();
+    for number in 0..10u8 {
+        let access = if number % 2 == 0 { cluster.world.access.clone() } else { other.clone() };
+        let node = name(&format!("m{number}"));
+        let asked = join::EnrollRequest { token: token.clone(), node, request: request.clone() };
+        joining.spawn(async move { access.enroll(&asked, [192, 0, 2, number].into()).await.is_ok() });
+    }
+    assert_eq!(joining.join_all().await.into_iter().filter(|joined| *joined).count(), 1);
+}
+
+#[tokio::test]
+async fn the_authority_opens_only_under_the_master_key_and_where_it_was_sealed() {
+    let world = World::new().await;
+    world.access.cluster_authority().await.unwrap();
+    let found = world.access.get::<slipway_model::cluster::Authority>(&()).await.unwrap().unwrap();
+    let stored = serde_json::to_string(&found.record).unwrap();
+    assert!(!stored.contains("PRIVATE"));
+    let mut damaged = found.record.clone();
+    damaged.key.0.replace_range(40..41, if &damaged.key.0[40..41] == "A" { "B" } else { "A" });
+    world.put(&damaged).await;
+    let master = MasterKey::load_or_create(&world.dir.path().join("key")).unwrap();
+    let again = Access::open(world.access.store.clone(), master).await.unwrap();
+    refused(again.cluster_authority().await.map(drop), Kind::Internal, "authority");
+}
+
+#[tokio::test]
+async fn servers_are_named_while_they_tell_of_themselves() {
+    let world = World::new().await;
+    let server = |text: &str| Server {
+        name: name(text),
+        cluster_address: format!("{text}:7443"),
+        version: "1".to_owned(),
+        seen_at: Timestamp(0),
+    };
+    let day = Span::from_secs(86_400);
+    world.access.tell_server(server("s1")).await.unwrap();
+    world.later(Span::from_secs(60));
+    world.access.tell_server(server("s2")).await.unwrap();
+    assert_eq!(world.access.server_addresses().await.unwrap(), ["s2:7443", "s1:7443"]);
+    world.later(day);
+    assert_eq!(world.access.server_addresses().await.unwrap(), ["s2:7443"]);
+    world.access.tell_server(server("s1")).await.unwrap();
+    assert_eq!(world.access.server_addresses().await.unwrap(), ["s1:7443", "s2:7443"]);
+    world.later(Span::from_secs(7 * 86_400));
+    world.access.tell_server(server("s1")).await.unwrap();
+    assert_eq!(world.access.list::<Server>("").await.unwrap().len(), 1, "s2 is forgotten");
+    // A clock that went back does not hide anybody.
+    world.clock.store(0, Ordering::Relaxed);
+    assert_eq!(world.access.server_addresses().await.unwrap(), ["s1:7443"]);
+}

@@ -59,7 +59,7 @@ fn a_batch_whose_answer_is_lost_is_carried_out_once() {
 #[test]
 fn nothing_is_counted_twice_or_lost_over_broken_connections() {
     const WRITERS: u64 = 4;
-    const STEPS: u64 = 40;
+    const STEPS: u64 = 15;
     let ensemble = Ensemble::start(1);
     run(async {
         let mut tasks = tokio::task::JoinSet::new();

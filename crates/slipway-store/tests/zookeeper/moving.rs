@@ -99,7 +99,7 @@ fn child_moves_until_it_is_killed() {
 /// At no moment are both in use, and the same command again ends the move.
 #[test]
 fn a_move_that_is_killed_goes_on() {
-    const ROUNDS: u32 = 8;
+    const ROUNDS: u32 = 5;
     let ensemble = Ensemble::start(1);
     let child = |dir: &Path, root: &str| {
         Command::new(std::env::current_exe().unwrap())

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-const CREATE: i32 = 1;
+pub const CREATE: i32 = 1;
 const EXISTS: i32 = 3;
 const GET_DATA: i32 = 4;
 const SET_DATA: i32 = 5;
@@ -14,7 +14,9 @@ pub struct Raw(TcpStream);
 
 impl Raw {
     pub fn to(server: &str) -> Self {
-        let mut raw = Self(TcpStream::connect(server).unwrap());
+        let stream = TcpStream::connect(server).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut raw = Self(stream);
         let mut hello = Vec::new();
         hello.extend(0i32.to_be_bytes());
         hello.extend(0i64.to_be_bytes());
@@ -64,11 +66,11 @@ impl Raw {
         if code == 0 { Ok(answer[16..].to_vec()) } else { Err(code) }
     }
 
-    fn send(&mut self, message: &[u8]) {
+    pub fn send(&mut self, message: &[u8]) {
         self.0.write_all(&buffer(message)).unwrap();
     }
 
-    fn receive(&mut self) -> Vec<u8> {
+    pub fn receive(&mut self) -> Vec<u8> {
         let mut length = [0; 4];
         self.0.read_exact(&mut length).unwrap();
         let mut message = vec![0; u32::from_be_bytes(length) as usize];
@@ -83,6 +85,7 @@ impl Drop for Raw {
     }
 }
 
-fn buffer(data: &[u8]) -> Vec<u8> {
+/// With its length before it.
+pub fn buffer(data: &[u8]) -> Vec<u8> {
     [&(data.len() as u32).to_be_bytes()[..], data].concat()
 }

@@ -120,6 +120,11 @@ async fn launch(
 ) -> Result<Option<(Shim, LayersInUse)>, Failed> {
     let broken = |error: tokio::task::JoinError| Error::Launch { why: error.to_string() };
     shared.volumes.claim(&spec.id, &spec.volumes)?;
+    // Held until it is unpacked. A registry that is slow must not keep others from being launched.
+    let fetched = tokio::select! {
+        fetched = shared.options.images.fetch(&shared.layers, &spec.image) => fetched?,
+        () = told_to_stop(goal) => return Ok(None),
+    };
     // A semaphore that is never closed.
     let Ok(permit) = shared.launches.acquire().await else { return Ok(None) };
     let network = {
@@ -141,6 +146,7 @@ async fn launch(
     let Some(image) = image else { return Ok(None) };
     let image = image?;
     let layers = shared.use_layers(&image.layers);
+    drop(fetched);
 
     let permit = if spec.fetch.is_empty() {
         permit

@@ -11,6 +11,8 @@ mod server;
 
 pub use server::{Server, ZooKeeper};
 
+use crate::node::args::{Agent, Join};
+
 /// The Slipway server.
 #[derive(Debug, Parser)]
 #[command(name = "slipwayd", version, arg_required_else_help = true, max_term_width = 100)]
@@ -25,6 +27,10 @@ pub enum Command {
     Up(Up),
     /// Run one of a cluster's servers: they share a ZooKeeper and a directory, and one of them leads
     Server(Server),
+    /// Make this machine a node of a cluster
+    Join(Join),
+    /// Run the instances of this machine, which has joined a cluster
+    Agent(Agent),
     /// Run the router alone; `up` starts one by itself and leaves it running
     Router(Router),
     /// Check whether this machine can run Slipway, and say what to do

@@ -60,6 +60,8 @@ fn main() -> ExitCode {
         args::Command::MoveStore { places, master_key, zookeeper } => {
             move_store::run(&places, &master_key, &zookeeper)
         }
+        args::Command::Join(options) => node::join::join(&options),
+        args::Command::Agent(options) => node::agent(&options),
         args::Command::Router(options) => router::run(options),
         args::Command::Doctor(options) => return doctor::doctor(&options),
         args::Command::Stack(verb) => stack::stack(verb),

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, header};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use slipway_api::error::ErrorCode;
 use slipway_api::wire::{DirectoryInfo, FileInfo, FilePart, Items, SandboxInfo};
 use slipway_model::account::Right;
@@ -70,7 +70,7 @@ pub enum FilesFound {
 }
 
 /// One name in a directory.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct FileEntry {
     /// The name.
     pub name: String,

@@ -1,0 +1,229 @@
+//! A machine of a cluster: `slipwayd join` makes it one ([`join`]), `slipwayd agent` is its life.
+//!
+//! It only dials. Whoever leads is asked for nothing that a running instance needs: without any server,
+//! instances, router and logs go on, and the list that the node has stays in force (S4). The order of a
+//! start is that of `slipwayd up`: what can fail for a reason the operator must mend, the router, the agent
+//! with what it finds running, and the link last. At a stop, instances and router stay.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use sha2::{Digest, Sha256};
+use slipway_agent::image::{ImageSource, Remote};
+use slipway_agent::network::{MeshOptions, NetworkOptions};
+use slipway_agent::{Agent, RuntimeChoice};
+use slipway_link::{Credentials, Dialler, renew};
+use slipway_model::name::NodeName;
+use slipway_model::unit::{Bytes, Cpus};
+use slipway_registry::client::Puller;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+pub mod args;
+mod dial;
+pub mod join;
+mod place;
+pub mod serve;
+mod services;
+
+use place::Told;
+use serve::Here;
+use services::Servers;
+
+use crate::capacity::{self, Offer};
+use crate::front::listen::bind_socket;
+use crate::life;
+use crate::places::{self, Places, beside};
+use crate::router;
+use crate::term::own_program;
+
+/// Sandboxes of the network that are kept ready.
+const NETWORK_POOL: usize = 8;
+
+/// Runs the agent until a signal.
+pub fn agent(options: &args::Agent) -> anyhow::Result<()> {
+    life::log(options.log_json);
+    if !nix::unistd::geteuid().is_root() {
+        bail!("slipwayd agent makes containers and must be started as root");
+    }
+    places::raise_file_limit();
+    places::raise_watch_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut machine = Machine::start(options).await?;
+        tokio::select! {
+            signalled = life::wait_for_signal() => signalled?,
+            _ = machine.tasks.join_next() => {
+                bail!("a part of the agent has ended; see the log above. Starting it again mends it");
+            }
+        }
+        tracing::info!("stopping; instances and router go on");
+        // A second signal ends at once.
+        tokio::select! {
+            stopped = machine.stop() => stopped?,
+            again = life::wait_for_signal() => again?,
+        }
+        anyhow::Ok(())
+    })?;
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(())
+}
+
+/// A machine that runs.
+struct Machine {
+    agent: Option<Agent>,
+    /// None ends before the machine.
+    tasks: JoinSet<()>,
+}
+
+impl Machine {
+    async fn start(options: &args::Agent) -> anyhow::Result<Self> {
+        let offer = offer(options)?;
+        let places = Places::make(&options.places)?;
+        let directory = place::directory(&places)?;
+        let (Some(credentials), Some(told)) = (Credentials::load(&directory)?, Told::read(&directory)?)
+        else {
+            bail!(
+                "this machine has not joined a cluster; an operator makes a token with `slipway nodes token`, \
+                   and slipwayd join takes it"
+            );
+        };
+        let identity = credentials.identity().clone();
+        let name: NodeName = identity.name.parse().context("the certificate has no node's name")?;
+        let (credentials, _) = watch::channel(Arc::new(credentials));
+        let (addresses, addresses_seen) = watch::channel(told.servers.clone());
+        let dialler = Dialler::new(credentials.subscribe());
+        let servers = Servers { dialler: dialler.clone(), addresses: addresses_seen };
+        let (up, is_up) = watch::channel(false);
+
+        let mut tasks = JoinSet::new();
+        if let Some(router) = router_options(options) {
+            // The socket must be there before a router looks for it.
+            let feed = bind_socket(&places.router_socket())?;
+            router::replace_if_other(&router, &places)?;
+            if router::lock(&places)?.is_some() {
+                router::spawn(&router, &places)?;
+            }
+            tasks.spawn(services::routes(feed, servers.clone(), is_up));
+            tasks.spawn(router::keep(router, places.clone()));
+        }
+
+        let agent = match options.no_instances {
+            true => None,
+            false => {
+                let mesh = mesh(options, &offer, &identity.cluster, &told)?;
+                let agent =
+                    Agent::start(agent_options(options, &places, &name, &told, mesh, servers)?).await?;
+                tracing::info!(runtime = %agent.runtime().display(), "the agent runs");
+                Some(agent)
+            }
+        };
+        let node = capacity::node(&offer, &name, &places)?;
+        let here = Here { node, agent: agent.clone(), servers: addresses.clone() };
+        tasks.spawn(remember(directory.clone(), told, addresses.subscribe()));
+        tasks.spawn(async move {
+            renew::keep_node(credentials, addresses, &directory, renew::Clock::system()).await;
+        });
+        tasks.spawn(dial::keep(dialler, here, up));
+        tracing::info!(node.name = %name, cluster = identity.cluster, "ready");
+        Ok(Self { agent, tasks })
+    }
+
+    /// Ends everything but instances and router.
+    async fn stop(mut self) -> anyhow::Result<()> {
+        self.tasks.shutdown().await;
+        if let Some(agent) = self.agent {
+            agent.leave().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes down where the servers are, whenever that is news.
+async fn remember(
+    directory: std::path::PathBuf,
+    mut told: Told,
+    mut addresses: watch::Receiver<Vec<String>>,
+) {
+    while addresses.changed().await.is_ok() {
+        told.servers = addresses.borrow_and_update().clone();
+        let (now, directory) = (told.clone(), directory.clone());
+        match tokio::task::spawn_blocking(move || now.write(&directory)).await {
+            Ok(Ok(())) => tracing::info!(servers = ?told.servers, "the servers are told to be here"),
+            Ok(Err(error)) => tracing::warn!("{error:#}"),
+            Err(error) => tracing::error!(%error, "writing down the servers ended by a panic"),
+        }
+    }
+}
+
+fn offer(options: &args::Agent) -> anyhow::Result<Offer> {
+    let ports = capacity::ports(&options.ports)?;
+    let offer = Offer {
+        cpus: options.cpus,
+        mem: options.mem,
+        ports,
+        address: options.address,
+        attributes: args::attributes(&options.attribute)?,
+    };
+    Ok(match options.no_instances {
+        true => Offer { cpus: Some(Cpus(0)), mem: Some(Bytes(0)), ports: (1, 0), ..offer },
+        false => offer,
+    })
+}
+
+fn router_options(options: &args::Agent) -> Option<crate::args::Router> {
+    Some(crate::args::Router {
+        places: options.places.clone(),
+        listen: options.router?,
+        listen_tls: options.router_tls,
+        tls_cert: options.tls_cert.clone(),
+        tls_key: options.tls_key.clone(),
+    })
+}
+
+fn mesh(options: &args::Agent, offer: &Offer, cluster: &str, told: &Told) -> anyhow::Result<MeshOptions> {
+    let address = offer.address.or_else(slipway_agent::network::default_address).context(
+        "this machine has no default route, so it does not know at which address other nodes reach it; say --address",
+    )?;
+    let digest = Sha256::digest(cluster.as_bytes());
+    let vni = u32::from_be_bytes([0, digest[0], digest[1], digest[2]]);
+    Ok(MeshOptions { address, port: options.mesh_port, vni, pool: told.pool })
+}
+
+fn agent_options(
+    options: &args::Agent,
+    places: &Places,
+    node: &NodeName,
+    told: &Told,
+    mesh: MeshOptions,
+    servers: Servers,
+) -> anyhow::Result<slipway_agent::Options> {
+    let parse =
+        |text: &String| text.parse().map_err(|error| anyhow::anyhow!("--allow-egress {text}: {error}"));
+    let pulled = places.data.join("pulled");
+    let remote = Remote::open(&pulled, Puller::new(Arc::new(servers)));
+    Ok(slipway_agent::Options {
+        node: node.clone(),
+        state_dir: places.agent(),
+        run_dir: places.run.join("agent"),
+        cgroup_parent: places.cgroup_parent()?,
+        images: ImageSource::Remote(remote.with_context(|| format!("cannot make {}", pulled.display()))?),
+        shim: beside("slipway-shim")?,
+        fetcher: own_program()?,
+        ca_bundle: options.ca_bundle.clone(),
+        runtime: RuntimeChoice::Auto,
+        network: Some(NetworkOptions {
+            tag: places.tag()?,
+            subnet: told.subnet,
+            run_dir: places.run.join("network"),
+            state_dir: places.network(),
+            mtu: None,
+            dns: options.dns.clone(),
+            egress_allow: options.allow_egress.iter().map(parse).collect::<Result<_, _>>()?,
+            pool: NETWORK_POOL,
+            ports: capacity::ports(&options.ports)?,
+            mesh: Some(mesh),
+        }),
+    })
+}

@@ -1,0 +1,100 @@
+//! What was typed for `slipwayd join` and `slipwayd agent`.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+use slipway_model::name::NodeName;
+use slipway_model::unit::{Bytes, Cpus};
+
+use crate::args::Places;
+
+/// Make this machine one of a cluster
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Join {
+    #[command(flatten)]
+    pub places: Places,
+    /// Where a server of the cluster takes links; more than one may be named
+    #[arg(required = true, value_name = "ADDRESS:PORT")]
+    pub addresses: Vec<String>,
+    /// What `slipway nodes token` has given out
+    #[arg(long, env = "SLIPWAY_JOIN_TOKEN", hide_env_values = true)]
+    pub token: String,
+    /// This machine's name in the cluster [default: the host's]
+    #[arg(long)]
+    pub name: Option<NodeName>,
+    /// Join anew, and forget what this machine was before
+    #[arg(long)]
+    pub again: bool,
+}
+
+/// Run the instances of this machine, which has joined a cluster
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Agent {
+    #[command(flatten)]
+    pub places: Places,
+    /// What constraints may ask for, such as rack:r1; more than one may be given
+    #[arg(long, value_name = "NAME:VALUE")]
+    pub attribute: Vec<String>,
+    /// Run no instances: for machines that have a router only
+    #[arg(long)]
+    pub no_instances: bool,
+    /// Keep a router on this machine, where programs answer
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub router: Option<SocketAddr>,
+    /// Where it answers over TLS; needs --tls-cert and --tls-key
+    #[arg(long, value_name = "ADDRESS:PORT", requires_all = ["router", "tls_cert", "tls_key"])]
+    pub router_tls: Option<SocketAddr>,
+    /// Certificate chain for --router-tls, best a wildcard for the base domain
+    #[arg(long, value_name = "PEM")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "PEM")]
+    pub tls_key: Option<PathBuf>,
+    /// Name servers for programs [default: the host's]
+    #[arg(long, value_name = "ADDRESS")]
+    pub dns: Vec<Ipv4Addr>,
+    /// Private networks that programs may reach all the same
+    #[arg(long, value_name = "CIDR")]
+    pub allow_egress: Vec<String>,
+    /// Ports of this machine that may lead to instances
+    #[arg(long, default_value = "31000-32000", value_name = "FIRST-LAST")]
+    pub ports: String,
+    /// This machine's address, at which the other nodes reach it [default: that of the default route]
+    #[arg(long, value_name = "ADDRESS")]
+    pub address: Option<Ipv4Addr>,
+    /// The UDP port of the network between nodes, the same on all
+    #[arg(long, default_value_t = slipway_agent::network::MeshOptions::PORT_DEFAULT, value_name = "PORT")]
+    pub mesh_port: u16,
+    /// Certificates that are trusted when files are fetched for programs
+    #[arg(long, default_value = "/etc/ssl/certs/ca-certificates.crt", value_name = "PEM")]
+    pub ca_bundle: PathBuf,
+    /// Processors to give away to instances [default: 16 for each that there is; limits are hard]
+    #[arg(long)]
+    pub cpus: Option<Cpus>,
+    /// Memory to give away to instances, such as 12G [default: all but 768M]
+    #[arg(long)]
+    pub mem: Option<Bytes>,
+    /// Log as JSON
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+/// Reads attributes, each `name:value`, or several with semicolons between them, as Mesos writes them.
+pub fn attributes(texts: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut attributes = BTreeMap::new();
+    for text in texts.iter().flat_map(|text| text.split(';')).filter(|text| !text.is_empty()) {
+        let bad = || anyhow::anyhow!("--attribute {text}: write a name and a value, such as rack:r1");
+        let (name, value) = text.split_once(':').ok_or_else(bad)?;
+        let is_good =
+            |part: &str| !part.trim().is_empty() && part.len() <= 256 && !part.contains(char::is_control);
+        anyhow::ensure!(is_good(name) && is_good(value), bad());
+        if let Some(other) = attributes.insert(name.trim().to_owned(), value.trim().to_owned())
+            && other != value.trim()
+        {
+            anyhow::bail!("--attribute {text}: {name} has the value {other} already");
+        }
+    }
+    Ok(attributes)
+}

@@ -1,0 +1,70 @@
+//! The node's link to whoever leads: made anew for ever, and never in step with other nodes (F26).
+
+use std::time::Duration;
+
+use rand::seq::SliceRandom;
+use slipway_link::{Dialler, Hello, Service};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::serve::{self, Here};
+
+/// The wait before a try is drawn from nothing to so much, which doubles from try to try.
+const WAIT_FIRST: Duration = Duration::from_millis(500);
+const WAIT_LONGEST: Duration = Duration::from_secs(10);
+/// A link that lasted so long was a good one.
+const GOOD_AFTER: Duration = Duration::from_secs(10);
+
+/// Dials and serves, for ever. `up` tells others whether there is a link.
+pub async fn keep(dialler: Dialler, here: Here, up: watch::Sender<bool>) {
+    let mut wait = WAIT_FIRST;
+    let mut said = String::new();
+    loop {
+        let mut addresses = here.servers.borrow().clone();
+        // Each knows who leads; no need that all nodes ask the first.
+        addresses.shuffle(&mut rand::rng());
+        match dialler.dial(&addresses, Hello::new(Service::Node)).await {
+            Ok(link) => {
+                said.clear();
+                tracing::info!(server = %link.far_end(), "connected to the leader");
+                up.send_replace(true);
+                let since = Instant::now();
+                let ended = serve::serve(link, here.clone()).await;
+                up.send_replace(false);
+                match ended {
+                    Ok(()) => {
+                        tracing::info!("the leader has ended the connection; everything goes on without it")
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the connection to the leader broke; everything goes on without it");
+                    }
+                }
+                if since.elapsed() >= GOOD_AFTER {
+                    wait = WAIT_FIRST;
+                }
+            }
+            Err(error) => {
+                // Once for each reason, not for each try.
+                let text = chain(&error);
+                if text != said {
+                    tracing::warn!("no server takes this node: {text}; trying on");
+                    said = text;
+                }
+            }
+        }
+        sleep(wait.mul_f64(rand::random::<f64>())).await;
+        wait = (wait * 2).min(WAIT_LONGEST);
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,61 @@
+//! `slipwayd join`: this machine becomes one of a cluster.
+
+use std::fs;
+
+use anyhow::{Context, bail};
+use slipway_link::Credentials;
+use slipway_link::join::{JoinText, enroll};
+
+use super::args;
+use super::place::{self, Told};
+use crate::capacity;
+use crate::places::Places;
+
+/// Joins, and says what to do next.
+pub fn join(options: &args::Join) -> anyhow::Result<()> {
+    let token: JoinText = options.token.trim().parse()?;
+    let places = Places::make(&options.places)?;
+    let directory = place::directory(&places)?;
+    let before = Credentials::load(&directory)?;
+    if let Some(before) = &before
+        && !options.again
+    {
+        let identity = before.identity();
+        let which = if token.fingerprint() == before.authority_fingerprint() { "this" } else { "another" };
+        bail!(
+            "this machine has joined {which} cluster already, as {} (cluster {}); to make it join anew, end \
+             slipwayd agent and say --again",
+            identity.name,
+            identity.cluster
+        );
+    }
+    let name = options.name.clone().unwrap_or_else(capacity::host_name);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let enrolled = runtime.block_on(enroll(&options.addresses, &token, &name))?;
+    if before.is_some_and(|before| before.identity().cluster != enrolled.credentials.identity().cluster) {
+        // Another cluster counts its leaders anew, and the agent obeys none with a lower number than the last.
+        let list = places.agent().join("list.json");
+        match fs::remove_file(&list) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot delete {}", list.display()));
+            }
+            _ => {}
+        }
+    }
+    let mut servers = enrolled.servers;
+    // Those that were typed have answered; those that are told may not be reachable from here.
+    servers.extend(
+        options.addresses.iter().filter(|typed| !servers.contains(typed)).cloned().collect::<Vec<_>>(),
+    );
+    let told = Told { subnet: enrolled.subnet, pool: enrolled.pool, servers };
+    told.write(&directory)?;
+    // Last: who has credentials has joined.
+    enrolled.credentials.save(&directory)?;
+    println!(
+        "This machine is the node {name} now; its instances have addresses in {}.\nStart it with: slipwayd agent \
+         --data-dir {}",
+        told.subnet,
+        places.data.display()
+    );
+    Ok(())
+}

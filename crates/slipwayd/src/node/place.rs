@@ -1,0 +1,61 @@
+//! What a machine of a cluster keeps below `cluster/` in its data directory: its certificate and key
+//! (`link.pem`, see `slipway_link::Credentials`), and what it was told when it joined (`node.json`).
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use slipway_model::cidr::Cidr;
+
+use crate::places::Places;
+
+/// What a machine was told when it joined, and since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The addresses of its instances.
+    pub subnet: Cidr,
+    /// What the subnets of all nodes are cut from.
+    pub pool: Cidr,
+    /// Where servers take links.
+    pub servers: Vec<String>,
+}
+
+/// Where a machine keeps who it is.
+pub fn directory(places: &Places) -> anyhow::Result<PathBuf> {
+    let directory = places.data.join("cluster");
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+    made.with_context(|| format!("cannot make {}", directory.display()))?;
+    Ok(directory)
+}
+
+impl Told {
+    /// `None` on a machine that has not joined.
+    pub fn read(directory: &Path) -> anyhow::Result<Option<Self>> {
+        let path = directory.join("node.json");
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        Ok(Some(
+            serde_json::from_slice(&text).with_context(|| format!("cannot understand {}", path.display()))?,
+        ))
+    }
+
+    /// Whoever stops in the midst of it finds the old or the new.
+    pub fn write(&self, directory: &Path) -> anyhow::Result<()> {
+        let path = directory.join("node.json");
+        let write = || -> io::Result<()> {
+            let new = directory.join("node.json.new");
+            let mut file =
+                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            file.write_all(&serde_json::to_vec_pretty(self)?)?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            fs::File::open(directory)?.sync_all()
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
+    }
+}

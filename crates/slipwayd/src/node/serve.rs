@@ -1,0 +1,277 @@
+//! The node's end of its link: what the leader asks is answered here. The other end, and what both say, is
+//! in [`crate::glue::hub`].
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::{HeaderValue, StatusCode};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use slipway_agent::Agent;
+use slipway_api::client::Frame;
+use slipway_control::api::{FilesFound, FilesWanted, Instances, LogQuery};
+use slipway_control::leader::NodeMessage;
+use slipway_model::id::InstanceId;
+use slipway_model::instance::{Desired, Exit, ExitReason, InstanceReport, InstanceState, Node};
+use slipway_model::unit::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::glue::hub::wire::{
+    self, DESIRED_BYTES_MAX, FilesWhat, FilesWish, HEARTBEAT, Listing, LogPiece, LogWish, SERVERS_MAX, SIZE,
+    SandboxesWish, Told,
+};
+use crate::glue::instances::LocalInstances;
+use crate::glue::nodes;
+
+/// Frames that wait for a slow side.
+const FRAMES_WAITING_MAX: usize = 16;
+/// An address of a server.
+const ADDRESS_BYTES_MAX: usize = 300;
+
+/// What a node answers with. Cheap to clone.
+#[derive(Clone)]
+pub struct Here {
+    /// What it has.
+    pub node: Node,
+    /// What runs instances; none on a machine that shall run none.
+    pub agent: Option<Agent>,
+    /// Where the servers are, kept by whoever dials.
+    pub servers: watch::Sender<Vec<String>>,
+}
+
+/// Serves a link until it breaks; why it did.
+pub async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    here: Here,
+) -> Result<(), hyper::Error> {
+    // Made anew for each link: what was refused on one is not told on another.
+    let (refused, _) = broadcast::channel(1024);
+    let state = OnLink { here: Arc::new(here), refused };
+    let routes = Router::new()
+        .route("/desired", put(desired))
+        .route("/servers", put(servers))
+        .route("/reports", get(reports))
+        .route("/logs", get(logs))
+        .route("/sandboxes", get(sandboxes))
+        .route("/files", get(files))
+        .route("/attach/{instance}", post(attach))
+        .layer(DefaultBodyLimit::max(DESIRED_BYTES_MAX))
+        .with_state(state);
+    wire::server().serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)).await
+}
+
+#[derive(Clone)]
+struct OnLink {
+    here: Arc<Here>,
+    /// Instances that were given to a machine that runs none.
+    refused: broadcast::Sender<InstanceReport>,
+}
+
+type Refused = (StatusCode, String);
+
+async fn desired(State(on): State<OnLink>, body: Bytes) -> Result<StatusCode, Refused> {
+    let desired: Desired = read(&body)?;
+    let Some(agent) = on.here.agent.clone() else {
+        for wish in desired.instances {
+            let error = "this machine runs no instances (--no-instances)".to_owned();
+            let exit = Exit { reason: ExitReason::LaunchFailed { error }, tail: Vec::new() };
+            let (state, at) = (InstanceState::Ended { exit }, Timestamp::from(SystemTime::now()));
+            let report = InstanceReport {
+                instance: wish.spec.id,
+                state,
+                address: None,
+                at,
+                ready: None,
+                checks: Vec::new(),
+            };
+            // Heard by whoever reads the reports.
+            let _nobody = on.refused.send(report);
+        }
+        return Ok(StatusCode::NO_CONTENT);
+    };
+    // It writes down whom it obeys.
+    match tokio::task::spawn_blocking(move || agent.apply(desired)).await {
+        Ok(Ok(())) => Ok(StatusCode::NO_CONTENT),
+        Ok(Err(error @ slipway_agent::Error::StaleEpoch { .. })) => {
+            tracing::warn!(%error, "a leader that is none any more has spoken");
+            Err((StatusCode::CONFLICT, error.to_string()))
+        }
+        Ok(Err(error)) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.chain())),
+        Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
+}
+
+async fn servers(State(on): State<OnLink>, body: Bytes) -> Result<StatusCode, Refused> {
+    let addresses: Vec<String> = read(&body)?;
+    let is_good = |address: &String| address.len() <= ADDRESS_BYTES_MAX && address.contains(':');
+    if addresses.is_empty() || addresses.len() > SERVERS_MAX || !addresses.iter().all(is_good) {
+        return Err((StatusCode::BAD_REQUEST, "these are not addresses of servers".into()));
+    }
+    on.here.servers.send_if_modified(|known| {
+        let is_news = *known != addresses;
+        *known = addresses;
+        is_news
+    });
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn reports(State(on): State<OnLink>) -> Response {
+    let (send, lines) = mpsc::channel(64);
+    tokio::spawn(report(on, send));
+    Body::from_stream(wire::received(lines).map(Ok::<Bytes, Infallible>)).into_response()
+}
+
+/// Tells what there is, and then what changes, until nobody listens.
+async fn report(on: OnLink, out: mpsc::Sender<Bytes>) {
+    let (messages_out, mut messages) = mpsc::channel(64);
+    let mut refused = on.refused.subscribe();
+    let mut tasks = JoinSet::new();
+    match on.here.agent.clone() {
+        Some(agent) => _ = tasks.spawn(nodes::report(agent, on.here.node.clone(), messages_out)),
+        None => {
+            let joined = NodeMessage::Joined { node: on.here.node.clone(), instances: Vec::new() };
+            // There is room for one.
+            let _sent = messages_out.try_send(joined);
+            tasks.spawn(async move { messages_out.closed().await });
+        }
+    }
+    let mut heartbeat = tokio::time::interval(HEARTBEAT);
+    loop {
+        let told = tokio::select! {
+            // What happened goes before that it is still there.
+            biased;
+            Some(message) = messages.recv() => match message {
+                NodeMessage::Joined { node, instances } => Told::Joined { node: Box::new(node), instances },
+                NodeMessage::Report { report, .. } => Told::Report(Box::new(report)),
+                NodeMessage::Gone { .. } => return,
+            },
+            Ok(report) = refused.recv() => Told::Report(Box::new(report)),
+            _ = heartbeat.tick() => Told::Heartbeat,
+        };
+        if out.send(wire::line(&told)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn logs(State(on): State<OnLink>, Query(wish): Query<Wish>) -> Result<Response, Refused> {
+    let LogWish { environment, service, instance, lines, follow } = wish.read()?;
+    let Some(agent) = on.here.agent.clone() else {
+        return Ok(Body::from(wire::line(&LogPiece::Live)).into_response());
+    };
+    let looks = LocalInstances(agent).log_looks(LogQuery { environment, service, instance, lines, follow });
+    let pieces = looks.enumerate().map(|(number, lines)| {
+        let mut text = Vec::new();
+        for line in lines {
+            text.extend_from_slice(&wire::line(&LogPiece::Line(line)));
+        }
+        if number == 0 {
+            text.extend_from_slice(&wire::line(&LogPiece::Live));
+        }
+        Ok::<Bytes, Infallible>(text.into())
+    });
+    Ok(Body::from_stream(pieces).into_response())
+}
+
+async fn sandboxes(State(on): State<OnLink>, Query(wish): Query<Wish>) -> Result<Response, Refused> {
+    let SandboxesWish { environment } = wish.read()?;
+    let Some(agent) = on.here.agent.clone() else { return Ok(Json([(); 0]).into_response()) };
+    Ok(Json(LocalInstances(agent).sandboxes(environment).await).into_response())
+}
+
+async fn files(State(on): State<OnLink>, Query(wish): Query<Wish>) -> Result<Response, Refused> {
+    let FilesWish { environment, instance, path, what, offset, length } = wish.read()?;
+    let not_here = || (StatusCode::NOT_FOUND, format!("there is no sandbox of {instance} here"));
+    let agent = on.here.agent.clone().ok_or_else(not_here)?;
+    let wanted = match what {
+        FilesWhat::List => FilesWanted::List,
+        FilesWhat::Piece => FilesWanted::Piece { offset, length },
+        FilesWhat::All => FilesWanted::All,
+    };
+    let found = LocalInstances(agent).files(environment, instance.clone(), path, wanted).await;
+    let found = found.ok_or_else(not_here)?.map_err(|why| (StatusCode::UNPROCESSABLE_ENTITY, why))?;
+    Ok(match found {
+        FilesFound::List { entries, is_truncated } => Json(Listing { entries, is_truncated }).into_response(),
+        FilesFound::Piece { data, size } => ([(SIZE, HeaderValue::from(size))], data).into_response(),
+        FilesFound::All { size, pieces } => {
+            let pieces = wire::received(pieces).map(|piece| Ok::<_, Infallible>(Bytes::from(piece)));
+            ([(SIZE, HeaderValue::from(size))], Body::from_stream(pieces)).into_response()
+        }
+    })
+}
+
+async fn attach(
+    State(on): State<OnLink>,
+    Path(instance): Path<String>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let bad = |_| (StatusCode::BAD_REQUEST, "this is no instance".to_owned());
+    let instance: InstanceId = instance.parse().map_err(bad)?;
+    let none = || (StatusCode::NOT_FOUND, "this machine runs no instances".to_owned());
+    let agent = on.here.agent.clone().ok_or_else(none)?;
+    let (incoming, _) = wire::attachment(request.into_body());
+    let (outgoing, body) = wire::attachment(http_body_util::Empty::new());
+    let (mut receive, mut send) = (incoming.receive, outgoing.send);
+    let (from_client, input) = mpsc::channel(FRAMES_WAITING_MAX);
+    let (output, mut to_client) = mpsc::channel(FRAMES_WAITING_MAX);
+    let reader = tokio::spawn(async move {
+        loop {
+            match receive.next().await {
+                Ok(Some(frame)) => {
+                    if from_client.send(frame).await.is_err() {
+                        return;
+                    }
+                }
+                // The client has gone, which ends the run.
+                Ok(None) => return,
+                // The leader has gone, and with it nobody's wish: the run goes on.
+                Err(_) => return from_client.closed().await,
+            }
+        }
+    });
+    tokio::spawn(async move {
+        let writer = tokio::spawn(async move {
+            while let Some(frame) = to_client.recv().await {
+                if send.send(&frame).await.is_err() {
+                    return;
+                }
+            }
+        });
+        if let Err(reason) = LocalInstances(agent).attach(instance, input, output.clone()).await {
+            let _gone = output.send(Frame::Exit { status: 255, reason }).await;
+        }
+        drop(output);
+        let _ended = writer.await;
+        reader.abort();
+    });
+    Ok(Body::new(body).into_response())
+}
+
+/// What is asked for, as JSON in one parameter.
+#[derive(Deserialize)]
+struct Wish {
+    wish: String,
+}
+
+impl Wish {
+    fn read<T: DeserializeOwned>(&self) -> Result<T, Refused> {
+        read(self.wish.as_bytes())
+    }
+}
+
+fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Refused> {
+    serde_json::from_slice(text)
+        .map_err(|error| (StatusCode::BAD_REQUEST, format!("not understood: {error}")))
+}

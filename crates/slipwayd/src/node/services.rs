@@ -1,0 +1,80 @@
+//! What else a node needs of the leader, each over links of its own: routes for its router, and images.
+
+use std::io;
+use std::time::Duration;
+
+use slipway_link::{Dialler, Hello, Service};
+use slipway_registry::client::{Connect, Connecting, Duplex};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// A machine has one router, and for a moment the one before it.
+const ROUTERS_MAX: usize = 4;
+/// After a failed accept, most likely for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The way to the servers, which changes as they come and go.
+#[derive(Clone)]
+pub struct Servers {
+    pub dialler: Dialler,
+    pub addresses: watch::Receiver<Vec<String>>,
+}
+
+impl Servers {
+    async fn dial(&self, service: Service) -> Result<slipway_link::LinkStream, slipway_link::Error> {
+        let addresses = self.addresses.borrow().clone();
+        self.dialler.dial(&addresses, Hello::new(service)).await
+    }
+}
+
+/// Joins every router that connects on this machine to the leader's feed, for ever. A router that is not
+/// joined serves the last table that it has, and comes again. `up` tells whether the node itself has a
+/// link: when that breaks, the routers' are let go too, because they may not notice as soon.
+pub async fn routes(listener: UnixListener, servers: Servers, up: watch::Receiver<bool>) {
+    let mut routers = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((router, _)) if routers.len() < ROUTERS_MAX => {
+                    routers.spawn(route(router, servers.clone(), up.clone()));
+                }
+                // It comes again.
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a router could not be joined to the leader");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = routers.join_next() => {}
+        }
+    }
+}
+
+async fn route(mut router: UnixStream, servers: Servers, mut up: watch::Receiver<bool>) {
+    // Without the node's own link there is no leader to be had; with it, there is soon.
+    if !*up.borrow_and_update() {
+        return;
+    }
+    let mut link = match servers.dial(Service::Routes).await {
+        Ok(link) => link,
+        Err(error) => return tracing::debug!(%error, "the router's link could not be made"),
+    };
+    tokio::select! {
+        // Both ends notice when it ends, and the router comes again.
+        _ = tokio::io::copy_bidirectional(&mut router, &mut link) => {}
+        _ = up.changed() => {}
+    }
+}
+
+/// Pulls go over links as well.
+impl Connect for Servers {
+    fn connect(&self) -> Connecting {
+        let servers = self.clone();
+        Box::pin(async move {
+            let link = servers.dial(Service::Registry).await.map_err(io::Error::other)?;
+            Ok(Box::new(link) as Box<dyn Duplex>)
+        })
+    }
+}

@@ -334,9 +334,10 @@ impl Network {
         for instance in &unknown {
             self.keeper.release(instance)?;
         }
-        self.keeper.restore_mesh()?;
         // Last: somebody who has our route does not keep the rest from being done.
-        self.keeper.restore_uplink()?;
+        let uplink = self.keeper.restore_uplink();
+        self.keeper.restore_mesh()?;
+        uplink?;
         Ok(unknown)
     }
 

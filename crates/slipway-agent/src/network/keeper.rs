@@ -96,7 +96,7 @@ impl Keeper {
     }
 
     /// Tells the rules about a tenant that is new on this node.
-    fn admit(&self, group: Group) -> Result<()> {
+    pub(super) fn admit(&self, group: Group) -> Result<()> {
         if !group.is_tenant() || self.state().tenants.contains(&group) {
             return Ok(());
         }

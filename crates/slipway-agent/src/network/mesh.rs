@@ -203,7 +203,7 @@ fn usable(mesh: &MeshOptions, own: Cidr, told: &[Peer]) -> Vec<Peer> {
     used
 }
 
-fn record(options: &NetworkOptions) -> PathBuf {
+pub(super) fn record(options: &NetworkOptions) -> PathBuf {
     options.state_dir.join("peers.json")
 }
 

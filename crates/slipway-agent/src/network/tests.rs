@@ -13,6 +13,7 @@ use super::*;
 
 mod isolation;
 mod life;
+mod mesh;
 mod ports;
 mod world;
 

@@ -23,7 +23,7 @@ pub struct Batch {
     fault: Option<Error>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Operation {
     pub(crate) key: Arc<str>,
     pub(crate) condition: Condition,
@@ -37,7 +37,7 @@ pub(crate) enum Condition {
     Version(Version),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Change {
     None,
     Put(Arc<[u8]>),

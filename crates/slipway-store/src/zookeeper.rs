@@ -1,7 +1,8 @@
 //! The store of a cluster: an Apache ZooKeeper ensemble, 3.6 or newer.
 //!
 //! Each record is a node below the root ([`foundation`], [`layout`]), its JSON authenticated ([`seal`]),
-//! with the configured access list. What a batch says becomes one `multi` ([`commit`], [`plan`]); watches
+//! with the configured access list. What a batch says becomes a part of one `multi` ([`group`], [`commit`],
+//! [`plan`]); watches
 //! read from a copy in memory that follows the servers ([`mirror`]); candidates queue up to lead
 //! ([`election`]). All of it goes through one session ([`session`]), which survives lost connections and
 //! begins anew when the servers have given it up.
@@ -42,6 +43,8 @@ mod plan;
 
 mod commit;
 
+mod group;
+
 pub(crate) mod mirror;
 
 mod election;
@@ -55,6 +58,7 @@ pub use wire::Acl;
 use commit::Writer;
 use election::{Elections, LeaderNode};
 use foundation::Root;
+use group::Groups;
 use layout::Layout;
 use mirror::{Mirror, Mirrors};
 use seal::Seal;
@@ -128,7 +132,7 @@ struct Inner {
     client: Client,
     layout: Layout,
     cluster: ClusterId,
-    writer: Writer,
+    groups: Groups,
     elections: Elections,
     leader: watch::Receiver<Option<Leader>>,
     /// Keeps `leader` up to date.
@@ -164,7 +168,7 @@ impl ZooKeeper {
         let mirrors = Mirrors::default();
         let mirror = keep_mirror.then(|| mirrors.of(&runtime, &client, &layout, ""));
         Ok(Self(Arc::new(Inner {
-            writer: Writer::new(client.clone(), layout.clone()),
+            groups: Groups::start(Writer::new(client.clone(), layout.clone())),
             elections: Elections::new(client.clone(), layout.clone()),
             cluster: root.cluster,
             leader,
@@ -235,7 +239,7 @@ impl ZooKeeper {
     }
 
     pub(crate) async fn commit(&self, batch: Batch) -> Result<(), Error> {
-        self.0.writer.commit(&batch).await
+        self.0.groups.commit(batch).await
     }
 
     pub(crate) async fn elect(&self, candidate: &str) -> Result<Leadership, Error> {

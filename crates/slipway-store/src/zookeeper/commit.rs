@@ -20,8 +20,8 @@ use super::wire::{Code, Life, NodeChange, REQUEST_BYTES_MAX, Reader, Request, St
 use crate::batch::{Batch, Change, Condition};
 use crate::error::Error;
 
-/// Batches on their way at once; more wait.
-const SLOTS: usize = 64;
+/// Groups of batches on their way at once; more wait, and the longer they wait, the more go together.
+pub(super) const SLOTS: usize = 16;
 
 /// How often a batch is planned anew because something changed between looking and sending.
 const ATTEMPTS_MAX: usize = 64;

@@ -119,3 +119,46 @@ fn what_is_too_large_is_refused_before_it_is_sent() {
         store.commit(Batch::new().create(&made("ann", 1)).fenced(leadership.epoch)).await.unwrap();
     });
 }
+
+/// Batches that go to the servers together are still each carried out, or refused, by itself.
+#[test]
+fn batches_that_go_together_keep_their_own_verdicts() {
+    const BATCHES: usize = 400;
+    let ensemble = Ensemble::start(1);
+    run(async {
+        let store = connect(ensemble.addresses()).await;
+        let epoch = store.elect("a").await.unwrap().epoch;
+        store.commit(Batch::new().create(&made("taken", 1))).await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for at in 0..BATCHES {
+            let store = store.clone();
+            let batch = Batch::new().create(&made(&format!("user{at}"), 1));
+            // Some are in conflict, with what is there or with each other, and some are not the leader's.
+            let batch = match at % 10 {
+                3 => batch.create(&made("taken", 2)).fenced(epoch),
+                5 => batch.create(&made(&format!("shared{}", at / 40), 1)).fenced(epoch),
+                7 => batch.fenced(epoch.next()),
+                8 => batch,
+                _ => batch.fenced(epoch),
+            };
+            tasks.spawn(async move { (at, store.commit(batch).await) });
+        }
+        let mut done = vec![false; BATCHES];
+        for (at, verdict) in tasks.join_all().await {
+            match (at % 10, verdict) {
+                (3 | 5, Err(error)) => assert!(error.is_conflict(), "{at}: {error}"),
+                (7, Err(error)) => assert!(error.is_fenced(), "{at}: {error}"),
+                (3 | 7, Ok(())) => panic!("{at} was carried out"),
+                (_, verdict) => {
+                    verdict.unwrap_or_else(|error| panic!("{at}: {error}"));
+                    done[at] = true;
+                }
+            }
+        }
+        let shared = done.iter().skip(5).step_by(10).filter(|done| **done).count();
+        assert_eq!(shared, BATCHES / 40, "one of those that make the same record wins");
+        for (at, done) in done.iter().enumerate() {
+            assert_eq!(user(&store, &format!("user{at}")).await.is_some(), *done, "{at}");
+        }
+    });
+}

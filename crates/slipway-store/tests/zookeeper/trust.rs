@@ -149,13 +149,13 @@ fn tls_is_spoken_with_our_own_kind_only() {
         let stranger = ZooKeeperTls { authority: ours.client().authority, ..theirs.client() };
         let credulous = ZooKeeperTls { authority: theirs.client().authority, ..ours.client() };
         for tls in [Some(stranger), Some(credulous), None] {
-            let patience = Duration::from_secs(2);
+            let patience = Duration::from_secs(1);
             let error = Store::connect(ZooKeeperOptions { patience, ..with(tls) }).await.unwrap_err();
             println!("{error}");
             assert!(matches!(error, Error::Unavailable { .. }), "{error}");
         }
         // Where TLS is asked for, nothing is said without it.
-        let plain = ZooKeeperOptions { patience: Duration::from_secs(2), ..with(Some(ours.client())) };
+        let plain = ZooKeeperOptions { patience: Duration::from_secs(1), ..with(Some(ours.client())) };
         let error = Store::connect(ZooKeeperOptions { servers: ensemble.addresses(), ..plain }).await;
         let error = error.unwrap_err();
         assert!(

@@ -78,3 +78,20 @@ fn f34_deployments_are_bounded() {
     }
     assert_eq!(retention::expired(&view).len(), 101);
 }
+
+#[test]
+fn f34_of_large_releases_fewer_are_kept() {
+    let mut view = view_with(20, 2);
+    deployment(&mut view, 1, 1);
+    deployment(&mut view, 2, 2);
+    assert_eq!(retention::expired(&view), []);
+    for release in view.releases.values_mut() {
+        let env = [("TEXT".to_owned(), "x".repeat(200 << 10))].into();
+        release
+            .services
+            .insert("web".parse().expect("a name"), ServiceSpec { env, ..ServiceSpec::default() });
+    }
+    let gone = retention::expired(&view);
+    let expected: Vec<_> = (3..=15).map(|number| Action::ForgetRelease(ReleaseNumber(number))).collect();
+    assert_eq!(gone, expected, "the live one and the one before it stay");
+}

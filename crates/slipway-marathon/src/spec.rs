@@ -37,8 +37,6 @@ pub struct Wanted {
     pub image: Option<String>,
     /// Variables that carry secrets, and each one's name in the store of secrets.
     pub secrets: BTreeMap<ConfigKey, String>,
-    /// The name of the secret with the credentials for the image's registry.
-    pub pull_secret: Option<String>,
 }
 
 /// What a checked definition needs. Service ports are those it has: assign them first
@@ -56,13 +54,7 @@ pub fn wanted(app: &AppDefinition) -> Wanted {
             }
         }
     }
-    let pull = docker.and_then(|docker| docker.pull_config.as_ref());
-    Wanted {
-        spec: service(app, env),
-        image: docker.map(|docker| docker.image.clone()),
-        secrets,
-        pull_secret: pull.and_then(|pull| app.secrets.get(&pull.secret)).map(|secret| secret.source.clone()),
-    }
+    Wanted { spec: service(app, env), image: docker.map(|docker| docker.image.clone()), secrets }
 }
 
 fn service(app: &AppDefinition, env: BTreeMap<String, String>) -> ServiceSpec {

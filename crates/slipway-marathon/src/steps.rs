@@ -1,4 +1,4 @@
-//! The order in which several apps change (MA-52, MA-54, MA-55). Pure: what is wanted and what there is go in, a list
+//! The order in which several apps change (MA-52, MA-55). Pure: what is wanted and what there is go in, a list
 //! of steps comes out, which is stored with the change and followed by the leader.
 //!
 //! Dependencies make a graph. An app that names a group waits for all apps in it; an app inside a group
@@ -11,10 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use slipway_model::app::{GroupAction, GroupActionKind, PathId};
 
 use crate::app::AppDefinition;
-
-mod reversal;
-
-pub use reversal::{Reversal, reversal};
 
 /// What happens to one app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -357,5 +357,9 @@ pub enum GroupActionKind {
     RestartApplication,
 }
 
+mod reversal;
+
+pub use reversal::Reversal;
+
 #[cfg(test)]
 mod tests;

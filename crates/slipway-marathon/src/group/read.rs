@@ -57,8 +57,16 @@ impl GroupChange {
     /// # Errors
     /// When it is no JSON, or anything in it is wrong.
     pub fn read(body: &[u8], path: &PathId) -> Result<Self, Error> {
+        Self::of_value(json::parse(body)?, path)
+    }
+
+    /// The same for a body that is parsed already.
+    ///
+    /// # Errors
+    /// When anything in it is wrong.
+    pub fn of_value(body: Value, path: &PathId) -> Result<Self, Error> {
         let mut problems = Problems::default();
-        let change = Self::of_value(json::parse(body)?, path, &mut problems);
+        let change = Self::of_fields(body, path, &mut problems);
         problems.finish()?;
         Ok(change.expect("what cannot be read has been noted"))
     }
@@ -71,7 +79,7 @@ impl GroupChange {
         }
     }
 
-    fn of_value(value: Value, path: &PathId, problems: &mut Problems) -> Option<Self> {
+    fn of_fields(value: Value, path: &PathId, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::of(value, "", problems)?;
         let id: Option<String> = fields.get("id");
         let group = match id {
@@ -99,9 +107,9 @@ impl GroupChange {
 ///
 /// # Errors
 /// When it is no JSON, or says anything else.
-pub fn read_partial(body: &[u8]) -> Result<Option<bool>, Error> {
+pub fn read_partial(body: Value) -> Result<Option<bool>, Error> {
     let mut problems = Problems::default();
-    let enforce_role = Fields::of(json::parse(body)?, "", &mut problems).and_then(|mut fields| {
+    let enforce_role = Fields::of(body, "", &mut problems).and_then(|mut fields| {
         let enforce_role = fields.get("enforceRole");
         fields.end();
         enforce_role

@@ -18,7 +18,7 @@ fn spec(body: &str) -> ServiceSpec {
 #[test]
 fn ma_03_defaults_are_marathons() {
     let wanted = wanted(&app(r#"{"cmd": "sleep 1"}"#));
-    assert_eq!((wanted.image, wanted.secrets.len(), wanted.pull_secret), (None, 0, None));
+    assert_eq!((wanted.image, wanted.secrets.len()), (None, 0));
     let expected = ServiceSpec {
         command: Some("sleep 1".to_owned()),
         cpus: Cpus(1000),
@@ -53,7 +53,6 @@ fn programs_images_and_secrets() {
     assert_eq!(wanted.spec.args, Some(vec!["a".to_owned(), "b".to_owned()]));
     assert_eq!((wanted.spec.command.as_ref(), wanted.spec.env.len()), (None, 1));
     assert_eq!(wanted.secrets, [("B".parse().unwrap(), "shop/prod/B".to_owned())].into());
-    assert_eq!(wanted.pull_secret.as_deref(), Some("shop/prod/R"));
     // The image's own program.
     let bare = spec(r#"{"container": {"docker": {"image": "a"}}}"#);
     assert_eq!((bare.command, bare.args), (None, None));

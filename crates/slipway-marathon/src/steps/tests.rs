@@ -150,7 +150,7 @@ fn ma_54_a_reversal_touches_only_what_the_deployment_changed() {
     deployment.scales_before = [(id("/dev/shop/web"), 3)].into();
     let now = [("/new", 100), ("/changed", 100), ("/back", 7), ("/others", 101)];
     let now = now.map(|(app, version)| (id(app), Timestamp(version))).into();
-    let reversal = reversal(&deployment, &now);
+    let reversal = deployment.reversal(&now);
     assert_eq!(reversal.apps, [(id("/new"), None), (id("/changed"), Some(Timestamp(5)))].into());
     assert_eq!((reversal.groups, reversal.scales), (deployment.groups_before, deployment.scales_before));
 }
@@ -226,10 +226,10 @@ proptest! {
         };
         let set = changed.iter().map(|(n, v)| (name(n), v.map(Timestamp))).collect();
         let there = apply(&start, &set);
-        let back = reversal(&record(&start, &set), &there).apps;
+        let back = record(&start, &set).reversal(&there).apps;
         let again = apply(&there, &back);
         prop_assert_eq!(&again, &start);
-        let forth = reversal(&record(&there, &back), &again).apps;
+        let forth = record(&there, &back).reversal(&again).apps;
         prop_assert_eq!(apply(&again, &forth), there);
     }
 }

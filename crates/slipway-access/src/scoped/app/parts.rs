@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use slipway_model::account::{Right, Tenant};
-use slipway_model::app::{App, AppVersion, AppsRoot, GroupDeployment, PathId};
+use slipway_model::app::{App, AppVersion, AppsRoot, Group, GroupDeployment, PathId};
 use slipway_model::id::GroupDeploymentId;
 use slipway_model::unit::Span;
 use slipway_store::{BATCH_BYTES_MAX, Batch, Version};
@@ -167,7 +167,9 @@ impl Scoped<Tenant> {
     async fn backwards(&self, state: &AppsState, deployment: &GroupDeployment) -> Result<AppsChange, Error> {
         let mut change = AppsChange::default();
         let mut bytes = 0;
-        for (id, before) in &deployment.before {
+        let now = state.apps.iter().map(|(id, app)| (id.clone(), app.version)).collect();
+        let reversal = deployment.reversal(&now);
+        for (id, before) in &reversal.apps {
             let Some(app) = state.apps.get(id).filter(|app| app.version == deployment.version) else {
                 continue;
             };
@@ -190,18 +192,13 @@ impl Scoped<Tenant> {
             }
         }
         let is_there = |id: &&PathId| state.pushed_service(id).is_some();
-        let scales = deployment.scales_before.iter().filter(|(id, _)| is_there(id));
-        change.scale = scales.map(|(id, instances)| (id.clone(), *instances)).collect();
-        for (id, group) in &deployment.groups_before {
+        change.scale = reversal.scales.into_iter().filter(|(id, _)| is_there(&id)).collect();
+        for (id, group) in reversal.groups {
             match group {
-                Some(group) => {
-                    let draft = GroupDraft {
-                        dependencies: group.dependencies.clone(),
-                        enforce_role: group.enforce_role,
-                    };
-                    change.put_groups.insert(id.clone(), draft);
+                Some(Group { dependencies, enforce_role, .. }) => {
+                    change.put_groups.insert(id, GroupDraft { dependencies, enforce_role });
                 }
-                None => drop(change.delete_groups.insert(id.clone())),
+                None => drop(change.delete_groups.insert(id)),
             }
         }
         change.cancel = BTreeSet::from([deployment.id.clone()]);

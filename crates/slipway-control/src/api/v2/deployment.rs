@@ -9,7 +9,6 @@ use slipway_access::{AppsChange, Scoped};
 use slipway_marathon::app::AppDefinition;
 use slipway_marathon::error::Error as Told;
 use slipway_marathon::group::GroupFacts;
-use slipway_marathon::steps::reversal;
 use slipway_model::account::{Right, Tenant};
 use slipway_model::app::{GroupAction, GroupActionKind, GroupDeployment};
 use slipway_model::id::GroupDeploymentId;
@@ -87,7 +86,7 @@ async fn undo(
     let earlier = again.clone();
     change::carry_out(context, tenant, true, again, |state, desk| {
         let now = state.apps.iter().map(|(id, app)| (id.clone(), app.version)).collect();
-        let reversal = reversal(deployment, &now);
+        let reversal = deployment.reversal(&now);
         let before = desk.tree(state)?;
         let mut after = before.clone();
         for id in reversal.apps.keys() {

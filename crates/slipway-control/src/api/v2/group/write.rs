@@ -99,7 +99,7 @@ fn read<'a>(
     let tenant = context.view.tenant(&tenant, Right::Deploy)?;
     // Where the path names no tenant, the body does, and is absolute by now.
     let path = context.view.inward(id).map_or(PathId::root(), |(_, path)| path);
-    Ok((tenant, GroupChange::read(body.to_string().as_bytes(), &path)?))
+    Ok((tenant, GroupChange::of_value(body, &path)?))
 }
 
 /// The tree with the apps of a group as they were; those that were not there go.
@@ -115,7 +115,7 @@ fn with_apps_of(mut tree: Tree, group: &PathId, again: &BTreeMap<PathId, App>) -
 /// `PATCH /v2/groups[/{id}]`: `enforceRole` and nothing else.
 pub async fn patch(context: &Context, id: &str, body: Body) -> Answer {
     let (tenant, id) = context.view.group(id, Right::Deploy)?;
-    let enforce_role = read_partial(asked::some_json(body).await?.to_string().as_bytes())?;
+    let enforce_role = read_partial(asked::some_json(body).await?)?;
     let changed = change::replace(context, tenant, context.asked.force(), BTreeMap::new(), |_, before| {
         if !before.has_group(&id) {
             return Err(Refusal::no_group(context.view.outward(&tenant.name, id.as_str())).into());

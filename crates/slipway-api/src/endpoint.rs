@@ -87,6 +87,13 @@ endpoints! {
     GET "/v1/nodes/{node}" Operator, "A node and what runs there", gives NodeDetail;
     PUT "/v1/nodes/{node}/order" Operator, "Deactivate or drain a node, or give it up for good", takes OrderNode, gives NodeInfo;
     DELETE "/v1/nodes/{node}/order" Operator, "Let a node take part again", gives NodeInfo;
+    POST "/v1/nodes/{node}/revoke" Operator, "Cut a node off: nothing that it has counts any more", gives NodeIdentityInfo;
+    POST "/v1/nodes/{node}/forget" Operator, "Give the name and the addresses of a revoked node back", gives Done;
+    GET "/v1/node-identities" Operator, "The nodes that have joined, revoked ones too", gives Items<NodeIdentityInfo>;
+    GET "/v1/join-tokens" Operator, "Join tokens that have not expired, the oldest first", gives Items<JoinTokenInfo>;
+    POST "/v1/join-tokens" Operator, "Make a token for one machine to join with", takes CreateJoinToken, gives NewJoinToken;
+    DELETE "/v1/join-tokens/{token}" Operator, "Take a join token back", gives Done;
+    GET "/v1/servers" Operator, "The servers of the cluster that have told of themselves within a day, the last first", gives Items<ClusterServer>;
     GET "/v1/quotas" Operator, "The quotas of all tenants that have one", gives Items<QuotaInfo>;
     PUT "/v1/quotas/{owner}" Operator, "Set a tenant's quota", takes SetQuota, gives QuotaInfo;
     DELETE "/v1/quotas/{owner}" Operator, "Take a tenant's quota away, so that nothing limits it but the share of ports that all have", gives Done;

@@ -1,18 +1,20 @@
 //! Bodies of requests and answers. Names and ids travel as the texts that the model's types print,
 //! and are parsed back into those types on arrival, so a handler never sees an unchecked one.
-//! Secrets appear in exactly three answers, each shown once: a new token, a new invitation, a new
-//! project credential.
+//! Secrets appear in exactly four answers, each shown once: a new token, a new invitation, a new
+//! project credential, a new join token.
 
 mod account;
 mod cluster;
 mod environment;
 mod files;
+mod join;
 mod project;
 
 pub use account::*;
 pub use cluster::*;
 pub use environment::*;
 pub use files::*;
+pub use join::*;
 pub use project::*;
 
 use schemars::JsonSchema;

@@ -30,6 +30,7 @@ mod deploy;
 mod environment;
 mod extract;
 mod files;
+mod join;
 mod node;
 mod present;
 mod project;
@@ -176,6 +177,12 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/nodes", get(node::list))
         .route("/v1/nodes/{node}", get(node::show))
         .route("/v1/nodes/{node}/order", put(node::order).delete(node::activate))
+        .route("/v1/nodes/{node}/revoke", post(join::revoke))
+        .route("/v1/nodes/{node}/forget", post(join::forget))
+        .route("/v1/node-identities", get(join::identities))
+        .route("/v1/join-tokens", get(join::tokens).post(join::create_token))
+        .route("/v1/join-tokens/{token}", delete(join::revoke_token))
+        .route("/v1/servers", get(join::servers))
         .route("/v1/quotas", get(quota::list))
         .route("/v1/quotas/{owner}", put(quota::set).delete(quota::unset))
         .route("/v1/tenants", get(tenant::list).post(tenant::create))

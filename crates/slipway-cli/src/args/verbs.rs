@@ -2,7 +2,9 @@
 
 use clap::{Args as ClapArgs, Subcommand};
 use slipway_model::account::Role;
-use slipway_model::id::{BuildNumber, DeploymentNumber, InstanceId, InvitationId, KeyFingerprint, TokenId};
+use slipway_model::id::{
+    BuildNumber, DeploymentNumber, InstanceId, InvitationId, JoinTokenId, KeyFingerprint, TokenId,
+};
 use slipway_model::name::{
     ConfigKey, EnvironmentName, NameError, NodeName, ProjectPath, ServiceName, TenantName, UserName,
 };
@@ -372,6 +374,36 @@ pub enum Nodes {
         #[arg(long)]
         confirm: NodeName,
     },
+    /// Make a token for one machine to join with; it works once
+    Token {
+        /// Only for the machine that takes this name, also in the place of a node that has it
+        #[arg(long)]
+        node: Option<NodeName>,
+        /// How long it can be used, at most 1h [default: 30m]
+        #[arg(long)]
+        expires: Option<Span>,
+    },
+    /// Tokens that have not expired
+    Tokens,
+    /// Take a token back
+    RevokeToken {
+        /// As `nodes tokens` prints it
+        id: JoinTokenId,
+    },
+    /// Nodes that have joined, and until when their certificates last
+    Identities,
+    /// Cut a node off at once: nothing that it has counts any more
+    Revoke {
+        /// Its name
+        node: NodeName,
+    },
+    /// Give the name and the addresses of a revoked node back
+    Forget {
+        /// Its name
+        node: NodeName,
+    },
+    /// The servers of this cluster
+    Servers,
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,6 +15,8 @@ use crate::args::{Limits, Nodes, Quota};
 use crate::printer::{ago, size, table, until};
 use crate::session::Session;
 
+mod join;
+
 /// Between two looks at a node that is drained.
 const PAUSE: Duration = Duration::from_millis(500);
 /// A drain without a deadline is not watched for longer; it goes on by itself.
@@ -57,6 +59,19 @@ pub async fn nodes(session: &Session, verb: Nodes) -> anyhow::Result<()> {
                 .printer
                 .result(&info, || format!("{node} is given up; what ran there is started elsewhere"))
         }
+        Nodes::Token { node, expires } => join::create_token(session, &client, node, expires).await,
+        Nodes::Tokens => join::tokens(session, &client).await,
+        Nodes::RevokeToken { id } => {
+            let answer: Done = client.delete(&format!("/v1/join-tokens/{id}")).await?;
+            session.printer.result(&answer, || format!("Nobody can join with {id} any more"))
+        }
+        Nodes::Identities => join::identities(session, &client).await,
+        Nodes::Revoke { node } => join::revoke(session, &client, &node).await,
+        Nodes::Forget { node } => {
+            let answer: Done = client.post(&format!("/v1/nodes/{node}/forget"), &Done {}).await?;
+            session.printer.result(&answer, || format!("The name {node} and its addresses are free"))
+        }
+        Nodes::Servers => join::servers(session, &client).await,
     }
 }
 

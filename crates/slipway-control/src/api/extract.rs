@@ -93,6 +93,7 @@ named!(slipway_model::name::TenantName, "tenant");
 named!(slipway_model::name::UserName, "user");
 named!(slipway_model::name::NodeName, "node");
 named!(slipway_model::id::TokenId, "token");
+named!(slipway_model::id::JoinTokenId, "token");
 named!(slipway_model::id::InvitationId, "invitation");
 named!(slipway_model::id::BuildNumber, "build");
 named!(slipway_model::id::DeploymentNumber, "deployment");

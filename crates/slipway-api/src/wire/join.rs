@@ -1,0 +1,90 @@
+//! What operators see of machines that join, and of the servers that they join through.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use slipway_model::cidr::Cidr;
+use slipway_model::id::JoinTokenId;
+use slipway_model::name::{NodeName, UserName};
+use slipway_model::unit::{Span, Timestamp};
+
+/// `POST /v1/join-tokens`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CreateJoinToken {
+    /// For the machine that takes this name, also in the place of a node that has it. Any free name
+    /// when absent.
+    #[schemars(with = "Option<String>")]
+    pub node: Option<NodeName>,
+    /// How long it can be used, `1h` at most; half an hour when absent.
+    #[schemars(with = "Option<String>")]
+    pub life: Option<Span>,
+}
+
+/// A join token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JoinTokenInfo {
+    /// Its public half.
+    #[schemars(with = "String")]
+    pub id: JoinTokenId,
+    /// The only name that can be taken with it.
+    #[schemars(with = "Option<String>")]
+    pub node: Option<NodeName>,
+    /// Who made it.
+    #[schemars(with = "String")]
+    pub by: UserName,
+    /// When, milliseconds since 1970.
+    #[schemars(with = "u64")]
+    pub created_at: Timestamp,
+    /// When it ends, milliseconds since 1970.
+    #[schemars(with = "u64")]
+    pub expires_at: Timestamp,
+    /// The node that joined with it: it is used up.
+    #[schemars(with = "Option<String>")]
+    pub used_by: Option<NodeName>,
+}
+
+/// A join token, shown once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NewJoinToken {
+    /// What the machine joins with.
+    pub token: String,
+    /// What is known of it.
+    pub about: JoinTokenInfo,
+    /// Where servers take links, as `host:port`: any of them will do.
+    pub servers: Vec<String>,
+}
+
+/// Who a node is that has joined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeIdentityInfo {
+    /// Its name.
+    #[schemars(with = "String")]
+    pub node: NodeName,
+    /// The addresses of its instances.
+    #[schemars(with = "String")]
+    pub subnet: Cidr,
+    /// When it joined, milliseconds since 1970.
+    #[schemars(with = "u64")]
+    pub joined_at: Timestamp,
+    /// When its newest certificate ends, milliseconds since 1970. It is renewed ten days before.
+    #[schemars(with = "Option<u64>")]
+    pub expires_at: Option<Timestamp>,
+    /// Since when nothing of it counts any more, milliseconds since 1970.
+    #[schemars(with = "Option<u64>")]
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A server of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterServer {
+    /// Its name.
+    #[schemars(with = "String")]
+    pub name: NodeName,
+    /// Where it takes links, as `host:port`.
+    pub cluster_address: String,
+    /// Which Slipway it is.
+    pub version: String,
+    /// When it told of itself last, milliseconds since 1970.
+    #[schemars(with = "u64")]
+    pub seen_at: Timestamp,
+}

@@ -1,0 +1,87 @@
+//! Machines that join, and nodes that are cut off.
+
+use slipway_api::client::Client;
+use slipway_api::wire::*;
+use slipway_model::name::NodeName;
+use slipway_model::unit::Span;
+
+use crate::printer::{ago, table, until};
+use crate::session::Session;
+
+pub async fn create_token(
+    session: &Session,
+    client: &Client,
+    node: Option<NodeName>,
+    life: Option<Span>,
+) -> anyhow::Result<()> {
+    let made: NewJoinToken = client.post("/v1/join-tokens", &CreateJoinToken { node, life }).await?;
+    let address = made.servers.first().map_or("SERVER:PORT", |address| address);
+    let name = made.about.node.as_ref().map_or(String::new(), |node| format!(" --name {node}"));
+    session.printer.note(&format!(
+        "This is shown once and works once, until {}. On the machine, as root:\n  \
+         slipwayd join {address}{name} --token …",
+        made.about.expires_at
+    ));
+    session.printer.result(&made, || made.token.clone())
+}
+
+pub async fn tokens(session: &Session, client: &Client) -> anyhow::Result<()> {
+    let tokens: Items<JoinTokenInfo> = client.get("/v1/join-tokens").await?;
+    session.printer.result(&tokens, || tokens_text(&tokens.items))
+}
+
+pub async fn identities(session: &Session, client: &Client) -> anyhow::Result<()> {
+    let identities: Items<NodeIdentityInfo> = client.get("/v1/node-identities").await?;
+    session.printer.result(&identities, || identities_text(&identities.items))
+}
+
+pub async fn revoke(session: &Session, client: &Client, node: &NodeName) -> anyhow::Result<()> {
+    let info: NodeIdentityInfo = client.post(&format!("/v1/nodes/{node}/revoke"), &Done {}).await?;
+    session.printer.note(&format!(
+        "What ran there is started elsewhere when it has been away for long enough, or at once with \
+         slipway nodes gone {node} --confirm {node}"
+    ));
+    session.printer.result(&info, || format!("{node} is cut off; nothing that it has counts any more"))
+}
+
+pub async fn servers(session: &Session, client: &Client) -> anyhow::Result<()> {
+    let servers: Items<ClusterServer> = client.get("/v1/servers").await?;
+    session.printer.result(&servers, || {
+        let row = |server: &ClusterServer| {
+            [
+                server.name.to_string(),
+                server.cluster_address.clone(),
+                server.version.clone(),
+                ago(server.seen_at),
+            ]
+        };
+        table(["SERVER", "ADDRESS", "VERSION", "SEEN"], servers.items.iter().map(row))
+    })
+}
+
+fn tokens_text(tokens: &[JoinTokenInfo]) -> String {
+    let row = |token: &JoinTokenInfo| {
+        let state = match &token.used_by {
+            Some(node) => format!("used by {node}"),
+            None => format!("ends {}", until(token.expires_at)),
+        };
+        let node = token.node.as_ref().map_or("any".to_owned(), ToString::to_string);
+        [token.id.to_string(), node, state, format!("{}, {}", token.by, ago(token.created_at))]
+    };
+    table(["TOKEN", "FOR", "STATE", "MADE"], tokens.iter().map(row))
+}
+
+fn identities_text(identities: &[NodeIdentityInfo]) -> String {
+    let row = |node: &NodeIdentityInfo| {
+        let state = match (node.revoked_at, node.expires_at) {
+            (Some(at), _) => format!("revoked {}", ago(at)),
+            (None, Some(at)) => format!("ends {}", until(at)),
+            (None, None) => "none".to_owned(),
+        };
+        [node.node.to_string(), node.subnet.to_string(), state, ago(node.joined_at)]
+    };
+    table(["NODE", "ADDRESSES", "CERTIFICATE", "JOINED"], identities.iter().map(row))
+}
+
+#[cfg(test)]
+mod tests;

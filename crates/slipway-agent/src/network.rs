@@ -58,12 +58,14 @@ mod program;
 mod resolver;
 mod rules;
 mod sandbox;
+mod trial;
 
 pub(crate) use host::{NO_LINK, Route, routes};
 pub use mesh::MeshOptions;
 pub use netlink::NetlinkError;
 pub use resolver::{host_resolvers, nameservers};
 pub use slipway_model::cidr::{Cidr, CidrError};
+pub(crate) use trial::try_rules;
 
 use addresses::Addresses;
 use keeper::{Keeper, Live, State, now};
@@ -387,36 +389,6 @@ pub fn default_address() -> Option<Ipv4Addr> {
         std::net::IpAddr::V4(address) if !address.is_unspecified() && !address.is_loopback() => Some(address),
         _ => None,
     }
-}
-
-/// Loads the rules of a switch and of a host into a namespace that is gone afterwards, to learn
-/// whether this host's `nft` and kernel know everything in them.
-pub(crate) fn try_rules() -> io::Result<()> {
-    let subnet = Cidr::containing(Ipv4Addr::new(10, 0, 0, 0), 16);
-    let (gateway, host, resolver) = (subnet.at(1), subnet.at(2), Some(subnet.at(3)));
-    let (uplink, tag) = ("uplink", Tag("trial".into()));
-    let tenants = [Group::of(0, Egress::Internet)];
-    let ports = Ports::trial(host);
-    let options = MeshOptions { address: host, port: MeshOptions::PORT_DEFAULT, vni: 1, pool: subnet };
-    let peers = [Peer { node: "trial".parse().map_err(io::Error::other)?, address: gateway, subnet }];
-    let mesh = rules::Mesh { link: Some(("mesh", &options)), peers: &peers };
-    let switch = rules::SwitchRules {
-        uplink,
-        host,
-        host_addresses: &[link::Address { link: 1, local: host, neighbours: subnet }],
-        gateway,
-        resolver,
-        egress_allow: &[subnet],
-        tenants: &tenants,
-        subnet,
-        ports: &ports,
-        mesh,
-    };
-    let host = rules::HostRules { tag: &tag, uplink, subnet, resolver, ports: &ports, mesh };
-    namespace::without_file(|| {
-        program::nft(&rules::switch(&switch))?;
-        program::nft(&rules::host(&host))
-    })
 }
 
 /// Removing what is gone already counts as done.

@@ -15,6 +15,7 @@ mod fetches;
 mod files;
 mod internet;
 mod life;
+mod peers;
 mod probe;
 mod volumes;
 mod world;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     arguments.test_threads = arguments.test_threads.or(Some(4));
     let trials: Vec<Trial> = [
         life::trials(),
+        peers::trials(),
         confinement::trials(),
         adoption::trials(),
         builds::trials(),

@@ -167,6 +167,8 @@ fn nothing_of_the_way_to_other_nodes_is_left() {
         nodes.tell(&[0, 1]);
         nodes.nodes[0].take(1, 0);
         assert_ne!(nodes.world.traces(), before);
+        let listening = sockets(&nodes.world);
+        assert!(listening.contains(&format!(":{:04X}", MeshOptions::PORT_DEFAULT)), "{listening}");
         let mut network = nodes.nodes[0].network.take().unwrap();
         if wiped {
             // As somebody does who knows only the tag.

@@ -11,6 +11,10 @@
 //! nothing twice, and decides nothing until the nodes have told what they run, or have not come in time
 //! (F1, F32, ME-05). A panic while one environment is planned keeps only that one waiting (F31).
 //!
+//! A store that does not answer ends nothing: what could not be stored is tried again, and where nobody knows
+//! whether it was, the records are read first. A leader that has lost the leadership retires: it goes on
+//! listening and answering, and decides, stores and sends nothing, until it is told to end.
+//!
 //! Read in this order: the types here; [`owner`] (the task); `commit` (actions → batch); `desired`
 //! (assignments → what a node is told); [`events`], `queries` and `snapshot` (what others see of it);
 //! [`crate::routes`].
@@ -41,7 +45,7 @@ mod snapshot;
 
 use events::Events;
 
-pub use queries::{Kill, LeaderQueries};
+pub use queries::{Kill, LeaderQueries, LeaderStanding};
 pub use snapshot::*;
 
 /// What the leader is told once.
@@ -205,7 +209,7 @@ pub enum Error {
     /// The records cannot be read.
     #[error("failed to load the cluster's records")]
     Load(#[source] slipway_store::Error),
-    /// There is a newer leader, or the store is gone.
+    /// The leadership was lost, or the store is closed.
     #[error("this process does not lead any more")]
     Deposed,
     /// The task ended by a panic.
@@ -223,10 +227,11 @@ pub async fn start(options: Options, store: Store, ports: Ports) -> Result<Leade
     // Queries are answered in microseconds; the bound keeps a flood out of memory.
     let (queries, queries_in) = mpsc::channel(64);
     let (stop, stopped) = watch::channel(false);
+    let (standing, standing_seen) = watch::channel(LeaderStanding::Leading);
     let events = Events::new();
-    let owner = owner::Owner::load(options, store, leadership, ports, events.clone()).await?;
+    let owner = owner::Owner::load(options, store, leadership, ports, standing, events.clone()).await?;
     let task = tokio::spawn(owner.run(queries_in, stopped));
-    Ok(LeaderHandle { epoch, queries: LeaderQueries::new(queries, events), stop, task })
+    Ok(LeaderHandle { epoch, queries: LeaderQueries::new(queries, standing_seen, events), stop, task })
 }
 
 impl LeaderHandle {
@@ -238,13 +243,18 @@ impl LeaderHandle {
     /// Ends the task after the batch that it is writing.
     ///
     /// # Errors
-    /// When it had ended before, why.
+    /// When it had lost the leadership or ended before, why.
     pub async fn stop(self) -> Result<(), Error> {
         let _ = self.stop.send(true);
         self.ended().await
     }
 
-    /// Waits until this leader does not lead any more.
+    /// Waits until this leader does not lead any more. It goes on answering, as far as it can.
+    pub async fn lost(&self) {
+        self.queries.lost().await;
+    }
+
+    /// Waits until the task has ended.
     ///
     /// # Errors
     /// Why it ended, unless it was told to.

@@ -16,7 +16,9 @@ use anyhow::Context;
 use slipway_access::Access;
 use slipway_api::wire::ServerInfo;
 use slipway_control::api::{Api, Instances};
-use slipway_control::leader::{self, LeaderHandle, NodeMessage, Nodes, Ports, RouterMessage};
+use slipway_control::leader::{
+    self, LeaderHandle, LeaderQueries, LeaderStanding, NodeMessage, Nodes, Ports, RouterMessage,
+};
 use slipway_git::GitServer;
 use slipway_model::id::Epoch;
 use slipway_model::route::RouteTable;
@@ -75,12 +77,7 @@ impl Ground {
     }
 
     /// The routes of the API, over whoever knows what runs and has images.
-    pub fn api(
-        &self,
-        leader: slipway_control::leader::LeaderQueries,
-        instances: Arc<dyn Instances>,
-        shelf: Shelf,
-    ) -> axum::Router {
+    pub fn api(&self, leader: LeaderQueries, instances: Arc<dyn Instances>, shelf: Shelf) -> axum::Router {
         let claim_token = self.places.claim_token();
         slipway_control::api::routes(Api {
             access: self.access.clone(),
@@ -172,21 +169,46 @@ impl Term {
     /// Waits until a part has ended that should not, and names it. A server of which half is gone
     /// would answer and do nothing.
     pub async fn ended(&mut self) -> &'static str {
-        let leader = self.leader.queries();
         tokio::select! {
-            () = leader.gone() => "the leader",
+            () = self.leader.lost() => "the leadership",
             () = self.git.ended() => "the git endpoint",
         }
     }
 
-    /// Ends everything, the leader last: what the others had to say is stored.
-    pub async fn stop(self, workshop: Option<Workshop>) {
+    /// Ends everything but the leader's task, which goes on answering.
+    pub async fn retire(self, workshop: Option<Workshop>) -> Retired {
         self.git.stop(STOP_GRACE).await;
         if let Some(workshop) = workshop {
             workshop.stop().await;
         }
-        if let Err(error) = self.leader.stop().await {
-            tracing::warn!(%error, "the leader had ended before");
+        Retired(self.leader)
+    }
+
+    /// Ends everything, the leader last: what the others had to say is stored.
+    pub async fn stop(self, workshop: Option<Workshop>) {
+        self.retire(workshop).await.end().await;
+    }
+}
+
+/// What is left of a term: its leader's memory.
+pub struct Retired(LeaderHandle);
+
+impl Retired {
+    /// Which term it was.
+    pub fn epoch(&self) -> Epoch {
+        self.0.epoch
+    }
+
+    /// Whether it still leads: then it did not end because it was deposed.
+    pub fn leads(&self) -> bool {
+        self.0.queries().standing() == Some(LeaderStanding::Leading)
+    }
+
+    /// Ends that too, and makes room for another leader.
+    pub async fn end(self) {
+        match self.0.stop().await {
+            Ok(()) | Err(leader::Error::Deposed) => {}
+            Err(error) => tracing::warn!(%error, "the leader had ended before"),
         }
     }
 }

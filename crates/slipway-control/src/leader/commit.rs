@@ -7,6 +7,7 @@ use slipway_model::instance::{Assignments, RunRequest};
 use slipway_model::project::{EnvironmentStatus, HostClaim, HostState};
 use slipway_model::record::Record;
 use slipway_model::release::{Release, ReleaseRequest};
+use slipway_model::unit::Span;
 use slipway_plan::action::Action;
 use slipway_plan::cluster::Cluster;
 use slipway_plan::view::EnvironmentView;
@@ -22,12 +23,19 @@ type Step = Box<dyn FnOnce(Store, Batch) -> BoxFuture<'static, Result<Batch, Err
 pub(super) struct Prepared {
     batch: Batch,
     steps: Vec<Step>,
+    /// How long it is put off.
+    after: Span,
 }
 
 impl Prepared {
     /// An empty one of the leader with that epoch.
     pub(super) fn new(epoch: Epoch) -> Self {
-        Self { batch: Batch::new().fenced(epoch), steps: Vec::new() }
+        Self { batch: Batch::new().fenced(epoch), steps: Vec::new(), after: Span::ZERO }
+    }
+
+    /// The same, put off for that long.
+    pub(super) fn after(self, after: Span) -> Self {
+        Self { after, ..self }
     }
 
     /// True when there is nothing to store.
@@ -40,6 +48,9 @@ impl Prepared {
     /// # Errors
     /// The store's, of a lookup or of the batch.
     pub(super) async fn carry_out(self, store: &Store) -> Result<(), Error> {
+        if self.after > Span::ZERO {
+            tokio::time::sleep(self.after.duration()).await;
+        }
         let mut batch = self.batch;
         for step in self.steps {
             batch = step(store.clone(), batch).await?;

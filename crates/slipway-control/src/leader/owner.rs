@@ -15,7 +15,7 @@ use slipway_model::app::PathId;
 use slipway_model::id::{BuildNumber, InstanceId, ReleaseNumber};
 use slipway_model::instance::{Node, NodeOrder};
 use slipway_model::name::{EnvironmentPath, NodeName, ServiceName, TenantName};
-use slipway_model::project::{EnvironmentStatus, HostClaim};
+use slipway_model::project::HostClaim;
 use slipway_model::record::Record;
 use slipway_model::release::Release;
 use slipway_model::route::Route;
@@ -31,16 +31,18 @@ use tokio::task::JoinSet;
 use super::events::Events;
 use super::queries::Query;
 use super::records::{Changes, KINDS};
-use super::{EndSnapshot, Error, NodeMessage, Options, Ports, RouterMessage};
+use super::{EndSnapshot, Error, LeaderStanding, NodeMessage, Options, Ports, RouterMessage};
 use crate::routes::{Claims, Routers};
 
 mod answers;
 mod changes;
 mod groups;
+mod known;
 mod lists;
 mod marks;
 mod pace;
 mod peers;
+mod retired;
 mod storing;
 mod telling;
 mod waiting;
@@ -95,8 +97,11 @@ pub(super) struct Owner {
     /// The last of them that was sent its list.
     listed: Option<NodeName>,
     timers: BTreeSet<(Timestamp, EnvironmentPath)>,
-    /// What is being read and written.
+    /// What is being written.
     under_way: JoinSet<Done>,
+    /// What is being read. While the store does not answer that is tried again, for as long as it takes.
+    reads: JoinSet<Done>,
+    standing: watch::Sender<LeaderStanding>,
     lists_pace: Pace,
     table_pace: Pace,
     desired_generation: u64,
@@ -129,8 +134,10 @@ struct Held {
     first_to_go: BTreeMap<InstanceId, Timestamp>,
     /// Ends that somebody asked for while a batch was under way.
     kills: Vec<answers::Asked>,
-    /// The batch that is under way.
+    /// The batch that is under way, or of which it is being found out whether it was stored.
     submitted: Option<Submitted>,
+    /// Batches that could not be stored since the last that was.
+    failures: u32,
     /// It was marked while a batch was under way.
     is_marked_again: bool,
     /// The build whose push was looked for, and whether it is known by now that there is none.
@@ -174,6 +181,7 @@ impl Owner {
         store: Store,
         leadership: Leadership,
         ports: Ports,
+        standing: watch::Sender<LeaderStanding>,
         events: Events,
     ) -> Result<Self, Error> {
         let changes = Changes::of(&store);
@@ -206,6 +214,8 @@ impl Owner {
             listed: None,
             timers: BTreeSet::new(),
             under_way: JoinSet::new(),
+            reads: JoinSet::new(),
+            standing,
             lists_pace: Pace::default(),
             table_pace: Pace::default(),
             desired_generation: 0,
@@ -216,9 +226,8 @@ impl Owner {
         for node in store.list::<Node>("").await.map_err(Error::Load)? {
             owner.cluster.put(node.record, Contact::Unknown);
         }
-        // The first batch of an environment writes its status, so these are all.
-        for status in store.list::<EnvironmentStatus>("").await.map_err(Error::Load)? {
-            owner.reload(&status.record.path).await.map_err(Error::Load)?;
+        for (path, known) in known::all(&store).await.map_err(Error::Load)? {
+            owner.replace_known(&path, known);
         }
         let mut kinds_seen = BTreeSet::new();
         while kinds_seen.len() < KINDS {
@@ -229,7 +238,7 @@ impl Owner {
         Ok(owner)
     }
 
-    /// Until there is a newer leader, the store is gone, or `stopped` says true.
+    /// Until the store is closed, or `stopped` says true.
     pub(super) async fn run(
         mut self,
         mut queries: mpsc::Receiver<Query>,
@@ -250,20 +259,21 @@ impl Owner {
                 Some(message) = self.ports.node_messages.recv() => self.take_node_message(message),
                 Some(message) = self.ports.router_messages.recv() => self.take_router_message(message),
                 Some(query) = queries.recv() => self.answer(query),
-                Some(done) = self.under_way.join_next() => self.take_done(done).await?,
+                Some(done) = self.under_way.join_next() => self.take_done(done)?,
+                Some(done) = self.reads.join_next() => self.take_done(done)?,
                 () = tokio::task::yield_now(), if has_work => {}
                 () = tokio::time::sleep(sleep), if !has_work => {}
                 _ = anti_entropy.tick() => {
                     self.look_at_some(looks);
                     looks += 1;
                 }
-                () = leadership.lost() => return Err(Error::Deposed),
+                () = leadership.lost() => self.retire(),
                 () = told_to_stop(&mut stopped) => return self.finish().await,
             }
             // What else is there already belongs to the same look.
             for _ in 0..MESSAGES_A_TURN {
                 if let Some(done) = self.under_way.try_join_next() {
-                    self.take_done(done).await?;
+                    self.take_done(done)?;
                 } else if let Ok(change) = self.changes.queue.try_recv() {
                     self.take_change(change);
                 } else if let Ok(message) = self.ports.node_messages.try_recv() {
@@ -274,6 +284,9 @@ impl Owner {
                     break;
                 }
             }
+            if self.is_retired() {
+                return self.be_retired(queries, stopped).await;
+            }
             self.work();
         }
     }
@@ -281,9 +294,9 @@ impl Owner {
     /// Waits for what the store was asked for, which is carried out in any case.
     async fn finish(mut self) -> Result<(), Error> {
         while let Some(done) = self.under_way.join_next().await {
-            self.take_done(done).await?;
+            self.take_done(done)?;
         }
-        Ok(())
+        if self.is_retired() { Err(Error::Deposed) } else { Ok(()) }
     }
 
     /// Until the next point in time that matters.
@@ -363,6 +376,7 @@ impl Held {
             first_to_go: BTreeMap::new(),
             kills: Vec::new(),
             submitted: None,
+            failures: 0,
             is_marked_again: false,
             push_sought: None,
             passes: 0,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use slipway_model::id::InstanceId;
 use slipway_model::name::{EnvironmentPath, TenantName};
+use slipway_model::unit::Timestamp;
 use slipway_plan::quota::Usage;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::events::{Event, Events};
 use super::snapshot::{
@@ -16,7 +17,20 @@ use super::snapshot::{
 #[derive(Debug, Clone)]
 pub struct LeaderQueries {
     queries: mpsc::Sender<Query>,
+    standing: watch::Receiver<LeaderStanding>,
     events: Events,
+}
+
+/// What a leader's answers are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaderStanding {
+    /// It leads: they are so.
+    Leading,
+    /// It has lost the leadership: they may be old.
+    Retired {
+        /// When it did.
+        since: Timestamp,
+    },
 }
 
 /// How instances shall end that somebody has picked (MA-09, MA-14).
@@ -69,22 +83,33 @@ pub(super) enum Query {
 }
 
 impl LeaderQueries {
-    pub(super) fn new(queries: mpsc::Sender<Query>, events: Events) -> Self {
-        Self { queries, events }
+    pub(super) fn new(
+        queries: mpsc::Sender<Query>,
+        standing: watch::Receiver<LeaderStanding>,
+        events: Events,
+    ) -> Self {
+        Self { queries, standing, events }
     }
 
     /// Of a process that does not lead: every answer is that there is no leader.
     pub fn nobody() -> Self {
-        Self::new(mpsc::channel(1).0, Events::new())
+        Self::new(mpsc::channel(1).0, watch::channel(LeaderStanding::Leading).1, Events::new())
     }
 
-    /// Waits until there is nobody to ask any more: the leader has ended, for whatever reason.
-    pub async fn gone(&self) {
-        self.queries.closed().await;
+    /// What the answers are worth; `None` when there is nobody to ask.
+    pub fn standing(&self) -> Option<LeaderStanding> {
+        (!self.queries.is_closed()).then(|| *self.standing.borrow())
+    }
+
+    /// Waits until this leader does not lead any more: it has retired, or ended for whatever reason.
+    pub async fn lost(&self) {
+        let mut standing = self.standing.clone();
+        // The error says that it has ended.
+        let _ = standing.wait_for(|standing| *standing != LeaderStanding::Leading).await;
     }
 
     /// Everything that happens from now on, of all tenants: who shows it to one filters by
-    /// [`Event::tenant`]. Does not end with the leader; [`LeaderQueries::gone`] tells that.
+    /// [`Event::tenant`]. Does not end with the leader; [`LeaderQueries::lost`] tells that.
     pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
         self.events.follow()
     }

@@ -9,6 +9,8 @@ mod groups;
 mod room;
 mod wishes;
 
+use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use slipway_model::name::EnvironmentPath;
@@ -20,6 +22,9 @@ pub(crate) struct Faults {
     pub(crate) batches: Option<(AtomicI64, bool)>,
     /// Planning this environment panics.
     pub(crate) poison: Option<EnvironmentPath>,
+    /// What the store answers to the next batches instead of what it would. One whose fate is uncertain is
+    /// stored nevertheless.
+    pub(crate) refusals: Mutex<VecDeque<slipway_store::Error>>,
 }
 
 impl Faults {
@@ -29,6 +34,10 @@ impl Faults {
 
     pub(crate) fn dies_after_batch(&self) -> bool {
         matches!(&self.batches, Some((left, true)) if left.fetch_sub(1, Ordering::Relaxed) <= 1)
+    }
+
+    pub(crate) fn refusal(&self) -> Option<slipway_store::Error> {
+        self.refusals.lock().expect("nobody panics with it").pop_front()
     }
 
     pub(crate) fn panic_if_poisoned(&self, environment: &EnvironmentPath) {

@@ -58,6 +58,8 @@ impl Owner {
                 environments: self.environments.len(),
                 instances: self.places.len(),
             })),
+            // Whoever asks hears that nothing was ended.
+            Query::Kill { .. } if self.is_retired() => {}
             Query::Kill { environment, instances, how, answer } => {
                 let instances = instances.into_iter().collect();
                 // Where there is nothing, there is nothing to end.

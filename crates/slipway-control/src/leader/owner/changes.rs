@@ -10,6 +10,7 @@ use slipway_model::project::{Environment, HostClaim};
 use slipway_model::push::{Build, Push};
 use slipway_model::record::Record;
 use slipway_model::release::ReleaseRequest;
+use slipway_model::unit::Span;
 use slipway_plan::cluster::Contact;
 use slipway_plan::view::EnvironmentView;
 use slipway_store::{Versioned, WatchEvent};
@@ -276,17 +277,15 @@ impl Owner {
         if let Some(known) = known {
             node.joined_at = known.joined_at;
         }
-        if known != Some(&node) {
-            let mut prepared = Prepared::new(self.leadership.epoch);
-            prepared.put(&node);
-            let of = name.clone();
-            self.carry_out(prepared, move |stored| Done::Node { name: of, stored });
-        }
+        let is_news = known != Some(&node);
         tracing::info!(node.name = %name, instances = instances.len(), "a node has joined");
         let was_away = matches!(self.cluster.contact(&name), Contact::Unreachable { .. });
         // What a new leader hears first is no news.
         let before = if was_away { self.before_on(&name) } else { Vec::new() };
         self.cluster.put(node, Contact::Reachable);
+        if is_news {
+            self.record_node(&name, Span::ZERO);
+        }
         self.refresh_peers();
         let mut by_place: BTreeMap<_, Vec<InstanceReport>> = BTreeMap::new();
         for report in instances {
@@ -307,6 +306,15 @@ impl Owner {
         before.into_iter().for_each(|before| self.tell_since(before, InstanceChange::Reachable));
         self.waiters.note_room();
         self.marked_nodes.insert(name);
+    }
+
+    /// Writes the record of a node as it is in memory, unless it is forgotten.
+    pub(super) fn record_node(&mut self, name: &NodeName, after: Span) {
+        let Some(node) = self.cluster.node(name) else { return };
+        let mut prepared = Prepared::new(self.leadership.epoch);
+        prepared.put(node);
+        let name = name.clone();
+        self.carry_out(prepared.after(after), move |stored| Done::Node { name, stored });
     }
 
     fn take_report(&mut self, node: &NodeName, report: InstanceReport) {

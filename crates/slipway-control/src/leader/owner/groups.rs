@@ -16,6 +16,7 @@ use slipway_model::unit::Timestamp;
 use slipway_plan::group::{self, Standing, Versions, left_behind, progress, standing};
 use slipway_store::WatchEvent;
 
+use super::known::Patience;
 use super::storing::Done;
 use super::{Held, Owner, below, now};
 use crate::leader::commit::Prepared;
@@ -336,9 +337,14 @@ impl Owner {
             return;
         }
         let (store, tenant) = (self.store.clone(), tenant.clone());
-        self.under_way.spawn(async move {
-            let groups = store.list::<GroupDeployment>(tenant.as_str()).await;
-            Done::Groups { tenant, groups }
+        self.reads.spawn(async move {
+            let mut patience = Patience::default();
+            loop {
+                let groups = store.list::<GroupDeployment>(tenant.as_str()).await;
+                if let Some(groups) = patience.take(groups).await {
+                    return Done::Groups { tenant, groups };
+                }
+            }
         });
     }
 

@@ -1,16 +1,12 @@
 //! First stored, then applied to memory.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use slipway_model::app::GroupDeployment;
-use slipway_model::deployment::Deployment;
 use slipway_model::id::BuildNumber;
-use slipway_model::instance::{Assignments, Exit, ExitReason, Goal, InstanceRole};
+use slipway_model::instance::{Exit, ExitReason, Goal, InstanceRole};
 use slipway_model::name::{EnvironmentPath, NodeName, TenantName};
-use slipway_model::project::EnvironmentStatus;
 use slipway_model::push::Push;
-use slipway_model::release::Release;
 use slipway_model::unit::{Span, Timestamp};
 use slipway_plan::action::Action;
 use slipway_plan::environment::Plan;
@@ -19,14 +15,15 @@ use slipway_store::Versioned;
 use tokio::task::JoinError;
 
 use super::answers::{Asked, version_of};
+use super::known::{Known, Patience};
 use super::{Held, Owner, groups, now};
 use crate::leader::commit::{self, Prepared};
 use crate::leader::{ENDS_KEPT, EndSnapshot, Error};
 
-/// Before a batch that met another's change is tried again; the watch will have told of it.
-const AFTER_CONFLICT: Span = Span::from_millis(100);
-/// Before a batch that the disk refused is tried again.
-const AFTER_FAILURE: Span = Span::from_secs(1);
+/// Before a batch that the disk or the servers have not taken is tried again; twice as long each time.
+const AFTER_FAILURE: Span = Span::from_millis(250);
+/// But not longer than this, so that little time is lost when the store can be written again.
+const AFTER_FAILURE_MAX: Span = Span::from_secs(4);
 /// Before an environment whose records are too large is looked at again.
 const QUARANTINE: Span = Span::from_secs(60);
 
@@ -50,6 +47,8 @@ pub(super) enum Done {
     Node { name: NodeName, stored: Result<(), slipway_store::Error> },
     /// The end of a group deployment.
     Group { key: groups::Key, end: groups::End, stored: Result<(), slipway_store::Error> },
+    /// What the leader writes of an environment was read again.
+    Known { path: EnvironmentPath, known: Result<Known, slipway_store::Error> },
     /// The group deployments of a tenant.
     Groups { tenant: TenantName, groups: Result<Vec<Versioned<GroupDeployment>>, slipway_store::Error> },
 }
@@ -96,9 +95,24 @@ impl Owner {
         prepared: Prepared,
         wrap: impl FnOnce(Result<(), slipway_store::Error>) -> Done + Send + 'static,
     ) {
+        if self.is_retired() {
+            return;
+        }
         #[cfg(test)]
         if self.options.faults.dies_before_batch() {
             self.under_way.spawn(async move { wrap(Err(slipway_store::Error::Closed)) });
+            return;
+        }
+        #[cfg(test)]
+        if let Some(error) = self.options.faults.refusal() {
+            let (store, is_stored) =
+                (self.store.clone(), matches!(error, slipway_store::Error::Uncertain { .. }));
+            self.under_way.spawn(async move {
+                if is_stored {
+                    prepared.carry_out(&store).await.expect("it is stored, and nobody hears of it");
+                }
+                wrap(Err(error))
+            });
             return;
         }
         let store = self.store.clone();
@@ -106,7 +120,7 @@ impl Owner {
     }
 
     /// Something that was under way is done. The error ends this leader.
-    pub(super) async fn take_done(&mut self, done: Result<Done, JoinError>) -> Result<(), Error> {
+    pub(super) fn take_done(&mut self, done: Result<Done, JoinError>) -> Result<(), Error> {
         let done = done.map_err(|_| Error::Panicked)?;
         if let Done::Push { path, push } = done {
             if let Some(held) = self.environments.get_mut(&path) {
@@ -120,6 +134,10 @@ impl Owner {
             self.take_groups_read(&tenant, groups);
             return Ok(());
         }
+        if let Done::Known { path, known } = done {
+            self.take_known(&path, known);
+            return Ok(());
+        }
         #[cfg(test)]
         if self.options.faults.dies_after_batch() {
             return Err(Error::Deposed);
@@ -128,20 +146,21 @@ impl Owner {
         else {
             return Ok(());
         };
-        if let Err(error) = stored
-            && (error.is_fenced() || matches!(error, slipway_store::Error::Closed))
-        {
-            return Err(Error::Deposed);
+        match stored {
+            Err(slipway_store::Error::Closed) => return Err(Error::Deposed),
+            Err(error) if error.is_fenced() => self.retire(),
+            Ok(()) | Err(_) => {}
         }
         match done {
             Done::Plan { path, stored: Ok(()) } => self.take_stored(&path),
-            Done::Plan { path, stored: Err(error) } => self.take_refused(&path, error).await,
+            Done::Plan { path, stored: Err(error) } => self.take_refused(&path, error),
             Done::Node { name, stored: Err(error) } => {
-                // Written again when it joins again; until then only this leader knows it.
-                tracing::warn!(node.name = %name, %error, "a node could not be recorded");
+                // Until it is written only this leader knows it.
+                tracing::warn!(node.name = %name, %error, "a node could not be recorded; trying again");
+                self.record_node(&name, AFTER_FAILURE_MAX);
             }
             Done::Group { key, end, stored } => self.take_group_end(&key, end, stored),
-            Done::Node { .. } | Done::Push { .. } | Done::Groups { .. } => {}
+            Done::Node { .. } | Done::Push { .. } | Done::Groups { .. } | Done::Known { .. } => {}
         }
         Ok(())
     }
@@ -149,6 +168,9 @@ impl Owner {
     fn take_stored(&mut self, path: &EnvironmentPath) {
         let Some(submitted) = self.take_submitted(path) else { return };
         let Submitted { plan, at, refused, asked } = submitted;
+        if let Some(held) = self.environments.get_mut(path) {
+            held.failures = 0;
+        }
         self.apply(path, &plan.actions, refused, at);
         self.take_plan(path, plan, at);
         asked.into_iter().for_each(Asked::answer);
@@ -164,12 +186,22 @@ impl Owner {
         held.submitted.take()
     }
 
-    /// The store has refused a plan's batch: what it would have held is free again, and the records are read
-    /// anew.
-    async fn take_refused(&mut self, path: &EnvironmentPath, error: slipway_store::Error) {
-        let Some(Submitted { plan, at, .. }) = self.take_submitted(path) else { return };
-        let Some(held) = self.environments.get(path) else { return };
-        self.cluster.withdraw(&held.view, &plan.actions);
+    /// The store has not taken a plan's batch. Where that says that memory is old, or where nobody knows
+    /// whether the batch was carried out, the records are read before anything else is decided there.
+    fn take_refused(&mut self, path: &EnvironmentPath, error: slipway_store::Error) {
+        let Some(held) = self.environments.get_mut(path) else { return };
+        if error.is_conflict() || matches!(error, slipway_store::Error::Uncertain { .. }) {
+            tracing::warn!(environment = %path, %error, "a plan could not be stored; reading the records again");
+            // What the batch would hold stays promised until then: it may be stored.
+            self.read_known(path);
+            return;
+        }
+        held.failures = held.failures.saturating_add(1);
+        let failures = held.failures;
+        let Some(Submitted { plan, at, .. }) = self.take_back(path) else { return };
+        if self.is_retired() {
+            return;
+        }
         let wishes: Vec<_> = plan.actions.iter().filter(|action| action.is_note()).cloned().collect();
         if error.is_callers_fault() && !wishes.is_empty() && wishes.len() < plan.actions.len() {
             // A release that can never be stored must not be in the way of the next.
@@ -177,18 +209,18 @@ impl Owner {
             self.submit(path, Plan { actions: wishes, ..plan }, Vec::new(), at);
             return;
         }
-        let pause = if error.is_conflict() {
-            AFTER_CONFLICT
-        } else if error.is_callers_fault() {
-            QUARANTINE
-        } else {
-            AFTER_FAILURE
-        };
+        let pause = if error.is_callers_fault() { QUARANTINE } else { pause_after(failures) };
         tracing::warn!(environment = %path, %error, "a plan could not be stored; trying again in {pause}");
-        if let Err(error) = self.reload(path).await {
-            tracing::error!(environment = %path, %error, "the records of an environment cannot be read");
-        }
         self.set_timer(path, Some(now().plus(pause)));
+    }
+
+    /// The batch was not carried out, or is in the records that are now read: what it would have held is
+    /// free again.
+    pub(super) fn take_back(&mut self, path: &EnvironmentPath) -> Option<Submitted> {
+        let submitted = self.take_submitted(path)?;
+        let held = self.environments.get(path)?;
+        self.cluster.withdraw(&held.view, &submitted.plan.actions);
+        Some(submitted)
     }
 
     /// A build may be told before its push, which says who and what: they are different watches. True
@@ -209,9 +241,14 @@ impl Owner {
             // One that is not there is not looked for twice.
             held.push_sought = Some((number, false));
         }
-        self.under_way.spawn(async move {
-            let push = store.get::<Push>(&(path.clone(), number)).await;
-            Done::Push { path, push: push.ok().flatten().map(|stored| stored.record) }
+        self.reads.spawn(async move {
+            let key = (path.clone(), number);
+            let mut patience = Patience::default();
+            loop {
+                if let Some(push) = patience.take(store.get::<Push>(&key).await).await {
+                    return Done::Push { path, push: push.ok().flatten().map(|stored| stored.record) };
+                }
+            }
         });
         true
     }
@@ -253,7 +290,8 @@ impl Owner {
                     held.times.remove(instance);
                     held.first_to_go.remove(instance);
                     let assignments = &held.view.assignments;
-                    held.variables.retain(|(release, _), _| assignments.iter().any(|a| a.release == *release));
+                    held.variables
+                        .retain(|(release, _), _| assignments.iter().any(|a| a.release == *release));
                     self.routers.forget_instance(instance);
                     if let Some(gone) = &concerned {
                         self.unseat(instance, &gone.node);
@@ -269,7 +307,7 @@ impl Owner {
     }
 
     /// Where volumes of the environment rest, so that their nodes are told to keep them.
-    fn note_resting(&mut self, path: &EnvironmentPath) {
+    pub(super) fn note_resting(&mut self, path: &EnvironmentPath) {
         let Some(held) = self.environments.get_mut(path) else { return };
         let now: BTreeSet<NodeName> = held.view.resting.iter().map(|resting| resting.node.clone()).collect();
         if now == held.rests_on {
@@ -287,39 +325,6 @@ impl Owner {
         self.marked_nodes.extend(before.symmetric_difference(&now).cloned());
         self.waiters.note_room();
     }
-
-    /// Reads again what only the leader writes of an environment.
-    pub(super) async fn reload(&mut self, path: &EnvironmentPath) -> Result<(), slipway_store::Error> {
-        let below = path.to_string();
-        let status = self.store.get::<EnvironmentStatus>(path).await?.map(|stored| stored.record);
-        let releases = self.store.list::<Release>(&below).await?;
-        let deployments = self.store.list::<Deployment>(&below).await?;
-        let assignments = self.store.get::<Assignments>(path).await?;
-        let (assignments, resting) =
-            assignments.map(|stored| (stored.record.assignments, stored.record.resting)).unwrap_or_default();
-
-        self.hold(path);
-        let Some(held) = self.environments.get_mut(path) else { return Ok(()) };
-        self.cluster.take_out(&held.view);
-        let before = std::mem::take(&mut held.view.assignments);
-        held.view.status = status;
-        held.view.releases =
-            releases.into_iter().map(|stored| (stored.record.number, stored.record)).collect();
-        held.view.deployments =
-            deployments.into_iter().map(|stored| (stored.record.number, stored.record)).collect();
-        held.view.assignments = assignments.clone();
-        held.view.resting = resting;
-        self.cluster.take_in(&held.view);
-        let shared = held.path.clone();
-        for gone in before {
-            self.unseat(&gone.instance, &gone.node);
-        }
-        for assignment in assignments {
-            self.seat(&assignment.instance, &assignment.node, Arc::clone(&shared));
-        }
-        self.note_resting(path);
-        Ok(())
-    }
 }
 
 impl Held {
@@ -329,6 +334,12 @@ impl Held {
         }
         self.ends.push_back(end);
     }
+}
+
+/// Before the next attempt after so many that have failed.
+fn pause_after(failures: u32) -> Span {
+    let doubled = AFTER_FAILURE.millis() << failures.saturating_sub(1).min(10);
+    Span::from_millis(doubled).min(AFTER_FAILURE_MAX)
 }
 
 /// What an action says of an instance's end, before it is applied.

@@ -5,12 +5,14 @@ use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
 use slipway_model::id::ReleaseNumber;
+use slipway_model::instance::Node;
 use slipway_model::name::EnvironmentPath;
 use slipway_model::push::BuiltImage;
 use slipway_model::release::Release;
 
 use super::Faults;
 use super::rig::{Rig, eventually, image, shop};
+use crate::leader::{Kill, LeaderStanding};
 
 const HOST: &str = "shop-dev-acme.localhost";
 
@@ -19,7 +21,7 @@ const HOST: &str = "shop-dev-acme.localhost";
 async fn survives(batch: i64, after: bool) -> bool {
     let mut rig = Rig::new().await;
     rig.environment(&shop()).await;
-    rig.start(Faults { batches: Some((AtomicI64::new(batch), after)), poison: None }).await;
+    rig.start(Faults { batches: Some((AtomicI64::new(batch), after)), ..Faults::default() }).await;
     let mut died = false;
     for number in 1..=2 {
         let image = BuiltImage { release_command: Some("migrate".into()), ..image("good", 2) };
@@ -127,17 +129,70 @@ async fn time_from_build_to_live() {
 }
 
 #[tokio::test]
-async fn s2_a_newer_leader_ends_the_older() {
+async fn s2_a_newer_leader_retires_the_older() {
     let mut rig = Rig::started().await;
     rig.push(&shop(), 1, image("good", 1)).await;
     rig.live(&shop(), 1).await;
     let older = rig.leader.take().expect("a leader");
+    let queries = older.queries();
+    assert_eq!(queries.standing(), Some(LeaderStanding::Leading));
+    // The node and the routers go on talking to the older one.
+    let (agent, table) = (rig.agent.clone(), rig.table.clone());
+    let (own_table, _) = tokio::sync::watch::channel(std::sync::Arc::default());
+    (rig.agent, rig.table) = (std::sync::Arc::default(), own_table);
     rig.start(Faults::default()).await;
-    let ended = tokio::time::timeout(Duration::from_secs(5), older.ended()).await.expect("it ends");
+    tokio::time::timeout(Duration::from_secs(5), older.lost()).await.expect("it notices");
+    assert!(matches!(queries.standing(), Some(LeaderStanding::Retired { .. })), "{:?}", queries.standing());
+
+    let (lists, generation) = (agent.lists(), table.borrow().generation);
+    agent.kill_all();
+    eventually("it hears of an end", async || {
+        let snapshot = queries.snapshot(&shop()).await.expect("it answers");
+        let instance = snapshot.instances.first().expect("what it knows stays as it is");
+        instance.state.as_ref().is_some_and(|state| !state.is_alive())
+    })
+    .await;
+    let instance = agent.started()[0].id.clone();
+    let killed = queries.kill(&shop(), vec![instance], Kill::Replace).await;
+    assert!(killed.is_empty(), "{killed:?}");
+    assert_eq!((agent.lists(), table.borrow().generation), (lists, generation), "it sends nothing");
+    assert_eq!(agent.started().len(), 1, "it starts nothing in the place of what has ended");
+
+    let ended = tokio::time::timeout(Duration::from_secs(5), older.stop()).await.expect("it ends");
     assert!(matches!(ended, Err(crate::leader::Error::Deposed)), "{ended:?}");
-    rig.push(&shop(), 2, image("good", 1)).await;
-    rig.live(&shop(), 2).await;
+    assert_eq!(queries.standing(), None);
     rig.stop().await;
+}
+
+/// A store that answers so for a while, and what comes after it.
+async fn outlives(refusals: Vec<slipway_store::Error>) {
+    let mut rig = Rig::new().await;
+    rig.environment(&shop()).await;
+    rig.start(Faults { refusals: std::sync::Mutex::new(refusals.into()), ..Faults::default() }).await;
+    rig.push(&shop(), 1, image("good", 2)).await;
+    rig.live(&shop(), 1).await;
+    eventually("both serve", async || rig.endpoints(HOST) == Some(2)).await;
+    assert_eq!(rig.store.list::<Release>("").await.expect("a list").len(), 1);
+    assert_eq!(rig.agent.started().len(), 2);
+    eventually("the node is recorded", async || rig.store.list::<Node>("").await.expect("a list").len() == 1)
+        .await;
+    rig.stop().await;
+}
+
+fn uncertain() -> slipway_store::Error {
+    let source = std::sync::Arc::new(std::io::Error::other("the connection broke"));
+    slipway_store::Error::Uncertain { place: "the servers".into(), source }
+}
+
+#[tokio::test]
+async fn f5_a_store_that_does_not_answer_for_a_while_ends_nothing() {
+    let unavailable = || slipway_store::Error::Unavailable { why: "no server answers".into() };
+    outlives((0..4).map(|_| unavailable()).collect()).await;
+}
+
+#[tokio::test]
+async fn f5_what_may_have_been_stored_is_read_before_anything_else_is_decided() {
+    outlives((0..12).map(|_| uncertain()).collect()).await;
 }
 
 #[tokio::test]
@@ -163,7 +218,7 @@ async fn f31_a_poisonous_environment_hurts_only_itself() {
     for path in [&poison, &shop()] {
         rig.environment(path).await;
     }
-    rig.start(Faults { batches: None, poison: Some(poison.clone()) }).await;
+    rig.start(Faults { poison: Some(poison.clone()), ..Faults::default() }).await;
     for path in [&poison, &shop()] {
         rig.push(path, 1, image("good", 1)).await;
     }

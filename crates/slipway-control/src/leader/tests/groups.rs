@@ -250,7 +250,7 @@ async fn ma_16_what_a_deployment_that_fails_has_not_got_to_stays_as_it_is() {
 /// A group deployment under leaders of which the first dies at its `batch`th batch. True when it died.
 async fn survives(batch: i64, after: bool) -> bool {
     let mut rig = Rig::new().await;
-    rig.start(Faults { batches: Some((AtomicI64::new(batch), after)), poison: None }).await;
+    rig.start(Faults { batches: Some((AtomicI64::new(batch), after)), ..Faults::default() }).await;
     let apps = pair("good");
     let deployment = first_deployment(&apps);
     create(&rig, &apps, &deployment).await;

@@ -297,7 +297,7 @@ struct Inner {
     is_never_ready: bool,
     processes: BTreeMap<InstanceId, (InstanceSpec, InstanceState, Ipv4Addr)>,
     started: Vec<InstanceSpec>,
-    refused: u32,
+    lists: u32,
     addresses: u8,
     leader: Option<mpsc::Sender<NodeMessage>>,
     dead_ends: BTreeSet<String>,
@@ -309,10 +309,10 @@ impl Nodes for Agent {
         let mut inner = self.inner();
         let order = Some((desired.epoch, desired.generation));
         if order < inner.newest {
-            inner.refused += 1;
             return;
         }
         inner.newest = order;
+        inner.lists += 1;
         inner.list = desired.instances;
         inner.volumes = desired.volumes.unwrap_or_default();
     }
@@ -399,6 +399,11 @@ impl Agent {
 
     pub(super) fn running(&self) -> Vec<InstanceSpec> {
         self.inner().processes.values().filter(|p| p.1.is_alive()).map(|p| p.0.clone()).collect()
+    }
+
+    /// How many lists it has taken.
+    pub(super) fn lists(&self) -> u32 {
+        self.inner().lists
     }
 
     /// The volumes that the node was last told to keep.

@@ -21,7 +21,7 @@ use crate::batch::{Batch, Change, Condition};
 use crate::error::Error;
 
 /// Groups of batches on their way at once; more wait, and the longer they wait, the more go together.
-pub(super) const SLOTS: usize = 16;
+pub(super) const SLOTS: usize = 32;
 
 /// How often a batch is planned anew because something changed between looking and sending.
 const ATTEMPTS_MAX: usize = 64;

@@ -23,7 +23,8 @@ const QUEUE_MAX: usize = 1024;
 /// What goes together at most: more would make the first wait longer than it saves.
 const GROUP_MAX: usize = 32;
 const GROUP_OPERATIONS_MAX: usize = 512;
-const GROUP_BYTES_MAX: usize = 256 << 10;
+/// A big record costs for its bytes, which no company makes fewer.
+const GROUP_BYTES_MAX: usize = 64 << 10;
 
 /// Where batches are handed in. The last one's end is the end of the task that carries them out.
 #[derive(Debug)]

@@ -191,6 +191,9 @@ pub enum Stack {
         name: String,
         #[command(flatten)]
         places: Places,
+        /// For a cluster: the directory that its servers share
+        #[arg(long, value_name = "DIR")]
+        shared_dir: Option<PathBuf>,
         /// Certificates that the package clients trust
         #[arg(long, default_value = "/etc/ssl/certs/ca-certificates.crt", value_name = "PEM")]
         ca_bundle: PathBuf,
@@ -206,6 +209,9 @@ pub enum Stack {
         build: Option<PathBuf>,
         #[command(flatten)]
         places: Places,
+        /// For a cluster: the directory that its servers share
+        #[arg(long, value_name = "DIR")]
+        shared_dir: Option<PathBuf>,
     },
     /// Make a stack and write it as an OCI layout, for other machines
     Export {

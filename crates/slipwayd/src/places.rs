@@ -130,6 +130,13 @@ impl Places {
         text.parse().map_err(|error| anyhow::anyhow!("{error}"))
     }
 
+    /// One of 256 /24 networks beside 10.64.0.0/10, where a cluster's nodes have theirs: a server may be
+    /// on the same machine as a node.
+    pub fn build_subnet_default(&self) -> anyhow::Result<Cidr> {
+        let text = format!("10.63.{}.0/24", self.hash()[3]);
+        text.parse().map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
     fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.data.as_os_str().as_encoded_bytes()).into()
     }

@@ -182,7 +182,7 @@ impl Server {
 fn idle(ground: &Ground) -> Memory {
     let (_, shelf) = watch::channel(None);
     let local = ground.api(LeaderQueries::nobody(), Arc::new(NoInstances), shelf);
-    Memory { api: memory::routes(local.clone(), ground.store.clone()), local }
+    Memory { api: memory::of_records(local.clone(), ground.store.clone()), local }
 }
 
 /// The cluster's key. Only the first server of a cluster makes one.
@@ -254,7 +254,7 @@ fn agent_options(
 ) -> anyhow::Result<Box<dyn Fn(Registry) -> anyhow::Result<slipway_agent::Options> + Send + Sync>> {
     let subnet = match &options.subnet {
         Some(text) => text.parse().map_err(|error| anyhow::anyhow!("--subnet {text}: {error}"))?,
-        None => places.subnet_default()?,
+        None => places.build_subnet_default()?,
     };
     let parse =
         |text: &String| text.parse().map_err(|error| anyhow::anyhow!("--allow-egress {text}: {error}"));

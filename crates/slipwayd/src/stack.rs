@@ -14,16 +14,16 @@ use crate::places::Places;
 /// Does what was typed.
 pub fn stack(verb: args::Stack) -> anyhow::Result<()> {
     match verb {
-        args::Stack::Create { name, places, ca_bundle } => {
-            let places = Places::make(&places)?;
+        args::Stack::Create { name, places, shared_dir, ca_bundle } => {
+            let places = made(&places, shared_dir.as_deref())?;
             let registry = open(&places.registry())?;
             let work = places.data.join("stack-work");
             let made = create(&name, &registry, &work, &ca_bundle)?;
             told(&name, &made);
             Ok(())
         }
-        args::Stack::Import { name, path, build, places } => {
-            let places = Places::make(&places)?;
+        args::Stack::Import { name, path, build, places, shared_dir } => {
+            let places = made(&places, shared_dir.as_deref())?;
             let registry = open(&places.registry())?;
             let made = stack::import(&name, &registry, &path, build.as_deref())?;
             told(&name, &made);
@@ -42,6 +42,10 @@ pub fn stack(verb: args::Stack) -> anyhow::Result<()> {
             exported
         }
     }
+}
+
+fn made(places: &args::Places, shared_dir: Option<&Path>) -> anyhow::Result<Places> {
+    Places::make_with(places, shared_dir.unwrap_or(&places.data_dir))
 }
 
 fn export(name: &str, to: &Path, work: &Path, ca_bundle: &Path) -> anyhow::Result<()> {

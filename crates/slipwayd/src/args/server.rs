@@ -47,7 +47,7 @@ pub struct Server {
     #[command(flatten)]
     pub listen: Listen,
     /// Addresses for the sandboxes of builds, a private network that nothing else here uses [default: a
-    /// /16 of 10.64.0.0/10 chosen by the data directory]
+    /// /24 of 10.63.0.0/16 chosen by the data directory]
     #[arg(long, value_name = "CIDR")]
     pub subnet: Option<String>,
     /// Name servers for builds [default: the host's]

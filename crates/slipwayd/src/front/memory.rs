@@ -1,6 +1,6 @@
 //! The API without a leader: what is known is told, and said to be old; nothing is changed.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -15,38 +15,49 @@ use super::http::refusal;
 
 const AS_OF: HeaderName = HeaderName::from_static(client::AS_OF);
 
-/// Since when there has been no leader that this process could ask.
+/// How old what is remembered may be.
 #[derive(Clone)]
-struct Since {
+struct Age {
     store: Store,
-    noticed: Instant,
+    /// Since when nobody has told what runs; `None` where nobody ever has.
+    lost: Option<Instant>,
 }
 
-/// Wraps routes of this process, which answer from what it remembers from now on.
-pub fn routes(own: Router, store: Store) -> Router {
-    let since = Since { store, noticed: Instant::now() };
-    own.layer(middleware::from_fn_with_state(since, answer))
+/// Wraps routes of a process that leads no more: what runs is answered as it was a moment ago.
+pub fn of_term(own: Router, store: Store) -> Router {
+    wrapped(own, Age { store, lost: Some(Instant::now()) })
 }
 
-async fn answer(State(since): State<Since>, request: Request, next: Next) -> Response {
+/// Wraps routes of a process that has never led: they answer from the records alone.
+pub fn of_records(own: Router, store: Store) -> Router {
+    wrapped(own, Age { store, lost: None })
+}
+
+fn wrapped(own: Router, age: Age) -> Router {
+    own.layer(middleware::from_fn_with_state(age, answer))
+}
+
+async fn answer(State(age): State<Age>, request: Request, next: Next) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         return refusal(
             "no server leads at this moment, so nothing can be changed; what runs goes on. Try again in a moment",
         );
     }
     let mut response = next.run(request).await;
-    if let Ok(as_of) = HeaderValue::from_str(&since.as_of().to_string()) {
+    if let Ok(as_of) = HeaderValue::from_str(&age.as_of().to_string()) {
         response.headers_mut().insert(AS_OF, as_of);
     }
     response
 }
 
-impl Since {
+impl Age {
     fn as_of(&self) -> Timestamp {
-        let oldest = match self.store.standing() {
-            Standing::Reachable => self.noticed,
-            Standing::Silent { since, .. } => since.min(self.noticed),
+        let silent = match self.store.standing() {
+            Standing::Reachable => None,
+            Standing::Silent { since, .. } => Some(since),
         };
-        Timestamp::from(SystemTime::now() - oldest.elapsed())
+        let oldest = [silent, self.lost].into_iter().flatten().min();
+        let age = oldest.map_or(Duration::ZERO, |oldest| oldest.elapsed());
+        Timestamp::from(SystemTime::now() - age)
     }
 }

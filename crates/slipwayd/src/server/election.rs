@@ -9,14 +9,16 @@ use slipway_model::id::Epoch;
 use slipway_model::route::RouteTable;
 use slipway_registry::Registry;
 use slipway_registry::server::pulls::{PullLimits, Pulls};
+use slipway_store::{Leader, Store};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::port::Ends;
 use super::standing::Own;
 use crate::front::{Front, Memory, memory};
 use crate::glue::hub::Hub;
-use crate::term::{Around, Ground, Term, Workshop, WorkshopOptions};
+use crate::term::{Around, Ground, Retired, Term, Workshop, WorkshopOptions};
 
 /// After a term that could not begin.
 const STAND_AGAIN: Duration = Duration::from_secs(1);
@@ -44,21 +46,26 @@ struct Open {
     hub: Hub,
     shelf: watch::Sender<Option<Registry>>,
     pulls: watch::Sender<Option<Pulls>>,
+    agent: Option<Agent>,
     workshop: Option<Workshop>,
 }
 
 impl Candidate {
     /// Stands, leads, and stands again, until `stop`.
     pub async fn stand(&self, stop: &CancellationToken) {
+        let mut retired = JoinSet::new();
         while !stop.is_cancelled() {
             let (open, around, ends) = self.prepare();
             let begun = Term::start(&self.ground, self.name.clone(), around, open.shelf.subscribe());
             let elected = tokio::select! {
                 elected = begun => elected,
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
             };
             match elected {
-                Ok(term) => self.lead(term, open, ends, stop).await,
+                Ok(term) => {
+                    let ended = self.lead(term, open, ends, stop).await;
+                    retired.spawn(answer_on(ended, self.ground.store.clone(), stop.clone()));
+                }
                 Err(error) => {
                     tracing::warn!("this server cannot stand for election now, and tries again: {error:#}");
                     tokio::select! {
@@ -68,6 +75,7 @@ impl Candidate {
                 }
             }
         }
+        while retired.join_next().await.is_some() {}
     }
 
     fn prepare(&self) -> (Open, Around, Ends) {
@@ -89,13 +97,12 @@ impl Candidate {
             router_messages: router_messages_out,
             pulls: pulls_seen,
         };
-        (Open { hub, shelf: watch::Sender::new(None), pulls, workshop: None }, around, ends)
+        (Open { hub, shelf: watch::Sender::new(None), pulls, agent: None, workshop: None }, around, ends)
     }
 
     /// Leads until the leadership is lost, a part has ended that should not, or `stop`.
-    async fn lead(&self, mut term: Term, mut open: Open, ends: Ends, stop: &CancellationToken) {
-        let epoch = term.epoch();
-        let (memory, hub) = (self.remember(&term), open.hub.clone());
+    async fn lead(&self, mut term: Term, mut open: Open, ends: Ends, stop: &CancellationToken) -> Retired {
+        let (epoch, hub) = (term.epoch(), open.hub.clone());
         self.ends.send_replace(Some(ends));
         self.own.send_replace(Own::Leading { epoch, doors: term.doors() });
         tracing::info!(leader.epoch = epoch.0, "this server leads");
@@ -108,18 +115,21 @@ impl Candidate {
         if let Some(what) = what {
             tracing::warn!(leader.epoch = epoch.0, ended = what, "this server leads no more");
         }
+        let local = term.doors().api;
+        let memory = Memory { api: memory::of_term(local.clone(), self.ground.store.clone()), local };
         self.own.send_replace(Own::Retired { epoch, memory });
         self.ends.send_replace(None);
         hub.close();
         open.pulls.send_replace(None);
         open.shelf.send_replace(None);
-        term.stop(open.workshop).await;
-    }
-
-    /// What answers when this term has ended and nobody else leads yet.
-    fn remember(&self, term: &Term) -> Memory {
-        let local = term.doors().api;
-        Memory { api: memory::routes(local.clone(), self.ground.store.clone()), local }
+        let retired = term.retire(open.workshop).await;
+        // The next term's agent needs the directory, and the next server the registry.
+        if let Some(agent) = open.agent
+            && let Err(error) = agent.leave().await
+        {
+            tracing::warn!(error = error.chain(), "the agent that builds has not ended in time");
+        }
+        retired
     }
 
     /// Opens what may still be another's for a while, and waits until a part of it has ended.
@@ -127,7 +137,7 @@ impl Candidate {
         let registry = self.open_registry().await;
         open.shelf.send_replace(Some(registry.clone()));
         open.pulls.send_replace(Some(Pulls::new(registry.clone(), PullLimits::default())));
-        let agent = self.start_agent(&registry).await;
+        let agent = open.agent.insert(self.start_agent(&registry).await).clone();
         let workshop = Workshop::start(&self.ground, &self.workshop, epoch, registry, agent);
         self.front.add_registry(workshop.registry());
         tracing::info!(leader.epoch = epoch.0, "registry and builder are open");
@@ -185,6 +195,21 @@ impl Candidate {
             }
         }
     }
+}
+
+/// Keeps a term that has been lost answering until there is a newer one: nobody knows more meanwhile. One
+/// that still leads makes room at once.
+async fn answer_on(retired: Retired, store: Store, stop: CancellationToken) {
+    let mut leaders = store.leader();
+    let is_newer =
+        |leader: &Option<Leader>| leader.as_ref().is_some_and(|leader| leader.epoch > retired.epoch());
+    if !retired.leads() {
+        tokio::select! {
+            _closed = leaders.wait_for(is_newer) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    retired.end().await;
 }
 
 /// When something that goes on and on was said last.

@@ -21,6 +21,7 @@ mod bad_key;
 mod bad_manifest;
 mod bad_program;
 mod bad_repository;
+mod cluster;
 mod crash;
 mod disk_full;
 mod files;
@@ -78,8 +79,10 @@ fn main() -> ExitCode {
     .into_iter()
     .flatten()
     .collect();
-    let alone: Vec<Case> =
-        [operate::alone(), crash::cases(), disk_full::cases()].into_iter().flatten().collect();
+    let alone: Vec<Case> = [operate::alone(), crash::cases(), disk_full::cases(), cluster::cases()]
+        .into_iter()
+        .flatten()
+        .collect();
     if arguments.list {
         // Listing needs no server; nobody runs these.
         for case in side_by_side.into_iter().chain(alone) {

@@ -32,7 +32,7 @@ pub fn built(name: &str) -> PathBuf {
 pub struct Server {
     pub folder: PathBuf,
     pub ports: Ports,
-    subnet: String,
+    pub subnet: String,
     process: Mutex<Option<Child>>,
 }
 
@@ -50,7 +50,7 @@ pub struct Ports {
     pub ssh: u16,
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
@@ -77,11 +77,32 @@ impl Server {
         Self { folder, ports, subnet, process: Mutex::new(None) }
     }
 
+    /// A signal other than the two that end it.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let process = self.process.lock().unwrap();
+        let pid = nix::unistd::Pid::from_raw(process.as_ref().unwrap().id() as i32);
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    /// Whether the process has not ended.
+    pub fn is_running(&self) -> bool {
+        self.process.lock().unwrap().as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
+    }
+
     pub fn import_stack(&self) {
+        self.import_stack_into(&self.folder.join("data"));
+    }
+
+    /// The same for a directory that several servers share.
+    pub fn import_stack_into(&self, folder: &Path) {
         assert!(Path::new(STACK).exists(), "no stack in {STACK}; `cargo xtask test` makes it");
         let status = Command::new(built("slipwayd"))
             .args(["stack", "import", "debian-12", STACK, "--data-dir"])
             .arg(self.folder.join("data"))
+            .arg("--run-dir")
+            .arg(self.folder.join("run"))
+            .arg("--shared-dir")
+            .arg(folder)
             .stdin(Stdio::null())
             .status()
             .unwrap();
@@ -116,8 +137,13 @@ impl Server {
 
     /// Starts the process and waits until the API answers.
     pub fn run(&self) {
+        self.run_as(self.command());
+    }
+
+    /// The same with a command of one's own.
+    pub fn run_as(&self, mut command: Command) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let child = self.command().stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         *self.process.lock().unwrap() = Some(child);
         wait_for("the API to answer", Duration::from_secs(30), || {
             if let Some(status) = self.process.lock().unwrap().as_mut().unwrap().try_wait().unwrap() {
@@ -166,15 +192,20 @@ impl Server {
     /// Stops everything of this server on the machine and deletes its data.
     pub fn wipe(&self) {
         self.stop();
+        assert!(self.wipe_quietly(), "slipwayd wipe failed");
+    }
+
+    /// The same when nothing runs; false when it failed.
+    pub fn wipe_quietly(&self) -> bool {
         let status = Command::new(built("slipwayd"))
             .args(["wipe", "--yes", "--data-dir"])
             .arg(self.folder.join("data"))
             .arg("--run-dir")
             .arg(self.folder.join("run"))
             .stdin(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(status.success(), "slipwayd wipe failed");
+            .stdout(Stdio::null())
+            .status();
+        status.is_ok_and(|status| status.success())
     }
 
     /// Deletes what the tests themselves made.

@@ -1,0 +1,264 @@
+//! Two servers, one ZooKeeper and a shared directory: what people notice when one of them ends, stands
+//! still, or cannot reach the records. No nodes here; nothing that is pushed runs.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::http::{self, Answer};
+use crate::person::{PASSWORD, Person};
+use crate::server::{Server, built, free_port, wait_for};
+use crate::{Case, app, cases};
+
+mod zookeeper;
+
+use zookeeper::ZooKeeper;
+
+/// Longer than any takeover here takes, on a machine that does other things too.
+const TAKEOVER_MAX: Duration = Duration::from_secs(20);
+/// What a server says in its log when it is elected, and when its term has ended.
+const LEADS: &str = "this server leads leader.epoch";
+const LEADS_NO_MORE: &str = "this server leads no more";
+
+pub fn cases() -> Vec<Case> {
+    cases![
+        another_leads_when_the_leader_is_killed,
+        without_zookeeper_reads_answer_and_writes_are_refused,
+        a_leader_that_stood_still_stands_by,
+        a_push_to_a_server_that_stands_by_is_built,
+    ]
+}
+
+/// Both servers run, and the first leads.
+struct Cluster {
+    folder: PathBuf,
+    zookeeper: ZooKeeper,
+    one: Server,
+    two: Server,
+    ports: [u16; 2],
+}
+
+impl Cluster {
+    fn start(name: &str, has_stack: bool) -> Self {
+        let folder = std::env::temp_dir().join(format!("slipway-cluster-{name}-{}", std::process::id()));
+        fs::create_dir_all(folder.join("shared")).unwrap();
+        let zookeeper = ZooKeeper::start(folder.join("zookeeper"));
+        let one = Server::prepare(&format!("cluster-{name}-one"));
+        let two = Server::prepare(&format!("cluster-{name}-two"));
+        let cluster = Self { folder, zookeeper, one, two, ports: [free_port(), free_port()] };
+        if has_stack {
+            cluster.one.import_stack_into(&cluster.folder.join("shared"));
+        }
+        cluster.run_one();
+        wait_for("the first server to lead", TAKEOVER_MAX, || {
+            cluster.one.log().contains(LEADS).then_some(())
+        });
+        cluster.run_two();
+        cluster
+    }
+
+    fn run_one(&self) {
+        self.one.run_as(self.command(&self.one, "one", self.ports[0]));
+    }
+
+    fn run_two(&self) {
+        self.two.run_as(self.command(&self.two, "two", self.ports[1]));
+    }
+
+    fn command(&self, server: &Server, name: &str, port: u16) -> Command {
+        let mut command = Command::new(built("slipwayd"));
+        let address = format!("127.0.0.1:{port}");
+        command
+            .args(["server", "--name", name, "--base-domain", "localhost", "--session", "2s"])
+            .args(["--zookeeper", &format!("127.0.0.1:{}", self.zookeeper.port)])
+            .args(["--cluster", &address, "--cluster-address", &address])
+            .args(["--api", &format!("127.0.0.1:{}", server.ports.api)])
+            .args(["--registry", &format!("127.0.0.1:{}", server.ports.registry)])
+            .args(["--ssh", &format!("127.0.0.1:{}", server.ports.ssh)])
+            .args(["--subnet", &server.subnet])
+            .arg("--shared-dir")
+            .arg(self.folder.join("shared"))
+            .arg("--data-dir")
+            .arg(server.folder.join("data"))
+            .arg("--run-dir")
+            .arg(server.folder.join("run"))
+            .arg("--master-key")
+            .arg(self.folder.join("master.key"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Somebody who owns the cluster and a tenant of that name, all of it through the second server.
+    fn owner(&self) -> Person<'_> {
+        let claim = fs::read_to_string(self.one.folder.join("run/claim-token")).unwrap();
+        let owner = Person::new(&self.two, "ada");
+        owner.slipway_with_input(&["claim", claim.trim(), "--user", "ada"], &format!("{PASSWORD}\n")).ok();
+        owner.slipway(&["keys", "add"]).ok();
+        owner.slipway(&["tenants", "create", "ada"]).ok();
+        owner
+    }
+
+    /// Makes a project through a server, as soon as one can.
+    fn create(&self, owner: &Person, project: &str) -> Duration {
+        let since = Instant::now();
+        wait_for(&format!("project {project} to be made"), TAKEOVER_MAX, || {
+            let said = owner.slipway(&["projects", "create", &format!("ada/{project}")]);
+            // It may have been made when the answer was lost.
+            (said.status == 0 || said.text.contains("exists already")).then_some(())
+        });
+        since.elapsed()
+    }
+}
+
+/// Nothing stays on the machine, however a case ends.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("one:\n{}\ntwo:\n{}", self.one.log(), self.two.log());
+        }
+        self.zookeeper.kill();
+        for server in [&self.one, &self.two] {
+            server.kill();
+            let wiped = server.wipe_quietly();
+            if !std::thread::panicking() {
+                assert!(wiped, "slipwayd wipe failed");
+            }
+            server.remove();
+        }
+        let _ignored = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The same person, at the other server.
+fn at<'a>(person: &Person, server: &'a Server) -> Person<'a> {
+    let there = Person { server, name: person.name.clone(), home: person.home.clone() };
+    there.slipway_with_input(&["login", "--user", &person.name], &format!("{PASSWORD}\n")).ok();
+    there
+}
+
+/// One request with the person's own token.
+fn ask(person: &Person, method: &str, path: &str, body: &str) -> Answer {
+    let logins = fs::read_to_string(person.home.join(".config/slipway/logins.json")).unwrap();
+    let logins: serde_json::Value = serde_json::from_str(&logins).unwrap();
+    let server = format!("http://localhost:{}", person.server.ports.api);
+    let token = logins["tokens"][&server].as_str().unwrap();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    http::send(person.server.ports.api, &request).unwrap()
+}
+
+fn another_leads_when_the_leader_is_killed(_: &Server) {
+    let cluster = Cluster::start("kill", false);
+    let owner = cluster.owner();
+    cluster.create(&owner, "before");
+    let is_old = |answer: &Answer| answer.head.contains("slipway-as-of");
+    let answer = ask(&owner, "GET", "/v1/tenants", "");
+    assert!(answer.status == 200 && !is_old(&answer), "the leader answers through the other: {answer:?}");
+
+    cluster.one.kill();
+    let took = cluster.create(&owner, "after");
+    println!("writes were back {} ms after kill -9 of the leader", took.as_millis());
+    assert!(cluster.two.log().contains(LEADS));
+
+    cluster.run_one();
+    let owner = at(&owner, &cluster.one);
+    let projects = owner.slipway(&["projects", "list", "ada"]).ok();
+    projects.says("before").says("after");
+    assert_eq!(cluster.one.log().matches(LEADS).count(), 1, "it stands by since it was started again");
+}
+
+fn without_zookeeper_reads_answer_and_writes_are_refused(_: &Server) {
+    let mut cluster = Cluster::start("outage", false);
+    let owner = cluster.owner();
+    cluster.create(&owner, "shop");
+    let owners = [at(&owner, &cluster.one), at(&owner, &cluster.two)].map(|owner| (owner.name, owner.home));
+
+    cluster.zookeeper.kill();
+    for server in [&cluster.one, &cluster.two] {
+        let [(name, home), _] = owners.clone();
+        let owner = Person { server, name, home };
+        wait_for("reads to be said to be old", TAKEOVER_MAX, || {
+            let answer = ask(&owner, "GET", "/v1/tenants/ada/projects", "");
+            let is_old = answer.head.contains("slipway-as-of");
+            if is_old {
+                assert!(answer.status == 200 && answer.body.contains("shop"), "{answer:?}");
+            }
+            is_old.then_some(())
+        });
+        let answer = ask(&owner, "POST", "/v1/tenants", r#"{"name":"other"}"#);
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.head.to_lowercase().contains("retry-after"), "{answer:?}");
+        owner.slipway(&["projects", "list", "ada"]).ok().says("shop").says("may be old");
+        let words = owner.home.join("nowhere");
+        fs::create_dir_all(&words).unwrap();
+        let url = format!("ssh://git@localhost:{}/ada/shop/dev.git", server.ports.ssh);
+        owner.run_in(&words, "git", &["ls-remote", &url], "").refused("no server leads at this moment");
+        let registry = http::get(server.ports.registry, "localhost", "/v2/").unwrap();
+        assert!(
+            registry.status == 503 && registry.head.to_lowercase().contains("retry-after"),
+            "{registry:?}"
+        );
+    }
+    assert!(cluster.one.is_running() && cluster.two.is_running());
+
+    cluster.zookeeper.run();
+    let [(name, home), _] = owners;
+    let owner = Person { server: &cluster.two, name, home };
+    cluster.create(&owner, "again");
+}
+
+fn a_leader_that_stood_still_stands_by(_: &Server) {
+    let cluster = Cluster::start("pause", false);
+    let owner = cluster.owner();
+    cluster.create(&owner, "before");
+    cluster.one.signal(Signal::SIGSTOP);
+    let took = cluster.create(&owner, "meanwhile");
+    println!("writes were back {} ms after the leader was stopped", took.as_millis());
+    cluster.one.signal(Signal::SIGCONT);
+    wait_for("the old leader to notice", TAKEOVER_MAX, || {
+        cluster.one.log().contains(LEADS_NO_MORE).then_some(())
+    });
+
+    let owner = wait_for("the old leader to pass on", TAKEOVER_MAX, || {
+        let answer = http::get(cluster.one.ports.api, "localhost", "/v1/health").ok()?;
+        (answer.status == 200 && !answer.head.contains("slipway-as-of")).then(|| at(&owner, &cluster.one))
+    });
+    owner.slipway(&["projects", "list", "ada"]).ok().says("before").says("meanwhile");
+    cluster.create(&owner, "after");
+    assert_eq!(cluster.one.log().matches(LEADS).count(), 1, "it led once");
+    assert_eq!(cluster.two.log().matches(LEADS).count(), 1, "the other leads since");
+}
+
+fn a_push_to_a_server_that_stands_by_is_built(_: &Server) {
+    let cluster = Cluster::start("push", true);
+    let owner = cluster.owner();
+    let files = app::web("hello");
+    let work = owner.project("shop", &app::files(&files));
+    let url = format!("ssh://git@localhost:{}/ada/shop/dev.git", cluster.two.ports.ssh);
+    let push = ["push", "-o", "detach", &url, "main"];
+    work.git(&push).ok();
+    wait_for("the build to succeed", Duration::from_secs(60), || {
+        let said = work.slipway(&["builds", "list", "-r", "paas-dev"]).ok();
+        assert!(!said.text.contains("failed"), "{}", said.text);
+        said.text.contains("succeeded").then_some(())
+    });
+    // What was pushed and built is the next leader's too.
+    cluster.one.kill();
+    wait_for("the second server to lead", TAKEOVER_MAX, || cluster.two.log().contains(LEADS).then_some(()));
+    wait_for("the log of the build", TAKEOVER_MAX, || {
+        let said = work.slipway(&["builds", "logs", "1", "-r", "paas-dev"]);
+        (said.status == 0 && !said.text.trim().is_empty()).then_some(())
+    });
+    work.commit(&[("more.txt", "more")], "Second");
+    wait_for("a push to the new leader", TAKEOVER_MAX, || (work.git(&push).status == 0).then_some(()));
+    wait_for("the second build to succeed", Duration::from_secs(60), || {
+        let said = work.slipway(&["builds", "list", "-r", "paas-dev"]).ok();
+        (said.text.matches("succeeded").count() == 2).then_some(())
+    });
+}

@@ -113,7 +113,7 @@ impl Incoming {
 
     /// Refuses, with a sentence for whoever reads the dialler's log.
     pub async fn refuse(self, sentence: &str) {
-        // A line has a limit; half a sentence is better than none.
+        // A line has a limit, and a character may take six bytes of it.
         let why = sentence.chars().take(LINE_BYTES_MAX / 8).collect();
         self.end(Answer::Refused { why }).await;
     }

@@ -17,7 +17,7 @@ use crate::acceptor::{Acceptor, Incoming};
 use crate::error::Error;
 
 /// Connections that have not said hello.
-const UNMET_MAX: usize = 512;
+const UNMET_MAX: usize = 1024;
 
 /// Younger ones are not ended for the sake of others.
 const GRACE: Duration = Duration::from_secs(2);

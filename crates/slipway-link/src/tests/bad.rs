@@ -127,6 +127,34 @@ async fn f18_dates_that_do_not_hold_are_told_in_words() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_frozen_does_not_keep_a_node_from_the_next() {
+    let world = World::new();
+    // Connections are made by the kernel, and nobody takes them.
+    let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let next = world.echo().await;
+    let addresses = [frozen.local_addr().unwrap().to_string(), next.to_string()];
+    let since = std::time::Instant::now();
+    let link = world.dialler("n1").dial(&addresses, Hello::new(Service::Node)).await.unwrap();
+    assert_eq!(link.far_end(), next);
+    assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
+    let error = world.dialler("n1").dial(&addresses[..1], Hello::new(Service::Node)).await.unwrap_err();
+    says(&error, &["did not answer in time"]);
+}
+
+#[tokio::test]
+async fn a_refusal_of_any_length_and_kind_arrives() {
+    let world = World::new();
+    let address = world
+        .serve(|incoming| async move {
+            let sentence = "\u{1}\"é\u{1F600}".repeat(1000);
+            incoming.refuse(&sentence).await;
+        })
+        .await;
+    let error = dial(&world.dialler("n1"), address, Service::Node).await.unwrap_err();
+    says(&error, &["refused: \u{1}\"é\u{1F600}"]);
+}
+
+#[tokio::test]
 async fn servers_that_send_on_in_a_circle_are_left() {
     let world = World::new();
     let asked = Arc::new(AtomicUsize::new(0));
@@ -216,7 +244,7 @@ async fn a_hello_too_long_or_senseless_is_no_hello() {
     let node = world.node("n1", now());
     let long = format!("{{\"service\":\"node\",\"x\":\"{}\"}}\n", "x".repeat(1 << 20));
     for (hello, words) in [
-        (long.as_str(), "longer than 1024 bytes"),
+        (long.as_str(), "longer than 4096 bytes"),
         ("{\"service\":\"shell\"}\n", "not understood"),
         ("{}\n", "not understood"),
         ("node\n", "not understood"),

@@ -1,4 +1,10 @@
+use slipway_model::id::ReleaseNumber;
+use slipway_model::instance::{InstanceReport, InstanceState};
+use slipway_model::project::Environment;
+use slipway_model::push::ImageRef;
+use slipway_model::release::{Origin, Release};
 use slipway_model::route::Endpoint;
+use slipway_model::service::{PortProtocol, PortSpec, ServiceSpec};
 use slipway_plan::view::Traffic;
 
 use super::*;
@@ -108,4 +114,89 @@ fn claims_are_found_by_host_and_by_environment() {
     assert!(routes_of(&view, claims.of(&view.path)).is_empty());
     assert_eq!(claims.remove("b.example.com").len(), 1);
     assert_eq!(claims.hosts().count(), 1);
+}
+
+#[test]
+fn ma_80_a_label_says_which_port_a_host_name_leads_to() {
+    let service: slipway_model::name::ServicePath = "acme/apps/a-web-1/app".parse().expect("a path");
+    let mut view = EnvironmentView::new(service.environment());
+    view.wanted = Some(Environment {
+        path: view.path.clone(),
+        deploy_branch: "main".into(),
+        config: BTreeMap::new(),
+        scale: BTreeMap::new(),
+        restart_generation: 0,
+        config_generation: 0,
+        config_changed_by: None,
+        app: Some("/web".parse().expect("an id")),
+        is_paused: false,
+        resume_generation: 0,
+        retry_generation: 0,
+        created_at: T,
+    });
+    let port = |container| PortSpec {
+        name: None,
+        container,
+        host: None,
+        protocol: PortProtocol::Tcp,
+        service: 0,
+        labels: BTreeMap::new(),
+    };
+    let labels =
+        [("HAPROXY_GROUP", "external"), ("HAPROXY_1_VHOST", "b.example"), ("HAPROXY_7_VHOST", "c.example")];
+    let spec = ServiceSpec {
+        ports: vec![port(8000), port(9000)],
+        labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        ..ServiceSpec::default()
+    };
+    let number = ReleaseNumber(1);
+    let release = Release {
+        environment: view.path.clone(),
+        number,
+        image: ImageRef {
+            repository: "acme/web".into(),
+            digest: format!("sha256:{}", "ab".repeat(32)).parse().expect("a digest"),
+        },
+        commit: None,
+        services: [(service.service.clone(), spec)].into(),
+        release_command: None,
+        config: BTreeMap::new(),
+        origin: Origin::Image,
+        by: "ann".parse().expect("a name"),
+        created_at: T,
+    };
+    view.releases.insert(number, release);
+    view.assignments.push(Assignment {
+        instance: id(1),
+        role: InstanceRole::Service { service: service.service.clone() },
+        release: number,
+        restart_generation: 0,
+        node: "n1".parse().expect("a name"),
+        goal: Goal::Run,
+        created_at: T,
+        ports: vec![0, 0],
+        volumes: Vec::new(),
+    });
+    let report = InstanceReport {
+        instance: id(1),
+        state: InstanceState::Healthy,
+        address: Some([10, 0, 0, 1].into()),
+        at: T,
+        ready: None,
+        checks: Vec::new(),
+    };
+    view.reports.insert(id(1), report);
+    let claim =
+        |host: &str, state| HostClaim { host: host.into(), service: service.clone(), state, created_at: T };
+    let claims = [
+        claim("a.localhost", HostState::Platform),
+        claim("b.example", HostState::Proven),
+        claim("c.example", HostState::Proven),
+        claim("d.example", HostState::Unproven { challenge: "x".into() }),
+    ];
+    let routes = routes_of(&view, claims.iter());
+    let found: Vec<_> =
+        routes.iter().map(|(host, route)| (host.as_str(), route.endpoints[0].address.port())).collect();
+    // A port that is not there is the first.
+    assert_eq!(found, [("a.localhost", 8000), ("b.example", 9000), ("c.example", 8000)]);
 }

@@ -176,7 +176,7 @@ fn ensure_routes(layout: &Layout, host_links: &mut Socket, index: u32) -> Result
     // It may have been another's that is present; one without a link is nobody's whom we could name.
     refuse_taken_subnet(layout)?;
     let (table, uplink) = (route_table()?, layout.host_uplink());
-    if !own_route(&table, &uplink).is_some_and(|route| route.to == layout.subnet) {
+    if own_route(&table, &uplink).is_none_or(|route| route.to != layout.subnet) {
         return Err(Error::SubnetTaken {
             subnet: layout.subnet,
             taken: layout.subnet,

@@ -21,8 +21,6 @@ const VXLAN_LOCAL: u16 = 4;
 const VXLAN_LEARNING: u16 = 7;
 const VXLAN_PORT: u16 = 15;
 const VXLAN_GBP: u16 = 23;
-/// Kernels before 6.7 do not know it and ignore it.
-const VXLAN_LOCALBIND: u16 = 31;
 /// `NTF_SELF` of `linux/neighbour.h`: in the link's own table, not in a bridge's.
 const IN_OWN_TABLE: u8 = 2;
 /// `RTNH_F_ONLINK` of `linux/rtnetlink.h`: the gateway is on the link although no route says so.
@@ -64,8 +62,9 @@ pub(super) fn create_veth(near: &End<'_>, far: &End<'_>, far_namespace: Borrowed
 
 /// Creates a link, in the namespace `into`, whose frames travel by UDP between machines, each with a
 /// number of 16 bits beside it: the mark of a packet that it sends and of one that it has received
-/// (VXLAN, RFC 7348, with the group policy extension). The UDP socket is in this message's own namespace.
-/// Whom it sends to is only ever entered by hand.
+/// (VXLAN, RFC 7348, with the group policy extension). The UDP socket is in this message's own namespace,
+/// and takes what comes to any address there: rules must see to that. Whom it sends to is only ever
+/// entered by hand.
 pub(super) fn create_vxlan(end: &End<'_>, vni: u32, at: (Ipv4Addr, u16), into: BorrowedFd<'_>) -> Message {
     Message::new(format!("create the link {}", end.name), libc::RTM_NEWLINK, CREATE, &link_head(0, 0, 0))
         .text(libc::IFLA_IFNAME, end.name)
@@ -77,7 +76,6 @@ pub(super) fn create_vxlan(end: &End<'_>, vni: u32, at: (Ipv4Addr, u16), into: B
                     .attr(VXLAN_LOCAL, &at.0.octets())
                     .attr(VXLAN_PORT, &at.1.to_be_bytes())
                     .attr(VXLAN_LEARNING, &[0])
-                    .attr(VXLAN_LOCALBIND, &[1])
                     .attr(VXLAN_GBP, &[])
             })
         })

@@ -7,7 +7,8 @@
 //!
 //! - The link is a VXLAN one (RFC 7348). It is in the switch namespace, so that what it carries obeys the
 //!   switch's rules and nothing of the host sees it; its UDP socket is in the host's namespace, where the
-//!   machine's own address is, and takes frames of known machines alone.
+//!   machine's own address is. The host's rules let frames of known machines through to it, at that
+//!   address, and nobody else's.
 //! - Nothing is learned and nothing is asked: routes, neighbours and machines are entered from the list of
 //!   peers that the leader sends. The routes in the kernel are the record of what is entered; everything
 //!   else about a peer is computed from its subnet.

@@ -61,7 +61,7 @@ pub fn agent(options: &args::Agent) -> anyhow::Result<()> {
         tracing::info!("stopping; instances and router go on");
         // A second signal ends at once.
         tokio::select! {
-            stopped = machine.stop() => stopped?,
+            () = machine.stop() => {}
             again = life::wait_for_signal() => again?,
         }
         anyhow::Ok(())
@@ -94,7 +94,7 @@ impl Machine {
         let (credentials, _) = watch::channel(Arc::new(credentials));
         let (addresses, addresses_seen) = watch::channel(told.servers.clone());
         let dialler = Dialler::new(credentials.subscribe());
-        let servers = Servers { dialler: dialler.clone(), addresses: addresses_seen };
+        let servers = Servers { dialler, addresses: addresses_seen, typed: told.typed.clone().into() };
         let (up, is_up) = watch::channel(false);
 
         let mut tasks = JoinSet::new();
@@ -114,7 +114,8 @@ impl Machine {
             false => {
                 let mesh = mesh(options, &offer, &identity.cluster, &told)?;
                 let agent =
-                    Agent::start(agent_options(options, &places, &name, &told, mesh, servers)?).await?;
+                    Agent::start(agent_options(options, &places, &name, &told, mesh, servers.clone())?)
+                        .await?;
                 tracing::info!(runtime = %agent.runtime().display(), "the agent runs");
                 Some(agent)
             }
@@ -125,18 +126,16 @@ impl Machine {
         tasks.spawn(async move {
             renew::keep_node(credentials, addresses, &directory, renew::Clock::system()).await;
         });
-        tasks.spawn(dial::keep(dialler, here, up));
+        tasks.spawn(dial::keep(servers, here, up));
         tracing::info!(node.name = %name, cluster = identity.cluster, "ready");
         Ok(Self { agent, tasks })
     }
 
     /// Ends everything but instances and router.
-    async fn stop(mut self) -> anyhow::Result<()> {
+    async fn stop(mut self) {
         self.tasks.shutdown().await;
-        if let Some(agent) = self.agent {
-            agent.leave().await?;
-        }
-        Ok(())
+        // Its tasks end with the last handle; what runs goes on.
+        drop(self.agent);
     }
 }
 
@@ -150,7 +149,7 @@ async fn remember(
         told.servers = addresses.borrow_and_update().clone();
         let (now, directory) = (told.clone(), directory.clone());
         match tokio::task::spawn_blocking(move || now.write(&directory)).await {
-            Ok(Ok(())) => tracing::info!(servers = ?told.servers, "the servers are told to be here"),
+            Ok(Ok(())) => tracing::info!(servers = ?told.servers, "heard where the servers are"),
             Ok(Err(error)) => tracing::warn!("{error:#}"),
             Err(error) => tracing::error!(%error, "writing down the servers ended by a panic"),
         }
@@ -187,7 +186,8 @@ fn mesh(options: &args::Agent, offer: &Offer, cluster: &str, told: &Told) -> any
         "this machine has no default route, so it does not know at which address other nodes reach it; say --address",
     )?;
     let digest = Sha256::digest(cluster.as_bytes());
-    let vni = u32::from_be_bytes([0, digest[0], digest[1], digest[2]]);
+    // 0 is none.
+    let vni = u32::from_be_bytes([0, digest[0], digest[1], digest[2]]).max(1);
     Ok(MeshOptions { address, port: options.mesh_port, vni, pool: told.pool })
 }
 
@@ -227,3 +227,6 @@ fn agent_options(
         }),
     })
 }
+
+#[cfg(test)]
+mod tests;

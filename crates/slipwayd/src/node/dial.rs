@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use rand::seq::SliceRandom;
-use slipway_link::{Dialler, Hello, Service};
+use slipway_link::Service;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::serve::{self, Here};
+use super::services::Servers;
 
 /// The wait before a try is drawn from nothing to so much, which doubles from try to try.
 const WAIT_FIRST: Duration = Duration::from_millis(500);
@@ -16,14 +16,11 @@ const WAIT_LONGEST: Duration = Duration::from_secs(10);
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 
 /// Dials and serves, for ever. `up` tells others whether there is a link.
-pub async fn keep(dialler: Dialler, here: Here, up: watch::Sender<bool>) {
+pub async fn keep(servers: Servers, here: Here, up: watch::Sender<bool>) {
     let mut wait = WAIT_FIRST;
     let mut said = String::new();
     loop {
-        let mut addresses = here.servers.borrow().clone();
-        // Each knows who leads; no need that all nodes ask the first.
-        addresses.shuffle(&mut rand::rng());
-        match dialler.dial(&addresses, Hello::new(Service::Node)).await {
+        match servers.dial(Service::Node).await {
             Ok(link) => {
                 said.clear();
                 tracing::info!(server = %link.far_end(), "connected to the leader");

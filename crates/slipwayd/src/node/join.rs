@@ -42,12 +42,12 @@ pub fn join(options: &args::Join) -> anyhow::Result<()> {
             _ => {}
         }
     }
-    let mut servers = enrolled.servers;
-    // Those that were typed have answered; those that are told may not be reachable from here.
-    servers.extend(
-        options.addresses.iter().filter(|typed| !servers.contains(typed)).cloned().collect::<Vec<_>>(),
-    );
-    let told = Told { subnet: enrolled.subnet, pool: enrolled.pool, servers };
+    let told = Told {
+        subnet: enrolled.subnet,
+        pool: enrolled.pool,
+        servers: enrolled.servers,
+        typed: options.addresses.clone(),
+    };
     told.write(&directory)?;
     // Last: who has credentials has joined.
     enrolled.credentials.save(&directory)?;

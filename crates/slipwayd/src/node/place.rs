@@ -19,8 +19,10 @@ pub struct Told {
     pub subnet: Cidr,
     /// What the subnets of all nodes are cut from.
     pub pool: Cidr,
-    /// Where servers take links.
+    /// Where servers take links, as they say themselves.
     pub servers: Vec<String>,
+    /// Where whoever made this machine join found one: what servers say may not be reachable from here.
+    pub typed: Vec<String>,
 }
 
 /// Where a machine keeps who it is.

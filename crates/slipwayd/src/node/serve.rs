@@ -27,6 +27,7 @@ use slipway_model::unit::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, interval_at};
 
 use crate::glue::hub::wire::{
     self, DESIRED_BYTES_MAX, FilesWhat, FilesWish, HEARTBEAT, Listing, LogPiece, LogWish, SERVERS_MAX, SIZE,
@@ -147,7 +148,8 @@ async fn report(on: OnLink, out: mpsc::Sender<Bytes>) {
             tasks.spawn(async move { messages_out.closed().await });
         }
     }
-    let mut heartbeat = tokio::time::interval(HEARTBEAT);
+    // Not at once: what is said first is who this is.
+    let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     loop {
         let told = tokio::select! {
             // What happened goes before that it is still there.
@@ -157,6 +159,7 @@ async fn report(on: OnLink, out: mpsc::Sender<Bytes>) {
                 NodeMessage::Report { report, .. } => Told::Report(Box::new(report)),
                 NodeMessage::Gone { .. } => return,
             },
+            () = out.closed() => return,
             Ok(report) = refused.recv() => Told::Report(Box::new(report)),
             _ = heartbeat.tick() => Told::Heartbeat,
         };

@@ -1,9 +1,11 @@
 //! What else a node needs of the leader, each over links of its own: routes for its router, and images.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use slipway_link::{Dialler, Hello, Service};
+use rand::seq::SliceRandom;
+use slipway_link::{Dialler, Hello, LinkStream, Service};
 use slipway_registry::client::{Connect, Connecting, Duplex};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -19,12 +21,21 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct Servers {
     pub dialler: Dialler,
+    /// Where they say they are.
     pub addresses: watch::Receiver<Vec<String>>,
+    /// Where one was when this machine joined; tried last.
+    pub typed: Arc<[String]>,
 }
 
 impl Servers {
-    async fn dial(&self, service: Service) -> Result<slipway_link::LinkStream, slipway_link::Error> {
-        let addresses = self.addresses.borrow().clone();
+    /// A link to whoever leads.
+    pub async fn dial(&self, service: Service) -> Result<LinkStream, slipway_link::Error> {
+        let mut addresses = self.addresses.borrow().clone();
+        // Each knows who leads; no need that all nodes ask the first.
+        addresses.shuffle(&mut rand::rng());
+        let more: Vec<String> =
+            self.typed.iter().filter(|typed| !addresses.contains(typed)).cloned().collect();
+        addresses.extend(more);
         self.dialler.dial(&addresses, Hello::new(service)).await
     }
 }

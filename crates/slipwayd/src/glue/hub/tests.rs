@@ -207,7 +207,7 @@ async fn pump(near: DuplexStream, far: DuplexStream, cut: CancellationToken, fro
     }
 }
 
-fn spec(environment: &str, repository: &str) -> InstanceSpec {
+pub fn spec(environment: &str, repository: &str) -> InstanceSpec {
     let digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
     InstanceSpec {
         id: InstanceId::from_random(rand::random()),

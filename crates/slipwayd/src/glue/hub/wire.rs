@@ -97,7 +97,6 @@ pub enum LogPiece {
 
 /// The query of `GET /logs`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "those of slipway_control::api::LogQuery")]
 pub struct LogWish {
     pub environment: EnvironmentPath,
     pub service: Option<ServiceName>,
@@ -108,7 +107,6 @@ pub struct LogWish {
 
 /// The query of `GET /files`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "those of slipway_control::api::Instances::files")]
 pub struct FilesWish {
     pub environment: EnvironmentPath,
     pub instance: InstanceId,
@@ -123,7 +121,6 @@ pub struct FilesWish {
 /// What is wanted of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "those of slipway_control::api::FilesWanted")]
 pub enum FilesWhat {
     List,
     Piece,
@@ -132,7 +129,6 @@ pub enum FilesWhat {
 
 /// The answer to a wish for a list.
 #[derive(Debug, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "those of slipway_control::api::FilesFound")]
 pub struct Listing {
     pub entries: Vec<FileEntry>,
     pub is_truncated: bool,
@@ -140,7 +136,6 @@ pub struct Listing {
 
 /// The query of `GET /sandboxes`.
 #[derive(Debug, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "it says it")]
 pub struct SandboxesWish {
     pub environment: EnvironmentPath,
 }

@@ -14,7 +14,6 @@ use crate::cluster::{self, Lab};
 use crate::interrupt;
 use crate::run::heading;
 
-mod api;
 mod containers;
 mod ledger;
 mod list;

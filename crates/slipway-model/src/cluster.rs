@@ -105,3 +105,15 @@ pub struct Server {
     /// When it wrote this last, by its own clock.
     pub seen_at: Timestamp,
 }
+
+impl Server {
+    /// Under which it stands for election: who it is, and where it takes links.
+    pub fn candidate(&self) -> String {
+        candidate(self.name.as_str(), &self.cluster_address)
+    }
+}
+
+/// See [`Server::candidate`].
+pub fn candidate(name: &str, cluster_address: &str) -> String {
+    format!("{name} {cluster_address}")
+}

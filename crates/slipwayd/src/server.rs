@@ -144,7 +144,7 @@ impl Server {
         );
         let candidate = Candidate {
             front,
-            name: standing::candidate(name.as_str(), &cluster_address),
+            name: slipway_model::cluster::candidate(name.as_str(), &cluster_address),
             workshop: WorkshopOptions { ca_bundle: options.ca_bundle.clone(), builds: options.builds },
             agent: agent_options(options, &places, &name)?,
             servers: identity.servers,

@@ -4,9 +4,11 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use super::ask::{ask, request};
 use super::{Host, HostKind, Lab, zookeeper};
 use crate::run::{built, run};
 
@@ -55,14 +57,14 @@ pub fn import_stack(lab: &Lab, layout: &Path) -> anyhow::Result<()> {
     let (layout, shared) = (layout.to_string_lossy(), lab.shared());
     run(
         built("slipwayd"),
-        &["stack", "import", "debian-12", &layout, "--shared-dir", &shared.to_string_lossy()],
+        &["stack", "import", "debian-12", &layout, "--data-dir", &shared.to_string_lossy()],
     )
 }
 
-/// Whether a server answers as the leader's API.
-pub fn answers(lab: &Lab) -> bool {
-    let asked = command(lab).args(["health"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    asked.is_ok_and(|status| status.success())
+/// Whether a server answers, itself or by the one that leads.
+pub fn answers(host: &Host) -> bool {
+    let answer = ask((host.address, API), &request("GET", "/v1/health", "", ""), Duration::from_secs(2));
+    answer.is_ok_and(|answer| answer.status == 200)
 }
 
 /// Claims the cluster with the one-time token that the leader printed.
@@ -100,8 +102,7 @@ pub fn join(lab: &Lab, host: &Host) -> anyhow::Result<()> {
 pub fn leader(lab: &Lab) -> Option<String> {
     let output = command(lab).args(["nodes", "servers", "--json"]).output().ok()?;
     let servers: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
-    let servers = servers.as_array().or_else(|| servers["servers"].as_array())?;
-    let leading = servers.iter().find(|server| server["leads"] == true)?;
+    let leading = servers["items"].as_array()?.iter().find(|server| server["leads"] == true)?;
     leading["name"].as_str().map(str::to_owned)
 }
 
@@ -110,8 +111,8 @@ pub fn nodes_joined(lab: &Lab) -> usize {
     let asked = command(lab).args(["nodes", "--json"]).output();
     let Ok(output) = asked else { return 0 };
     let nodes: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    let nodes = nodes.as_array().or_else(|| nodes["nodes"].as_array());
-    nodes.map_or(0, |nodes| nodes.iter().filter(|node| node["state"] == "ready").count())
+    let connected = |nodes: &Vec<serde_json::Value>| nodes.iter().filter(|n| n["connected"] == true).count();
+    nodes["items"].as_array().map_or(0, connected)
 }
 
 /// The command line, as the operator, through the first server that runs.
@@ -121,7 +122,7 @@ pub fn command(lab: &Lab) -> Command {
     let host = running.or(lab.of(HostKind::Server).next());
     let server = host.map_or_else(String::new, |host| format!("http://{}:{API}", host.address));
     let mut command = Command::new(built("slipway"));
-    command.env("SLIPWAY_CONFIG_DIR", lab.folder.join("operator")).env("SLIPWAY_SERVER", server);
+    command.env("SLIPWAY_LOGINS", lab.folder.join("logins.json")).env("SLIPWAY_SERVER", server);
     command
 }
 

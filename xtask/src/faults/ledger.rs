@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::api::{ask, request};
 use super::setting::{LEDGER, Setting};
+use crate::cluster::ask::{ask, request};
 use crate::cluster::{HostKind, Lab};
 
 const API: u16 = 7070;

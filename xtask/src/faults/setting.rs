@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use super::api::{ask, request};
 use super::containers::Containers;
+use crate::cluster::ask::{ask, request};
 use crate::cluster::{HostKind, Lab, slipway};
 use crate::run::step;
 
@@ -92,7 +92,7 @@ impl Setting {
     pub fn check_ledger(&self, lab: &Lab, acknowledged: Option<u32>) -> anyhow::Result<()> {
         let Some(acknowledged) = acknowledged else { bail!("no write was acknowledged") };
         let quotas = self.ask(lab, "GET", "/v1/quotas", "")?;
-        let list = quotas.as_array().or_else(|| quotas["quotas"].as_array()).context("no list of quotas")?;
+        let list = quotas["items"].as_array().context("no list of quotas")?;
         let ours = list.iter().find(|quota| quota["tenant"] == LEDGER || quota["owner"] == LEDGER);
         let stored = ours
             .and_then(|quota| quota["instances"].as_u64().or_else(|| quota["quota"]["instances"].as_u64()));

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::api::ask;
 use super::setting::Setting;
+use crate::cluster::ask::ask;
 use crate::cluster::{HostKind, Lab};
 
 /// Longer than any good answer takes.

@@ -66,4 +66,9 @@ impl Operator {
     pub async fn servers(&self) -> Result<Vec<Server>, Error> {
         self.access().servers().await
     }
+
+    /// The candidate that was elected last, as the store knows; it may have died since.
+    pub fn elected(&self) -> Option<String> {
+        self.access().store.leader().borrow().as_ref().map(|leader| leader.candidate.clone())
+    }
 }

@@ -82,6 +82,9 @@ pub struct ClusterServer {
     pub name: NodeName,
     /// Where it takes links, as `host:port`.
     pub cluster_address: String,
+    /// Whether it was elected last. It may have died since.
+    #[serde(default)]
+    pub leads: bool,
     /// Which Slipway it is.
     pub version: String,
     /// When it told of itself last, milliseconds since 1970.

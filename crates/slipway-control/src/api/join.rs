@@ -63,8 +63,11 @@ pub async fn forget(
 }
 
 pub async fn servers(State(api): State<Api>, Asking(caller): Asking) -> Answer<Items<ClusterServer>> {
-    let servers = api.access.operator(&caller).await?.servers().await?.into_iter();
+    let operator = api.access.operator(&caller).await?;
+    let elected = operator.elected();
+    let servers = operator.servers().await?.into_iter();
     let items = servers.map(|server| ClusterServer {
+        leads: elected.as_deref() == Some(&server.candidate()),
         name: server.name,
         cluster_address: server.cluster_address,
         version: server.version,

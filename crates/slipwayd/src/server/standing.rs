@@ -20,12 +20,7 @@ pub enum Own {
     Retired { epoch: Epoch, memory: Memory },
 }
 
-/// The name under which a server stands for election: who it is, and where it takes links.
-pub fn candidate(name: &str, cluster_address: &str) -> String {
-    format!("{name} {cluster_address}")
-}
-
-/// Where the server of that candidate takes links.
+/// Where the server of that candidate takes links: see [`slipway_model::cluster::candidate`].
 fn address_of(candidate: &str) -> Option<&str> {
     candidate.split_once(' ').map(|(_, address)| address)
 }

@@ -50,12 +50,13 @@ pub async fn servers(session: &Session, client: &Client) -> anyhow::Result<()> {
         let row = |server: &ClusterServer| {
             [
                 server.name.to_string(),
+                if server.leads { "leads" } else { "stands by" }.to_owned(),
                 server.cluster_address.clone(),
                 server.version.clone(),
                 ago(server.seen_at),
             ]
         };
-        table(["SERVER", "ADDRESS", "VERSION", "SEEN"], servers.items.iter().map(row))
+        table(["SERVER", "STATE", "ADDRESS", "VERSION", "SEEN"], servers.items.iter().map(row))
     })
 }
 

@@ -10,6 +10,7 @@
 //! 2. The process's memory with all of them held.
 //! 3. What one look at everything costs when nothing has changed.
 //! 4. The time from a node's report to each of 100 followers, at 1,000 events a second.
+//! 5. The time until another leader has read everything, and until it decides.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -19,7 +20,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use slipway_control::leader::events::Happened;
 use slipway_control::leader::{
-    self, ConfigOpener, LeaderQueries, NodeMessage, Nodes, Options, Ports, PublicUrl, RouterMessage,
+    self, ConfigOpener, LeaderHandle, LeaderQueries, NodeMessage, Nodes, Options, Ports, PublicUrl,
+    RouterMessage,
 };
 use slipway_model::account::Tenant;
 use slipway_model::app::{App, PathId};
@@ -59,25 +61,11 @@ async fn main() -> Result<(), Failure> {
     let before = memory()?;
 
     let cluster = Arc::new(Agents::new(nodes)?);
-    let (node_sender, node_messages) = mpsc::channel(4096);
-    let (router_sender, router_messages) = mpsc::channel(64);
-    let (table, table_seen) = watch::channel(Arc::default());
-    let ports =
-        Ports { nodes: cluster.clone(), node_messages, opener: Arc::new(NoConfig), table, router_messages };
-    let options = Options {
-        public: PublicUrl { scheme: "http", port: None },
-        look_interval: Span::from_secs(5),
-        router_wait: Span::from_millis(10),
-        ..Options::default()
-    };
-    let handle = leader::start(options, store.clone(), ports).await?;
+    let (handle, node_sender) = lead(&store, &cluster).await?;
     let queries = handle.queries();
-    tokio::spawn(route(table_seen, router_sender));
     cluster.join(&node_sender).await?;
     let reporting = tokio::spawn(cluster.clone().work(node_sender.clone()));
-    while !queries.leader().await.is_some_and(|leader| leader.is_settled) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    settled(&queries).await;
 
     let wanted = services * each;
     println!("{services} services with {each} instances each on {nodes} nodes");
@@ -117,7 +105,43 @@ async fn main() -> Result<(), Failure> {
     events(&queries, &cluster, &node_sender).await?;
     reporting.abort();
     handle.stop().await?;
+
+    let began = Instant::now();
+    let (handle, node_sender) = lead(&store, &cluster).await?;
+    println!("another leader has read everything after {:.2} s", began.elapsed().as_secs_f64());
+    cluster.join(&node_sender).await?;
+    settled(&handle.queries()).await;
+    println!("and decides after {:.2} s", began.elapsed().as_secs_f64());
+    handle.stop().await?;
     Ok(())
+}
+
+/// A leader with a router, and the way by which nodes tell it something.
+async fn lead(
+    store: &Store,
+    cluster: &Arc<Agents>,
+) -> Result<(LeaderHandle, mpsc::Sender<NodeMessage>), Failure> {
+    let (node_sender, node_messages) = mpsc::channel(4096);
+    let (router_sender, router_messages) = mpsc::channel(64);
+    let (table, table_seen) = watch::channel(Arc::default());
+    let ports =
+        Ports { nodes: cluster.clone(), node_messages, opener: Arc::new(NoConfig), table, router_messages };
+    let options = Options {
+        public: PublicUrl { scheme: "http", port: None },
+        look_interval: Span::from_secs(5),
+        router_wait: Span::from_millis(10),
+        ..Options::default()
+    };
+    let handle = leader::start(options, store.clone(), ports).await?;
+    tokio::spawn(route(table_seen, router_sender));
+    Ok((handle, node_sender))
+}
+
+/// Waits until the leader decides.
+async fn settled(queries: &LeaderQueries) {
+    while !queries.leader().await.is_some_and(|leader| leader.is_settled) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Waits until no deployment is under way.
@@ -304,7 +328,9 @@ impl Agents {
 
     async fn join(&self, leader: &mpsc::Sender<NodeMessage>) -> Result<(), Failure> {
         for node in &self.nodes {
-            leader.send(NodeMessage::Joined { node: node.clone(), instances: Vec::new() }).await?;
+            let running = lock(&self.inner).get(&node.name).map(|agent| agent.running.clone());
+            let instances = running.unwrap_or_default().iter().map(healthy).collect();
+            leader.send(NodeMessage::Joined { node: node.clone(), instances }).await?;
         }
         Ok(())
     }

@@ -157,7 +157,7 @@ impl Owner {
             Done::Node { name, stored: Err(error) } => {
                 // Until it is written only this leader knows it.
                 tracing::warn!(node.name = %name, %error, "a node could not be recorded; trying again");
-                self.record_node(&name, AFTER_FAILURE_MAX);
+                self.record_node(&name, AFTER_FAILURE);
             }
             Done::Group { key, end, stored } => self.take_group_end(&key, end, stored),
             Done::Node { .. } | Done::Push { .. } | Done::Groups { .. } | Done::Known { .. } => {}

@@ -9,6 +9,7 @@ use slipway_model::instance::Node;
 use slipway_model::name::EnvironmentPath;
 use slipway_model::push::BuiltImage;
 use slipway_model::release::Release;
+use slipway_model::unit::Span;
 
 use super::Faults;
 use super::rig::{Rig, eventually, image, shop};
@@ -185,6 +186,20 @@ fn uncertain() -> slipway_store::Error {
 }
 
 #[tokio::test]
+async fn ma_74_a_list_that_was_lost_on_its_way_is_sent_again() {
+    let mut rig = Rig::new().await;
+    rig.look_interval = Span::from_millis(300);
+    rig.environment(&shop()).await;
+    rig.start(Faults::default()).await;
+    rig.push(&shop(), 1, image("good", 1)).await;
+    rig.live(&shop(), 1).await;
+    rig.agent.lose_the_next_list();
+    rig.scale(&shop(), 2).await;
+    eventually("the second is started all the same", async || rig.endpoints(HOST) == Some(2)).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn f5_a_store_that_does_not_answer_for_a_while_ends_nothing() {
     let unavailable = || slipway_store::Error::Unavailable { why: "no server answers".into() };
     outlives((0..4).map(|_| unavailable()).collect()).await;
@@ -192,7 +207,7 @@ async fn f5_a_store_that_does_not_answer_for_a_while_ends_nothing() {
 
 #[tokio::test]
 async fn f5_what_may_have_been_stored_is_read_before_anything_else_is_decided() {
-    outlives((0..12).map(|_| uncertain()).collect()).await;
+    outlives((0..6).map(|_| uncertain()).collect()).await;
 }
 
 #[tokio::test]

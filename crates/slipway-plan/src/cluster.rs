@@ -12,7 +12,7 @@ use std::sync::Arc;
 use slipway_model::account::Quota;
 use slipway_model::id::InstanceId;
 use slipway_model::instance::{Assignment, Node, NodeOrderKind, RestingVolumes};
-use slipway_model::name::{EnvironmentPath, NodeName, ServiceName, TenantName};
+use slipway_model::name::{EnvironmentPath, NodeName, ServicePath, TenantName};
 use slipway_model::service::Constraint;
 use slipway_model::unit::Timestamp;
 
@@ -29,7 +29,7 @@ mod reservation;
 mod resources;
 
 pub use brake::Holding;
-pub use reservation::{Reservation, ServiceOf};
+pub use reservation::Reservation;
 pub use resources::{Kind, Resources};
 
 /// Whether a node can be talked to.
@@ -60,7 +60,7 @@ pub struct Cluster {
     ports_offered: u32,
     /// Instances of plans that are being stored.
     promised: BTreeSet<InstanceId>,
-    pub(crate) reservations: BTreeMap<ServiceOf, Reservation>,
+    pub(crate) reservations: BTreeMap<ServicePath, Reservation>,
     pub(crate) rules: KnownRules,
 }
 
@@ -313,11 +313,6 @@ fn resting_of<'v>(
     });
     let is_its = |set: &&RestingVolumes| set.volumes.iter().any(|id| assignment.volumes.contains(id));
     view.resting.iter().chain(coming).filter(is_its)
-}
-
-/// A service of an environment, as a key.
-pub(crate) fn service_of(path: &EnvironmentPath, service: &ServiceName) -> ServiceOf {
-    (path.clone(), service.clone())
 }
 
 #[cfg(test)]

@@ -15,11 +15,11 @@ use std::collections::BTreeMap;
 
 use slipway_model::id::InstanceId;
 use slipway_model::instance::{Goal, InstanceRole};
-use slipway_model::name::{EnvironmentPath, NodeName, ServiceName};
+use slipway_model::name::{EnvironmentPath, NodeName, ServiceName, ServicePath};
 use slipway_model::service::{ServiceSpec, Tier};
 use slipway_model::unit::Timestamp;
 
-use crate::cluster::{Cluster, Kind, Reservation, Resources, ServiceOf};
+use crate::cluster::{Cluster, Kind, Reservation, Resources};
 use crate::placement::Need;
 use crate::policy::Policy;
 use crate::quota::Usage;
@@ -30,7 +30,7 @@ use crate::view::EnvironmentView;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Occupant {
     /// Of which service.
-    pub service: ServiceOf,
+    pub service: ServicePath,
     /// Which.
     pub instance: InstanceId,
     /// Where.
@@ -72,7 +72,7 @@ pub fn occupants(view: &EnvironmentView) -> Vec<Occupant> {
             Tier::Preferred => 0,
         };
         (may_go && spare > 0).then(|| Occupant {
-            service: (view.path.clone(), service.clone()),
+            service: view.path.service(service.clone()),
             instance: assignment.instance.clone(),
             node: assignment.node.clone(),
             tier: spec.tier,
@@ -106,7 +106,7 @@ pub struct Claimant<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preemption {
     /// The service that gets the room.
-    pub service: ServiceOf,
+    pub service: ServicePath,
     /// What is held for it.
     pub reservation: Reservation,
     /// Who goes: all on the reservation's node.
@@ -116,7 +116,7 @@ pub struct Preemption {
 impl Preemption {
     /// Holds the room. To be called first.
     pub fn reserve(&self, cluster: &mut Cluster) {
-        cluster.reserve(&self.service.0, &self.service.1, self.reservation.clone());
+        cluster.reserve(&self.service.environment(), &self.service.service, self.reservation.clone());
     }
 
     /// Tells the plan of one environment which of its instances give way: they leave the routes and are
@@ -157,7 +157,7 @@ pub fn choose(
     let mut choices = Vec::new();
     for (node, on_it) in by_node {
         let Some(victims) = victims(cluster, node, &need, on_it) else { continue };
-        let own = victims.iter().filter(|victim| victim.service.0.tenant == environment.tenant);
+        let own = victims.iter().filter(|victim| victim.service.tenant == environment.tenant);
         let used = own.fold(cluster.usage(&environment.tenant), |used, victim| {
             used.minus(Usage::held(victim.amount, &victim.ports))
         });
@@ -174,14 +174,17 @@ pub fn choose(
     let node = node.clone();
     let until = now.plus(policy.preempted_for);
     Some(Preemption {
-        service: (environment.clone(), service.clone()),
+        service: environment.service(service.clone()),
         reservation: Reservation { node, each: need.amount, count: 1, until },
-        victims: victims.iter().map(|victim| (victim.service.0.clone(), victim.instance.clone())).collect(),
+        victims: victims
+            .iter()
+            .map(|victim| (victim.service.environment(), victim.instance.clone()))
+            .collect(),
     })
 }
 
 fn may_take(claimant: &Claimant<'_>, occupant: &Occupant) -> bool {
-    let is_own = occupant.service.0.tenant == claimant.environment.tenant;
+    let is_own = occupant.service.tenant == claimant.environment.tenant;
     occupant.tier == Tier::Preemptible || is_own && occupant.tier < claimant.spec.tier
 }
 

@@ -8,10 +8,7 @@ use slipway_model::instance::InstanceRole;
 use slipway_model::name::{EnvironmentPath, NodeName, ServiceName};
 use slipway_model::unit::Timestamp;
 
-use super::{Cluster, Resources, service_of};
-
-/// A service of an environment.
-pub type ServiceOf = (EnvironmentPath, ServiceName);
+use super::{Cluster, Resources};
 
 /// Room for one service alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,17 +34,17 @@ impl Cluster {
     pub fn reserve(&mut self, path: &EnvironmentPath, service: &ServiceName, reservation: Reservation) {
         self.cancel_reservation(path, service);
         self.index.reserve(&reservation.node, reservation.amount());
-        self.reservations.insert(service_of(path, service), reservation);
+        self.reservations.insert(path.service(service.clone()), reservation);
     }
 
     /// What is held for a service.
     pub fn reservation(&self, path: &EnvironmentPath, service: &ServiceName) -> Option<&Reservation> {
-        self.reservations.get(&service_of(path, service))
+        self.reservations.get(&path.service(service.clone()))
     }
 
     /// The service needs it no longer.
     pub fn cancel_reservation(&mut self, path: &EnvironmentPath, service: &ServiceName) {
-        if let Some(before) = self.reservations.remove(&service_of(path, service)) {
+        if let Some(before) = self.reservations.remove(&path.service(service.clone())) {
             self.index.unreserve(&before.node, before.amount());
         }
     }

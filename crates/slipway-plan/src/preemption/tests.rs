@@ -15,7 +15,7 @@ fn stage(nodes: &[&str], running: &[(&str, Tier, &str, u64, u64)]) -> (Cluster, 
         let made = assignment(number as u8 + 1, node);
         cluster.hold(&view, &made);
         occupants.push(Occupant {
-            service: (view.path.clone(), "web".parse().expect("a name")),
+            service: view.path.service("web".parse().expect("a name")),
             instance: made.instance,
             node: made.node,
             tier: *tier,

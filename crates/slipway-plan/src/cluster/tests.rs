@@ -1,4 +1,5 @@
 use slipway_model::instance::{Goal, InstanceRole};
+use slipway_model::name::ServiceName;
 use slipway_model::release::{Origin, Release};
 use slipway_model::service::{ServiceSpec, VolumeSpec};
 use slipway_model::unit::{Bytes, Cpus, Span};

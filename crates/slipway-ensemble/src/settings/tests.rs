@@ -18,3 +18,13 @@ fn ex_04_bad_servers_are_refused_with_the_reason() {
     assert!(matches!("S:1:a,S:1:b".parse::<Servers>(), Err(Error::Twice(_))));
     assert!(matches!("S:1:a,S:2:a".parse::<Servers>(), Err(Error::Twice(_))));
 }
+
+#[test]
+fn zk_09_the_last_voter_is_not_removed() {
+    let servers: Servers = "S:1:a,S:2:b,O:3:c".parse().unwrap();
+    let one = servers.without(1).unwrap();
+    assert_eq!(one.to_string(), "S:2:b,O:3:c");
+    assert_eq!(one.without(2), Err(Error::LastVoter(2)));
+    assert_eq!(one.without(3).unwrap().to_string(), "S:2:b");
+    assert_eq!(one.without(9), Err(Error::Unknown(9)));
+}

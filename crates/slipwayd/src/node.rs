@@ -166,7 +166,8 @@ fn offer(options: &args::Agent) -> anyhow::Result<Offer> {
         attributes: args::attributes(&options.attribute)?,
     };
     Ok(match options.no_instances {
-        true => Offer { cpus: Some(Cpus(0)), mem: Some(Bytes(0)), ports: (1, 0), ..offer },
+        // As little as can be said: no service asks for less.
+        true => Offer { cpus: Some(Cpus(1)), mem: Some(Bytes(0)), ports: (1, 0), ..offer },
         false => offer,
     })
 }

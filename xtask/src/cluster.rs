@@ -13,6 +13,7 @@ use crate::stack;
 
 pub mod ask;
 pub mod clock;
+pub mod developer;
 pub mod disk;
 pub mod host;
 pub mod network;

@@ -25,6 +25,7 @@ pub fn server(lab: &Lab, host: &Host) -> Command {
     let at = |port: u16| format!("{}:{port}", host.address);
     let mut command = lab.inside(&host.name, built("slipwayd"));
     command.args(["server", "--name", &host.name, "--base-domain", "apps.lab"]);
+    command.args(["--public-host", &host.address.to_string()]);
     command.args(["--zookeeper", &zookeeper::addresses(lab), "--session", "4s"]);
     command.arg("--shared-dir").arg(lab.shared());
     command.arg("--master-key").arg(lab.folder.join("master.key"));

@@ -25,8 +25,7 @@ impl Containers {
             let Some(path) = line.split('\0').nth(1) else { continue };
             let Some(below) = path.strip_prefix(&format!("{}/", lab.folder.display())) else { continue };
             let mut parts = below.split('/');
-            let (Some(node), Some(instance)) =
-                (parts.next(), parts.skip_while(|part| *part != "instances").nth(1))
+            let (Some(node), Some(instance)) = (parts.next(), parts.skip_while(|part| *part != "i").nth(1))
             else {
                 continue;
             };

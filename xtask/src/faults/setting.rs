@@ -7,23 +7,21 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::containers::Containers;
 use crate::cluster::ask::{ask, request};
-use crate::cluster::{HostKind, Lab, slipway};
+use crate::cluster::{HostKind, Lab, developer, slipway};
 use crate::run::step;
 
 /// The tenant whose quota is the record that is written; nobody else looks at it.
 pub const LEDGER: &str = "ledger";
 const COPIES: usize = 6;
-const HOST: &str = "web.example.com";
 const API: u16 = 7070;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything that the watchers need to know.
 pub struct Setting {
-    pub host_name: String,
     pub token: String,
     pub routers: usize,
     pub next_number: Arc<AtomicU32>,
@@ -38,24 +36,14 @@ impl Setting {
         }
         let token: Value = serde_json::from_slice(&output.stdout)?;
         let token = token["token"].as_str().context("an answer without a token")?.to_owned();
-        for tenant in ["acme", LEDGER] {
-            let made =
-                slipway::command(lab).args(["tenants", "create", tenant]).stdout(Stdio::null()).status()?;
-            anyhow::ensure!(made.success(), "the tenant {tenant} was not made");
-        }
-        let setting = Self {
-            host_name: HOST.to_owned(),
-            token,
-            routers: usize::from(slipway::ROUTERS),
-            next_number: Arc::new(AtomicU32::new(1)),
-        };
-        step("A program in six copies", || {
-            let check = json!([{"protocol": "MESOS_HTTP", "path": "/", "portIndex": 0, "intervalSeconds": 1,
-                "timeoutSeconds": 5, "gracePeriodSeconds": 60, "delaySeconds": 0, "maxConsecutiveFailures": 3}]);
-            let app = json!({"id": "/acme/web", "cmd": "exec python3 -u -m http.server $PORT0", "cpus": 0.1,
-                "mem": 64, "instances": COPIES, "healthChecks": check,
-                "labels": {"HAPROXY_GROUP": "external", "HAPROXY_0_VHOST": HOST}});
-            setting.ask(lab, "POST", "/v2/apps", &app.to_string())?;
+        let made =
+            slipway::command(lab).args(["tenants", "create", LEDGER]).stdout(Stdio::null()).status()?;
+        anyhow::ensure!(made.success(), "the tenant {LEDGER} was not made");
+        let setting =
+            Self { token, routers: usize::from(slipway::ROUTERS), next_number: Arc::new(AtomicU32::new(1)) };
+        step("A program is pushed, and runs in six copies", || {
+            developer::push(lab)?;
+            developer::slipway(lab, &["scale", &format!("web={COPIES}"), "-e", "dev"])?;
             setting.wait_until_whole(lab, Duration::from_secs(120))
         })?;
         Ok(setting)
@@ -64,28 +52,28 @@ impl Setting {
     /// Until the leader counts every copy healthy, the nodes run exactly those, and both routers serve.
     pub fn wait_until_whole(&self, lab: &Lab, patience: Duration) -> anyhow::Result<()> {
         lab.wait("six copies run, are healthy and answer", patience, || {
-            let app = self.ask(lab, "GET", "/v2/apps//acme/web", "").unwrap_or_default();
             let containers = Containers::look(lab);
             let serves = lab.of(HostKind::Node).take(self.routers).all(|host| {
                 let request =
-                    format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.host_name);
+                    format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", developer::HOST);
                 ask((host.address, slipway::ROUTER), &request, PATIENCE)
                     .is_ok_and(|answer| answer.status == 200)
             });
-            app["app"]["tasksHealthy"] == COPIES
+            self.healthy(lab) == Some(COPIES)
                 && containers.count() == COPIES
                 && containers.duplicates() == 0
                 && serves
         })
         .with_context(|| {
-            let app = self.ask(lab, "GET", "/v2/apps//acme/web", "").unwrap_or_default();
-            format!(
-                "the leader counts {} healthy of {}; the nodes run {:?}",
-                app["app"]["tasksHealthy"],
-                app["app"]["tasksRunning"],
-                Containers::look(lab).by_node()
-            )
+            let (healthy, nodes) = (self.healthy(lab), Containers::look(lab));
+            format!("the leader counts {healthy:?} healthy; the nodes run {:?}", nodes.by_node())
         })
+    }
+
+    /// How many copies the leader counts healthy.
+    fn healthy(&self, lab: &Lab) -> Option<usize> {
+        let app = self.ask(lab, "GET", "/v2/apps//acme/dev/web/web", "").ok()?;
+        usize::try_from(app["app"]["tasksHealthy"].as_u64()?).ok()
     }
 
     /// What was acknowledged is there (S1); a later write that was not acknowledged may be, too.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::setting::Setting;
 use crate::cluster::ask::ask;
+use crate::cluster::developer::HOST;
 use crate::cluster::{HostKind, Lab};
 
 /// Longer than any good answer takes.
@@ -35,9 +36,9 @@ impl Traffic {
         let stop = Arc::new(AtomicBool::new(false));
         let routers = lab.of(HostKind::Node).take(setting.routers);
         let threads = routers.map(|host| {
-            let (stop, address, name) = (stop.clone(), host.address, setting.host_name.clone());
+            let (stop, address) = (stop.clone(), host.address);
             std::thread::spawn(move || {
-                let request = format!("GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
+                let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
                 let mut seen = Seen::default();
                 while !stop.load(Ordering::Relaxed) {
                     seen.requests += 1;

@@ -52,6 +52,12 @@ pub async fn connect(options: &ZooKeeperOptions) -> anyhow::Result<Store> {
         let error = match Store::connect(options.clone()).await {
             Ok(store) => return Ok(store),
             Err(error @ (Error::Unavailable { .. } | Error::Uncertain { .. })) => error,
+            Err(error @ Error::Foreign { .. }) => {
+                return Err(error).context(
+                    "is --zookeeper-root another cluster's, or is --master-key not a copy of the master key \
+                     that the other servers have?",
+                );
+            }
             Err(error) => return Err(error.into()),
         };
         if said.is_none_or(|at| at.elapsed() > SAY_AGAIN) {

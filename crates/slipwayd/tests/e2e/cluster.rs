@@ -13,6 +13,7 @@ use crate::person::{PASSWORD, Person};
 use crate::server::{Server, built, free_port, wait_for};
 use crate::{Case, app, cases};
 
+pub mod agents;
 mod zookeeper;
 
 use zookeeper::ZooKeeper;
@@ -29,6 +30,7 @@ pub fn cases() -> Vec<Case> {
         without_zookeeper_reads_answer_and_writes_are_refused,
         a_leader_that_stood_still_stands_by,
         a_push_to_a_server_that_stands_by_is_built,
+        a_server_that_does_not_belong_is_refused_in_words,
     ]
 }
 
@@ -113,6 +115,11 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// Before the case itself has ended.
+    fn end(self) {}
+}
+
 /// Nothing stays on the machine, however a case ends.
 impl Drop for Cluster {
     fn drop(&mut self) {
@@ -171,6 +178,11 @@ fn another_leads_when_the_leader_is_killed(_: &Server) {
     let projects = owner.slipway(&["projects", "list", "ada"]).ok();
     projects.says("before").says("after");
     assert_eq!(cluster.one.log().matches(LEADS).count(), 1, "it stands by since it was started again");
+
+    // One that is told to end makes room at once.
+    cluster.two.stop();
+    let took = cluster.create(&owner, "later");
+    println!("writes were back {} ms after the leader was stopped in order", took.as_millis());
 }
 
 fn without_zookeeper_reads_answer_and_writes_are_refused(_: &Server) {
@@ -261,4 +273,47 @@ fn a_push_to_a_server_that_stands_by_is_built(_: &Server) {
         let said = work.slipway(&["builds", "list", "-r", "paas-dev"]).ok();
         (said.text.matches("succeeded").count() == 2).then_some(())
     });
+}
+
+fn a_server_that_does_not_belong_is_refused_in_words(_: &Server) {
+    let mut cluster = Cluster::start("strangers", false);
+    cluster.two.stop();
+    let refused = |cluster: &Cluster, words: &str| {
+        let mut command = cluster.command(&cluster.two, "two", cluster.ports[1]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(words), "not {words:?} but:\n{said}");
+    };
+    let folder = cluster.folder.clone();
+    // Another key, and none where the cluster has one.
+    let key = folder.join("master.key");
+    fs::rename(&key, folder.join("aside.key")).unwrap();
+    refused(&cluster, "copy it from another server");
+    assert!(!key.exists(), "no key was made that could open nothing");
+    fs::rename(folder.join("shared/cluster"), folder.join("aside.cluster")).unwrap();
+    refused(&cluster, "master key");
+    fs::rename(folder.join("aside.key"), &key).unwrap();
+    // The directory of another cluster.
+    fs::write(folder.join("shared/cluster"), "another\n").unwrap();
+    refused(&cluster, "belongs to the cluster another");
+    fs::rename(folder.join("aside.cluster"), folder.join("shared/cluster")).unwrap();
+
+    // Without ZooKeeper it waits, and says so to everybody who asks.
+    cluster.one.stop();
+    cluster.zookeeper.kill();
+    let log = fs::OpenOptions::new().create(true).append(true).open(cluster.two.log_path()).unwrap();
+    let mut command = cluster.command(&cluster.two, "two", cluster.ports[1]);
+    let mut waiting = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    wait_for("the server to say that it waits", TAKEOVER_MAX, || {
+        cluster.two.log().contains("ZooKeeper cannot be reached; trying on").then_some(())
+    });
+    let answer = http::get(cluster.two.ports.api, "localhost", "/v1/health").unwrap();
+    assert!(answer.status == 503 && answer.head.to_lowercase().contains("retry-after"), "{answer:?}");
+    cluster.zookeeper.run();
+    wait_for("the server to lead", TAKEOVER_MAX, || {
+        let answer = http::get(cluster.two.ports.api, "localhost", "/v1/health").ok()?;
+        (answer.status == 200 && cluster.two.log().contains(LEADS)).then_some(())
+    });
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
 }

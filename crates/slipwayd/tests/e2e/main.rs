@@ -79,10 +79,11 @@ fn main() -> ExitCode {
     .into_iter()
     .flatten()
     .collect();
-    let alone: Vec<Case> = [operate::alone(), crash::cases(), disk_full::cases(), cluster::cases()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let alone: Vec<Case> =
+        [operate::alone(), crash::cases(), disk_full::cases(), cluster::cases(), cluster::agents::cases()]
+            .into_iter()
+            .flatten()
+            .collect();
     if arguments.list {
         // Listing needs no server; nobody runs these.
         for case in side_by_side.into_iter().chain(alone) {

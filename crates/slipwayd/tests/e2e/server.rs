@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::person::{PASSWORD, Person};
@@ -54,6 +55,19 @@ pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
+/// Networks for instances: no two of this process get the same, nor one that something else here uses.
+fn free_subnet() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let routes = fs::read_to_string("/proc/net/route").unwrap();
+    loop {
+        let number = 66 + (std::process::id() * 17 + NEXT.fetch_add(1, Ordering::Relaxed)) % 120;
+        // Addresses there are in hexadecimal, the last byte first.
+        if !routes.contains(&format!("0000{number:02X}0A")) {
+            return format!("10.{number}.0.0/16");
+        }
+    }
+}
+
 impl Server {
     /// Starts the server that the tests share, with the stack imported and claimed by `root-ada`.
     pub fn start() -> Self {
@@ -73,7 +87,7 @@ impl Server {
         let folder = std::env::temp_dir().join(format!("slipway-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let ports = Ports { router: free_port(), api: free_port(), registry: free_port(), ssh: free_port() };
-        let subnet = format!("10.{}.0.0/16", 66 + (std::process::id() + u32::from(ports.api)) % 120);
+        let subnet = free_subnet();
         Self { folder, ports, subnet, process: Mutex::new(None) }
     }
 

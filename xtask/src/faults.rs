@@ -102,12 +102,13 @@ fn inflict(lab: &Lab, setting: &Setting, fault: &Fault) -> anyhow::Result<Row> {
     let (traffic, ledger) = (traffic.stop(), ledger.stop());
     whole?;
     let after = Containers::look(lab);
-    setting.check_ledger(lab, ledger.acknowledged)?;
+    let write_gap = ledger.longest_gap;
+    setting.check_ledger(lab, ledger)?;
     Ok(Row {
         requests: traffic.requests,
         failed: traffic.failed,
         first_failure: traffic.first_failure,
-        write_gap: ledger.longest_gap,
+        write_gap,
         restarted: before.gone_in(&after),
         whole_after,
     })

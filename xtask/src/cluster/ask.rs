@@ -9,6 +9,8 @@ use anyhow::Context;
 /// What was answered.
 pub struct Answer {
     pub status: u16,
+    /// Whether it says of itself that it may be old.
+    pub may_be_old: bool,
     pub body: Vec<u8>,
 }
 
@@ -23,7 +25,8 @@ pub fn ask(to: (Ipv4Addr, u16), request: &str, patience: Duration) -> anyhow::Re
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("an answer without an end")?;
     let head = String::from_utf8_lossy(&answer[..end]);
     let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).context("no status")?;
-    Ok(Answer { status, body: answer[end + 4..].to_vec() })
+    let may_be_old = head.to_ascii_lowercase().contains("slipway-as-of:");
+    Ok(Answer { status, may_be_old, body: answer[end + 4..].to_vec() })
 }
 
 /// A request of the API's with a JSON body.

@@ -24,6 +24,9 @@ pub struct Ledger {
 pub struct Seen {
     pub longest_gap: Duration,
     pub acknowledged: Option<u32>,
+    /// Writes of which nobody said what became of them. They may still be carried out at any time: by a
+    /// server that was paused with the request in its hands.
+    pub unknown: Vec<u32>,
 }
 
 impl Ledger {
@@ -49,6 +52,7 @@ impl Ledger {
                     }
                     // Another server may know better.
                     _ => {
+                        seen.unknown.push(number);
                         at = (at + 1) % servers.len();
                         std::thread::sleep(Duration::from_millis(20));
                     }

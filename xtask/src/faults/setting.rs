@@ -1,15 +1,17 @@
 //! What runs while the faults come: one program in six copies behind one host name, and a record that is
 //! written over and over.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 
 use super::containers::Containers;
+use super::ledger;
 use crate::cluster::ask::{ask, request};
 use crate::cluster::{HostKind, Lab, developer, slipway};
 use crate::run::step;
@@ -25,6 +27,8 @@ pub struct Setting {
     pub token: String,
     pub routers: usize,
     pub next_number: Arc<AtomicU32>,
+    /// See [`ledger::Seen::unknown`]; of all faults so far.
+    pub unknown: Mutex<BTreeSet<u32>>,
 }
 
 impl Setting {
@@ -39,8 +43,12 @@ impl Setting {
         let made =
             slipway::command(lab).args(["tenants", "create", LEDGER]).stdout(Stdio::null()).status()?;
         anyhow::ensure!(made.success(), "the tenant {LEDGER} was not made");
-        let setting =
-            Self { token, routers: usize::from(slipway::ROUTERS), next_number: Arc::new(AtomicU32::new(1)) };
+        let setting = Self {
+            token,
+            routers: usize::from(slipway::ROUTERS),
+            next_number: Arc::new(AtomicU32::new(1)),
+            unknown: Mutex::default(),
+        };
         step("A program is pushed, and runs in six copies", || {
             developer::push(lab)?;
             developer::slipway(lab, &["scale", &format!("web={COPIES}"), "-e", "dev"])?;
@@ -76,9 +84,11 @@ impl Setting {
         usize::try_from(app["app"]["tasksHealthy"].as_u64()?).ok()
     }
 
-    /// What was acknowledged is there (S1); a later write that was not acknowledged may be, too.
-    pub fn check_ledger(&self, lab: &Lab, acknowledged: Option<u32>) -> anyhow::Result<()> {
-        let Some(acknowledged) = acknowledged else { bail!("no write was acknowledged") };
+    /// What was acknowledged last is there, or something later, or a write of unknown fate (S1).
+    pub fn check_ledger(&self, lab: &Lab, seen: ledger::Seen) -> anyhow::Result<()> {
+        let Some(acknowledged) = seen.acknowledged else { bail!("no write was acknowledged") };
+        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        unknown.extend(seen.unknown);
         let quotas = self.ask(lab, "GET", "/v1/quotas", "")?;
         let list = quotas["items"].as_array().context("no list of quotas")?;
         let ours = list.iter().find(|quota| quota["tenant"] == LEDGER || quota["owner"] == LEDGER);
@@ -86,6 +96,7 @@ impl Setting {
             .and_then(|quota| quota["instances"].as_u64().or_else(|| quota["quota"]["instances"].as_u64()));
         match stored {
             Some(stored) if stored >= u64::from(acknowledged) => Ok(()),
+            Some(stored) if unknown.iter().any(|number| u64::from(*number) == stored) => Ok(()),
             stored => bail!("an acknowledged write is lost: {acknowledged} was, {stored:?} is there (S1)"),
         }
     }
@@ -95,6 +106,7 @@ impl Setting {
         let mut last = "no server".to_owned();
         for host in lab.of(HostKind::Server) {
             match ask((host.address, API), &request(method, path, &self.token, body), PATIENCE) {
+                Ok(answer) if answer.may_be_old => last = "an answer that may be old".to_owned(),
                 Ok(answer) if answer.status < 300 => return Ok(serde_json::from_slice(&answer.body)?),
                 Ok(answer) => last = format!("{}: {}", answer.status, String::from_utf8_lossy(&answer.body)),
                 Err(error) => last = format!("{error:#}"),

@@ -1,4 +1,6 @@
-//! The API without a leader: what is known is told, and said to be old; nothing is changed.
+//! The API without a leader: what is known is told, and said to be old. Changes are records, which this
+//! process writes as well as any: the next leader finds them. Only when the store is silent, too, nothing
+//! can be changed.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -39,9 +41,13 @@ fn wrapped(own: Router, age: Age) -> Router {
 
 async fn answer(State(age): State<Age>, request: Request, next: Next) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
-        return refusal(
-            "no server leads at this moment, so nothing can be changed; what runs goes on. Try again in a moment",
-        );
+        return match age.store.standing() {
+            Standing::Reachable => next.run(request).await,
+            Standing::Silent { .. } => refusal(
+                "ZooKeeper does not answer at this moment, so nothing can be changed; what runs goes on. \
+                 Try again in a moment",
+            ),
+        };
     }
     let mut response = next.run(request).await;
     if let Ok(as_of) = HeaderValue::from_str(&age.as_of().to_string()) {

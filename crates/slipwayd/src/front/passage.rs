@@ -10,9 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 /// A leader that does not take a link in this time counts as unreachable; whoever waits is a person.
 const DIAL_TIME_MAX: Duration = Duration::from_secs(3);
+/// The same where this process can do nearly as well.
+const DIAL_TIME_MAX_OF_API: Duration = Duration::from_secs(1);
 /// A leader that could not be reached is not tried again for so long, so that a crowd of callers does
 /// not wait for it one by one.
-const DIAL_PAUSE: Duration = Duration::from_millis(500);
+const DIAL_PAUSE: Duration = Duration::from_secs(2);
 
 /// The way to the leader.
 #[derive(Clone)]
@@ -40,7 +42,8 @@ impl Passage {
         }
         let addresses = [self.address.to_string()];
         let dialled = self.dialler.dial(&addresses, Hello::passing_on(service, caller));
-        let why = match tokio::time::timeout(DIAL_TIME_MAX, dialled).await {
+        let time_max = if service == Service::Api { DIAL_TIME_MAX_OF_API } else { DIAL_TIME_MAX };
+        let why = match tokio::time::timeout(time_max, dialled).await {
             Ok(Ok(link)) => {
                 *self.failed_at() = None;
                 return Some(link);

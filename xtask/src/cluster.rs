@@ -44,7 +44,7 @@ pub fn cluster(words: &[&str]) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("a cluster of network namespaces needs root");
     }
-    let lab = Lab::named("lab", false);
+    let lab = Lab::named("lab", 0, false);
     match words {
         ["up"] => {
             build()?;
@@ -133,6 +133,7 @@ pub fn down(lab: &Lab) -> anyhow::Result<()> {
     for host in lab.of(HostKind::Node).chain(lab.of(HostKind::Server)) {
         slipway::wipe(lab, host)?;
     }
+    clock::sweep();
     lab.hosts.iter().try_for_each(|host| disk::remove(lab, host))?;
     network::remove(lab)?;
     std::fs::remove_dir_all(&lab.folder).context("cannot remove the cluster's directory")
@@ -149,6 +150,14 @@ pub fn start(lab: &Lab, host: &Host) -> anyhow::Result<()> {
         clock::follow(lab, host, &mut command)?;
     }
     process::start(lab, host, command)
+}
+
+/// The end of what every host said, for whoever reads the output of a run that is gone.
+pub fn print_logs(lab: &Lab) {
+    for host in &lab.hosts {
+        heading(&format!("What {} said last", host.name));
+        let _silent = process::print_log(lab, host);
+    }
 }
 
 fn status(lab: &Lab) -> anyhow::Result<()> {

@@ -27,7 +27,10 @@ pub fn test(filters: &[&str]) -> anyhow::Result<()> {
     let build = [&["build", "--workspace", "--all-targets"][..], &ZOOKEEPER_TESTS].concat();
     step("Build", || run("cargo", &build))?;
     stack::layout()?;
-    let sum = step("Test", || tests(filters))?;
+    let mut sum = step("Test", || tests(filters))?;
+    if filters.is_empty() && sum.failed == 0 && sum.succeeded {
+        sum.passed += step("A cluster, and what breaks it", crate::faults::test)?;
+    }
     println!("\n{} passed, {} failed", sum.passed, sum.failed);
     if sum.failed > 0 || !sum.succeeded {
         bail!("not all tests passed");

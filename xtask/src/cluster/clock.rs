@@ -34,6 +34,20 @@ pub fn reset(lab: &Lab, host: &Host) -> anyhow::Result<()> {
     set(lab, host, "+0")
 }
 
+/// Removes what the library leaves behind of processes that have been killed.
+pub fn sweep() {
+    let left = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+    for entry in left {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some((_, pid)) = name.split_once("faketime_").and_then(|(_, rest)| rest.split_once('_')) else {
+            continue;
+        };
+        if !PathBuf::from("/proc").join(pid).exists() {
+            let _gone = fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn file(lab: &Lab, host: &Host) -> PathBuf {
     lab.folder.join(format!("{}.clock", host.name))
 }

@@ -13,6 +13,8 @@ pub struct Lab {
     pub name: String,
     /// Everything that it writes.
     pub folder: PathBuf,
+    /// The third number of its addresses, so that two labs can be up at once.
+    pub net: u8,
     /// Whether the wall clock of each host can be set.
     pub has_clocks: bool,
     /// All hosts, in the order in which they start.
@@ -55,7 +57,7 @@ impl HostKind {
 
 impl Lab {
     /// The lab of that name, whether it is up or not.
-    pub fn named(name: &str, has_clocks: bool) -> Self {
+    pub fn named(name: &str, net: u8, has_clocks: bool) -> Self {
         let kinds = [HostKind::ZooKeeper, HostKind::Server, HostKind::Node];
         let hosts = kinds.into_iter().flat_map(|kind| {
             let (count, prefix, base) = kind.facts();
@@ -63,11 +65,12 @@ impl Lab {
                 name: format!("{prefix}{number}"),
                 kind,
                 number,
-                address: Ipv4Addr::new(10, 250, 0, base + number),
+                address: Ipv4Addr::new(10, 250, net, base + number),
             })
         });
         Self {
             name: name.to_owned(),
+            net,
             has_clocks,
             folder: std::env::temp_dir().join(format!("slipway-{name}")),
             hosts: hosts.collect(),

@@ -11,11 +11,27 @@ use crate::run::run;
 
 /// The namespace of the bridge.
 const SWITCH: &str = "switch";
-const GATEWAY: &str = "10.250.0.1";
-const HOSTS: &str = "10.250.0.0/24";
-/// The two ends of the way out.
-const OUTSIDE: &str = "10.250.255.1";
-const INSIDE: &str = "10.250.255.2";
+
+/// The addresses of a lab.
+struct Addresses {
+    gateway: String,
+    hosts: String,
+    /// The two ends of the way out.
+    outside: String,
+    inside: String,
+}
+
+impl Addresses {
+    fn of(lab: &Lab) -> Self {
+        let (net, first) = (lab.net, 4 * u16::from(lab.net) + 1);
+        Self {
+            gateway: format!("10.250.{net}.1"),
+            hosts: format!("10.250.{net}.0/24"),
+            outside: format!("10.250.255.{first}"),
+            inside: format!("10.250.255.{}", first + 1),
+        }
+    }
+}
 
 /// Which packets of a host are lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +46,11 @@ pub enum Way {
 
 /// Makes the namespaces and links.
 pub fn make(lab: &Lab) -> anyhow::Result<()> {
+    let Addresses { gateway, hosts, outside, inside } = Addresses::of(lab);
     let switch = lab.namespace(SWITCH);
     ip(&["netns", "add", &switch])?;
     ip(&["-n", &switch, "link", "add", "bridge", "type", "bridge"])?;
-    ip(&["-n", &switch, "address", "add", &format!("{GATEWAY}/24"), "dev", "bridge"])?;
+    ip(&["-n", &switch, "address", "add", &format!("{gateway}/24"), "dev", "bridge"])?;
     for link in ["lo", "bridge"] {
         ip(&["-n", &switch, "link", "set", link, "up"])?;
     }
@@ -49,20 +66,20 @@ pub fn make(lab: &Lab) -> anyhow::Result<()> {
         for link in ["lo", "eth0"] {
             ip(&["-n", &namespace, "link", "set", link, "up"])?;
         }
-        ip(&["-n", &namespace, "route", "add", "default", "via", GATEWAY])?;
+        ip(&["-n", &namespace, "route", "add", "default", "via", &gateway])?;
     }
     let uplink = uplink(lab);
     ip(&[
         "link", "add", &uplink, "mtu", "1400", "type", "veth", "peer", "uplink", "mtu", "1400", "netns",
         &switch,
     ])?;
-    ip(&["address", "add", &format!("{OUTSIDE}/30"), "dev", &uplink])?;
+    ip(&["address", "add", &format!("{outside}/30"), "dev", &uplink])?;
     ip(&["link", "set", &uplink, "up"])?;
-    ip(&["-n", &switch, "address", "add", &format!("{INSIDE}/30"), "dev", "uplink"])?;
+    ip(&["-n", &switch, "address", "add", &format!("{inside}/30"), "dev", "uplink"])?;
     ip(&["-n", &switch, "link", "set", "uplink", "up"])?;
-    ip(&["-n", &switch, "route", "add", "default", "via", OUTSIDE])?;
+    ip(&["-n", &switch, "route", "add", "default", "via", &outside])?;
     // So that people reach the hosts from outside.
-    ip(&["route", "add", HOSTS, "via", INSIDE])?;
+    ip(&["route", "add", &hosts, "via", &inside])?;
     let forward = ["net.ipv4.ip_forward=1"];
     finish(lab.inside(SWITCH, "sysctl").arg("-q").args(forward))?;
     run("sysctl", &["-q", forward[0]])?;
@@ -71,7 +88,7 @@ pub fn make(lab: &Lab) -> anyhow::Result<()> {
         Command::new("nft"),
         &format!(
             "table ip {table} {{
-                chain out {{ type nat hook postrouting priority srcnat; ip saddr {HOSTS} ip daddr != {HOSTS} masquerade; }}
+                chain out {{ type nat hook postrouting priority srcnat; ip saddr {hosts} ip daddr != {hosts} masquerade; }}
             }}"
         ),
     )

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::ask::{ask, request};
+use super::process::{Standing, standing};
 use super::{Host, HostKind, Lab, zookeeper};
 use crate::run::{built, run};
 
@@ -101,10 +102,13 @@ pub fn join(lab: &Lab, host: &Host) -> anyhow::Result<()> {
 
 /// The server that leads, by what the cluster says of itself.
 pub fn leader(lab: &Lab) -> Option<String> {
-    let output = command(lab).args(["nodes", "servers", "--json"]).output().ok()?;
-    let servers: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
-    let leading = servers["items"].as_array()?.iter().find(|server| server["leads"] == true)?;
-    leading["name"].as_str().map(str::to_owned)
+    let running = lab.of(HostKind::Server).filter(|host| standing(lab, host) == Standing::Runs);
+    running.into_iter().find_map(|host| {
+        let output = through(lab, host).args(["nodes", "servers", "--json"]).output().ok()?;
+        let servers: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        let leading = servers["items"].as_array()?.iter().find(|server| server["leads"] == true)?;
+        leading["name"].as_str().map(str::to_owned)
+    })
 }
 
 /// How many nodes the leader can talk to.
@@ -118,12 +122,24 @@ pub fn nodes_joined(lab: &Lab) -> usize {
 
 /// The command line, as the operator, through the first server that runs.
 pub fn command(lab: &Lab) -> Command {
-    use super::process::{Standing, standing};
     let running = lab.of(HostKind::Server).find(|host| standing(lab, host) == Standing::Runs);
-    let host = running.or(lab.of(HostKind::Server).next());
-    let server = host.map_or_else(String::new, |host| format!("http://{}:{API}", host.address));
+    let any = lab.of(HostKind::Server).next().unwrap_or(&lab.hosts[0]);
+    through(lab, running.unwrap_or(any))
+}
+
+/// The same through one server. Whoever has logged in at one has at all of them, but the command line
+/// keeps what it knows by address.
+fn through(lab: &Lab, host: &Host) -> Command {
     let mut command = Command::new(built("slipway"));
-    command.env("SLIPWAY_LOGINS", lab.folder.join("logins.json")).env("SLIPWAY_SERVER", server);
+    let logins = lab.folder.join("logins.json");
+    command.env("SLIPWAY_SERVER", format!("http://{}:{API}", host.address));
+    let known =
+        fs::read(&logins).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    let token = known.as_ref().and_then(|known| known["tokens"].as_object()?.values().next()?.as_str());
+    if let Some(token) = token {
+        command.env("SLIPWAY_TOKEN", token);
+    }
+    command.env("SLIPWAY_LOGINS", logins);
     command
 }
 

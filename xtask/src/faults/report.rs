@@ -40,32 +40,27 @@ impl fmt::Display for Row {
 #[derive(Default)]
 pub struct Report {
     rows: BTreeMap<&'static str, Vec<Row>>,
+    /// Promises that were not kept.
     broken: Vec<String>,
-    /// Rounds in which something was.
-    failed: usize,
+    /// What took longer than it should.
+    late: Vec<String>,
 }
 
 impl Report {
     /// Takes a row in, and notes what it has broken.
     pub fn add(&mut self, fault: &Fault, row: Row) {
-        let known = self.broken.len();
-        let mut broken = |what: String| self.broken.push(format!("{}: {what}", fault.name));
         if let Some(most) = fault.write_gap_max
             && row.write_gap > most
         {
-            broken(format!(
-                "writes stood still {:.1} s, not {:.0}",
-                row.write_gap.as_secs_f64(),
-                most.as_secs_f64()
-            ));
+            let (gap, most) = (row.write_gap.as_secs_f64(), most.as_secs_f64());
+            self.late.push(format!("{}: writes stood still {gap:.1} s, not {most:.0}", fault.name));
         }
         if !fault.hurts_nodes && row.failed > 0 {
-            broken(format!("{} requests failed", row.failed));
+            self.broken.push(format!("{}: {} requests failed", fault.name, row.failed));
         }
         if !fault.hurts_nodes && row.restarted > 0 {
-            broken(format!("{} containers were restarted", row.restarted));
+            self.broken.push(format!("{}: {} containers were restarted", fault.name, row.restarted));
         }
-        self.failed += usize::from(self.broken.len() > known);
         self.rows.entry(fault.name).or_default().push(row);
     }
 
@@ -87,14 +82,15 @@ impl Report {
         }
     }
 
-    /// An error when a promise was broken.
-    pub fn verdict(&self) -> anyhow::Result<()> {
-        let rounds: usize = self.rows.values().map(Vec::len).sum();
-        println!("\n{} passed, {} failed", rounds - self.failed, self.failed);
-        if !self.broken.is_empty() {
-            bail!("promises were broken:\n  {}", self.broken.join("\n  "));
+    /// How many rounds there were; an error when a promise was broken. What took too long counts if
+    /// `with_times`.
+    pub fn verdict(&self, with_times: bool) -> anyhow::Result<u32> {
+        let late: &[String] = if with_times { &self.late } else { &[] };
+        let broken: Vec<&str> = self.broken.iter().chain(late).map(String::as_str).collect();
+        if !broken.is_empty() {
+            bail!("promises were broken:\n  {}", broken.join("\n  "));
         }
-        Ok(())
+        Ok(self.rows.values().map(|rows| u32::try_from(rows.len()).unwrap_or(u32::MAX)).sum())
     }
 }
 

@@ -48,12 +48,12 @@ pub const ANSWER_BYTES_MAX: usize = 16 << 20;
 pub const SERVERS_MAX: usize = 64;
 
 /// A node that has nothing to say says so this often.
-pub const HEARTBEAT: Duration = Duration::from_secs(3);
+pub const HEARTBEAT: Duration = Duration::from_secs(2);
 /// A node that says nothing for so long is gone.
-pub const SILENCE_MAX: Duration = Duration::from_secs(10);
+pub const SILENCE_MAX: Duration = Duration::from_secs(7);
 /// Pings of HTTP/2, on an idle link too, and how long their answer may take.
-const PING_INTERVAL: Duration = Duration::from_secs(4);
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
+const PING_INTERVAL: Duration = Duration::from_secs(3);
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// Questions under way on one link.
 const STREAMS_MAX: u32 = 1024;
 /// What may be under way to a reader, of one answer and of all: links within a cluster are fast.

@@ -1,5 +1,18 @@
-//! The care of a node's ZooKeeper server. This crate holds the decisions, which neither wait nor read
-//! the clock: the settings that all instances share, and what to do about a server that was looked at.
+//! The care of a node's ZooKeeper server: Exhibitor's role.
+//!
+//! Decisions neither wait nor read the clock: [`settings`] that all instances share, the [`config`]
+//! made of them, what to do about a server that was looked at ([`monitor`]), what to purge. At the
+//! edge are the process, its four-letter words, and the loop that looks after it ([`supervisor`]).
+
+pub mod settings;
 
 pub mod monitor;
-pub mod settings;
+
+mod options;
+
+pub mod handle;
+
+pub use handle::Handle;
+pub use options::{Options, Tls};
+pub mod members;
+pub mod wire;

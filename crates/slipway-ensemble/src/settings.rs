@@ -1,147 +1,254 @@
-//! The servers of an ensemble, in the notation of Exhibitor's setting `serversSpec`.
+//! The settings that all instances of an ensemble share, with Exhibitor's names and defaults (EX-04).
+//!
+//! They come from a store that others can write to, and end up in ZooKeeper's configuration file and
+//! on Java's command line. So what goes there is of types that cannot hold a second line, a key that
+//! is ours, or an option that would start another program.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+mod extra;
+mod java;
+mod servers;
+
+pub use extra::{Error as ExtraError, Extra};
+pub use java::{Error as JavaError, JavaOptions};
+pub use servers::{Error, Kind, Server, Servers};
+
+use crate::monitor::Ticks;
 
 #[cfg(test)]
 mod tests;
 
-/// More servers than any ensemble has; bounds what a settings store can make us read.
-const SERVERS_MAX: usize = 1000;
-/// Nodes with a time to live need ids below 255 (ZK-01).
-const ID_MAX: u8 = 254;
+/// The shortest time between two looks; less only burdens the server.
+const CHECK_MS_MIN: u64 = 100;
+/// The longest time that a period may have, a year: more is a mistake in the unit.
+const PERIOD_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
 
-/// All servers, in the order given: `S:1:host,O:2:host` on the wire, empty for a standalone one (EX-10).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Servers(Vec<Server>);
-
-/// One server of the ensemble.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
-    /// Whether it votes.
-    pub kind: Kind,
-    /// What the server's file `myid` says, 1 to 254.
-    pub id: u8,
-    /// Its host name or address.
-    pub host: String,
+/// All settings. Fields that are missing get Exhibitor's defaults, unknown ones are ignored, numbers
+/// may come as text, because Exhibitor's own pages send them so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Settings {
+    /// Where ZooKeeper's jars are; empty for those that the instance was started with.
+    pub zookeeper_install_directory: String,
+    /// Where snapshots are; empty for the instance's own directory.
+    pub zookeeper_data_directory: String,
+    /// Where the transaction logs are; empty for beside the snapshots.
+    pub zookeeper_log_directory: String,
+    /// Kept for Exhibitor's clients; without effect here.
+    pub log_index_directory: String,
+    /// The servers; none for a standalone one (EX-10).
+    pub servers_spec: Servers,
+    /// Options for Java.
+    pub java_environment: JavaOptions,
+    /// Kept for Exhibitor's clients; without effect here.
+    pub log4j_properties: String,
+    /// More lines for ZooKeeper's configuration.
+    pub zoo_cfg_extra: Extra,
+    /// Kept for Exhibitor's clients: it comes back as it was set.
+    pub backup_extra: BTreeMap<String, String>,
+    /// The same: what the control panel's switches were.
+    pub control_panel: BTreeMap<String, serde_json::Value>,
+    /// Where clients connect.
+    #[serde(deserialize_with = "number")]
+    pub client_port: u16,
+    /// Where followers connect to the leader.
+    #[serde(deserialize_with = "number")]
+    pub connect_port: u16,
+    /// Where the servers elect their leader.
+    #[serde(deserialize_with = "number")]
+    pub election_port: u16,
+    /// Between two looks at the server.
+    #[serde(deserialize_with = "number")]
+    pub check_ms: u64,
+    /// Between two cleanups; 0 for none.
+    #[serde(deserialize_with = "number")]
+    pub cleanup_period_ms: u64,
+    /// Snapshots that a cleanup leaves, at least 3.
+    #[serde(deserialize_with = "number")]
+    pub cleanup_max_files: u32,
+    /// Between two backups; 0 for none.
+    #[serde(deserialize_with = "number")]
+    pub backup_period_ms: u64,
+    /// How old a backup becomes before it is deleted.
+    #[serde(deserialize_with = "number")]
+    pub backup_max_store_ms: u64,
+    /// 1 to let instances join and replace each other by themselves (EX-12).
+    #[serde(deserialize_with = "number")]
+    pub auto_manage_instances: u8,
+    /// How long the instances must have been the same before that.
+    #[serde(deserialize_with = "number")]
+    pub auto_manage_instances_settling_period_ms: u64,
+    /// So many voters are kept; 0 for all that live.
+    #[serde(deserialize_with = "number")]
+    pub auto_manage_instances_fixed_ensemble_size: u32,
+    /// 1 to change all servers at once, 0 for one after the other.
+    #[serde(deserialize_with = "number")]
+    pub auto_manage_instances_apply_all_at_once: u8,
+    /// From so many servers on, new ones observe.
+    #[serde(deserialize_with = "number")]
+    pub observer_threshold: u32,
 }
 
-/// Whether a server votes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// `S`: it votes.
-    Standard,
-    /// `O`: it follows without a vote.
-    Observer,
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            zookeeper_install_directory: String::new(),
+            zookeeper_data_directory: String::new(),
+            zookeeper_log_directory: String::new(),
+            log_index_directory: String::new(),
+            servers_spec: Servers::default(),
+            java_environment: JavaOptions::default(),
+            log4j_properties: String::new(),
+            zoo_cfg_extra: Extra::default(),
+            backup_extra: BTreeMap::new(),
+            control_panel: BTreeMap::new(),
+            client_port: 2181,
+            connect_port: 2888,
+            election_port: 3888,
+            check_ms: 30_000,
+            cleanup_period_ms: 12 * 3600 * 1000,
+            cleanup_max_files: 3,
+            backup_period_ms: 60_000,
+            backup_max_store_ms: 24 * 3600 * 1000,
+            auto_manage_instances: 0,
+            auto_manage_instances_settling_period_ms: 180_000,
+            auto_manage_instances_fixed_ensemble_size: 0,
+            auto_manage_instances_apply_all_at_once: 1,
+            observer_threshold: 999,
+        }
+    }
 }
 
-/// Why a list of servers, or a change of it, is refused.
+/// Why settings are refused that could be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// An entry is not of the form `S:id:host` or `O:id:host`.
-    #[error("server {0:?} is not like S:1:host or O:1:host, with an id of 1 to 254")]
-    Entry(String),
-    /// Two entries share an id or a host.
-    #[error("server {0:?} has the id or the host of another")]
-    Twice(String),
-    /// It would leave the ensemble without a vote, which no later change could mend.
-    #[error("server {0} is the last one with a vote")]
-    LastVoter(u8),
-    /// There is no server with this id.
-    #[error("there is no server {0}")]
-    Unknown(u8),
-    /// There are too many.
-    #[error("there are more than {SERVERS_MAX} servers")]
-    TooMany,
+pub enum Invalid {
+    /// A port is 0, or two are the same.
+    #[error("clientPort, connectPort and electionPort must be three different ports")]
+    Ports,
+    /// Too often to be of use, or so seldom that the unit must be wrong.
+    #[error("{0} must be {CHECK_MS_MIN} to {PERIOD_MS_MAX} milliseconds")]
+    Period(&'static str),
+    /// A directory is not absolute, or holds a character that a line of configuration cannot.
+    #[error("{0} must be an absolute path of printable ASCII without a backslash")]
+    Directory(&'static str),
 }
 
-impl Servers {
-    /// The servers in the order given.
-    pub fn iter(&self) -> impl Iterator<Item = &Server> {
-        self.0.iter()
-    }
-
-    /// The id for a server that comes new: one more than the highest (EX-12). Ids are not used again,
-    /// so that a server which returns is not taken for its successor; nothing when they are used up.
-    pub fn next_id(&self) -> Option<u8> {
-        let highest = self.0.iter().map(|server| server.id).max().unwrap_or(0);
-        (highest < ID_MAX).then(|| highest + 1)
-    }
-
-    /// The servers without that one (ZK-09).
+impl Settings {
+    /// What the types alone do not promise.
     ///
     /// # Errors
-    /// There is no such server, or it is the last one with a vote.
-    pub fn without(&self, id: u8) -> Result<Self, Error> {
-        let (gone, left): (Vec<Server>, Vec<Server>) =
-            self.0.iter().cloned().partition(|server| server.id == id);
-        let gone = gone.first().ok_or(Error::Unknown(id))?;
-        let has_voter = left.iter().any(|server| server.kind == Kind::Standard);
-        if gone.kind == Kind::Standard && !has_voter {
-            return Err(Error::LastVoter(id));
+    /// The first value that cannot be.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let ports = [self.client_port, self.connect_port, self.election_port];
+        if ports.contains(&0) || ports[0] == ports[1] || ports[0] == ports[2] || ports[1] == ports[2] {
+            return Err(Invalid::Ports);
         }
-        Ok(Self(left))
-    }
-}
-
-impl FromStr for Servers {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let mut servers: Vec<Server> = Vec::new();
-        for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            let server = parse(entry).ok_or_else(|| Error::Entry(entry.to_owned()))?;
-            if servers.iter().any(|other| other.id == server.id || other.host == server.host) {
-                return Err(Error::Twice(entry.to_owned()));
+        let periods = [
+            ("checkMs", self.check_ms, false),
+            ("cleanupPeriodMs", self.cleanup_period_ms, true),
+            ("backupPeriodMs", self.backup_period_ms, true),
+        ];
+        for (name, ms, may_be_off) in periods {
+            let is_off = may_be_off && ms == 0;
+            if !is_off && !(CHECK_MS_MIN..=PERIOD_MS_MAX).contains(&ms) {
+                return Err(Invalid::Period(name));
             }
-            if servers.len() == SERVERS_MAX {
-                return Err(Error::TooMany);
-            }
-            servers.push(server);
         }
-        Ok(Self(servers))
-    }
-}
-
-/// The host's characters are few because it is written into ZooKeeper's configuration.
-fn parse(entry: &str) -> Option<Server> {
-    let mut parts = entry.splitn(3, ':');
-    let kind = match parts.next()? {
-        "S" => Kind::Standard,
-        "O" => Kind::Observer,
-        _ => return None,
-    };
-    let id = parts.next()?.parse().ok().filter(|id| (1..=ID_MAX).contains(id))?;
-    let host = parts.next()?;
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
-    let is_host = (1..=253).contains(&host.len()) && host.bytes().all(allowed);
-    is_host.then(|| Server { kind, id, host: host.to_owned() })
-}
-
-impl fmt::Display for Servers {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, Server { kind, id, host }) in self.0.iter().enumerate() {
-            let kind = if *kind == Kind::Standard { 'S' } else { 'O' };
-            let comma = if at == 0 { "" } else { "," };
-            write!(out, "{comma}{kind}:{id}:{host}")?;
+        let directories = [
+            ("zookeeperInstallDirectory", &self.zookeeper_install_directory),
+            ("zookeeperDataDirectory", &self.zookeeper_data_directory),
+            ("zookeeperLogDirectory", &self.zookeeper_log_directory),
+        ];
+        for (name, path) in directories {
+            let is_plain = path.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'\\');
+            if !path.is_empty() && (!path.starts_with('/') || !is_plain || path.trim() != path) {
+                return Err(Invalid::Directory(name));
+            }
         }
         Ok(())
     }
-}
 
-impl TryFrom<String> for Servers {
-    type Error = Error;
+    /// Whether the server must be started again for these settings to hold (EX-10). The list of
+    /// servers is not among them when both have one: that changes by reconfiguration (ZK-09).
+    pub fn needs_restart_for(&self, new: &Self) -> bool {
+        let significant = |settings: &Self| {
+            (
+                settings.zookeeper_install_directory.clone(),
+                settings.zookeeper_data_directory.clone(),
+                settings.zookeeper_log_directory.clone(),
+                settings.java_environment.clone(),
+                settings.zoo_cfg_extra.clone(),
+                (settings.client_port, settings.connect_port, settings.election_port),
+                settings.servers_spec.iter().next().is_some(),
+            )
+        };
+        significant(self) != significant(new)
+    }
 
-    fn try_from(text: String) -> Result<Self, Error> {
-        text.parse()
+    /// This host's entry in the list.
+    pub fn server(&self, host: &str) -> Option<&Server> {
+        self.servers_spec.iter().find(|server| server.host == host)
+    }
+
+    /// Whether the one server serves alone (EX-10).
+    pub fn is_standalone(&self) -> bool {
+        self.servers_spec.iter().next().is_none()
+    }
+
+    /// ZooKeeper's times, as the configuration will say them.
+    pub fn ticks(&self) -> Ticks {
+        let value =
+            |key, default| self.zoo_cfg_extra.get(key).and_then(|v| v.parse().ok()).unwrap_or(default);
+        Ticks {
+            tick_time_ms: value("tickTime", 2000),
+            init_limit: value("initLimit", 10),
+            sync_limit: value("syncLimit", 5),
+        }
+    }
+
+    /// Where the snapshots are, below that directory when the settings leave it open.
+    pub fn snapshots(&self, own: &std::path::Path) -> PathBuf {
+        match self.zookeeper_data_directory.as_str() {
+            "" => own.join("data"),
+            path => path.into(),
+        }
+    }
+
+    /// Where the transaction logs are.
+    pub fn logs(&self, own: &std::path::Path) -> PathBuf {
+        match self.zookeeper_log_directory.as_str() {
+            "" => self.snapshots(own),
+            path => path.into(),
+        }
     }
 }
 
-impl From<Servers> for String {
-    fn from(servers: Servers) -> Self {
-        servers.to_string()
+/// A number, or text that is one.
+fn number<'de, D, T>(from: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr + TryFrom<u64>,
+    T::Err: fmt::Display,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        Number(u64),
+        Text(String),
+    }
+    use serde::de::Error as _;
+    match Given::deserialize(from)? {
+        Given::Number(number) => {
+            T::try_from(number).map_err(|_| D::Error::custom(format!("{number} is too large")))
+        }
+        Given::Text(text) => {
+            text.trim().parse().map_err(|error| D::Error::custom(format!("{text:?}: {error}")))
+        }
     }
 }

@@ -44,6 +44,10 @@ struct Cluster {
 }
 
 impl Cluster {
+    fn wait_until_two_leads(&self) {
+        wait_for("the second server to lead", TAKEOVER_MAX, || self.two.log().contains(LEADS).then_some(()));
+    }
+
     fn start(name: &str, has_stack: bool) -> Self {
         let folder = std::env::temp_dir().join(format!("slipway-cluster-{name}-{}", std::process::id()));
         fs::create_dir_all(folder.join("shared")).unwrap();
@@ -171,7 +175,7 @@ fn another_leads_when_the_leader_is_killed(_: &Server) {
     cluster.one.kill();
     let took = cluster.create(&owner, "after");
     println!("writes were back {} ms after kill -9 of the leader", took.as_millis());
-    assert!(cluster.two.log().contains(LEADS));
+    cluster.wait_until_two_leads();
 
     cluster.run_one();
     let owner = at(&owner, &cluster.one);
@@ -232,6 +236,8 @@ fn a_leader_that_stood_still_stands_by(_: &Server) {
     cluster.one.signal(Signal::SIGSTOP);
     let took = cluster.create(&owner, "meanwhile");
     println!("writes were back {} ms after the leader was stopped", took.as_millis());
+    // Records are written by whoever can; the other leads once the session is over.
+    cluster.wait_until_two_leads();
     cluster.one.signal(Signal::SIGCONT);
     wait_for("the old leader to notice", TAKEOVER_MAX, || {
         cluster.one.log().contains(LEADS_NO_MORE).then_some(())
@@ -262,7 +268,7 @@ fn a_push_to_a_server_that_stands_by_is_built(_: &Server) {
     });
     // What was pushed and built is the next leader's too.
     cluster.one.kill();
-    wait_for("the second server to lead", TAKEOVER_MAX, || cluster.two.log().contains(LEADS).then_some(()));
+    cluster.wait_until_two_leads();
     wait_for("the log of the build", TAKEOVER_MAX, || {
         let said = work.slipway(&["builds", "logs", "1", "-r", "paas-dev"]);
         (said.status == 0 && !said.text.trim().is_empty()).then_some(())

@@ -16,3 +16,7 @@ pub use handle::Handle;
 pub use options::{Options, Tls};
 pub mod members;
 pub mod wire;
+
+pub mod place;
+
+pub mod shared;

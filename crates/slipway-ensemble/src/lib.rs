@@ -8,9 +8,21 @@ pub mod settings;
 
 pub mod monitor;
 
-mod options;
+pub mod options;
+
+pub mod config;
+
+mod purge;
+
+mod tls;
+
+pub mod words;
+
+pub mod process;
 
 pub mod handle;
+
+pub mod supervisor;
 
 pub use handle::Handle;
 pub use options::{Options, Tls};
@@ -18,5 +30,4 @@ pub mod members;
 pub mod wire;
 
 pub mod place;
-
 pub mod shared;

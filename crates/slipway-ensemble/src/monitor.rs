@@ -6,7 +6,7 @@ use std::time::Duration;
 mod tests;
 
 /// How the server is, with Exhibitor's codes (EX-02).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum State {
     /// This instance is not among the servers.
@@ -57,8 +57,13 @@ pub fn state(seen: Seen<'_>) -> State {
     if seen.ruok.map(str::trim) != Some("imok") {
         return State::Down;
     }
-    let serves = seen.srvr.is_some_and(|text| text.lines().any(|line| line.starts_with("Mode: ")));
-    if serves { State::Serving } else { State::NotServing }
+    if seen.srvr.and_then(mode).is_some() { State::Serving } else { State::NotServing }
+}
+
+/// The server's role by its answer to `srvr`: `leader`, `follower`, `observer`, `standalone`; nothing
+/// when it does not serve.
+pub fn mode(srvr: &str) -> Option<&str> {
+    srvr.lines().find_map(|line| line.strip_prefix("Mode: "))
 }
 
 /// Whether to start the server again, which has been in that state for so long by a monotonic clock.

@@ -9,7 +9,7 @@ pub const CLASS_PATH: &str = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4
     /usr/share/java/netty-transport-native-unix-common.jar";
 
 /// What belongs to this instance alone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// The name by which the list of servers knows it.
     pub hostname: String,
@@ -24,19 +24,20 @@ pub struct Options {
     pub oom_score_adj: i32,
     /// Certificates, when the server speaks TLS.
     pub tls: Option<Tls>,
+    /// The password of ZooKeeper's user `super`, who changes the list of servers while they run (ZK-09);
+    /// the same on every node. Without one nobody may.
+    pub super_password: Option<String>,
     /// Where the instances answer HTTP, the same port on every node.
     pub http_port: u16,
     /// A line that operators see above everything.
     pub heading: String,
 }
 
-/// Certificates in PEM. With them clients and servers speak TLS only.
+/// Certificates in PEM. With them clients and servers speak TLS only, on the same ports.
 #[derive(Debug, Clone)]
 pub struct Tls {
     /// Key, then certificate chain, in one file.
     pub key_store: PathBuf,
     /// The authority whose certificates are trusted.
     pub trust_store: PathBuf,
-    /// Where clients connect.
-    pub client_port: u16,
 }

@@ -12,6 +12,7 @@ use crate::run::{heading, run, step};
 use crate::stack;
 
 pub mod ask;
+mod certificates;
 pub mod clock;
 pub mod developer;
 pub mod disk;
@@ -94,7 +95,8 @@ pub fn up(lab: &Lab) -> anyhow::Result<()> {
         network::make(lab)?;
         lab.hosts.iter().try_for_each(|host| disk::make(lab, host))
     })?;
-    step("Three ZooKeeper servers", || {
+    step("Three ZooKeeper servers, which speak TLS and know who may come", || {
+        certificates::make(lab)?;
         for host in lab.of(HostKind::ZooKeeper) {
             start(lab, host)?;
         }

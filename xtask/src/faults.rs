@@ -49,8 +49,12 @@ pub fn test() -> anyhow::Result<u32> {
     report.verdict(false)
 }
 
-/// Runs the short form once; `--hours N` runs the long form over and over; names run only those.
+/// Runs the short form once; `--hours N` runs the long form over and over; names run only those. With
+/// `--keep` the cluster stays, until `down`.
 pub fn faults(words: &[&str]) -> anyhow::Result<()> {
+    if words == ["down"] {
+        return cluster::down(&Lab::named("faults", 1, true));
+    }
     let (mut hours, mut names, mut keep, mut as_built) = (None, Vec::new(), false, false);
     let mut words = words.iter();
     while let Some(word) = words.next() {

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 
 use super::ask::{ask, request};
 use super::process::{Standing, standing};
-use super::{Host, HostKind, Lab, zookeeper};
+use super::{Host, HostKind, Lab, certificates, zookeeper};
 use crate::run::{built, run};
 
 const API: u16 = 7070;
@@ -28,6 +28,10 @@ pub fn server(lab: &Lab, host: &Host) -> Command {
     command.args(["server", "--name", &host.name, "--base-domain", "apps.lab"]);
     command.args(["--public-host", &host.address.to_string()]);
     command.args(["--zookeeper", &zookeeper::addresses(lab), "--session", "4s"]);
+    command.arg("--zookeeper-ca").arg(certificates::path(lab, "ca", "pem"));
+    command.arg("--zookeeper-cert").arg(certificates::path(lab, "slipway", "pem"));
+    command.arg("--zookeeper-key").arg(certificates::path(lab, "slipway", "key"));
+    command.arg("--zookeeper-auth-file").arg(certificates::password(lab));
     command.arg("--shared-dir").arg(lab.shared());
     command.arg("--master-key").arg(lab.folder.join("master.key"));
     command.args(["--api", &at(API), "--registry", &at(7071), "--ssh", &at(2222), "--cluster", &at(CLUSTER)]);

@@ -6,9 +6,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Host, HostKind, Lab};
+use super::{Host, HostKind, Lab, certificates};
 
+/// For four-letter words only: the records' access lists let nobody in who comes here.
 const PORT: u16 = 2181;
+const SECURE_PORT: u16 = 2281;
 const CLASSES: &str = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar:/usr/share/java/netty-codec.jar:\
     /usr/share/java/netty-resolver.jar:/usr/share/java/netty-transport-native-unix-common.jar";
 
@@ -22,6 +24,21 @@ pub fn server(lab: &Lab, host: &Host) -> anyhow::Result<Command> {
         data.display(),
         host.address
     );
+    let [own, authority] =
+        [certificates::path(lab, &host.name, "both"), certificates::path(lab, "ca", "pem")]
+            .map(|p| p.display().to_string());
+    text += &format!(
+        "secureClientPort={SECURE_PORT}\nsecureClientPortAddress={}\n\
+         serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\nssl.clientAuth=need\n\
+         sslQuorum=true\n",
+        host.address
+    );
+    for purpose in ["ssl", "ssl.quorum"] {
+        text += &format!(
+            "{purpose}.keyStore.type=PEM\n{purpose}.keyStore.location={own}\n\
+             {purpose}.trustStore.type=PEM\n{purpose}.trustStore.location={authority}\n"
+        );
+    }
     for member in lab.of(HostKind::ZooKeeper) {
         text += &format!("server.{}={}:2888:3888\n", member.number, member.address);
     }
@@ -35,7 +52,7 @@ pub fn server(lab: &Lab, host: &Host) -> anyhow::Result<Command> {
 
 /// `host:port` of each, with commas.
 pub fn addresses(lab: &Lab) -> String {
-    let addresses = lab.of(HostKind::ZooKeeper).map(|host| format!("{}:{PORT}", host.address));
+    let addresses = lab.of(HostKind::ZooKeeper).map(|host| format!("{}:{SECURE_PORT}", host.address));
     addresses.collect::<Vec<_>>().join(",")
 }
 

@@ -64,6 +64,18 @@ impl Servers {
         self.0.iter()
     }
 
+    /// A list of those servers.
+    ///
+    /// # Errors
+    /// One of them could not be written in this notation, or two share an id or a host.
+    pub fn of(servers: impl IntoIterator<Item = Server>) -> Result<Self, Error> {
+        let servers = Self(servers.into_iter().collect());
+        let text = servers.to_string();
+        // A host with a comma in it would read as two servers.
+        let read: Self = text.parse()?;
+        if read == servers { Ok(servers) } else { Err(Error::Entry(text)) }
+    }
+
     /// The id for a server that comes new: one more than the highest (EX-12). Ids are not used again,
     /// so that a server which returns is not taken for its successor; nothing when they are used up.
     pub fn next_id(&self) -> Option<u8> {

@@ -1,0 +1,4 @@
+//! The care of an ensemble of real ZooKeeper servers.
+
+mod reconfiguring;
+mod servers;

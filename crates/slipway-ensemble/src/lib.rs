@@ -24,10 +24,16 @@ pub mod handle;
 
 pub mod supervisor;
 
+pub mod instance;
+
+pub mod http;
+
 pub use handle::Handle;
 pub use options::{Options, Tls};
 pub mod members;
+pub mod quarantine;
 pub mod wire;
 
+pub mod backup;
 pub mod place;
 pub mod shared;

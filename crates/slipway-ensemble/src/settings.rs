@@ -131,6 +131,9 @@ pub enum Invalid {
     /// A port is 0, or two are the same.
     #[error("clientPort, connectPort and electionPort must be three different ports")]
     Ports,
+    /// Nobody could ever lead.
+    #[error("serversSpec must have a server that votes (S:…), or no server at all")]
+    NoVoter,
     /// Too often to be of use, or so seldom that the unit must be wrong.
     #[error("{0} must be {CHECK_MS_MIN} to {PERIOD_MS_MAX} milliseconds")]
     Period(&'static str),
@@ -148,6 +151,9 @@ impl Settings {
         let ports = [self.client_port, self.connect_port, self.election_port];
         if ports.contains(&0) || ports[0] == ports[1] || ports[0] == ports[2] || ports[1] == ports[2] {
             return Err(Invalid::Ports);
+        }
+        if !self.is_standalone() && self.servers_spec.iter().all(|server| server.kind == Kind::Observer) {
+            return Err(Invalid::NoVoter);
         }
         let periods = [
             ("checkMs", self.check_ms, false),

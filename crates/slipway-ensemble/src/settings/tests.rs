@@ -44,6 +44,7 @@ fn ex_04_bad_settings_are_refused_with_the_reason() {
         (r#"{"clientPort":"x"}"#, "invalid digit"),
         (r#"{"clientPort":0}"#, "three different ports"),
         (r#"{"clientPort":3888}"#, "three different ports"),
+        (r#"{"serversSpec":"O:1:a,O:2:b"}"#, "must have a server that votes"),
         (r#"{"checkMs":1}"#, "checkMs must be"),
         (r#"{"zookeeperDataDirectory":"data"}"#, "absolute path"),
         (r#"{"zookeeperDataDirectory":"/a\nserver.9=x"}"#, "absolute path"),

@@ -6,6 +6,7 @@ mod apps;
 mod deployments;
 mod faults;
 mod groups;
+mod lies;
 mod room;
 mod wishes;
 

@@ -289,7 +289,8 @@ impl Owner {
         self.refresh_peers();
         let mut by_place: BTreeMap<_, Vec<InstanceReport>> = BTreeMap::new();
         for report in instances {
-            match self.places.get(&report.instance) {
+            let is_believed = self.may_tell(&name, &report);
+            match self.places.get(&report.instance).filter(|_| is_believed) {
                 Some(path) => by_place.entry(path.clone()).or_default().push(report),
                 None => self.tell_unknown(&report, &name),
             }
@@ -318,14 +319,26 @@ impl Owner {
     }
 
     fn take_report(&mut self, node: &NodeName, report: InstanceReport) {
-        let is_here = self.by_node.get(node).is_some_and(|here| here.contains(&report.instance));
-        let Some(path) = self.places.get(&report.instance).filter(|_| is_here).cloned() else {
+        let is_believed = self.may_tell(node, &report);
+        let Some(path) = self.places.get(&report.instance).filter(|_| is_believed).cloned() else {
             // It is on no list: the node learns that from the next one (S6).
             self.tell_unknown(&report, node);
             self.marked_nodes.insert(node.clone());
             return;
         };
         self.hear(&path, report);
+    }
+
+    /// Whether a node may say that: of an instance on its own list, and at an address that is its own to
+    /// give. Routers go wherever an address leads, so one node could have them ask at any other's.
+    fn may_tell(&self, node: &NodeName, report: &InstanceReport) -> bool {
+        let is_here = self.by_node.get(node).is_some_and(|here| here.contains(&report.instance));
+        let is_own = report.address.is_none_or(|address| self.peers.has(node, address));
+        if is_here && !is_own {
+            let InstanceReport { instance, address, .. } = report;
+            tracing::warn!(node.name = %node, %instance, ?address, "a node gives an instance an address that is not its own; not believed");
+        }
+        is_here && is_own
     }
 
     /// A report of an instance that belongs where it comes from.

@@ -2,6 +2,7 @@
 //! instances there have. All are told the same list, which also names the node itself.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use slipway_model::cidr::Cidr;
@@ -19,6 +20,13 @@ pub(super) struct Peers {
     subnets: BTreeMap<NodeName, Cidr>,
     /// What nodes are told; `None` on a machine that is alone.
     pub(super) told: Option<Arc<[Peer]>>,
+}
+
+impl Peers {
+    /// Whether an address is one that a node gives its instances. On a machine that is alone all are.
+    pub(super) fn has(&self, node: &NodeName, address: Ipv4Addr) -> bool {
+        self.subnets.get(node).is_none_or(|subnet| subnet.contains(address))
+    }
 }
 
 impl Owner {

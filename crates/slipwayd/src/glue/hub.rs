@@ -20,7 +20,7 @@ use slipway_model::instance::Desired;
 use slipway_model::name::{EnvironmentPath, NodeName};
 use slipway_registry::Repository;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 mod bounds;
@@ -32,6 +32,10 @@ pub(crate) mod tests;
 pub mod wire;
 
 use link::Link;
+
+/// Links of one node at once: its own, its routers', and those of its pulls. Each costs a descriptor and some
+/// memory of the leader, which a node that somebody has taken over could otherwise use up.
+pub const LINKS_OF_NODE_MAX: usize = 128;
 
 /// See the module; clones share it.
 #[derive(Clone)]
@@ -60,6 +64,8 @@ struct Node {
     turn: Arc<tokio::sync::Mutex<()>>,
     /// Ends what this node has open beside its link.
     others: CancellationToken,
+    /// One for each link.
+    places: Arc<Semaphore>,
 }
 
 /// A list, and what is looked up in it.
@@ -99,6 +105,12 @@ impl Hub {
         // Not a handle: a link keeps no hub alive.
         let shared = Arc::clone(&self.shared);
         link::serve(shared, node, stream).await;
+    }
+
+    /// A place for one more link of a node, until it is dropped; `None` when it has too many.
+    pub fn place(&self, node: &NodeName) -> Option<OwnedSemaphorePermit> {
+        let places = self.shared.node(node, |node| node.places.clone());
+        places.try_acquire_owned().ok()
     }
 
     /// Runs something that a node has open beside its link, such as the feed to its router, until it ends,
@@ -211,6 +223,7 @@ impl Node {
             desired: watch::Sender::default(),
             turn: Arc::default(),
             others: CancellationToken::new(),
+            places: Arc::new(Semaphore::new(LINKS_OF_NODE_MAX)),
         }
     }
 

@@ -14,13 +14,16 @@ use slipway_model::name::NodeName;
 use slipway_model::route::RouteTable;
 use slipway_registry::server::pulls::Pulls;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::front::{Front, Standing};
 use crate::glue::hub::Hub;
 use crate::glue::routers;
 
 const NO_LEADER: &str = "no server leads at this moment; come again";
+const TOO_MANY: &str = "this node has too many links already; come again when one has ended";
+/// Machines that join or renew at once. Whoever has no certificate yet may be anybody.
+const ENROLLING_MAX: usize = 256;
 const NO_REGISTRY: &str = "the registry is not open yet; come again";
 
 /// What nodes meet in a server that leads.
@@ -49,10 +52,22 @@ impl Port {
     /// Answers for ever.
     pub async fn serve(self, listener: TcpListener, acceptor: Acceptor) {
         let mut listener = Listener::new(listener, acceptor);
+        let enrolling = Arc::new(Semaphore::new(ENROLLING_MAX));
         loop {
             let incoming = listener.next().await;
+            let place = match incoming.hello.service {
+                Service::Enroll | Service::Renew => match enrolling.clone().try_acquire_owned() {
+                    Ok(place) => Some(place),
+                    // They come again; to say so would cost what there is not.
+                    Err(_) => continue,
+                },
+                _ => None,
+            };
             let port = self.clone();
-            tokio::spawn(async move { port.answer(incoming).await });
+            tokio::spawn(async move {
+                port.answer(incoming).await;
+                drop(place);
+            });
         }
     }
 
@@ -91,6 +106,10 @@ impl Port {
         if service == Service::Registry && pulls.is_none() {
             return incoming.refuse(NO_REGISTRY).await;
         }
+        let Some(_place) = ends.hub.place(&node) else {
+            tracing::warn!(node.name = %node, "a node has too many links, and got no other");
+            return incoming.refuse(TOO_MANY).await;
+        };
         let Ok(link) = incoming.take().await else { return };
         tokio::select! {
             () = self.serve_node(service, &node, &ends, pulls, link) => {}

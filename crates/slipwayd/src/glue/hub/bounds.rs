@@ -1,7 +1,10 @@
 //! What a node may say that it has. A node tells its own capacity, and nobody can check that from afar; but
 //! nothing that it says may overflow a sum, fill a record, or lead anywhere.
 
-use slipway_model::instance::Node;
+use std::net::Ipv4Addr;
+
+use slipway_model::instance::{CheckStatus, InstanceReport, InstanceState, Node};
+use slipway_model::limit::CRASH_TAIL_LINES;
 use slipway_model::unit::{Bytes, Cpus};
 
 /// A thousand processors, each given away sixteen times.
@@ -14,6 +17,34 @@ const ATTRIBUTES_MAX: usize = 64;
 const ATTRIBUTE_BYTES_MAX: usize = 256;
 /// Below are the machine's own services.
 const PORT_MIN: u16 = 1024;
+
+/// Of each reason, answer and line of last output. All of an instance's may get into one record, where a
+/// byte may take six, and a record of more than a mebibyte cannot be written at all.
+const TEXT_BYTES_MAX: usize = 2 << 10;
+/// An instance has fewer checks.
+const CHECKS_MAX: usize = 64;
+
+/// Cuts what a node says of an instance to what a record can hold.
+pub fn cut(report: &mut InstanceReport) {
+    match &mut report.state {
+        InstanceState::Unhealthy { reason } => shorten(reason),
+        InstanceState::Ended { exit } => {
+            exit.tail.truncate(CRASH_TAIL_LINES);
+            exit.tail.iter_mut().for_each(shorten);
+        }
+        _ => {}
+    }
+    report.checks.truncate(CHECKS_MAX);
+    let causes = report
+        .checks
+        .iter_mut()
+        .filter_map(|CheckStatus { last_failure_cause, .. }| last_failure_cause.as_mut());
+    causes.chain(report.ready.as_mut().map(|ready| &mut ready.body)).for_each(shorten);
+}
+
+fn shorten(text: &mut String) {
+    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+}
 
 /// Why what a node says of itself is not believed, in a sentence.
 pub fn check(node: &Node) -> Result<(), String> {
@@ -33,6 +64,12 @@ pub fn check(node: &Node) -> Result<(), String> {
     let (first, last) = node.ports;
     if first <= last && first < PORT_MIN {
         return Err(format!("it offers port {first}, which is not for instances"));
+    }
+    let is_none = |address: Ipv4Addr| {
+        address.is_unspecified() || address.is_loopback() || address.is_multicast() || address.is_broadcast()
+    };
+    if let Some(address) = node.address.filter(|address| is_none(*address)) {
+        return Err(format!("it says that its machine's address is {address}, which is none"));
     }
     if node.attributes.len() > ATTRIBUTES_MAX {
         return Err(format!("it has more than {ATTRIBUTES_MAX} attributes"));

@@ -203,8 +203,12 @@ async fn next(lines: &mut Lines, link: &Link) -> io::Result<Option<Told>> {
 fn heard(name: &NodeName, told: Told) -> io::Result<Option<NodeMessage>> {
     match told {
         Told::Heartbeat => Ok(None),
-        Told::Report(report) => Ok(Some(NodeMessage::Report { node: name.clone(), report: *report })),
-        Told::Joined { mut node, instances } => {
+        Told::Report(mut report) => {
+            bounds::cut(&mut report);
+            Ok(Some(NodeMessage::Report { node: name.clone(), report: *report }))
+        }
+        Told::Joined { mut node, mut instances } => {
+            instances.iter_mut().for_each(bounds::cut);
             if node.name != *name {
                 let why = format!("its certificate is that of {name}, but it says that it is {}", node.name);
                 return Err(io::Error::other(why));

@@ -29,6 +29,8 @@ const WINDOW: Duration = Duration::from_millis(250);
 const WINDOW_LINES_MAX: usize = 10_000;
 /// A node that came back tells so many again, of which those that were seen are left out.
 const LINES_AGAIN: usize = 1000;
+/// Instances that one node tells of in one answer; more than it can have had since its logs were cut.
+const INSTANCES_TOLD_MAX: usize = 100_000;
 /// The one that notes of the hub itself carry.
 const NOTE_INSTANCE: &str = "i0000000000000000";
 
@@ -146,7 +148,7 @@ async fn read(hub: Hub, node: NodeName, mut wish: LogWish, pieces: Pieces) {
     loop {
         let link = hub.shared.link(&node);
         if let Some(link) = &link {
-            match read_once(link, &node, &wish, &mut seen, &pieces).await {
+            match read_once(&hub, link, &node, &wish, &mut seen, &pieces).await {
                 Some(Ended::Whole) => return,
                 Some(Ended::Broken) => {}
                 None => return,
@@ -174,6 +176,7 @@ enum Ended {
 
 /// Reads one answer; `None` when nobody listens any more.
 async fn read_once(
+    hub: &Hub,
     link: &Link,
     node: &NodeName,
     wish: &LogWish,
@@ -202,6 +205,14 @@ async fn read_once(
         let is_end = matches!(piece, LogPiece::Live) && !wish.follow;
         let piece = match piece {
             LogPiece::Line(line) => {
+                let is_first = !seen.last.contains_key(&line.instance);
+                if is_first && seen.last.len() == INSTANCES_TOLD_MAX {
+                    return Some(Ended::Broken);
+                }
+                // No node speaks for what another has.
+                if is_first && hub.shared.node_with(&line.instance).is_some_and(|at| at != *node) {
+                    continue;
+                }
                 if !seen.is_new(&line, is_past) {
                     continue;
                 }

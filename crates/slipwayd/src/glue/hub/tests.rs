@@ -3,6 +3,7 @@
 //! all the same.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,8 +13,8 @@ use slipway_api::wire::LogLine;
 use slipway_control::api::{FilesWanted, Instances, LogQuery};
 use slipway_model::id::{Epoch, ReleaseNumber};
 use slipway_model::instance::{
-    DesiredInstance, Goal, InstanceReport, InstanceRole, InstanceSpec, InstanceState, Node as NodeRecord,
-    Program,
+    CheckStatus, DesiredInstance, Exit, ExitReason, Goal, InstanceReport, InstanceRole, InstanceSpec,
+    InstanceState, Node as NodeRecord, Program, Readiness,
 };
 use slipway_model::name::EnvironmentPath;
 use slipway_model::push::ImageRef;
@@ -317,6 +318,8 @@ async fn who_says_another_name_or_too_much_is_not_heard() {
         NodeRecord { disk: Bytes(u64::MAX), ..honest.clone() },
         NodeRecord { gpus: 1000, ..honest.clone() },
         NodeRecord { ports: (22, 22), ..honest.clone() },
+        NodeRecord { address: Some(Ipv4Addr::LOCALHOST), ..honest.clone() },
+        NodeRecord { address: Some(Ipv4Addr::BROADCAST), ..honest.clone() },
         NodeRecord { attributes: BTreeMap::from([("a".into(), "x\ny".into())]), ..honest.clone() },
     ] {
         assert!(bounds::check(&lie).is_err(), "{lie:?}");
@@ -328,6 +331,55 @@ async fn who_says_another_name_or_too_much_is_not_heard() {
     let _line = machine.dial(&leader.hub);
     // The first that is heard at all.
     leader.hears_join("n1").await;
+}
+
+#[test]
+fn what_a_node_says_of_an_instance_fits_a_record() {
+    let mut report = InstanceReport {
+        instance: spec("acme/shop/dev", "acme/shop").id,
+        state: InstanceState::Ended {
+            exit: Exit { reason: ExitReason::Status { code: 1 }, tail: vec!["é".repeat(1 << 20); 1000] },
+        },
+        address: None,
+        at: Timestamp(u64::MAX),
+        ready: Some(Readiness { ready: true, status: None, body: "x".repeat(1 << 20) }),
+        checks: vec![
+            CheckStatus { last_failure_cause: Some("x".repeat(1 << 20)), ..CheckStatus::default() };
+            100
+        ],
+    };
+    bounds::cut(&mut report);
+    let bytes = serde_json::to_vec(&report).unwrap().len();
+    assert!(bytes < 512 << 10, "{bytes}");
+}
+
+#[tokio::test]
+async fn a_node_has_so_many_links_and_no_more() {
+    let leader = Leader::new(1);
+    let (one, two) = ("n1".parse().unwrap(), "n2".parse().unwrap());
+    let mut held: Vec<_> = (0..LINKS_OF_NODE_MAX).map(|_| leader.hub.place(&one).expect("a place")).collect();
+    assert!(leader.hub.place(&one).is_none());
+    assert!(leader.hub.place(&two).is_some(), "another's links are its own");
+    held.pop();
+    assert!(leader.hub.place(&one).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_node_speaks_for_an_instance_that_another_has() {
+    let mut leader = Leader::new(1);
+    let (one, two) = (Machine::new("n1").await, Machine::new("n2").await);
+    let (first, second) = (spec("acme/shop/dev", "acme/shop"), spec("acme/shop/dev", "acme/shop"));
+    one.write_log("acme/shop/dev", &first.id, &[(10, "own")]);
+    two.write_log("acme/shop/dev", &first.id, &[(20, "forged")]);
+    two.write_log("acme/shop/dev", &second.id, &[(30, "of one that has ended")]);
+    let _one = one.dial(&leader.hub);
+    leader.hears_join("n1").await;
+    let _two = two.dial(&leader.hub);
+    leader.hears_join("n2").await;
+    leader.orders("n1", std::slice::from_ref(&first), Goal::Stop);
+    leader.hears_end(&first.id).await;
+    let all: Vec<LogLine> = leader.hub.logs(query(100, false)).collect().await;
+    assert_eq!(texts(&all), ["own", "of one that has ended"]);
 }
 
 /// S2, also after a restart of the agent.

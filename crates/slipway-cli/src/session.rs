@@ -143,6 +143,8 @@ fn read_logins(path: &Path) -> anyhow::Result<Logins> {
     match fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Logins::default()),
         Err(error) => return Err(error).with_context(context),
+        // A device, say: its mode is not ours to change, and it must not be replaced.
+        Ok(metadata) if !metadata.is_file() => anyhow::bail!("{} is not a file", path.display()),
         // Others could read the tokens (N98).
         Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
             eprintln!("slipway: {} was readable by others; that is mended now", path.display());
@@ -188,4 +190,24 @@ fn remotes_here() -> Vec<(String, EnvironmentPath)> {
 fn environment_of_url(url: &str) -> Option<EnvironmentPath> {
     let (_host, path) = url.strip_prefix("ssh://git@")?.split_once('/')?;
     path.strip_suffix(".git")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// Root may name a device, whose mode everybody else depends on.
+    #[test]
+    fn what_is_no_file_is_left_as_it_is() {
+        let path = std::env::temp_dir().join(format!("slipway-logins-{}", std::process::id()));
+        let _socket = UnixListener::bind(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        let refused = read_logins(&path).err().map(|error| error.to_string());
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        fs::remove_file(&path).unwrap();
+        assert!(refused.is_some_and(|why| why.ends_with("is not a file")));
+        assert_eq!(mode, 0o666);
+    }
 }

@@ -11,7 +11,8 @@ use crate::stack;
 
 /// The tests that start real ZooKeeper servers, which `cargo test` alone leaves out because it cannot
 /// install them.
-const ZOOKEEPER_TESTS: [&str; 2] = ["--features", "slipway-store/zookeeper-tests"];
+const ZOOKEEPER_TESTS: [&str; 2] =
+    ["--features", "slipway-store/zookeeper-tests,slipway-ensemble/zookeeper-tests"];
 
 /// Runs all checks, or with filters only the tests whose names contain one of them.
 pub fn test(filters: &[&str]) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ mod server;
 
 pub use server::{Server, ZooKeeper};
 
+use crate::ensemble::args::Ensemble;
 use crate::node::args::{Agent, Join};
 
 /// The Slipway server.
@@ -31,6 +32,8 @@ pub enum Command {
     Join(Join),
     /// Run the instances of this machine, which has joined a cluster
     Agent(Agent),
+    /// Look after this machine's ZooKeeper server
+    Ensemble(Box<Ensemble>),
     /// Run the router alone; `up` starts one by itself and leaves it running
     Router(Router),
     /// Check whether this machine can run Slipway, and say what to do

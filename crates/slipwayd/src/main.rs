@@ -34,6 +34,8 @@ mod glue;
 
 mod node;
 
+mod ensemble;
+
 mod router;
 
 mod doctor;
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         }
         args::Command::Join(options) => node::join::join(&options),
         args::Command::Agent(options) => node::agent(&options),
+        args::Command::Ensemble(options) => ensemble::run(*options),
         args::Command::Router(options) => router::run(options),
         args::Command::Doctor(options) => return doctor::doctor(&options),
         args::Command::Stack(verb) => stack::stack(verb),

@@ -72,10 +72,10 @@ impl Agent {
         tokio::spawn(async move {
             loop {
                 let lines = tokio::select! {
-                    Some(lines) = looks.recv() => lines,
-                    () = send.closed() => return,
-                    else => return,
+                    lines = looks.recv() => lines,
+                    () = send.closed() => None,
                 };
+                let Some(lines) = lines else { return };
                 for line in lines {
                     if send.send(line).await.is_err() {
                         return;

@@ -127,7 +127,11 @@ fn kept_for(used: f64) -> Duration {
 /// Which part of the disk is used.
 fn used(path: &Path) -> f64 {
     match rustix::fs::statvfs(path) {
-        Ok(stat) if stat.f_blocks > 0 => 1.0 - stat.f_bavail as f64 / stat.f_blocks as f64,
+        // As df(1) counts: what is kept back for root is neither used nor to be had.
+        Ok(stat) if stat.f_blocks > 0 => {
+            let used = stat.f_blocks.saturating_sub(stat.f_bfree) as f64;
+            used / (used + stat.f_bavail as f64).max(1.0)
+        }
         _ => 0.0,
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use slipway_api::wire::LogLine;
 use slipway_control::api::LogQuery;
 use slipway_model::id::InstanceId;
+use slipway_model::limit;
 use slipway_model::name::NodeName;
 use slipway_model::unit::Timestamp;
 use tokio::sync::mpsc;
@@ -27,6 +28,11 @@ const PAST_TIME: Duration = Duration::from_secs(5);
 const WINDOW: Duration = Duration::from_millis(250);
 /// Lines that wait in that window; beyond it they go at once.
 const WINDOW_LINES_MAX: usize = 10_000;
+/// Bytes of lines that are held at once for one reader, in each of both; beyond it the oldest of the past are
+/// left out, and those in the window go at once.
+const HELD_BYTES_MAX: usize = 16 << 20;
+/// Names of a line's source and stream, which are a word each.
+const WORD_BYTES_MAX: usize = 256;
 /// A node that came back tells so many again, of which those that were seen are left out.
 const LINES_AGAIN: usize = 1000;
 /// Instances that one node tells of in one answer; more than it can have had since its logs were cut.
@@ -62,7 +68,7 @@ async fn tell(hub: &Hub, query: LogQuery, out: &mpsc::Sender<LogLine>) {
         Readers { hub, wish, only, pieces: pieces_out, tasks: JoinSet::new(), telling: BTreeMap::new() };
     readers.begin();
 
-    let mut past = Past { lines: BinaryHeap::new(), came: 0, lines_max: lines };
+    let mut past = Past { lines: BinaryHeap::new(), came: 0, bytes: 0, lines_max: lines };
     let until = Instant::now() + PAST_TIME;
     let mut notes = Vec::new();
     while readers.telling.values().any(|told| !told) {
@@ -92,7 +98,8 @@ async fn tell(hub: &Hub, query: LogQuery, out: &mpsc::Sender<LogLine>) {
     let mut window = Window::default();
     loop {
         tokio::select! {
-            Some((node, piece)) = pieces.recv() => match piece {
+            // While it is full, what waits goes first.
+            Some((node, piece)) = pieces.recv(), if !window.is_full() => match piece {
                 Piece::Line(line) => window.push(line),
                 Piece::Live => {}
                 Piece::Silent => window.push(note(&node)),
@@ -204,7 +211,8 @@ async fn read_once(
         };
         let is_end = matches!(piece, LogPiece::Live) && !wish.follow;
         let piece = match piece {
-            LogPiece::Line(line) => {
+            LogPiece::Line(mut line) => {
+                cut(&mut line);
                 let is_first = !seen.last.contains_key(&line.instance);
                 if is_first && seen.last.len() == INSTANCES_TOLD_MAX {
                     return Some(Ended::Broken);
@@ -227,6 +235,17 @@ async fn read_once(
         if is_end {
             return Some(Ended::Whole);
         }
+    }
+}
+
+/// Agents cut lines before; this is for nodes that do not.
+fn cut(line: &mut LogLine) {
+    let LogLine { source, stream, text, .. } = line;
+    for (text, bytes_max) in
+        [(source, WORD_BYTES_MAX), (stream, WORD_BYTES_MAX), (text, limit::LOG_LINE_BYTES_MAX)]
+    {
+        text.truncate(text.floor_char_boundary(bytes_max));
+        text.shrink_to_fit();
     }
 }
 
@@ -273,15 +292,18 @@ impl Ord for Placed {
 struct Past {
     lines: BinaryHeap<Reverse<Placed>>,
     came: u64,
+    bytes: usize,
     lines_max: usize,
 }
 
 impl Past {
     fn push(&mut self, line: LogLine) {
         self.came += 1;
+        self.bytes += line.text.len();
         self.lines.push(Reverse(Placed(line.at, self.came, line)));
-        if self.lines.len() > self.lines_max {
-            self.lines.pop();
+        while self.lines.len() > self.lines_max || self.bytes > HELD_BYTES_MAX {
+            let Some(Reverse(Placed(_, _, oldest))) = self.lines.pop() else { return };
+            self.bytes -= oldest.text.len();
         }
     }
 
@@ -296,20 +318,26 @@ impl Past {
 struct Window {
     lines: BinaryHeap<Reverse<Placed>>,
     came: u64,
+    bytes: usize,
     due: Option<Instant>,
 }
 
 impl Window {
     fn push(&mut self, line: LogLine) {
         self.came += 1;
+        self.bytes += line.text.len();
         self.lines.push(Reverse(Placed(line.at, self.came, line)));
         self.due.get_or_insert_with(|| Instant::now() + WINDOW);
+    }
+
+    fn is_full(&self) -> bool {
+        self.lines.len() > WINDOW_LINES_MAX || self.bytes > HELD_BYTES_MAX
     }
 
     /// Returns when something has waited long enough; all that are there go then.
     async fn is_due(&self) {
         match self.due {
-            Some(_) if self.lines.len() > WINDOW_LINES_MAX => {}
+            Some(_) if self.is_full() => {}
             Some(due) => sleep_until(due).await,
             None => std::future::pending().await,
         }
@@ -320,6 +348,7 @@ impl Window {
             self.due = None;
             return None;
         };
+        self.bytes -= line.text.len();
         Some(line)
     }
 }
@@ -334,3 +363,6 @@ fn note(node: &NodeName) -> LogLine {
         text: format!("node {node} does not answer; what it has is missing here"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use sha2::{Digest as _, Sha256};
 use slipway_ensemble::http::{Api, Credentials};
+use slipway_ensemble::members::Members;
 use slipway_ensemble::place::s3::{Description, Keys};
 use slipway_ensemble::place::{Bucket, Place};
 use slipway_ensemble::settings::Settings;
-use slipway_ensemble::shared::{Poll, SharedSettings};
-use slipway_ensemble::{Options, Tls, http, instance, supervisor};
+use slipway_ensemble::shared::{Locks, Poll, SETTLING, SharedSettings};
+use slipway_ensemble::{Options, Tls, http, instance, quarantine, supervisor};
 use tokio::task::JoinSet;
 
 use crate::life;
@@ -63,6 +64,8 @@ async fn look_after(args: args::Ensemble) -> anyhow::Result<()> {
     let (poll, follower) = Poll::new(Arc::clone(&shared), SETTINGS_PERIOD);
     let listener = tokio::net::TcpListener::bind(args.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let locks = Locks::new(Arc::clone(&place), "members-locks", SETTLING);
+    let members = Members::new(handle.clone(), Arc::clone(&shared), Arc::clone(&place), locks);
     let api = Api::new(handle.clone(), shared, follower.clone(), Arc::new(credentials), args.open_list);
 
     let mut tasks = JoinSet::new();
@@ -73,6 +76,8 @@ async fn look_after(args: args::Ensemble) -> anyhow::Result<()> {
     }));
     tasks.spawn(poll.run());
     tasks.spawn(instance::follow(handle.clone(), follower));
+    tasks.spawn(members.run());
+    tasks.spawn(quarantine::run(handle.clone()));
     tasks.spawn(instance::back_up(handle, place, args.cluster));
     tasks.spawn(async move {
         if let Err(error) = axum::serve(listener, http::router(api)).await {

@@ -18,9 +18,9 @@ const ATTRIBUTE_BYTES_MAX: usize = 256;
 /// Below are the machine's own services.
 const PORT_MIN: u16 = 1024;
 
-/// Of each reason, answer and line of last output. All of an instance's may get into one record, where a
-/// byte may take six, and a record of more than a mebibyte cannot be written at all.
-const TEXT_BYTES_MAX: usize = 2 << 10;
+/// Of each reason, answer and line of last output. The last output gets into one record, where a byte may take
+/// six, and a record has a limit ([`slipway_model::limit::RECORD_BYTES_MAX`]).
+const TEXT_BYTES_MAX: usize = 1 << 10;
 /// An instance has fewer checks.
 const CHECKS_MAX: usize = 64;
 

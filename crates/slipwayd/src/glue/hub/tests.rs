@@ -350,7 +350,7 @@ fn what_a_node_says_of_an_instance_fits_a_record() {
     };
     bounds::cut(&mut report);
     let bytes = serde_json::to_vec(&report).unwrap().len();
-    assert!(bytes < 512 << 10, "{bytes}");
+    assert!(bytes < slipway_model::limit::RECORD_BYTES_MAX, "{bytes}");
 }
 
 #[tokio::test]

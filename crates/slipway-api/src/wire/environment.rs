@@ -155,6 +155,10 @@ pub struct EnvironmentState {
     /// Group deployments (of `/v2`) that have to get on before this environment follows its new version.
     #[serde(default)]
     pub held_back_by: Vec<String>,
+    /// Group deployments that were stopped before they got to this environment. It stays as it is until
+    /// somebody changes or restarts it.
+    #[serde(default)]
+    pub left_behind_by: Vec<String>,
     /// The services of the live release, and of the one that a deployment brings.
     pub services: Vec<ServiceState>,
     /// What runs once: one-off commands, runs of scheduled services, release commands.

@@ -95,6 +95,10 @@ fn standing_text(state: &EnvironmentState) -> String {
         let by = state.held_back_by.join(", ");
         text += &format!("  held back until the deployment {by} has got to it\n");
     }
+    if !state.left_behind_by.is_empty() {
+        let by = state.left_behind_by.join(", ");
+        text += &format!("  the deployment {by} was stopped before it got to it; change or restart it\n");
+    }
     if let Some(deployment) = state.deployment.as_ref().filter(|deployment| !deployment.ended) {
         text +=
             &format!("  {} to {}: {}\n", deployment.number, deployment.to, plain(&state_words(deployment)));

@@ -46,7 +46,7 @@ pub async fn status(
     let status = environment.status().await?;
     let deployment = environment.list::<Deployment>().await?.pop();
     let snapshot = api.leader.snapshot(&path).await;
-    let held_back_by = held_back_by(&api, snapshot.as_ref()).await;
+    let (left_behind_by, held_back_by) = held_back_by(&api, snapshot.as_ref()).await;
     let running = services::of(&api, &environment, snapshot).await?;
     Ok(Json(EnvironmentState {
         live: status.as_ref().and_then(|status| status.live),
@@ -61,6 +61,7 @@ pub async fn status(
         deployment: deployment.map(|deployment| present::deployment(deployment.record)),
         paused: environment.is_paused,
         held_back_by,
+        left_behind_by,
         services: running.services,
         runs: running.runs,
         runs_waiting: running.runs_waiting,
@@ -68,18 +69,23 @@ pub async fn status(
     }))
 }
 
-/// The group deployments that have an environment's app in a later step than the one they are at, and those
-/// that were stopped before they got to it.
-async fn held_back_by(api: &Api, snapshot: Option<&EnvironmentSnapshot>) -> Vec<String> {
-    let Some(snapshot) = snapshot.filter(|snapshot| snapshot.is_held_back) else { return Vec::new() };
-    let Some(app) = &snapshot.app else { return Vec::new() };
+/// The group deployments that were stopped before they got to an environment's app, and the open ones that
+/// have it in a later step than the one they are at.
+async fn held_back_by(api: &Api, snapshot: Option<&EnvironmentSnapshot>) -> (Vec<String>, Vec<String>) {
+    let held = snapshot.filter(|snapshot| snapshot.is_held_back);
+    let Some((snapshot, app)) = held.and_then(|held| Some((held, held.app.as_ref()?))) else {
+        return Default::default();
+    };
     let open = api.leader.group_deployments(Some(&snapshot.path.tenant)).await;
     let has_it_later = |open: &GroupDeploymentSnapshot| {
         let at = if open.deployment.is_stopped { 0 } else { open.step };
         let later = open.deployment.steps.iter().skip(at);
         later.flatten().any(|action| action.app == *app)
     };
-    open.iter().filter(|open| has_it_later(open)).map(|open| open.deployment.id.to_string()).collect()
+    let id = |open: &GroupDeploymentSnapshot| open.deployment.id.to_string();
+    let (stopped, open): (Vec<_>, Vec<_>) =
+        open.iter().filter(|open| has_it_later(open)).partition(|open| open.deployment.is_stopped);
+    (stopped.into_iter().map(id).collect(), open.into_iter().map(id).collect())
 }
 
 pub async fn config(

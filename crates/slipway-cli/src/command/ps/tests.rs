@@ -14,6 +14,7 @@ fn state(services: Vec<ServiceState>, runs: Vec<RunInfo>) -> EnvironmentState {
         deployment: None,
         paused: false,
         held_back_by: Vec::new(),
+        left_behind_by: Vec::new(),
         services,
         runs,
         runs_waiting: Vec::new(),
@@ -90,6 +91,15 @@ fn au_11_what_is_held_back_says_until_when_and_by_what() {
     ] {
         assert!(text.contains(words), "{text}");
     }
+}
+
+#[test]
+fn ma_16_what_a_stopped_deployment_left_behind_says_what_to_do() {
+    let mut state = state(Vec::new(), Vec::new());
+    state.left_behind_by = vec!["g0000000000000000".into()];
+    let text = why_text(&state);
+    let words = "the deployment g0000000000000000 was stopped before it got to it; change or restart it";
+    assert!(text.contains(words) && !text.contains("held back"), "{text}");
 }
 
 #[test]

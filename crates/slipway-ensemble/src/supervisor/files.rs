@@ -3,12 +3,11 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::options::Options;
 use crate::process::write_atomically;
 use crate::settings::{Server, Settings};
-use crate::{config, purge};
+use crate::{config, purge, quarantine};
 
 /// Below both data directories.
 const VERSION_DIR: &str = "version-2";
@@ -100,19 +99,8 @@ fn is_whole(path: &Path, name: &str) -> bool {
     if is_plain { end().is_ok_and(|end| end == purge::SNAPSHOT_END) } else { true }
 }
 
-/// Renames the server's data, so that it starts without and fetches it from the others. What it is
-/// called then says when. The id is written anew at the start.
+/// Moves the server's data aside, so that it starts without and fetches it from the others. The id is
+/// written anew at the start.
 pub fn set_aside(settings: &Settings, options: &Options) -> io::Result<PathBuf> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (data, logs) = (settings.snapshots(&options.dir), settings.logs(&options.dir));
-    let mut aside = data.join(format!("damaged-{now}"));
-    for dir in if data == logs { vec![data] } else { vec![data, logs] } {
-        let to = dir.join(format!("damaged-{now}"));
-        match fs::rename(dir.join(VERSION_DIR), &to) {
-            Ok(()) => aside = to,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(aside)
+    quarantine::set_aside(&settings.snapshots(&options.dir), &settings.logs(&options.dir))
 }

@@ -118,7 +118,8 @@ pub fn founding(settings: &Settings, tls: bool) -> String {
 }
 
 /// The dynamic file made of what others say (`conf`, `/zookeeper/config`) or of an older file: their
-/// lines, and ours as an observer if it is missing.
+/// lines, and ours as an observer if it is missing. Only where one alone votes may ours vote: the two
+/// can do nothing without each other, and an observer could not help to give itself the second vote.
 pub fn joining(membership: &str, settings: &Settings, own: &Server, tls: bool) -> String {
     let is_member = |line: &&str| {
         line.starts_with("server.") || line.starts_with("group.") || line.starts_with("weight.")
@@ -127,8 +128,9 @@ pub fn joining(membership: &str, settings: &Settings, own: &Server, tls: bool) -
         membership.lines().map(str::trim).filter(is_member).map(str::to_owned).collect();
     let ours = format!("server.{}=", own.id);
     if !lines.iter().any(|line| line.starts_with(&ours)) {
-        let observer = Server { kind: Kind::Observer, ..own.clone() };
-        lines.push(member(settings, &observer, tls));
+        let voters = lines.iter().filter(|line| !line.contains(":observer")).count();
+        let kind = if voters == 1 { own.kind } else { Kind::Observer };
+        lines.push(member(settings, &Server { kind, ..own.clone() }, tls));
     }
     lines.push(String::new());
     lines.join("\n")

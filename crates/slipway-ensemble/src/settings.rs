@@ -93,6 +93,10 @@ pub struct Settings {
     /// From so many servers on, new ones observe.
     #[serde(deserialize_with = "number")]
     pub observer_threshold: u32,
+    /// The highest id that a server ever had. Not Exhibitor's: it only knows those in the list, and
+    /// gives the id of one that left again.
+    #[serde(deserialize_with = "number")]
+    pub highest_server_id: u8,
 }
 
 impl Default for Settings {
@@ -121,6 +125,7 @@ impl Default for Settings {
             auto_manage_instances_fixed_ensemble_size: 0,
             auto_manage_instances_apply_all_at_once: 1,
             observer_threshold: 999,
+            highest_server_id: 0,
         }
     }
 }

@@ -73,14 +73,19 @@ fn zk_09_an_ensemble_is_founded_with_the_list() {
 
 #[test]
 fn zk_09_who_joins_takes_the_others_word_and_observes() {
-    let conf = "clientPort=2181\nmembership: \nserver.1=10.0.0.1:2888:3888:participant;10.0.0.1:2181\nversion=100000000";
+    let conf = "clientPort=2181\nmembership: \nserver.1=10.0.0.1:2888:3888:participant;10.0.0.1:2181\n\
+        server.4=10.0.0.4:2888:3888:participant;10.0.0.4:2181\nversion=100000000";
     let settings = settings();
     let own = settings.server("b.example").unwrap();
     let golden = "server.1=10.0.0.1:2888:3888:participant;10.0.0.1:2181\n\
+        server.4=10.0.0.4:2888:3888:participant;10.0.0.4:2181\n\
         server.2=b.example:2888:3888:observer;0.0.0.0:2181\n";
     assert_eq!(joining(conf, &settings, own, false), golden);
     // Once it is a member, its line stays as it is.
     assert_eq!(joining(golden, &settings, own, false), golden);
+    // Beside one that votes alone it votes: an observer could not become the second.
+    let alone = "server.1=10.0.0.1:2888:3888:participant;10.0.0.1:2181";
+    assert!(joining(alone, &settings, own, false).contains("server.2=b.example:2888:3888:participant"));
     assert!(lists(golden, 2) && !lists(golden, 22) && !lists(golden, 3));
 }
 

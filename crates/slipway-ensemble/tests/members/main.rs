@@ -1,4 +1,6 @@
 //! The care of an ensemble of real ZooKeeper servers.
 
+mod caring;
 mod reconfiguring;
 mod servers;
+mod writer;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -114,21 +114,12 @@ impl Server {
         }
     }
 
-    /// Whether its process has ended by itself.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some())
-    }
-
     pub fn output_file(&self) -> PathBuf {
         self.dir.path().join("output")
     }
 
     pub fn output(&self) -> String {
         std::fs::read_to_string(self.output_file()).unwrap_or_default()
-    }
-
-    pub fn data(&self) -> &Path {
-        self.dir.path()
     }
 
     pub fn wait(&self) {

@@ -15,7 +15,7 @@ use slipway_ensemble::place::Place;
 use slipway_ensemble::process::Process;
 use slipway_ensemble::settings::Settings;
 use slipway_ensemble::shared::{Poll, SharedSettings};
-use slipway_ensemble::{Handle, Options, http, instance, supervisor};
+use slipway_ensemble::{Handle, Options, Tls, http, instance, supervisor};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub struct Lab {
     shared: TempDir,
     settings: Settings,
+    tls: Option<Tls>,
     pub hosts: Vec<String>,
     pub client_port: u16,
     http_port: u16,
@@ -55,7 +56,21 @@ impl Lab {
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let settings: Settings = serde_json::from_value(settings).unwrap();
         settings.check().unwrap();
-        Self { shared: tempfile::tempdir().unwrap(), settings, hosts, client_port: base, http_port: base + 3 }
+        Self {
+            shared: tempfile::tempdir().unwrap(),
+            settings,
+            tls: None,
+            hosts,
+            client_port: base,
+            http_port: base + 3,
+        }
+    }
+
+    /// The same with certificates.
+    pub fn with_tls(count: u8) -> Self {
+        let lab = Self::new(count, serde_json::json!({}));
+        let tls = crate::certificates::make(lab.shared.path(), &lab.hosts);
+        Self { tls: Some(tls), ..lab }
     }
 }
 
@@ -82,7 +97,7 @@ impl Instance {
             java: "/usr/bin/java".into(),
             class_path: CLASS_PATH.to_owned(),
             oom_score_adj: 0,
-            tls: None,
+            tls: lab.tls.clone(),
             super_password: Some("a password for tests".to_owned()),
             http_port: lab.http_port,
             heading: String::new(),

@@ -6,6 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use slipway_ensemble::handle::What;
 use slipway_ensemble::monitor::State;
+use slipway_ensemble::words;
+
+mod certificates;
 
 mod lab;
 
@@ -173,5 +176,20 @@ fn ex_01_to_04_three_instances_answer_as_exhibitor_does() {
         assert_eq!(status, 412);
         // No restart for that (EX-10).
         assert_eq!(all.iter().map(pid_of).collect::<Vec<_>>(), pids);
+    });
+}
+
+#[test]
+fn zk_08_with_certificates_servers_find_each_other_and_nobody_else_is_answered() {
+    runtime().block_on(async {
+        let lab = Lab::with_tls(2);
+        let one = Instance::start(&lab, 0).await;
+        let two = Instance::start(&lab, 1).await;
+        one.serves().await;
+        two.serves().await;
+        assert_eq!(one.json(&format!("cluster/4ltr/ruok/{}", lab.hosts[1])).await["response"], "imok");
+        let plain = words::Server { host: lab.hosts[0].clone(), port: lab.client_port, tls: None };
+        let answer = plain.ask("ruok", Duration::from_secs(5)).await;
+        assert!(answer.as_deref().unwrap_or_default() != "imok", "{answer:?}");
     });
 }

@@ -205,9 +205,8 @@ pub async fn run(handle: Handle) {
         }
         let period = Duration::from_millis(handle.settings().borrow().check_ms);
         // It stays down while others come and go, so time alone is a reason to look again.
-        match tokio::time::timeout(period, look.changed()).await {
-            Ok(Err(_)) => return,
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(_)) = tokio::time::timeout(period, look.changed()).await {
+            return;
         }
     }
 }

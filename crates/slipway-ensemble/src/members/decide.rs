@@ -328,7 +328,7 @@ impl<'a> View<'a> {
             }
             // Two votes more or none: an even number bears no more deaths than the odd one below it.
             let candidates = self.list.keys().filter(without_vote).filter(|id| self.serves(**id)).count();
-            let is_worth_it = voters.len() % 2 == 0 || candidates >= 2 || voters.len() + 1 == wanted;
+            let is_worth_it = voters.len().is_multiple_of(2) || candidates >= 2 || voters.len() + 1 == wanted;
             // An observer cannot agree to the second vote.
             let can_vote = voters.len() > 1;
             if can_vote && voters.len() < wanted && is_worth_it {
@@ -386,7 +386,7 @@ impl<'a> View<'a> {
     fn leave_out(&self, voters: &[u8], gone: &[u8]) -> Option<Decision> {
         let has_too_many = voters.len() > self.voters_max();
         let live = voters.len() - gone.len();
-        let would_be_even = live % 2 == 0 && gone.len() == 1;
+        let would_be_even = live.is_multiple_of(2) && gone.len() == 1;
         let is_flexible = self.situation.rules.size == Size::Flexible;
         if let Some(id) = gone.first()
             && (has_too_many || (is_flexible && !would_be_even))

@@ -153,7 +153,7 @@ impl<T: Serialize + DeserializeOwned> SharedSettings<T> {
         if !is_created {
             return Err(Error::Conflict(highest));
         }
-        if highest.is_some_and(|highest| highest.0 >= next.0 + VERSIONS_KEPT) {
+        if !was_new(next, highest) {
             self.place.delete(&self.folder, &object(next)).await?;
             return Err(Error::Conflict(highest));
         }
@@ -216,6 +216,11 @@ impl<T: Serialize + DeserializeOwned> SharedSettings<T> {
         };
         Ok(names.iter().filter_map(number).collect())
     }
+}
+
+/// Whether a number that was created had never been there before, by the highest one after that.
+fn was_new(created: Version, highest: Option<Version>) -> bool {
+    highest.is_none_or(|highest| highest.0 < created.0 + VERSIONS_KEPT)
 }
 
 fn object(version: Version) -> String {

@@ -1,0 +1,128 @@
+//! An S3 server of the Python package `moto`, in an environment of its own below cargo's directory for
+//! tests. Where the package cannot be had, the tests say so and are left out.
+
+use std::fs::{self, File};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use slipway_ensemble::place::s3::{Description, Keys};
+use slipway_ensemble::place::{Bucket, Place};
+
+pub const BUCKET: &str = "settings";
+
+/// Makes the bucket and an account, and has each request's signature checked from then on.
+const PREPARE: &str = "
+import sys, json, urllib.request, boto3
+url = sys.argv[1]
+named = dict(endpoint_url=url, region_name='us-east-1', aws_access_key_id='x', aws_secret_access_key='x')
+boto3.client('s3', **named).create_bucket(Bucket='settings')
+iam = boto3.client('iam', **named)
+iam.create_user(UserName='slipway')
+allow = {'Version': '2012-10-17', 'Statement': [{'Effect': 'Allow', 'Action': 's3:*', 'Resource': '*'}]}
+iam.put_user_policy(UserName='slipway', PolicyName='all', PolicyDocument=json.dumps(allow))
+key = iam.create_access_key(UserName='slipway')['AccessKey']
+urllib.request.urlopen(urllib.request.Request(url + '/moto-api/reset-auth', data=b'0', method='POST')).read()
+print(key['AccessKeyId'], key['SecretAccessKey'])
+";
+
+pub struct S3Server {
+    child: Child,
+    pub port: u16,
+    pub keys: Keys,
+}
+
+impl S3Server {
+    /// Starts one; nothing when the package cannot be had.
+    pub fn start() -> Option<Self> {
+        let python = python()?;
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new(python.with_file_name("moto_server"))
+            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let keys = Keys { access: String::new(), secret: String::new() };
+        let mut server = Self { child, port, keys };
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(60), "the S3 server does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let prepared = Command::new(python).args(["-c", PREPARE, &server.endpoint()]).output().unwrap();
+        assert!(prepared.status.success(), "{}", String::from_utf8_lossy(&prepared.stderr));
+        let said = String::from_utf8(prepared.stdout).unwrap();
+        let (access, secret) = said.trim().split_once(' ').unwrap();
+        server.keys = Keys { access: access.to_owned(), secret: secret.to_owned() };
+        Some(server)
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn description(&self) -> Description {
+        Description {
+            endpoint: self.endpoint(),
+            region: "us-east-1".to_owned(),
+            bucket: BUCKET.to_owned(),
+            prefix: "slipway/test".to_owned(),
+            keys: self.keys.clone(),
+            authority_pem: None,
+            trust_conditions: true,
+        }
+    }
+
+    pub fn place(&self) -> Arc<Place> {
+        place(self.description())
+    }
+
+    pub fn kill(&mut self) {
+        let _ended = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
+
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+pub fn place(description: Description) -> Arc<Place> {
+    Arc::new(Place::S3(Bucket::new(description).unwrap()))
+}
+
+/// The Python of an environment with the package, made once.
+fn python() -> Option<PathBuf> {
+    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+    PYTHON.get_or_init(make_environment).clone()
+}
+
+fn make_environment() -> Option<PathBuf> {
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    // Test programs may run side by side.
+    let lock = File::create(parent.join("s3-server.lock")).unwrap();
+    lock.lock().unwrap();
+    let environment = parent.join("s3-server");
+    let python = environment.join("bin/python");
+    let ready = environment.join("ready");
+    if ready.exists() {
+        return Some(python);
+    }
+    let run = |program: &Path, arguments: &[&str]| {
+        Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+    };
+    let is_made = run(Path::new("python3"), &["-m", "venv", environment.to_str().unwrap()])
+        && run(&python, &["-m", "pip", "install", "--quiet", "moto[server]>=5.1,<6"]);
+    if !is_made {
+        eprintln!("left out: the Python package moto[server], which has the S3 server, cannot be had");
+        return None;
+    }
+    fs::write(ready, "").unwrap();
+    Some(python)
+}

@@ -31,8 +31,7 @@ pub fn routes_of<'a>(
         return BTreeMap::new();
     }
     let routed = claims.filter(|claim| matches!(claim.state, HostState::Platform | HostState::Proven));
-    let route =
-        |claim: &HostClaim| Route { service: claim.service.clone(), endpoints: endpoints_of(view, claim) };
+    let route = |claim: &HostClaim| Route::new(claim.service.clone(), endpoints_of(view, claim));
     routed.map(|claim| (claim.host.clone(), route(claim))).collect()
 }
 

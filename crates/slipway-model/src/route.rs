@@ -17,7 +17,8 @@ pub struct RouteTable {
     /// Rises with each change. 0: nothing is known yet, which is different from "no routes" and is
     /// never sent to a router (F57).
     pub generation: u64,
-    /// By host name: lower case, no port.
+    /// By host name: lower case, no port; or by host name and the beginning of a path, such as
+    /// `shop.example.com/api`, which counts before the host name alone (MA-80).
     pub routes: BTreeMap<String, Route>,
 }
 
@@ -52,6 +53,23 @@ pub struct Route {
     pub service: ServicePath,
     /// Where to send requests. Empty: the service is down, and the answer is 503.
     pub endpoints: Vec<Endpoint>,
+    /// A client goes on with the instance that it had first, by a cookie (MA-80).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_sticky: bool,
+    /// A request that did not come over TLS is sent to where it does (MA-80).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub to_https: bool,
+}
+
+impl Route {
+    /// One without anything special.
+    pub fn new(service: ServicePath, endpoints: Vec<Endpoint>) -> Self {
+        Self { service, endpoints, is_sticky: false, to_https: false }
+    }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// One instance that may be sent requests.

@@ -35,12 +35,11 @@ fn main() {
         ..Options::default()
     })
     .expect("the router starts");
-    let route = |number: u16| Route {
-        service: format!("bench/app/prod/s{number}").parse().expect("a service path"),
-        endpoints: vec![Endpoint {
-            instance: "i0000000000000000".parse().expect("an instance id"),
-            address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, backend_port),
-        }],
+    let route = |number: u16| {
+        let service = format!("bench/app/prod/s{number}").parse().expect("a service path");
+        let instance = "i0000000000000000".parse().expect("an instance id");
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, backend_port);
+        Route::new(service, vec![Endpoint { instance, address }])
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("an event loop");
     let table = (0..routes).map(|number| (format!("app{number}.test"), route(number))).collect();

@@ -21,7 +21,7 @@ fn routes(instances: &[u8]) -> BTreeMap<String, Route> {
     };
     let service = "acme/shop/dev/web".parse().expect("a path");
     let endpoints = instances.iter().map(endpoint).collect();
-    [("shop-dev-acme.localhost".to_owned(), Route { service, endpoints })].into()
+    [("shop-dev-acme.localhost".to_owned(), Route::new(service, endpoints))].into()
 }
 
 fn report(generation: u64, draining: &[(u8, u32)]) -> RouterReport {

@@ -1,7 +1,7 @@
 use super::*;
 
 fn route(service: &str) -> Route {
-    Route { service: format!("t/p/e/{service}").parse().expect("a path"), endpoints: Vec::new() }
+    Route::new(format!("t/p/e/{service}").parse().expect("a path"), Vec::new())
 }
 
 fn table(generation: u64, hosts: &[(&str, &str)]) -> RouteTable {

@@ -274,10 +274,7 @@ pub fn table(generation: u64, routes: &[(&str, &[&App])]) -> RouteTable {
 }
 
 pub fn route(apps: &[&App]) -> Route {
-    Route {
-        service: "acme/shop/dev/web".parse().unwrap(),
-        endpoints: apps.iter().map(|app| app.endpoint()).collect(),
-    }
+    Route::new("acme/shop/dev/web".parse().unwrap(), apps.iter().map(|app| app.endpoint()).collect())
 }
 
 /// A router with one route, `a.test`, to these apps.

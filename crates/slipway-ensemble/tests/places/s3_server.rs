@@ -24,7 +24,7 @@ iam.create_user(UserName='slipway')
 allow = {'Version': '2012-10-17', 'Statement': [{'Effect': 'Allow', 'Action': 's3:*', 'Resource': '*'}]}
 iam.put_user_policy(UserName='slipway', PolicyName='all', PolicyDocument=json.dumps(allow))
 key = iam.create_access_key(UserName='slipway')['AccessKey']
-urllib.request.urlopen(urllib.request.Request(url + '/moto-api/reset-auth', data=b'0', method='POST')).read()
+urllib.request.urlopen(urllib.request.Request(url + '/moto-api/reset-auth', data=b'0', headers={'Content-Type': 'text/plain'}, method='POST')).read()
 print(key['AccessKeyId'], key['SecretAccessKey'])
 ";
 

@@ -67,6 +67,8 @@ impl Server {
     fn ask(&self, word: &str) -> String {
         let mut text = String::new();
         if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
+            // A server that is just starting may forget to close a connection.
+            stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
             let _ignored =
                 stream.write_all(word.as_bytes()).and_then(|()| stream.read_to_string(&mut text).map(drop));
         }
@@ -131,8 +133,8 @@ impl Client {
     }
 
     fn exchange(&mut self, request: &[u8]) -> Vec<u8> {
-        self.0.write_all(&(request.len() as i32).to_be_bytes()).unwrap();
-        self.0.write_all(request).unwrap();
+        let length = (request.len() as i32).to_be_bytes();
+        self.0.write_all(&[&length, request].concat()).unwrap();
         let mut length = [0; 4];
         self.0.read_exact(&mut length).unwrap();
         let mut answer = vec![0; i32::from_be_bytes(length) as usize];

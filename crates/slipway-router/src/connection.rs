@@ -16,11 +16,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::access_log::Line;
 use crate::flow::{Output, Side};
 use crate::http::head::{self, End, Framing, Method, Refusal};
-use crate::http::page;
+use crate::http::page::{self, Redirect};
 use crate::http::rewrite::Via;
 use crate::life::Life;
 use crate::limits::{LINGER_BYTES_MAX, LINGER_TIME};
 use crate::routes::{Service, Site};
+use crate::sticky::{self, Tag};
 use crate::worker::Worker;
 
 /// Who is at the other end.
@@ -51,6 +52,8 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         response: head::Response::default(),
         to_app: Output::default(),
         host: String::new(),
+        known: None,
+        cookie: Vec::new(),
         entry: Entry::default(),
         progress: forward::Progress::default(),
         client,
@@ -94,6 +97,10 @@ struct Connection<'a, S> {
     to_app: Output,
     /// The host of this request: lower case, no port.
     host: String,
+    /// The cookie's value by which the request goes to the instance that the client had before.
+    known: Option<Tag>,
+    /// The line that sets this cookie anew, or nothing.
+    cookie: Vec<u8>,
     entry: Entry,
     progress: forward::Progress,
 }
@@ -137,7 +144,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             }
             Err(Answer::Refusal(refusal)) => self.refuse(refusal).await,
             Err(Answer::Page(status, why)) => self.answer(status, why).await,
-            Err(Answer::Redirect) => self.redirect(head_len).await,
+            Err(Answer::Redirect { status, port }) => self.redirect(head_len, status, port).await,
         };
         self.log(started);
         next
@@ -145,6 +152,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     fn begin(&mut self) {
         self.host.clear();
+        self.known = None;
+        self.cookie.clear();
         self.entry.begin();
     }
 
@@ -222,13 +231,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 why: "the request is larger than is allowed here",
             }));
         }
-        let Some(site) = self.worker.routes.borrow().find(&self.host) else {
+        let Some(site) = self.worker.routes.borrow().find(&self.host, entry.path()) else {
             self.side.input.consume(head_len);
             return Err(Answer::Page(404, "There is nothing here by this name."));
         };
         if self.client.redirect {
-            return Err(Answer::Redirect);
+            return Err(Answer::Redirect { status: 308, port: None });
         }
+        if let (true, None, Some(port)) = (site.to_https, &self.client.tls, self.worker.tls_port) {
+            let status = match &bytes[request.method_text.clone()] {
+                b"GET" | b"HEAD" => 301,
+                _ => 308,
+            };
+            return Err(Answer::Redirect { status, port: Some(port).filter(|port| *port != 443) });
+        }
+        self.known = site.known(sticky::tags(bytes, &request.fields), self.worker.now_ms());
         entry.request_id = self.worker.request_id();
         self.to_app.clear();
         crate::http::rewrite::request(&mut self.to_app.bytes, bytes, request, &self.via, &entry.request_id);
@@ -253,19 +270,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         if written && keep_alive { Next::Request } else { Next::Linger }
     }
 
-    async fn redirect(&mut self, head_len: usize) -> Next {
+    async fn redirect(&mut self, head_len: usize, status: u16, port: Option<u16>) -> Next {
         self.entry.end = "redirect";
-        self.entry.status = 308;
+        self.entry.status = status;
         let keep_alive = self.request.keep_alive && self.request.framing == Framing::Empty;
         let bytes = &self.side.input.filled()[..head_len];
-        let target = &bytes[self.request.target.clone()];
-        page::write_redirect(
-            &mut self.side.output.bytes,
-            self.host.as_bytes(),
-            self.request.target_prefix,
-            target,
-            keep_alive,
-        );
+        let to = Redirect {
+            status,
+            host: &self.host,
+            port,
+            prefix: self.request.target_prefix,
+            target: &bytes[self.request.target.clone()],
+        };
+        page::write_redirect(&mut self.side.output.bytes, &to, keep_alive);
         self.side.input.consume(head_len);
         let written = self.write_output().await;
         if written && keep_alive { Next::Request } else { Next::Linger }
@@ -349,10 +366,17 @@ enum Answer {
     /// It is understood, but leads nowhere.
     Page(u16, &'static str),
     /// It is to come over TLS.
-    Redirect,
+    Redirect { status: u16, port: Option<u16> },
 }
 
 impl Entry {
+    /// The request's path as it was sent, without the query.
+    fn path(&self) -> &[u8] {
+        let target = &self.text[self.method_end..];
+        let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+        if path.is_empty() { b"/" } else { path }
+    }
+
     fn begin(&mut self) {
         self.text.clear();
         self.instance.clear();

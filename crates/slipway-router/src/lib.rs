@@ -39,6 +39,8 @@ mod worker;
 
 mod routes;
 
+mod sticky;
+
 mod connection;
 
 mod flow;

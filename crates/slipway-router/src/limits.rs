@@ -24,6 +24,9 @@ pub const POOL_PER_INSTANCE_MAX: usize = 128;
 /// Endpoints that one request looks at for the least loaded. A window that rotates is as good as
 /// all of them, and a thousand instances do not make a request slower.
 pub const BALANCE_WINDOW: usize = 32;
+/// Cookies of ours that are looked at in one request. A browser sends one for each sticky route that
+/// its path is below.
+pub const STICKY_COOKIES_MAX: usize = 8;
 /// Endpoints that one request may try.
 pub const TRIES_MAX: usize = 3;
 /// Retries per request in percent: an outage must not be made worse by our repeating (F60).

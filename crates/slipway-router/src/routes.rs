@@ -1,5 +1,9 @@
-//! One worker's view of the table: host name → site → upstreams, and the idle connections of each
-//! upstream. Everything here belongs to one thread; a look-up takes no lock.
+//! One worker's view of the table: host name and path → site → upstreams, and the idle connections of
+//! each upstream. Everything here belongs to one thread; a look-up takes no lock and no memory.
+//!
+//! A host's routes are tried from the longest path to the shortest. A path is compared as it was
+//! sent, byte by byte: `..`, `//` and `%2f` are nothing special, because the match only chooses the
+//! site. It is no wall in front of an app; the app gets the path unchanged and judges it itself.
 //!
 //! An upstream is an instance *at an address*, and lives as long as some route lists it. The moment
 //! the last route lets go of it, it is retired: its idle connections are closed, nothing new is sent,
@@ -21,11 +25,13 @@ use tokio::net::TcpStream;
 use crate::counters::Counters;
 use crate::limits::{BALANCE_WINDOW, POOL_AGE_MAX, POOL_PER_INSTANCE_MAX, REFUSED_REST};
 use crate::shared::WorkerShared;
+use crate::sticky::{self, Tag};
 use crate::table::Change;
 
 /// See the module comment.
 pub(crate) struct Routes {
-    sites: HashMap<String, Rc<Site>>,
+    /// By host name.
+    hosts: HashMap<String, Host>,
     upstreams: BTreeMap<Endpoint, Rc<Upstream>>,
     services: HashMap<ServicePath, Rc<Service>>,
     /// Retired, but not without requests when they were last looked at.
@@ -33,12 +39,28 @@ pub(crate) struct Routes {
     shared: Arc<WorkerShared>,
 }
 
-/// Where a host name leads.
+/// The sites of a host by the beginning of the path, the longest first; the empty one is for all
+/// that is left.
+#[derive(Default)]
+struct Host(Vec<(Box<str>, Rc<Site>)>);
+
+/// Where a host name, or a path of it, leads.
 pub(crate) struct Site {
     pub service: Rc<Service>,
+    /// Send what comes over plain HTTP to TLS.
+    pub to_https: bool,
     upstreams: Vec<Rc<Upstream>>,
+    sticky: Option<Sticky>,
     /// Where the next look for the least loaded begins.
     turn: Cell<usize>,
+}
+
+/// What a site needs to know its clients again.
+struct Sticky {
+    /// For each upstream, in the same order.
+    tags: Vec<Tag>,
+    /// See [`sticky::attributes`].
+    attributes: String,
 }
 
 /// A service, with its name at hand for the log.
@@ -72,7 +94,7 @@ pub(crate) struct UnderWay(Rc<Upstream>);
 impl Routes {
     pub(crate) fn new(shared: Arc<WorkerShared>) -> Self {
         Self {
-            sites: HashMap::new(),
+            hosts: HashMap::new(),
             upstreams: BTreeMap::new(),
             services: HashMap::new(),
             draining: Vec::new(),
@@ -80,20 +102,28 @@ impl Routes {
         }
     }
 
-    /// The site of a host name in lower case.
-    pub(crate) fn find(&self, host: &str) -> Option<Rc<Site>> {
-        self.sites.get(host).cloned()
+    /// The site of a host name in lower case, and a path as it was sent, without the query.
+    pub(crate) fn find(&self, host: &str, path: &[u8]) -> Option<Rc<Site>> {
+        self.hosts.get(host)?.find(path)
     }
 
     /// Takes a change in. New routes are taken before old ones are let go, so that an upstream that
     /// only moves from one route to another is not retired on the way.
     pub(crate) fn apply(&mut self, change: &Change) {
         let mut old = Vec::new();
-        for (host, route) in &change.set {
-            let site = self.site(route);
-            old.extend(self.sites.insert(host.clone(), site));
+        for (key, route) in &change.set {
+            let (host, prefix) = split(key);
+            let site = self.site(route, prefix);
+            old.extend(self.hosts.entry(host.to_owned()).or_default().set(prefix, site));
         }
-        old.extend(change.remove.iter().filter_map(|host| self.sites.remove(host)));
+        for key in &change.remove {
+            let (name, prefix) = split(key);
+            let Some(host) = self.hosts.get_mut(name) else { continue };
+            old.extend(host.remove(prefix));
+            if host.0.is_empty() {
+                self.hosts.remove(name);
+            }
+        }
         for site in old {
             for upstream in &site.upstreams {
                 self.let_go(upstream);
@@ -125,7 +155,7 @@ impl Routes {
         }
     }
 
-    fn site(&mut self, route: &Route) -> Rc<Site> {
+    fn site(&mut self, route: &Route, prefix: &str) -> Rc<Site> {
         let service = self.services.entry(route.service.clone()).or_insert_with(|| {
             Rc::new(Service {
                 name: route.service.to_string(),
@@ -134,7 +164,12 @@ impl Routes {
         });
         let service = Rc::clone(service);
         let upstreams = route.endpoints.iter().map(|endpoint| self.take(endpoint)).collect();
-        Rc::new(Site { service, upstreams, turn: Cell::new(0) })
+        let tag = |endpoint: &Endpoint| sticky::tag(&route.service, &endpoint.instance);
+        let sticky = route.is_sticky.then(|| Sticky {
+            tags: route.endpoints.iter().map(tag).collect(),
+            attributes: sticky::attributes(prefix),
+        });
+        Rc::new(Site { service, to_https: route.to_https, upstreams, sticky, turn: Cell::new(0) })
     }
 
     fn take(&mut self, endpoint: &Endpoint) -> Rc<Upstream> {
@@ -171,7 +206,72 @@ impl Routes {
     }
 }
 
+/// A key of the table as host name and beginning of the path, which is empty or starts with `/`.
+fn split(key: &str) -> (&str, &str) {
+    key.split_at(key.find('/').unwrap_or(key.len()))
+}
+
+impl Host {
+    fn find(&self, path: &[u8]) -> Option<Rc<Site>> {
+        let (_, site) = self.0.iter().find(|(prefix, _)| leads_below(prefix, path))?;
+        Some(Rc::clone(site))
+    }
+
+    /// The site that was there before is returned.
+    fn set(&mut self, prefix: &str, site: Rc<Site>) -> Option<Rc<Site>> {
+        match self.position(prefix) {
+            Ok(at) => Some(std::mem::replace(&mut self.0[at].1, site)),
+            Err(at) => {
+                self.0.insert(at, (prefix.into(), site));
+                None
+            }
+        }
+    }
+
+    fn remove(&mut self, prefix: &str) -> Option<Rc<Site>> {
+        self.position(prefix).ok().map(|at| self.0.remove(at).1)
+    }
+
+    fn position(&self, prefix: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(there, _)| (prefix.len(), &**there).cmp(&(there.len(), prefix)))
+    }
+}
+
+/// `/api` is for `/api` and `/api/x`, and not for `/apix`; `/api/` is for `/api/x` only.
+fn leads_below(prefix: &str, path: &[u8]) -> bool {
+    path.strip_prefix(prefix.as_bytes())
+        .is_some_and(|rest| prefix.is_empty() || prefix.ends_with('/') || matches!(rest, [] | [b'/', ..]))
+}
+
 impl Site {
+    /// The first of these cookie values that names an instance which can be asked now.
+    pub(crate) fn known<'a>(&self, mut tags: impl Iterator<Item = &'a Tag>, now_ms: u64) -> Option<Tag> {
+        self.sticky.as_ref()?;
+        tags.find(|tag| self.named(tag, now_ms).is_some()).copied()
+    }
+
+    /// The upstream that a cookie's value names, if it can be asked now.
+    pub(crate) fn named(&self, tag: &Tag, now_ms: u64) -> Option<Rc<Upstream>> {
+        let at = self.sticky.as_ref()?.tags.iter().position(|known| known == tag)?;
+        let upstream = &self.upstreams[at];
+        (!upstream.is_retired() && upstream.rests_until_ms.get() <= now_ms).then(|| Rc::clone(upstream))
+    }
+
+    /// Writes the line that sets the cookie for an upstream, unless the client has it.
+    pub(crate) fn write_cookie(
+        &self,
+        out: &mut Vec<u8>,
+        upstream: &Rc<Upstream>,
+        has: Option<Tag>,
+        tls: bool,
+    ) {
+        let Some(sticky) = &self.sticky else { return };
+        let Some(at) = self.upstreams.iter().position(|listed| Rc::ptr_eq(listed, upstream)) else { return };
+        if has != Some(sticky.tags[at]) {
+            sticky::write(out, &sticky.tags[at], &sticky.attributes, tls);
+        }
+    }
+
     /// The least loaded upstream that was not tried yet, the resting ones last; ties in turn.
     pub(crate) fn pick(&self, tried: &[Rc<Upstream>], now_ms: u64) -> Option<Rc<Upstream>> {
         let count = self.upstreams.len();

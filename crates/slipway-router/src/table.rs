@@ -83,12 +83,19 @@ pub fn difference(old: &RouteTable, new: &RouteTable) -> Change {
     }
 }
 
-/// Keys are lower case by contract; one that is not would never be found.
+/// Host names are lower case by contract; one that is not would never be found. A path behind one
+/// stays as it is: there, case counts.
 fn lower_case(routes: BTreeMap<String, Route>) -> BTreeMap<String, Route> {
-    if routes.keys().all(|host| !host.bytes().any(|b| b.is_ascii_uppercase())) {
+    let host_end = |key: &str| key.find('/').unwrap_or(key.len());
+    if routes.keys().all(|key| !key[..host_end(key)].bytes().any(|b| b.is_ascii_uppercase())) {
         return routes;
     }
-    routes.into_iter().map(|(host, route)| (host.to_ascii_lowercase(), route)).collect()
+    let lower = |mut key: String| {
+        let end = host_end(&key);
+        key[..end].make_ascii_lowercase();
+        key
+    };
+    routes.into_iter().map(|(key, route)| (lower(key), route)).collect()
 }
 
 #[cfg(test)]

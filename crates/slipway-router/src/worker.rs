@@ -51,6 +51,8 @@ pub(crate) struct Worker {
     pub limits: Limits,
     pub lives: Lives,
     pub stopping: Cell<bool>,
+    /// Where HTTP over TLS is served, if anywhere.
+    pub tls_port: Option<u16>,
     start: Instant,
     now_ms: Cell<u64>,
     /// Hundredths of a retry.
@@ -125,6 +127,9 @@ pub(crate) fn run(setup: Setup, ready: std::sync::mpsc::SyncSender<Result<(), Er
             (Err(error), _) | (_, Err(error)) => return drop(ready.send(Err(error))),
         };
         drop(ready.send(Ok(())));
+        let tls_port =
+            setup.acceptor.as_ref().and(tls.first()).and_then(|listener| listener.local_addr().ok());
+        let tls_port = tls_port.map(|address| address.port());
         let worker = Rc::new(Worker {
             routes: RefCell::new(Routes::new(Arc::clone(&setup.shared))),
             buffers: BufferPool::default(),
@@ -132,6 +137,7 @@ pub(crate) fn run(setup: Setup, ready: std::sync::mpsc::SyncSender<Result<(), Er
             limits: setup.limits,
             lives: Lives::default(),
             stopping: Cell::new(false),
+            tls_port,
             start: Instant::now(),
             now_ms: Cell::new(0),
             retry_credit: Cell::new(RETRY_BUDGET_SAVED_MAX * 100),

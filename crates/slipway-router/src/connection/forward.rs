@@ -79,9 +79,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         loop {
             let now_ms = self.worker.now_ms();
             let fresh = same.is_some();
-            let Some(upstream) = same.take().or_else(|| site.pick(&tried, now_ms)) else {
+            let known = if tried.is_empty() { self.known } else { None };
+            let chosen = same.take().or_else(|| site.named(&known?, now_ms));
+            let Some(upstream) = chosen.or_else(|| site.pick(&tried, now_ms)) else {
                 return self.answer_failure(last).await;
             };
+            self.cookie.clear();
+            site.write_cookie(&mut self.cookie, &upstream, self.known, self.client.tls.is_some());
             let under_way = upstream.begin();
             self.entry.instance.clear();
             self.entry.instance.push_str(upstream.endpoint.instance.as_str());
@@ -111,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 tried.push(upstream);
             }
             // The table may have changed meanwhile, and the request has not.
-            if let Some(current) = self.worker.routes.borrow().find(&self.host) {
+            if let Some(current) = self.worker.routes.borrow().find(&self.host, self.entry.path()) {
                 site = current;
             }
             self.to_app.rewind();
@@ -364,6 +368,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let chunked = self.response.framing == Framing::Chunked && !bare;
         let bytes = &app.input.filled()[..head_len];
         rewrite::response(&mut self.side.output.bytes, bytes, &self.response, chunked, after);
+        rewrite::add_lines(&mut self.side.output.bytes, &self.cookie);
         app.input.consume(head_len);
         self.entry.status = self.response.status;
 

@@ -20,6 +20,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         self.clear_written();
         let bytes = &app.input.filled()[..head_len];
         rewrite::response(&mut self.side.output.bytes, bytes, &self.response, false, After::Tunnel);
+        rewrite::add_lines(&mut self.side.output.bytes, &self.cookie);
         app.input.consume(head_len);
         app.output.clear();
         self.entry.status = 101;

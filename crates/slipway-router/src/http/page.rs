@@ -21,12 +21,31 @@ pub fn write(out: &mut Vec<u8>, status: u16, why: &str, head_only: bool, keep_al
     }
 }
 
+/// Where the same address is over TLS.
+#[derive(Debug, Clone, Copy)]
+pub struct Redirect<'a> {
+    /// 301 or 308.
+    pub status: u16,
+    /// A host name that has a route, without port.
+    pub host: &'a str,
+    /// When it is not the usual one.
+    pub port: Option<u16>,
+    /// Written before `target`.
+    pub prefix: &'a str,
+    /// Path and query, as in [`super::head::Request`].
+    pub target: &'a [u8],
+}
+
 /// Writes a redirect to the same address over TLS.
-pub fn write_redirect(out: &mut Vec<u8>, host: &[u8], prefix: &str, target: &[u8], keep_alive: bool) {
-    out.extend_from_slice(b"HTTP/1.1 308 Permanent Redirect\r\nContent-Length: 0\r\nLocation: https://");
-    out.extend_from_slice(host);
-    out.extend_from_slice(prefix.as_bytes());
-    out.extend_from_slice(target);
+pub fn write_redirect(out: &mut Vec<u8>, to: &Redirect<'_>, keep_alive: bool) {
+    let Redirect { status, host, port, prefix, target } = *to;
+    let reason = reason(status);
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    let head =
+        format!("HTTP/1.1 {status} {reason}\r\nContent-Length: 0\r\nLocation: https://{host}{port}{prefix}");
+    out.extend_from_slice(head.as_bytes());
+    // `OPTIONS *` asks about the server, which has no path (RFC 9112 section 3.2.4).
+    out.extend_from_slice(if target == b"*" { b"" } else { target });
     out.extend_from_slice(if keep_alive {
         b"\r\nConnection: keep-alive\r\n\r\n"
     } else {
@@ -36,6 +55,8 @@ pub fn write_redirect(out: &mut Vec<u8>, host: &[u8], prefix: &str, target: &[u8
 
 fn reason(status: u16) -> &'static str {
     match status {
+        301 => "Moved Permanently",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         404 => "Not Found",
         405 => "Method Not Allowed",

@@ -99,6 +99,13 @@ pub fn response(out: &mut Vec<u8>, bytes: &[u8], head: &Response, chunked: bool,
     });
 }
 
+/// Adds whole header lines to a head that ends with its empty line.
+pub fn add_lines(head: &mut Vec<u8>, lines: &[u8]) {
+    head.truncate(head.len() - 2);
+    head.extend_from_slice(lines);
+    head.extend_from_slice(b"\r\n");
+}
+
 /// Named by `Connection`, so for this hop only.
 fn is_named(bytes: &[u8], field: &Field, named: &[Range<usize>]) -> bool {
     let name = &bytes[field.name.clone()];

@@ -91,7 +91,7 @@ async fn the_log_does_not_outgrow_its_bound() {
 }
 
 /// A certificate for `a.test` that signs itself, made by Debian's openssl.
-fn certificate(directory: &Path) -> TlsOptions {
+pub fn certificate(directory: &Path) -> TlsOptions {
     let (certificate, key) = (directory.join("cert.pem"), directory.join("key.pem"));
     let made = Command::new("openssl")
         .args([

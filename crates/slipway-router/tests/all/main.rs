@@ -9,5 +9,6 @@ mod draining;
 mod feed;
 mod forwarding;
 mod log_and_tls;
+mod ma_80;
 mod streaming;
 mod time_limits;

@@ -11,7 +11,7 @@ use slipway_model::project::EnvironmentStatus;
 use slipway_model::push::{Build, BuildState, BuiltImage, ImageRef, Push};
 use slipway_model::release::{Origin, Release};
 use slipway_model::unit::Timestamp;
-use slipway_store::journal::Journal;
+use slipway_store::journal::{self, Journal};
 use slipway_store::{Batch, Store, WatchEvent};
 
 /// Builds and deploys until it is ended.
@@ -56,7 +56,15 @@ async fn build(store: &Store, journal: &Journal, push: &Push) {
     };
     store.commit(Batch::new().put(&record)).await.unwrap();
     let says = |word: &str| push.subject.contains(word);
-    let mut log = journal.writer(Build::log_path(&push.environment, push.number).as_ref()).unwrap();
+    let path = Build::log_path(&push.environment, push.number);
+    // As the builder does: it was killed after the log's end and before the record's.
+    let mut log = match journal.writer(path.as_ref()) {
+        Err(journal::Error::Finished(_)) => {
+            journal.remove(path.as_ref()).await.unwrap();
+            journal.writer(path.as_ref()).unwrap()
+        }
+        opened => opened.unwrap(),
+    };
     log.append(b"-----> Python app detected\n").unwrap();
     if says("slow") {
         tokio::time::sleep(Duration::from_millis(1500)).await;

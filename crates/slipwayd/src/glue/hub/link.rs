@@ -193,7 +193,7 @@ async fn talk(shared: &Shared, name: &NodeName, link: &Link) -> io::Result<&'sta
 async fn next(lines: &mut Lines, link: &Link) -> io::Result<Option<Told>> {
     tokio::select! {
         line = timeout(SILENCE_MAX, lines.next()) => {
-            line.map_err(|_| io::Error::other("it said nothing for ten seconds"))?
+            line.map_err(|_| io::Error::other("it said nothing for seven seconds"))?
         }
         () = link.cut.cancelled() => Ok(None),
     }

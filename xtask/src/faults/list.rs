@@ -246,6 +246,8 @@ fn last(seconds: u64) -> anyhow::Result<()> {
 }
 
 fn leading(lab: &Lab) -> anyhow::Result<&cluster::Host> {
+    // The fault before may have left the servers without one for a moment, or with yesterday's clock.
+    lab.wait("a server leads", Duration::from_secs(30), || slipway::leader(lab).is_some())?;
     let name = slipway::leader(lab).context("no server leads")?;
     lab.host(&name)
 }

@@ -4,6 +4,11 @@
 //! after each change and publishes the table when the answer differs. [`Routers`] keeps what follows
 //! from the tables that were published and the reports of the routers: which instances get requests.
 //!
+//! An app of `/v2` may ask in its labels for a host name, for paths of one, or for how requests are treated
+//! there (MA-80); [`Asking`] keeps what each release asks for. A host name is its claim's. A path of one
+//! may be any app's of the same tenant: whoever may deploy an app may change what the host name shows
+//! already. A path of another tenant's host name leads nowhere.
+//!
 //! Generations of a leader start above all those of the leaders before it, so a router's report means
 //! the same thing to both.
 
@@ -13,31 +18,59 @@ use std::sync::Arc;
 
 use slipway_marathon::environment::effective_port;
 use slipway_marathon::virtual_host;
+use slipway_model::app::app_service;
 use slipway_model::id::{Epoch, InstanceId};
 use slipway_model::instance::{Assignment, Goal, InstanceRole, PORT};
-use slipway_model::name::{EnvironmentPath, ServiceName};
-use slipway_model::project::{HostClaim, HostState};
+use slipway_model::name::{EnvironmentPath, ServiceName, ServicePath};
+use slipway_model::project::HostClaim;
 use slipway_model::route::{Endpoint, Route, RouteTable, RouterReport};
 use slipway_model::unit::Timestamp;
 use slipway_plan::view::{EnvironmentView, Traffic};
 
-/// The routes of one environment. A service that is down has a route without endpoints, which answers
-/// 503; a host name of a deleted environment, an unproven domain or a tombstone has none.
-pub fn routes_of<'a>(
-    view: &EnvironmentView,
-    claims: impl Iterator<Item = &'a HostClaim>,
-) -> BTreeMap<String, Route> {
+mod asking;
+mod claims;
+
+pub use asking::Asking;
+use asking::Wish;
+pub use claims::Claims;
+use claims::is_routed;
+
+/// The routes of one environment, by keys of the table. A service that is down has a route without endpoints,
+/// which answers 503; a host name of a deleted environment, an unproven domain or a tombstone has none.
+pub fn routes_of(view: &EnvironmentView, asking: &Asking, claims: &Claims) -> BTreeMap<String, Route> {
     if view.wanted.is_none() {
         return BTreeMap::new();
     }
-    let routed = claims.filter(|claim| matches!(claim.state, HostState::Platform | HostState::Proven));
-    let route = |claim: &HostClaim| Route::new(claim.service.clone(), endpoints_of(view, claim));
-    routed.map(|claim| (claim.host.clone(), route(claim))).collect()
+    let hosts = claims.of(&view.path).filter(|claim| is_routed(claim));
+    let mut routes: BTreeMap<_, _> = hosts
+        .filter(|claim| asking.wish_of_all(&claim.host) != Wish::NotThis)
+        .map(|claim| (claim.host.clone(), route(view, asking, &claim.host, &claim.service)))
+        .collect();
+    for key in asking.paths() {
+        let claim = claims.get(virtual_host::split(key).0).filter(|claim| is_routed(claim));
+        if claim.is_none_or(|claim| claim.service.tenant != view.path.tenant) {
+            continue;
+        }
+        let route = route(view, asking, key, &view.path.service(app_service()));
+        // A path that only comes into use leads on to where it led before until somebody answers there.
+        let is_live = view.live().is_some_and(|live| matches!(asking.wish(live, key), Wish::Asked(_)));
+        if is_live || !route.endpoints.is_empty() {
+            routes.insert(key.to_owned(), route);
+        }
+    }
+    routes
+}
+
+fn route(view: &EnvironmentView, asking: &Asking, key: &str, service: &ServicePath) -> Route {
+    let route = Route::new(service.clone(), endpoints_of(view, asking, key, &service.service));
+    match asking.wish_of_all(key) {
+        Wish::Asked(asked) => Route { is_sticky: asked.is_sticky, to_https: asked.to_https, ..route },
+        Wish::Nothing | Wish::NotThis => route,
+    }
 }
 
 /// Healthy instances that shall run and that the plan has not taken out.
-fn endpoints_of(view: &EnvironmentView, claim: &HostClaim) -> Vec<Endpoint> {
-    let service = &claim.service.service;
+fn endpoints_of(view: &EnvironmentView, asking: &Asking, key: &str, service: &ServiceName) -> Vec<Endpoint> {
     let mut endpoints = Vec::new();
     for assignment in &view.assignments {
         let is_its = matches!(&assignment.role, InstanceRole::Service { service: of } if of == service);
@@ -45,7 +78,8 @@ fn endpoints_of(view: &EnvironmentView, claim: &HostClaim) -> Vec<Endpoint> {
         if !is_its || assignment.goal != Goal::Run || view.retiring.contains(instance) {
             continue;
         }
-        let Some(port) = port_of(view, assignment, claim) else { continue };
+        let wish = asking.wish(assignment.release, key);
+        let Some(port) = port_of(view, assignment, wish, service) else { continue };
         let address = view.reports.get(instance).and_then(|report| report.address);
         if let Some(address) = address.filter(|_| view.is_healthy(instance)) {
             let address = SocketAddrV4::new(address, port);
@@ -56,15 +90,24 @@ fn endpoints_of(view: &EnvironmentView, claim: &HostClaim) -> Vec<Endpoint> {
     endpoints
 }
 
-/// Where requests for the host name go; `None` when the service does not answer any. An app may say in its
-/// labels which of its ports that is (MA-80).
-fn port_of(view: &EnvironmentView, assignment: &Assignment, claim: &HostClaim) -> Option<u16> {
-    let spec = view.releases.get(&assignment.release)?.services.get(&claim.service.service)?;
+/// Where an instance answers; `None` when its service does not answer any requests, or not these. An app may
+/// say in its labels which of its ports that is (MA-80).
+fn port_of(
+    view: &EnvironmentView,
+    assignment: &Assignment,
+    wish: Wish,
+    service: &ServiceName,
+) -> Option<u16> {
+    let asked = match wish {
+        Wish::Asked(asked) => Some(asked.port),
+        Wish::Nothing => None,
+        Wish::NotThis => return None,
+    };
+    let spec = view.releases.get(&assignment.release)?.services.get(service)?;
     if spec.listens {
         return Some(PORT);
     }
     view.wanted.as_ref()?.app.as_ref()?;
-    let asked = virtual_host::of(&spec.labels).get(&claim.host).copied();
     let at = asked.filter(|at| *at < spec.ports.len()).or(spec.first_tcp_port())?;
     Some(effective_port(&spec.ports[at], assignment.ports.get(at).copied().unwrap_or(0)))
 }
@@ -74,13 +117,19 @@ fn port_of(view: &EnvironmentView, assignment: &Assignment, claim: &HostClaim) -
 /// Routes of many environments change before a table is handed over: [`Routers::replace`] costs what has
 /// changed, [`Routers::publish`] a copy of the table. Generations in between are seen by nobody, and
 /// obeyed with the next that is.
+///
+/// Two environments may want the same key: for a moment while a host name moves from one to the other, or
+/// because two apps ask for the same path (MA-80). It is the first one's by path, and the other's when that
+/// lets go of it; neither overwrites nor removes what the other has.
 #[derive(Debug)]
 pub struct Routers {
     table: RouteTable,
     /// Whether the table has changed since it was handed over.
     has_news: bool,
-    /// Since which generation and time an instance is in the table.
-    entered: HashMap<InstanceId, (u64, Timestamp)>,
+    /// What others want to be at keys that somebody has.
+    rivals: BTreeMap<String, BTreeMap<EnvironmentPath, Route>>,
+    /// The instances in the table.
+    entered: HashMap<InstanceId, Entered>,
     /// Those of them that not every router may have, by generation.
     entering: BTreeSet<(u64, InstanceId)>,
     /// Since which generation and time it is out of it, until every router has let go.
@@ -91,12 +140,22 @@ pub struct Routers {
     awaited_until: Timestamp,
 }
 
+/// An instance in the table.
+#[derive(Debug)]
+struct Entered {
+    /// Since which generation and time.
+    since: (u64, Timestamp),
+    /// How many of the routes list it.
+    listed: usize,
+}
+
 impl Routers {
     /// Before the first table of the leader with that epoch.
     pub fn new(epoch: Epoch, awaited_until: Timestamp) -> Self {
         Self {
             table: RouteTable { generation: epoch.0 << 32, routes: BTreeMap::new() },
             has_news: false,
+            rivals: BTreeMap::new(),
             entered: HashMap::new(),
             entering: BTreeSet::new(),
             left: BTreeMap::new(),
@@ -133,34 +192,97 @@ impl Routers {
         after: &BTreeMap<String, Route>,
         now: Timestamp,
     ) -> bool {
-        if before == after {
+        // What was at each key that is different now.
+        let mut replaced = Vec::new();
+        let mut set = Vec::new();
+        for (key, route) in before.iter().filter(|(key, _)| !after.contains_key(*key)) {
+            replaced.extend(self.withdraw(key, &route.service.environment(), &mut set));
+        }
+        for (key, route) in after.iter().filter(|(key, route)| before.get(*key) != Some(*route)) {
+            if self.takes(key, route) {
+                replaced.extend(self.table.routes.insert(key.clone(), route.clone()));
+                set.push(key.clone());
+            }
+        }
+        if replaced.is_empty() && set.is_empty() {
             return false;
         }
         self.has_news = true;
         self.table.generation += 1;
-        before.keys().for_each(|host| drop(self.table.routes.remove(host)));
-        self.table.routes.extend(after.iter().map(|(host, route)| (host.clone(), route.clone())));
         let since = (self.table.generation, now);
-        let instances = |routes: &BTreeMap<String, Route>| {
-            let endpoints = routes.values().flat_map(|route| &route.endpoints);
-            endpoints.map(|endpoint| endpoint.instance.clone()).collect::<BTreeSet<_>>()
-        };
-        let (old, new) = (instances(before), instances(after));
-        for instance in new.difference(&old) {
-            self.left.remove(instance);
-            self.entered.insert(instance.clone(), since);
-            self.entering.insert((since.0, instance.clone()));
+        // New routes come first, so that what only moves from one to another is in the table all the time.
+        for endpoint in set.iter().flat_map(|key| &self.table.routes[key].endpoints) {
+            let instance = &endpoint.instance;
+            match self.entered.get_mut(instance) {
+                Some(entered) => entered.listed += 1,
+                None => {
+                    self.left.remove(instance);
+                    self.entered.insert(instance.clone(), Entered { since, listed: 1 });
+                    self.entering.insert((since.0, instance.clone()));
+                }
+            }
         }
-        for instance in old.difference(&new) {
-            self.leave(instance);
-            self.left.insert(instance.clone(), since);
+        for Endpoint { instance, .. } in replaced.iter().flat_map(|route| &route.endpoints) {
+            let Some(entered) = self.entered.get_mut(instance) else { continue };
+            entered.listed -= 1;
+            if entered.listed == 0 {
+                self.leave(instance);
+                self.left.insert(instance.clone(), since);
+            }
         }
         true
     }
 
+    /// Takes from an environment what it has or wants at a key. Answers with the route that was there, if that
+    /// was its own, and notes the key if somebody else's is there now.
+    fn withdraw(&mut self, key: &str, environment: &EnvironmentPath, set: &mut Vec<String>) -> Option<Route> {
+        if self.table.routes.get(key)?.service.environment() != *environment {
+            self.forget_rival(key, environment);
+            return None;
+        }
+        let next = self.rivals.get(key).and_then(|rivals| Some(rivals.first_key_value()?.0.clone()));
+        let Some(next) = next.and_then(|next| self.forget_rival(key, &next)) else {
+            return self.table.routes.remove(key);
+        };
+        set.push(key.to_owned());
+        self.table.routes.insert(key.to_owned(), next)
+    }
+
+    /// Whether a route takes its key now. If not, it is noted for later; if somebody else loses the key by that, that is
+    /// noted.
+    fn takes(&mut self, key: &str, route: &Route) -> bool {
+        let Some(there) = self.table.routes.get(key) else { return true };
+        let is_same = |one: &ServicePath, other: &ServicePath| {
+            (&one.tenant, &one.project, &one.environment)
+                == (&other.tenant, &other.project, &other.environment)
+        };
+        if is_same(&there.service, &route.service) {
+            return true;
+        }
+        let (its, own) = (there.service.environment(), route.service.environment());
+        if its < own {
+            self.rivals.entry(key.to_owned()).or_default().insert(own, route.clone());
+            return false;
+        }
+        let there = there.clone();
+        self.forget_rival(key, &own);
+        self.rivals.entry(key.to_owned()).or_default().insert(its, there);
+        true
+    }
+
+    /// An environment does not wait for a key any more. Answers with what it wanted there.
+    fn forget_rival(&mut self, key: &str, environment: &EnvironmentPath) -> Option<Route> {
+        let rivals = self.rivals.get_mut(key)?;
+        let route = rivals.remove(environment);
+        if rivals.is_empty() {
+            self.rivals.remove(key);
+        }
+        route
+    }
+
     fn leave(&mut self, instance: &InstanceId) {
-        if let Some((generation, _)) = self.entered.remove(instance) {
-            self.entering.remove(&(generation, instance.clone()));
+        if let Some(entered) = self.entered.remove(instance) {
+            self.entering.remove(&(entered.since.0, instance.clone()));
         }
     }
 
@@ -199,9 +321,9 @@ impl Routers {
             return concerned;
         };
         if before.is_none_or(|before| now < before) {
-            let behind = self.entered.iter().filter(|(_, (generation, _))| *generation > now);
-            self.entering =
-                behind.map(|(instance, (generation, _))| (*generation, instance.clone())).collect();
+            let behind = self.entered.iter().map(|(instance, entered)| (entered.since.0, instance));
+            let behind = behind.filter(|(generation, _)| *generation > now);
+            self.entering = behind.map(|(generation, instance)| (generation, instance.clone())).collect();
         }
         while self.entering.first().is_some_and(|(generation, _)| *generation <= now) {
             concerned.extend(self.entering.pop_first().map(|(_, instance)| instance));
@@ -219,7 +341,7 @@ impl Routers {
     pub fn traffic(&self, instance: &InstanceId, now: Timestamp) -> Option<Traffic> {
         let is_early = self.reports.is_empty() && now < self.awaited_until;
         let obey = |generation: u64| !is_early && self.reports.values().all(|r| r.generation >= generation);
-        if let Some((generation, since)) = self.entered.get(instance) {
+        if let Some(Entered { since: (generation, since), .. }) = self.entered.get(instance) {
             let entering = Traffic::Entering { since: *since };
             return Some(if obey(*generation) { Traffic::In } else { entering });
         }
@@ -238,58 +360,10 @@ pub fn urls_of<'a>(
     url: impl Fn(&str) -> String,
 ) -> BTreeMap<ServiceName, Vec<String>> {
     let mut urls: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for claim in claims.filter(|claim| matches!(claim.state, HostState::Platform | HostState::Proven)) {
+    for claim in claims.filter(|claim| is_routed(claim)) {
         urls.entry(claim.service.service.clone()).or_default().push(url(&claim.host));
     }
     urls
-}
-
-/// All claims, and those of each environment.
-#[derive(Debug, Default)]
-pub struct Claims {
-    by_host: BTreeMap<String, HostClaim>,
-    by_environment: BTreeMap<EnvironmentPath, BTreeSet<String>>,
-}
-
-impl Claims {
-    /// Who has a host name.
-    pub fn get(&self, host: &str) -> Option<&HostClaim> {
-        self.by_host.get(host)
-    }
-
-    /// The claims for services of one environment.
-    pub fn of(&self, environment: &EnvironmentPath) -> impl Iterator<Item = &HostClaim> {
-        let hosts = self.by_environment.get(environment).into_iter().flatten();
-        hosts.filter_map(|host| self.by_host.get(host))
-    }
-
-    /// A claim is new or has changed. Answers with the environments whose routes may change.
-    pub fn put(&mut self, claim: HostClaim) -> Vec<EnvironmentPath> {
-        let mut changed = self.remove(&claim.host);
-        let environment = claim.service.environment();
-        self.by_environment.entry(environment.clone()).or_default().insert(claim.host.clone());
-        self.by_host.insert(claim.host.clone(), claim);
-        changed.push(environment);
-        changed
-    }
-
-    /// A claim is gone. Answers with the environments whose routes may change.
-    pub fn remove(&mut self, host: &str) -> Vec<EnvironmentPath> {
-        let Some(claim) = self.by_host.remove(host) else { return Vec::new() };
-        let environment = claim.service.environment();
-        if let Some(hosts) = self.by_environment.get_mut(&environment) {
-            hosts.remove(host);
-            if hosts.is_empty() {
-                self.by_environment.remove(&environment);
-            }
-        }
-        vec![environment]
-    }
-
-    /// All host names.
-    pub fn hosts(&self) -> impl Iterator<Item = &String> {
-        self.by_host.keys()
-    }
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ use super::events::Events;
 use super::queries::Query;
 use super::records::{Changes, KINDS};
 use super::{EndSnapshot, Error, LeaderStanding, NodeMessage, Options, Ports, RouterMessage};
-use crate::routes::{Claims, Routers};
+use crate::routes::{Asking, Claims, Routers};
 
 mod answers;
 mod changes;
@@ -117,6 +117,8 @@ struct Held {
     path: Arc<EnvironmentPath>,
     /// Remembered when the environment is deleted, so that its end can be told.
     app: Option<PathId>,
+    /// What its releases ask for in their labels.
+    asking: Asking,
     routes: BTreeMap<String, Route>,
     waiting: Vec<Waiting>,
     /// Since when something of it waits.
@@ -365,6 +367,7 @@ impl Held {
             view: EnvironmentView::new(path.clone()),
             path: Arc::new(path.clone()),
             app: None,
+            asking: Asking::default(),
             routes: BTreeMap::new(),
             waiting: Vec::new(),
             waiting_since: None,

@@ -1,6 +1,6 @@
 use slipway_model::id::ReleaseNumber;
 use slipway_model::instance::{InstanceReport, InstanceState};
-use slipway_model::project::Environment;
+use slipway_model::project::{Environment, HostState};
 use slipway_model::push::ImageRef;
 use slipway_model::release::{Origin, Release};
 use slipway_model::route::Endpoint;
@@ -92,7 +92,7 @@ fn claims_are_found_by_host_and_by_environment() {
     claims.put(claim("b.example.com", "acme/shop/dev/web", HostState::Unproven { challenge: "x".into() }));
     let dev = "acme/shop/dev".parse().expect("a path");
     let mut view = EnvironmentView::new(dev);
-    assert!(routes_of(&view, claims.of(&view.path)).is_empty(), "a deleted environment has no routes");
+    assert!(routes_of(&view, &Asking::default(), &claims).is_empty(), "a deleted environment has no routes");
     view.wanted = Some(slipway_model::project::Environment {
         path: view.path.clone(),
         deploy_branch: "main".into(),
@@ -107,11 +107,11 @@ fn claims_are_found_by_host_and_by_environment() {
         resume_generation: 0,
         retry_generation: 0,
     });
-    let hosts: Vec<_> = routes_of(&view, claims.of(&view.path)).into_keys().collect();
+    let hosts: Vec<_> = routes_of(&view, &Asking::default(), &claims).into_keys().collect();
     assert_eq!(hosts, ["a.localhost"], "an unproven domain has no route");
     let changed = claims.put(claim("a.localhost", "acme/shop/prod/web", HostState::Platform));
     assert_eq!(changed.len(), 2, "both environments hear of it");
-    assert!(routes_of(&view, claims.of(&view.path)).is_empty());
+    assert!(routes_of(&view, &Asking::default(), &claims).is_empty());
     assert_eq!(claims.remove("b.example.com").len(), 1);
     assert_eq!(claims.hosts().count(), 1);
 }
@@ -142,8 +142,13 @@ fn ma_80_a_label_says_which_port_a_host_name_leads_to() {
         service: 0,
         labels: BTreeMap::new(),
     };
-    let labels =
-        [("HAPROXY_GROUP", "external"), ("HAPROXY_1_VHOST", "b.example"), ("HAPROXY_7_VHOST", "c.example")];
+    let labels = [
+        ("HAPROXY_GROUP", "external"),
+        ("HAPROXY_1_VHOST", "b.example"),
+        ("HAPROXY_1_STICKY", "true"),
+        ("HAPROXY_7_VHOST", "c.example"),
+        ("HAPROXY_7_REDIRECT_TO_HTTPS", "true"),
+    ];
     let spec = ServiceSpec {
         ports: vec![port(8000), port(9000)],
         labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
@@ -188,15 +193,18 @@ fn ma_80_a_label_says_which_port_a_host_name_leads_to() {
     view.reports.insert(id(1), report);
     let claim =
         |host: &str, state| HostClaim { host: host.into(), service: service.clone(), state, created_at: T };
-    let claims = [
-        claim("a.localhost", HostState::Platform),
-        claim("b.example", HostState::Proven),
-        claim("c.example", HostState::Proven),
-        claim("d.example", HostState::Unproven { challenge: "x".into() }),
-    ];
-    let routes = routes_of(&view, claims.iter());
+    let mut claims = Claims::default();
+    claims.put(claim("a.localhost", HostState::Platform));
+    claims.put(claim("b.example", HostState::Proven));
+    claims.put(claim("c.example", HostState::Proven));
+    claims.put(claim("d.example", HostState::Unproven { challenge: "x".into() }));
+    let mut asking = Asking::default();
+    asking.refresh(&view);
+    let routes = routes_of(&view, &asking, &claims);
     let found: Vec<_> =
         routes.iter().map(|(host, route)| (host.as_str(), route.endpoints[0].address.port())).collect();
     // A port that is not there is the first.
     assert_eq!(found, [("a.localhost", 8000), ("b.example", 9000), ("c.example", 8000)]);
+    let flags: Vec<_> = routes.values().map(|route| (route.is_sticky, route.to_https)).collect();
+    assert_eq!(flags, [(false, false), (true, false), (false, true)]);
 }

@@ -8,6 +8,7 @@ use slipway_model::name::ConfigKey;
 use super::{AppDefinition, EnvValue, RESERVED_WORDS, ResourceLimit, UnreachableStrategy, UpgradeStrategy};
 use crate::decimal::Decimal;
 use crate::json::Problems;
+use crate::virtual_host;
 
 mod checks;
 
@@ -32,6 +33,7 @@ pub(super) fn validate(app: &AppDefinition, at: &str, problems: &mut Problems) {
     variables(app, at, problems);
     strategies(app, at, problems);
     fetch(app, at, problems);
+    labels(app, at, problems);
     ports::validate(app, at, problems);
     checks::validate(app, at, problems);
     volumes::validate(app, at, problems);
@@ -164,6 +166,14 @@ fn fetch(app: &AppDefinition, at: &str, problems: &mut Problems) {
         let dest_ok = artifact.dest_path.as_deref().is_none_or(is_inside);
         let why = "must be a relative path without '..', inside the sandbox";
         problems.unless(dest_ok, format!("{path}/destPath"), why);
+    }
+}
+
+/// Labels are anybody's, but what they ask of the router must be possible (MA-80).
+fn labels(app: &AppDefinition, at: &str, problems: &mut Problems) {
+    for (label, why) in virtual_host::problems(&app.labels) {
+        let path = format!("{at}/labels/{label}");
+        problems.add(path.trim_end_matches('/'), why);
     }
 }
 

@@ -122,7 +122,10 @@ impl Desk<'_> {
 
     /// The host names that it asks for, unless there are none and were none.
     fn hosts(&self, app: &AppDefinition, before: Option<&Arc<AppDefinition>>) -> Option<AppHosts> {
-        let of = |app: &AppDefinition| virtual_host::of(&app.labels).into_keys().collect::<BTreeSet<_>>();
+        let of = |app: &AppDefinition| {
+            let keys = virtual_host::of(&app.labels);
+            virtual_host::hosts(&keys).into_keys().map(str::to_owned).collect::<BTreeSet<_>>()
+        };
         let (asked, had) = (of(app), before.map(|app| of(app)).unwrap_or_default());
         let dropped = had.difference(&asked).cloned().collect();
         let has_any = !(asked.is_empty() && had.is_empty());

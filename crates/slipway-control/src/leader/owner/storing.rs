@@ -298,7 +298,11 @@ impl Owner {
                     }
                     self.waiters.note_room();
                 }
-                Action::Claim(claim) => drop(self.claims.put(claim.clone())),
+                Action::Claim(claim) => {
+                    // Whoever asks for paths of that host name; its own environment is looked at just now.
+                    let concerned = self.claims.put(claim.clone());
+                    self.marked.extend(concerned.into_iter().filter(|other| other != path));
+                }
                 _ => {}
             }
             self.tell_action(path, action, last_seen, end.as_ref(), now);

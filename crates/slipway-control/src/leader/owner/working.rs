@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use slipway_model::instance::{Goal, Node, NodeOrderKind};
 use slipway_model::name::{EnvironmentPath, NodeName};
+use slipway_model::route::Route;
 use slipway_model::unit::{Span, Timestamp};
 use slipway_plan::action::Action;
 use slipway_plan::cluster::Contact;
@@ -18,7 +19,7 @@ use super::storing::{Done, Submit};
 use super::{Held, Others, Owner, new_id, now};
 use crate::leader::commit::Prepared;
 use crate::leader::events::Happened;
-use crate::routes::{routes_of, urls_of};
+use crate::routes::{Claims, routes_of, urls_of};
 
 /// The look at everything is taken in so many parts, so that nobody waits for it.
 pub(super) const LOOK_PARTS: u32 = 60;
@@ -233,8 +234,8 @@ impl Owner {
         tracing::info!(nodes = all, silent = silent.len(), epoch = epoch.0, "the leader begins to decide");
         self.events.tell(None, now, Happened::LeaderBegan { epoch });
         let none = BTreeMap::new();
-        for (path, held) in &mut self.environments {
-            held.routes = routes_of(&held.view, self.claims.of(path));
+        for held in self.environments.values_mut() {
+            held.routes = held.routes(&mut self.claims);
             self.routers.replace(&none, &held.routes, now);
         }
         for held in self.environments.values() {
@@ -287,12 +288,12 @@ impl Owner {
     /// Takes the environment's routes into the table if they have changed.
     pub(super) fn publish(&mut self, path: &EnvironmentPath, now: Timestamp) -> bool {
         let Some(held) = self.environments.get_mut(path) else { return false };
-        let routes = routes_of(&held.view, self.claims.of(path));
-        let has_changed = self.routers.replace(&held.routes, &routes, now);
-        if has_changed {
-            held.routes = routes;
+        let routes = held.routes(&mut self.claims);
+        if held.routes == routes {
+            return false;
         }
-        has_changed
+        let before = std::mem::replace(&mut held.routes, routes);
+        self.routers.replace(&before, &held.routes, now)
     }
 
     /// Hands the routers the table of this moment.
@@ -300,5 +301,15 @@ impl Owner {
         let began = Instant::now();
         self.ports.table.send_replace(self.routers.publish());
         self.table_pace.took(began);
+    }
+}
+
+impl Held {
+    /// The routes that it should have now.
+    fn routes(&mut self, claims: &mut Claims) -> BTreeMap<String, Route> {
+        if self.asking.refresh(&self.view) {
+            claims.share(&self.path, self.asking.shared_hosts());
+        }
+        routes_of(&self.view, &self.asking, claims)
     }
 }

@@ -362,3 +362,22 @@ fn ma_37_the_patterns_of_one_body_are_few_however_they_are_spread() {
     let long = "a".repeat(2049);
     refused(&format!(r#"{{"cmd":"x","constraints":[["rack","LIKE","{long}"]]}}"#), "/constraints(0): ");
 }
+
+#[test]
+fn ma_80_a_path_that_cannot_be_is_refused_with_its_label() {
+    let labels = |path: &str| {
+        with(&format!(
+            r#""labels": {{"HAPROXY_GROUP": "x", "HAPROXY_0_VHOST": "a.example", "HAPROXY_0_PATH": "{path}"}}"#
+        ))
+    };
+    refused(
+        &labels("/api /a/../b"),
+        r#"/labels/HAPROXY_0_PATH: "/a/../b" cannot be a path of a host name: it has an empty part, . or .."#,
+    );
+    refused(
+        &labels("-i /api"),
+        r#"/labels/HAPROXY_0_PATH: "-i" cannot be a path of a host name: flags are not read; a path is compared as it is written"#,
+    );
+    let many = (0..51).map(|n| format!("/{n}")).collect::<Vec<_>>().join(" ");
+    refused(&labels(&many), "/labels: HAPROXY labels may ask for at most 50 host names and paths of them");
+}

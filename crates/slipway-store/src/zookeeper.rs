@@ -39,6 +39,8 @@ mod layout;
 
 mod foundation;
 
+mod window;
+
 mod plan;
 
 mod commit;

@@ -54,7 +54,8 @@ impl Arriving {
         let body = self.client.accept(self.client.ask(Request::data(&self.layout.leader())).await?)?;
         let (leader, version) = LeaderNode::decode(&self.layout, &body)?;
         if leader.epoch < epoch {
-            let (path, data) = (self.layout.leader(), LeaderNode::after(epoch).encode(&self.layout));
+            let data = LeaderNode::after(epoch).encode(&self.layout, version + 1);
+            let path = self.layout.leader();
             let set = Request::change(&NodeChange::Set { path, data, version });
             self.client.accept(self.client.ask(set).await?)?;
         }

@@ -5,8 +5,11 @@
 //! changes a node that belongs to this writer alone, its *slot*, and that node tells afterwards. A
 //! slot lives as long as the session. Since a slot's version is also demanded, a batch that comes
 //! late and its repetition cannot both be carried out.
+//!
+//! Each record says how soon after the look it was written ([`super::window`]). One that came later
+//! would not be believed, so it is written once more at once.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -14,10 +17,11 @@ use tokio::time::Instant;
 
 use super::election::LeaderNode;
 use super::layout::Layout;
-use super::plan::{Seen, levels, plan};
+use super::plan::{Seen, levels, plan, version};
 use super::session::{Client, Failure};
+use super::window::Window;
 use super::wire::{Code, Life, NodeChange, REQUEST_BYTES_MAX, Reader, Request, Stat, multi_verdict};
-use crate::batch::{Batch, Change, Condition};
+use crate::batch::{Batch, Change, Condition, Operation};
 use crate::error::Error;
 
 /// Groups of batches on their way at once; more wait, and the longer they wait, the more go together.
@@ -38,6 +42,9 @@ pub(super) struct Writer {
     permits: Semaphore,
     free: Mutex<Free>,
     levels: Mutex<HashSet<String>>,
+    window: Window,
+    /// The connection on which something was written for the sake of the window.
+    opened: tokio::sync::Mutex<u64>,
 }
 
 /// Slots that nobody uses.
@@ -94,6 +101,13 @@ impl Look {
     }
 }
 
+/// How a batch was carried out.
+enum Carried {
+    InTime,
+    /// So that what it wrote may not be believed.
+    PerhapsLate,
+}
+
 /// How a batch that was sent ended.
 enum Outcome {
     Done,
@@ -114,6 +128,8 @@ impl Writer {
             permits: Semaphore::new(SLOTS),
             free: Mutex::new(Free { numbers: (0..SLOTS as u64).collect(), next: SLOTS as u64 }),
             levels: Mutex::default(),
+            window: Window::default(),
+            opened: tokio::sync::Mutex::new(0),
         }
     }
 
@@ -121,6 +137,79 @@ impl Writer {
         if batch.is_empty() && batch.epoch.is_none() {
             return Ok(());
         }
+        match self.carry_out(batch).await? {
+            Carried::InTime => Ok(()),
+            Carried::PerhapsLate => self.renew(batch).await,
+        }
+    }
+
+    /// Writes once more what of a batch that was carried out came too late to be believed.
+    async fn renew(&self, batch: &Batch) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS_MAX {
+            let late = self.late(batch).await.map_err(|_| uncertain())?;
+            if late.is_empty() {
+                return Ok(());
+            }
+            tracing::info!(count = late.operations.len(), "wrote records again that the servers made late");
+            match self.carry_out(&late).await {
+                // What somebody else wrote in the meantime stays.
+                Ok(_) | Err(Error::Conflict { .. }) => {}
+                Err(_) => return Err(uncertain()),
+            }
+        }
+        Err(uncertain())
+    }
+
+    async fn late(&self, batch: &Batch) -> Result<Batch, Error> {
+        // The last change of a key is what is there.
+        let last: BTreeMap<&Arc<str>, &Change> = batch
+            .operations
+            .iter()
+            .filter(|operation| !matches!(operation.change, Change::None))
+            .map(|operation| (&operation.key, &operation.change))
+            .collect();
+        let puts: Vec<(&Arc<str>, &Arc<[u8]>)> = last
+            .into_iter()
+            .filter_map(|(key, change)| if let Change::Put(json) = change { Some((key, json)) } else { None })
+            .collect();
+        let reads: Vec<Request> =
+            puts.iter().map(|(key, _)| Request::data(&self.layout.record(key))).collect();
+        let mut late = Batch::new();
+        for ((key, json), answer) in puts.into_iter().zip(self.client.ask_all(&reads).await?) {
+            if answer == Err(Code::NO_NODE) {
+                continue;
+            }
+            let body = self.client.accept(answer)?;
+            let mut reader = Reader(&body);
+            let found = reader.buffer().and_then(|payload| Ok((payload, reader.stat()?)));
+            let (payload, stat) = found.map_err(|error| self.client.error(&error.into()))?;
+            let seal = self.layout.seal();
+            let is_ours = seal.open_for_ever(key, payload) == Ok(&**json);
+            if is_ours && seal.open(key, payload, &stat).is_err() {
+                late.push(Operation {
+                    key: key.clone(),
+                    condition: Condition::Version(version(&stat)),
+                    change: Change::Put(json.clone()),
+                });
+            }
+        }
+        Ok(late)
+    }
+
+    /// Has the servers write something on this connection. After an election of theirs transactions
+    /// are counted anew, so what was seen before the first of them says nothing about what comes.
+    async fn open_window(&self) -> Result<(), Error> {
+        let mut opened = self.opened.lock().await;
+        let connection = self.client.connection();
+        if *opened != connection {
+            let touch = NodeChange::Set { path: self.layout.writers(), data: Vec::new(), version: -1 };
+            self.client.accept(self.client.ask(Request::change(&touch)).await?)?;
+            *opened = connection;
+        }
+        Ok(())
+    }
+
+    async fn carry_out(&self, batch: &Batch) -> Result<Carried, Error> {
         let mut slot = self.slot().await?;
         let deadline = Instant::now() + self.client.patience();
         // A server may be behind. What is bad news is asked again, after `sync`.
@@ -138,7 +227,7 @@ impl Writer {
                     return Err(uncertain());
                 }
                 if look.slot_version() != before {
-                    return Ok(());
+                    return Ok(Carried::PerhapsLate);
                 }
             }
             let planned = look.fence(batch).and_then(|()| plan(&self.layout, batch, &look.seen));
@@ -159,7 +248,10 @@ impl Writer {
             match outcome {
                 Outcome::Done => {
                     self.remember(&look.seen, &changes);
-                    return Ok(());
+                    let now = self.client.transaction();
+                    self.window.note(look.seen.transaction, now);
+                    let in_time = look.seen.written(0).comes_in_time(now);
+                    return Ok(if in_time { Carried::InTime } else { Carried::PerhapsLate });
                 }
                 Outcome::Outdated => {
                     synced = true;
@@ -198,6 +290,7 @@ impl Writer {
 
     /// Reads all that the batch depends on.
     async fn look(&self, batch: &Batch, slot: &Slot<'_>, sync: bool) -> Result<Look, Error> {
+        self.open_window().await?;
         let mut keys: Vec<&Arc<str>> = batch.operations.iter().map(|operation| &operation.key).collect();
         keys.sort();
         keys.dedup();
@@ -248,7 +341,11 @@ impl Writer {
             leader = Some(LeaderNode::decode(&self.layout, &self.client.accept(next())?)?);
         }
         let slot = self.client.stat(next())?;
-        let mut seen = Seen::default();
+        let mut seen = Seen {
+            transaction: self.client.transaction(),
+            within: self.window.transactions(),
+            ..Seen::default()
+        };
         for bucket in buckets {
             let stat = self.client.stat(next())?;
             let missing = || Error::Refused { why: "a part of the store's own nodes is missing".to_owned() };

@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use super::layout::Layout;
+use super::seal::Written;
 use super::session::{Client, Failure};
 use super::wire::{Life, NodeChange, Reader, Request, multi_verdict};
 use crate::election::{Leader, Leadership};
@@ -44,8 +45,11 @@ impl LeaderNode {
         Self { epoch, name: String::new(), election: String::new() }
     }
 
-    pub(super) fn encode(&self, layout: &Layout) -> Vec<u8> {
-        layout.seal().close(LEADER, serde_json::json!(self).to_string().as_bytes())
+    /// For the node's content of this version.
+    pub(super) fn encode(&self, layout: &Layout, version: i32) -> Vec<u8> {
+        let json = serde_json::json!(self).to_string();
+        // An election that comes late is one all the same.
+        layout.seal().close(LEADER, json.as_bytes(), Written::version(version))
     }
 
     /// From the answer of [`Request::data`]; with the node's content version.
@@ -54,7 +58,7 @@ impl LeaderNode {
         let mut reader = Reader(body);
         let found = reader.buffer().and_then(|payload| Ok((payload, reader.stat()?)));
         let (payload, stat) = found.map_err(|error| unreadable(error.to_string()))?;
-        let json = layout.seal().open(LEADER, payload).map_err(|why| unreadable(why.to_owned()))?;
+        let json = layout.seal().open(LEADER, payload, &stat).map_err(|why| unreadable(why.to_owned()))?;
         let leader = serde_json::from_slice(json).map_err(|error| unreadable(error.to_string()))?;
         Ok((leader, stat.version))
     }
@@ -224,7 +228,7 @@ impl Elections {
             let next = LeaderNode { epoch, name, election: election.clone() };
             let request = Request::multi(&[
                 NodeChange::Check { path: candidate.clone(), version: -1 },
-                NodeChange::Set { path: path.clone(), data: next.encode(&self.layout), version },
+                NodeChange::Set { path: path.clone(), data: next.encode(&self.layout, version + 1), version },
             ]);
             match self.client.call(request).await {
                 Ok(body) => match multi_verdict(&body).map_err(|error| self.client.error(&error.into()))? {

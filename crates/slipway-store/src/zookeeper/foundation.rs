@@ -15,7 +15,7 @@ use super::wire::{Code, NodeChange, Reader, Request, Stat};
 use crate::error::Error;
 
 /// How the nodes below the root are arranged.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What the root's own node is sealed as; records' keys begin with a slash.
 const ROOT: &str = "root";
@@ -37,12 +37,12 @@ impl Root {
     }
 
     fn encode(&self, layout: &Layout) -> Vec<u8> {
-        layout.root_seal().close(ROOT, serde_json::json!(self).to_string().as_bytes())
+        layout.root_seal().close_for_ever(ROOT, serde_json::json!(self).to_string().as_bytes())
     }
 
     fn decode(layout: &Layout, payload: &[u8]) -> Result<Self, Error> {
         let foreign = |why: String| Error::Foreign { root: layout.root().to_owned(), why };
-        let json = layout.root_seal().open(ROOT, payload).map_err(|why| foreign(why.to_owned()))?;
+        let json = layout.root_seal().open_for_ever(ROOT, payload).map_err(|why| foreign(why.to_owned()))?;
         let root: Self = serde_json::from_slice(json)
             .map_err(|error| foreign(format!("something else keeps its own in it ({error})")))?;
         if root.format != FORMAT {
@@ -122,7 +122,7 @@ async fn above(client: &Client, layout: &Layout) -> Result<(), Error> {
 
 /// Makes the nodes below the root, as far as they are not there.
 pub(super) async fn below(client: &Client, layout: &Layout, leader: &LeaderNode) -> Result<(), Error> {
-    let nodes = layout.foundation(&leader.encode(layout));
+    let nodes = layout.foundation(&leader.encode(layout, 0));
     if let Some(NodeChange::Create { path, .. }) = nodes.last()
         && client.stat(client.ask(Request::exists(path, false)).await?)?.is_some()
     {

@@ -63,6 +63,11 @@ impl Layout {
         format!("{}/candidates", self.root)
     }
 
+    /// What all writers' nodes are below.
+    pub(super) fn writers(&self) -> String {
+        format!("{}/writers", self.root)
+    }
+
     /// A node that is changed with each batch of one writer.
     pub(super) fn writer(&self, writer: &str, slot: u64) -> String {
         format!("{}/writers/{writer}-{slot}", self.root)

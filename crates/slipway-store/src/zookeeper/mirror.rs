@@ -242,7 +242,8 @@ pub(super) fn record(
     let mut reader = Reader(&body);
     let found = reader.buffer().and_then(|payload| Ok((payload, reader.stat()?)));
     let (payload, stat) = found.map_err(|error| client.error(&error.into()))?;
-    let stored = Stored { version: version(&stat), json: layout.seal().open(key, payload).map(Arc::from) };
+    let stored =
+        Stored { version: version(&stat), json: layout.seal().open(key, payload, &stat).map(Arc::from) };
     Ok(Node { stored: is_record(&stat).then_some(stored), has_children: stat.children > 0 })
 }
 

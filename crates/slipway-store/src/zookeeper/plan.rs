@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::layout::Layout;
+use super::seal::Written;
 use super::wire::{NodeChange, Stat};
 use crate::batch::{Batch, Change, Condition};
 use crate::error::Error;
@@ -29,6 +30,17 @@ pub(super) struct Seen {
     pub(super) levels: HashSet<String>,
     /// The content versions of the buckets of all keys with a demanded version.
     pub(super) buckets: HashMap<u32, i32>,
+    /// The newest transaction when all of that was seen, or a newer one.
+    pub(super) transaction: i64,
+    /// How many transactions may come in between, for what is written to be believed.
+    pub(super) within: i64,
+}
+
+impl Seen {
+    /// What is known of a write that gives a node this version.
+    pub(super) fn written(&self, version: i32) -> Written {
+        Written { version, after: self.transaction, within: self.within }
+    }
 }
 
 /// What becomes of a key, as far as the operations were looked at.
@@ -60,7 +72,9 @@ pub(super) fn plan(layout: &Layout, batch: &Batch, seen: &Seen) -> Result<Vec<No
         |level: &str| seen.levels.contains(level) || matches!(seen.nodes.get(level), Some(Some(_)));
     let mut creates: BTreeMap<&str, Vec<u8>> =
         above.iter().filter(|level| !is_there(level)).map(|level| (*level, Vec::new())).collect();
-    creates.extend(made.filter_map(|(key, state)| Some((&***key, layout.seal().close(key, state.written?)))));
+    creates.extend(made.filter_map(|(key, state)| {
+        Some((&***key, layout.seal().close(key, state.written?, seen.written(0))))
+    }));
 
     let mut changes = Vec::new();
     let mut after = Vec::new();
@@ -71,11 +85,13 @@ pub(super) fn plan(layout: &Layout, batch: &Batch, seen: &Seen) -> Result<Vec<No
         let bucket = Layout::bucket(key);
         match (seen.nodes[*key], state.written) {
             (Some(stat), Some(json)) => {
-                let version = if state.demanding { stat.version } else { -1 };
                 if state.demanding {
                     watched_buckets.insert(bucket);
                 }
-                let data = layout.seal().close(key, json);
+                // Demanded even where it does not matter what was there: the payload says which version
+                // it becomes.
+                let version = stat.version;
+                let data = layout.seal().close(key, json, seen.written(version + 1));
                 after.push(NodeChange::Set { path, data, version });
             }
             (Some(stat), None) if is_record(&stat) && state.now.is_none() => {

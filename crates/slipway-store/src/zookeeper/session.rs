@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ pub(super) struct Client {
 #[derive(Debug)]
 struct Shared {
     status: watch::Sender<Status>,
+    /// The newest transaction that any server has said to have carried out.
+    transaction: AtomicI64,
     closing: watch::Sender<bool>,
     listeners: Mutex<Vec<Weak<Watcher>>>,
 }
@@ -80,6 +83,8 @@ struct Shared {
 #[derive(Debug, Clone, Default)]
 struct Status {
     connected: bool,
+    /// Counts connections.
+    connection: u64,
     /// The session's number, of the last connection if there is none.
     session: i64,
     /// How long the servers keep a silent session.
@@ -100,6 +105,7 @@ impl Client {
                 trouble: "no server has answered yet".to_owned(),
                 ..Status::default()
             }),
+            transaction: AtomicI64::new(0),
             closing: watch::Sender::new(false),
             listeners: Mutex::default(),
         });
@@ -230,6 +236,17 @@ impl Client {
     /// The number of the session that the last answer was given in, or of a later one.
     pub(super) fn session(&self) -> i64 {
         self.shared.status.borrow().session
+    }
+
+    /// Which connection it is, or was last, counted from the first.
+    pub(super) fn connection(&self) -> u64 {
+        self.shared.status.borrow().connection
+    }
+
+    /// The newest transaction that a server has said anything of. An answer to a change comes with its
+    /// own, or a later one.
+    pub(super) fn transaction(&self) -> i64 {
+        self.shared.transaction.load(Ordering::Acquire)
     }
 
     pub(super) fn patience(&self) -> Duration {
@@ -416,6 +433,7 @@ impl Session {
         self.shared.status.send_modify(|status| {
             *status = Status {
                 connected: true,
+                connection: status.connection + 1,
                 session: self.id,
                 session_timeout,
                 heard_at: None,
@@ -493,6 +511,7 @@ impl Session {
             _ => {}
         }
         self.last_zxid = self.last_zxid.max(zxid);
+        self.shared.transaction.store(self.last_zxid, Ordering::Release);
         if code == Code::SESSION_EXPIRED {
             return Err(End::Expired);
         }

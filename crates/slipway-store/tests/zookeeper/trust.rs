@@ -76,8 +76,89 @@ fn a_record_that_is_not_as_it_was_written_is_unreadable() {
         let error =
             store.commit(Batch::new().put(&made("ann", 3)).fenced(leadership.epoch)).await.unwrap_err();
         assert!(matches!(&error, Error::Unreadable { key, .. } if key == "leader"), "{error}");
+        // Nor what it said before.
         raw.set("/tests/slipway/leader", &leader);
-        store.commit(Batch::new().put(&made("ann", 3)).fenced(leadership.epoch)).await.unwrap();
+        let error =
+            store.commit(Batch::new().put(&made("ann", 3)).fenced(leadership.epoch)).await.unwrap_err();
+        assert!(matches!(&error, Error::Unreadable { key, .. } if key == "leader"), "{error}");
+    });
+}
+
+/// Whoever may write nodes un-revokes nobody: an earlier content of the same record is not believed,
+/// however it is put back, by a store that saw the later one or by a new one.
+#[test]
+fn an_earlier_content_that_is_put_back_is_named() {
+    let ensemble = Ensemble::start(1);
+    run(async {
+        let options = |keep_mirror| ZooKeeperOptions {
+            keep_mirror,
+            authentication: Some([1; 32]),
+            ..options(ensemble.addresses())
+        };
+        let store = Store::connect(options(true)).await.unwrap();
+        let node = "/tests/slipway/records/users/ann";
+        let mut raw = Raw::to(&ensemble.servers[0].address());
+        store.commit(Batch::new().create(&made("ann", 1))).await.unwrap();
+        let first = raw.get(node);
+        store.commit(Batch::new().put(&made("ann", 2))).await.unwrap();
+        let second = raw.get(node);
+        store.commit(Batch::new().put(&made("ann", 3)).create(&made("bob", 1))).await.unwrap();
+        // Time passes; on an ensemble it is transactions.
+        raw.create("/time", b"");
+        (0..300).for_each(|_| raw.set("/time", b""));
+
+        for (how, content) in [("set", &first), ("set", &second), ("made", &first), ("as often", &second)] {
+            if how == "set" {
+                raw.set(node, content);
+            } else {
+                raw.delete(node);
+                raw.create(node, content);
+            }
+            if how == "as often" {
+                raw.set(node, content);
+            }
+            let fresh = Store::connect(options(false)).await.unwrap();
+            for store in [&store, &fresh] {
+                let error = store.get::<User>(&"ann".parse().unwrap()).await.unwrap_err();
+                let Error::Unreadable { key, why } = &error else { panic!("{error}") };
+                assert!(key == "/users/ann" && why.contains("an earlier content"), "{how}: {error}");
+                assert!(matches!(store.list::<User>("").await, Err(Error::Unreadable { .. })));
+                assert_eq!(user(store, "bob").await.unwrap().0, 1);
+            }
+            store.commit(Batch::new().put(&made("ann", 4))).await.unwrap();
+            assert_eq!(user(&fresh, "ann").await.unwrap().0, 4);
+        }
+    });
+}
+
+/// A record that the servers make so late that it would not be believed is made again, before its
+/// writer is told that it is there.
+#[test]
+fn what_comes_late_is_written_again() {
+    let ensemble = Ensemble::start(1);
+    run(async {
+        let proxy = Proxy::to(ensemble.servers[0].address()).await;
+        let options = ZooKeeperOptions {
+            authentication: Some([1; 32]),
+            session_timeout: Duration::from_secs(20),
+            ..options(vec![proxy.address.clone()])
+        };
+        let store = Store::connect(options).await.unwrap();
+        store.commit(Batch::new().create(&made("ann", 1))).await.unwrap();
+        let mut raw = Raw::to(&ensemble.servers[0].address());
+        raw.create("/time", b"");
+
+        proxy.set(Way::Hold(MULTI));
+        let batch = Batch::new().put(&made("ann", 2)).create(&made("bob", 1));
+        let committing = tokio::spawn({
+            let store = store.clone();
+            async move { store.commit(batch).await }
+        });
+        proxy.held().await;
+        (0..300).for_each(|_| raw.set("/time", b""));
+        proxy.set(Way::Open);
+        committing.await.unwrap().unwrap();
+        assert_eq!((user(&store, "ann").await.unwrap().0, user(&store, "bob").await.unwrap().0), (2, 1));
     });
 }
 

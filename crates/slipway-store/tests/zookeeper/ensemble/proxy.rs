@@ -17,6 +17,10 @@ pub enum Way {
     Lose(i32),
     /// At the next request of this kind, the connection ends after the server has carried it out.
     LoseReply(i32),
+    /// At the next request of this kind, it and all after it wait until the way is open.
+    Hold(i32),
+    /// Such a request waits.
+    Held,
 }
 
 pub const CREATE: i32 = 1;
@@ -55,6 +59,11 @@ impl Proxy {
 
     pub fn set(&self, way: Way) {
         self.way.send_replace(way);
+    }
+
+    /// Waits until what was to be held is held.
+    pub async fn held(&self) {
+        self.way.subscribe().wait_for(|way| *way == Way::Held).await.unwrap();
     }
 
     /// Waits until what was to be lost is lost.
@@ -96,6 +105,10 @@ async fn carry(
                     if kind.is_some_and(|kind| now == Way::Lose(kind)) {
                         way.send_replace(Way::Open);
                         return Ok(());
+                    }
+                    if kind.is_some_and(|kind| now == Way::Hold(kind)) {
+                        way.send_replace(Way::Held);
+                        drop(way.subscribe().wait_for(|way| *way == Way::Open).await);
                     }
                     to_server.write_all(&requests[..4 + length]).await?;
                     if kind.is_some_and(|kind| now == Way::LoseReply(kind)) {

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 pub const CREATE: i32 = 1;
+const DELETE: i32 = 2;
 const EXISTS: i32 = 3;
 const GET_DATA: i32 = 4;
 const SET_DATA: i32 = 5;
@@ -53,6 +54,10 @@ impl Raw {
         let acl = [&1i32.to_be_bytes()[..], &31i32.to_be_bytes(), &buffer(b"world"), &buffer(b"anyone")];
         let body = [buffer(path.as_bytes()), buffer(data), acl.concat(), 0i32.to_be_bytes().to_vec()];
         self.ask(CREATE, &body.concat());
+    }
+
+    pub fn delete(&mut self, path: &str) {
+        self.ask(DELETE, &[buffer(path.as_bytes()), (-1i32).to_be_bytes().to_vec()].concat());
     }
 
     fn ask(&mut self, op: i32, body: &[u8]) -> Vec<u8> {

@@ -17,10 +17,15 @@ impl Leadership {
         Self { epoch, newest }
     }
 
+    /// Makes room for another leader, once every clone has done so or is dropped. It counts as lost.
+    pub fn give_up(&mut self) {
+        self.newest = watch::channel(self.epoch).1;
+    }
+
     /// Returns when there is a newer leader or the store is gone. May be cancelled at any time.
     pub async fn lost(&mut self) {
         let epoch = self.epoch;
-        // The error says that the store is gone, which ends every leadership too.
+        // The error says that the store is gone or the leadership given up, which ends it too.
         let _ = self.newest.wait_for(|newest| *newest > epoch).await;
     }
 }

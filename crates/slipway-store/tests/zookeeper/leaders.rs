@@ -51,6 +51,29 @@ fn a_leader_that_is_cut_off_stops_before_the_next_begins() {
     });
 }
 
+/// MA-20: without waiting for a session's end.
+#[test]
+fn ma_20_a_leader_that_gives_up_makes_room_at_once() {
+    let ensemble = Ensemble::start(1);
+    run(async {
+        let [one, two] = [connect(ensemble.addresses()).await, connect(ensemble.addresses()).await];
+        let mut old = one.elect("one").await.unwrap();
+        let next = tokio::spawn(async move { two.elect("two").await.map(|new| (new, two)) });
+        let given_up_at = Instant::now();
+        old.give_up();
+        old.lost().await;
+        let (new, two) = next.await.unwrap().unwrap();
+        assert!(given_up_at.elapsed() < SESSION / 2, "it had to wait: {:?}", given_up_at.elapsed());
+        assert_eq!(new.epoch, old.epoch.next());
+        let error = one.commit(Batch::new().put(&made("ann", 1)).fenced(old.epoch)).await.unwrap_err();
+        assert!(error.is_fenced(), "{error}");
+        // Who gave up stands again as any other.
+        drop(new);
+        assert_eq!(one.elect("one").await.unwrap().epoch, old.epoch.next().next());
+        two.close().await;
+    });
+}
+
 /// F10: an answer that is lost leaves no second candidate behind, which nobody would ever take away.
 #[test]
 fn a_candidate_whose_answer_is_lost_stands_once() {

@@ -44,6 +44,10 @@ const PURE: &[(&str, &str, Subject)] = &[
     ("control", "the whole control path with simulated agents", orchestrator::control_path),
 ];
 
+/// What needs ZooKeeper, and no peers.
+const CLUSTER: &[(&str, &str, Subject)] =
+    &[("takeover", "another server takes over, on three ZooKeepers", orchestrator::takeover)];
+
 /// Those that want a quiet machine first; Docker's come last, because its daemon stays until the end.
 const SUBJECTS: &[(&str, &str, Subject)] = &[
     ("router", "the router beside nginx", router::router),
@@ -63,14 +67,18 @@ pub fn bench(words: &[&str]) -> anyhow::Result<()> {
         ["--built"] => true,
         other => bail!("bench takes --built, not {}", other.join(" ")),
     };
-    let all = || PURE.iter().chain(SUBJECTS);
+    let all = || PURE.iter().chain(CLUSTER).chain(SUBJECTS);
     if let Some(unknown) = names.iter().find(|name| all().all(|(known, ..)| known != *name)) {
         let known: Vec<&str> = all().map(|(name, ..)| *name).collect();
         bail!("there is no {unknown} to measure, only {}", known.join(", "));
     }
     let is_wanted = |name: &str| names.is_empty() || names.contains(&name);
     crate::interrupt::catch()?;
-    if PURE.iter().any(|(name, ..)| is_wanted(name)) && !is_built {
+    let wants_cluster = CLUSTER.iter().any(|(name, ..)| is_wanted(name));
+    if wants_cluster {
+        packages::install(packages::CLUSTER)?;
+    }
+    if (wants_cluster || PURE.iter().any(|(name, ..)| is_wanted(name))) && !is_built {
         step("Building what is measured alone, as a release", orchestrator::build)?;
     }
     if SUBJECTS.iter().any(|(name, ..)| is_wanted(name)) {

@@ -18,6 +18,7 @@ pub mod developer;
 pub mod disk;
 pub mod host;
 pub mod network;
+pub mod power;
 pub mod process;
 pub mod slipway;
 pub mod zookeeper;
@@ -132,6 +133,7 @@ pub fn down(lab: &Lab) -> anyhow::Result<()> {
     for host in &lab.hosts {
         process::kill(lab, host)?;
     }
+    lab.hosts.iter().try_for_each(|host| power::make_lasting(lab, host))?;
     for host in lab.of(HostKind::Node).chain(lab.of(HostKind::Server)) {
         slipway::wipe(lab, host)?;
     }

@@ -9,6 +9,7 @@ mod bench;
 mod cluster;
 mod demo;
 mod faults;
+mod forgetful;
 mod interrupt;
 mod packages;
 mod rules;
@@ -39,6 +40,8 @@ fn main() -> ExitCode {
         ["cluster", words @ ..] => cluster::cluster(words),
         ["faults", words @ ..] => faults::faults(words),
         ["bench", names @ ..] => bench::bench(names),
+        // For `faults`, which runs it beside itself.
+        ["forgetful-disk", folder] => forgetful::serve(std::path::Path::new(folder)),
         ["rules", options @ ..] => rules::rules(options),
         ["simulate", options @ ..] => simulate::simulate(options),
         ["packages"] => packages::install(packages::ALL),

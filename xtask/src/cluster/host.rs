@@ -98,6 +98,11 @@ impl Lab {
         self.folder.join(&host.name)
     }
 
+    /// What its program keeps there.
+    pub fn data(&self, host: &Host) -> PathBuf {
+        self.disk(host).join("data")
+    }
+
     /// What all servers share.
     pub fn shared(&self) -> PathBuf {
         self.folder.join("shared")

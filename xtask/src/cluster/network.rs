@@ -117,7 +117,20 @@ pub fn cut(lab: &Lab, host: &Host, way: Way) -> anyhow::Result<()> {
     rules(lab.inside(&host.name, "nft"), &format!("table inet cut {{\n{lost_in}{lost_out}}}"))
 }
 
-/// Undoes a cut.
+/// Loses so many of a hundred packets of a host, either way, at random.
+pub fn make_lossy(lab: &Lab, host: &Host, percent: u8) -> anyhow::Result<()> {
+    heal(lab, host)?;
+    let chain = |name: &str, hook: &str, field: &str| {
+        format!(
+            "chain {name} {{ type filter hook {hook} priority -500; \
+             {field} \"eth0\" numgen random mod 100 < {percent} drop; }}\n"
+        )
+    };
+    let chains = [chain("in", "prerouting", "iifname"), chain("out", "postrouting", "oifname")].concat();
+    rules(lab.inside(&host.name, "nft"), &format!("table inet cut {{\n{chains}}}"))
+}
+
+/// Undoes a cut, and losses.
 pub fn heal(lab: &Lab, host: &Host) -> anyhow::Result<()> {
     quietly(lab.inside(&host.name, "nft").args(["delete", "table", "inet", "cut"]));
     Ok(())

@@ -50,10 +50,16 @@ pub fn start(lab: &Lab, host: &Host, mut command: Command) -> anyhow::Result<()>
     Ok(())
 }
 
+/// SIGKILL, without a wait.
+pub fn signal_kill(lab: &Lab, host: &Host) {
+    if let Some(pid) = pid(lab, host) {
+        let _gone = signal::kill(pid, Signal::SIGKILL);
+    }
+}
+
 /// SIGKILL, and waits for its end.
 pub fn kill(lab: &Lab, host: &Host) -> anyhow::Result<()> {
-    let Some(pid) = pid(lab, host) else { return Ok(()) };
-    let _gone = signal::kill(pid, Signal::SIGKILL);
+    signal_kill(lab, host);
     lab.wait("the program ends", Duration::from_secs(10), || standing(lab, host) == Standing::Down)
 }
 

@@ -53,7 +53,7 @@ pub fn agent(lab: &Lab, host: &Host) -> Command {
 }
 
 fn places(mut command: Command, lab: &Lab, host: &Host) -> Command {
-    command.arg("--data-dir").arg(lab.disk(host).join("data"));
+    command.arg("--data-dir").arg(lab.data(host));
     command.arg("--run-dir").arg(lab.disk(host).join("run"));
     command
 }
@@ -149,7 +149,7 @@ fn through(lab: &Lab, host: &Host) -> Command {
 
 /// Removes what a node or server made on this machine.
 pub fn wipe(lab: &Lab, host: &Host) -> anyhow::Result<()> {
-    if !lab.disk(host).join("data").exists() {
+    if !lab.data(host).exists() {
         return Ok(());
     }
     let mut command = lab.inside(&host.name, built("slipwayd"));

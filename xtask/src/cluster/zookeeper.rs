@@ -16,7 +16,8 @@ const CLASSES: &str = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simpl
 
 /// The command that runs one.
 pub fn server(lab: &Lab, host: &Host) -> anyhow::Result<Command> {
-    let data = lab.disk(host);
+    let data = lab.data(host);
+    fs::create_dir_all(&data)?;
     let config = lab.folder.join(format!("{}.cfg", host.name));
     let mut text = format!(
         "tickTime=500\ninitLimit=20\nsyncLimit=4\ndataDir={}\nclientPort={PORT}\nclientPortAddress={}\n\

@@ -1,12 +1,13 @@
 //! The faults, and what each may cost.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use anyhow::Context;
 
 use super::containers::Containers;
 use super::setting::Setting;
-use crate::cluster::{self, HostKind, Lab, Way, clock, disk, network, process, slipway, zookeeper};
+use crate::cluster::{self, HostKind, Lab, Way, clock, disk, network, power, process, slipway, zookeeper};
 
 /// One way to break things.
 pub struct Fault {
@@ -80,8 +81,7 @@ pub const ALL: &[Fault] = &[
         write_gap_max: Some(Duration::from_secs(8)),
         hurts_nodes: false,
         inflict: |lab, _| {
-            let leader = zookeeper::leader(lab).context("ZooKeeper has no leader")?;
-            process::kill(lab, lab.host(&leader)?)?;
+            process::kill(lab, leading_zookeeper(lab)?)?;
             last(5)
         },
         heal: start_all,
@@ -93,8 +93,7 @@ pub const ALL: &[Fault] = &[
         write_gap_max: Some(Duration::from_secs(12)),
         hurts_nodes: false,
         inflict: |lab, _| {
-            let leader = zookeeper::leader(lab).context("ZooKeeper has no leader")?;
-            process::pause(lab, lab.host(&leader)?)?;
+            process::pause(lab, leading_zookeeper(lab)?)?;
             last(15)
         },
         heal: resume_all,
@@ -159,19 +158,66 @@ pub const ALL: &[Fault] = &[
     },
     Fault {
         name: "restart-all",
-        what: "Everything but the instances is killed, and started in another order",
+        what: "Everything but the instances is killed, and started in any order",
         is_short: true,
         write_gap_max: None,
         hurts_nodes: false,
         inflict: |lab, _| {
-            for host in &lab.hosts {
-                process::kill(lab, host)?;
-            }
-            let (ends, middle): (Vec<_>, Vec<_>) =
-                lab.hosts.iter().rev().partition(|host| host.number % 2 == 1);
-            ends.into_iter().chain(middle).try_for_each(|host| cluster::start(lab, host))
+            kill_all(lab)?;
+            start_in_any_order(lab)
         },
         heal: start_all,
+    },
+    Fault {
+        name: "power",
+        what: "The power of all hosts fails, and with it goes what was not synced; started in any order",
+        is_short: true,
+        write_gap_max: None,
+        hurts_nodes: false,
+        inflict: lose_power,
+        heal: make_lasting,
+    },
+    Fault {
+        name: "slow-zookeeper",
+        what: "Each sync of ZooKeeper's leader takes two seconds, for half a minute",
+        is_short: false,
+        write_gap_max: None,
+        hurts_nodes: false,
+        inflict: |lab, setting| {
+            for host in lab.of(HostKind::ZooKeeper) {
+                process::kill(lab, host)?;
+                power::make_forgetful(lab, host)?;
+                cluster::start(lab, host)?;
+            }
+            setting.wait_until_whole(lab, Duration::from_secs(60))?;
+            power::make_slow(lab, leading_zookeeper(lab)?)?;
+            last(30)
+        },
+        heal: make_lasting,
+    },
+    Fault {
+        name: "lossy-leader",
+        what: "A fifth of the leading server's packets is lost for half a minute",
+        is_short: false,
+        write_gap_max: None,
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            network::make_lossy(lab, leading(lab)?, 20)?;
+            last(30)
+        },
+        heal: heal_all,
+    },
+    Fault {
+        name: "lossy-zookeeper",
+        what: "A fifth of the packets of ZooKeeper's leader is lost for half a minute",
+        is_short: false,
+        write_gap_max: None,
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            network::make_lossy(lab, leading_zookeeper(lab)?, 20)?;
+            last(30)
+        },
+        heal: heal_all,
     },
     Fault {
         name: "full-zookeeper",
@@ -180,8 +226,7 @@ pub const ALL: &[Fault] = &[
         write_gap_max: Some(Duration::from_secs(8)),
         hurts_nodes: false,
         inflict: |lab, _| {
-            let leader = zookeeper::leader(lab).context("ZooKeeper has no leader")?;
-            disk::fill(lab, lab.host(&leader)?)?;
+            disk::fill(lab, leading_zookeeper(lab)?)?;
             last(10)
         },
         heal: make_room,
@@ -237,6 +282,48 @@ pub const ALL: &[Fault] = &[
     },
 ];
 
+/// The disks of all hosts become forgetful; then, in the middle of writes, everything ends at once.
+fn lose_power(lab: &Lab, setting: &Setting) -> anyhow::Result<()> {
+    kill_all(lab)?;
+    lab.hosts.iter().try_for_each(|host| power::make_forgetful(lab, host))?;
+    lab.hosts.iter().try_for_each(|host| cluster::start(lab, host))?;
+    setting.wait_until_whole(lab, Duration::from_secs(60))?;
+    let acknowledged = setting.write_for(lab, Duration::from_secs(5))?;
+    kill_all(lab)?;
+    lab.hosts.iter().try_for_each(|host| power::off(lab, host))?;
+    start_in_any_order(lab)?;
+    setting.wait_until_whole(lab, Duration::from_secs(60))?;
+    let stored = setting.written(lab)?;
+    anyhow::ensure!(
+        stored >= acknowledged,
+        "an acknowledged write went with the power: {acknowledged} was, {stored} is there (S1)"
+    );
+    Ok(())
+}
+
+fn make_lasting(lab: &Lab) -> anyhow::Result<()> {
+    for host in lab.hosts.iter().filter(|host| power::has_forgetful(lab, host)) {
+        process::kill(lab, host)?;
+        power::make_lasting(lab, host)?;
+    }
+    start_all(lab)
+}
+
+/// All at once, and then it is waited for their ends.
+fn kill_all(lab: &Lab) -> anyhow::Result<()> {
+    lab.hosts.iter().for_each(|host| process::signal_kill(lab, host));
+    lab.hosts.iter().try_for_each(|host| process::kill(lab, host))
+}
+
+fn start_in_any_order(lab: &Lab) -> anyhow::Result<()> {
+    let chance = RandomState::new();
+    let mut hosts: Vec<_> = lab.hosts.iter().collect();
+    hosts.sort_by_key(|host| chance.hash_one(&host.name));
+    let order: Vec<_> = hosts.iter().map(|host| host.name.as_str()).collect();
+    println!("    started in the order {}", order.join(" "));
+    hosts.into_iter().try_for_each(|host| cluster::start(lab, host))
+}
+
 fn last(seconds: u64) -> anyhow::Result<()> {
     for _ in 0..seconds * 10 {
         crate::interrupt::check()?;
@@ -250,6 +337,11 @@ fn leading(lab: &Lab) -> anyhow::Result<&cluster::Host> {
     lab.wait("a server leads", Duration::from_secs(30), || slipway::leader(lab).is_some())?;
     let name = slipway::leader(lab).context("no server leads")?;
     lab.host(&name)
+}
+
+fn leading_zookeeper(lab: &Lab) -> anyhow::Result<&cluster::Host> {
+    lab.wait("ZooKeeper has a leader", Duration::from_secs(30), || zookeeper::leader(lab).is_some())?;
+    lab.host(&zookeeper::leader(lab).context("ZooKeeper has no leader")?)
 }
 
 /// The node with the most instances, of those without a router: a router must go on.

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -18,6 +18,8 @@ use crate::run::step;
 
 /// The tenant whose quota is the record that is written; nobody else looks at it.
 pub const LEDGER: &str = "ledger";
+/// The same for [`Setting::write_for`].
+const KEPT: &str = "kept";
 const COPIES: usize = 6;
 const API: u16 = 7070;
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,9 +42,11 @@ impl Setting {
         }
         let token: Value = serde_json::from_slice(&output.stdout)?;
         let token = token["token"].as_str().context("an answer without a token")?.to_owned();
-        let made =
-            slipway::command(lab).args(["tenants", "create", LEDGER]).stdout(Stdio::null()).status()?;
-        anyhow::ensure!(made.success(), "the tenant {LEDGER} was not made");
+        for tenant in [LEDGER, KEPT] {
+            let made =
+                slipway::command(lab).args(["tenants", "create", tenant]).stdout(Stdio::null()).status()?;
+            anyhow::ensure!(made.success(), "the tenant {tenant} was not made");
+        }
         let setting = Self {
             token,
             routers: usize::from(slipway::ROUTERS),
@@ -89,16 +93,40 @@ impl Setting {
         let Some(acknowledged) = seen.acknowledged else { bail!("no write was acknowledged") };
         let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
         unknown.extend(seen.unknown);
-        let quotas = self.ask(lab, "GET", "/v1/quotas", "")?;
-        let list = quotas["items"].as_array().context("no list of quotas")?;
-        let ours = list.iter().find(|quota| quota["tenant"] == LEDGER || quota["owner"] == LEDGER);
-        let stored = ours
-            .and_then(|quota| quota["instances"].as_u64().or_else(|| quota["quota"]["instances"].as_u64()));
+        let stored = self.stored(lab, LEDGER)?;
         match stored {
             Some(stored) if stored >= u64::from(acknowledged) => Ok(()),
             Some(stored) if unknown.iter().any(|number| u64::from(*number) == stored) => Ok(()),
             stored => bail!("an acknowledged write is lost: {acknowledged} was, {stored:?} is there (S1)"),
         }
+    }
+
+    /// Writes one record over and over for so long, and says which write was acknowledged last. Nothing else
+    /// writes that record.
+    pub fn write_for(&self, lab: &Lab, time: Duration) -> anyhow::Result<u64> {
+        let began = Instant::now();
+        let mut acknowledged = None;
+        while began.elapsed() < time {
+            let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+            let body = format!("{{\"instances\":{number},\"weight\":1}}");
+            if self.ask(lab, "PUT", &format!("/v1/quotas/{KEPT}"), &body).is_ok() {
+                acknowledged = Some(u64::from(number));
+            }
+        }
+        acknowledged.context("no write was acknowledged")
+    }
+
+    /// What is stored of that record.
+    pub fn written(&self, lab: &Lab) -> anyhow::Result<u64> {
+        self.stored(lab, KEPT)?.with_context(|| format!("the quota of {KEPT} is not there"))
+    }
+
+    fn stored(&self, lab: &Lab, tenant: &str) -> anyhow::Result<Option<u64>> {
+        let quotas = self.ask(lab, "GET", "/v1/quotas", "")?;
+        let list = quotas["items"].as_array().context("no list of quotas")?;
+        let ours = list.iter().find(|quota| quota["tenant"] == tenant || quota["owner"] == tenant);
+        Ok(ours
+            .and_then(|quota| quota["instances"].as_u64().or_else(|| quota["quota"]["instances"].as_u64())))
     }
 
     /// Asks the servers in turn until one answers well.

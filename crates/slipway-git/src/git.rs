@@ -301,7 +301,7 @@ fn configuration(hooks: &Path, push_bytes_max: Bytes) -> String {
          \tpackedGitLimit = 256m\n\
          \tdeltaBaseCacheLimit = 32m\n\
          # What has been acknowledged survives a power cut.\n\
-         \tfsync = committed\n\
+         \tfsync = all\n\
          \tlogAllRefUpdates = false\n\
          \tprotectHFS = true\n\
          \tprotectNTFS = true\n\

@@ -2,11 +2,11 @@
 //! a TXT record that only the domain's owner can make, and leaves a tombstone when it is given up,
 //! so that nobody else inherits its visitors (Heroku 2023).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use slipway_model::account::Right;
 use slipway_model::limit::{DOMAIN_PROOF_TIME, DOMAINS_MAX};
-use slipway_model::name::{EnvironmentPath, ServiceName};
+use slipway_model::name::{EnvironmentPath, ServiceName, ServicePath};
 use slipway_model::project::{Environment, HostClaim, HostState};
 use slipway_model::unit::Timestamp;
 use slipway_store::{Batch, Versioned};
@@ -114,7 +114,7 @@ impl Scoped<Environment> {
     pub async fn remove_domain(&self, host: &str) -> Result<(), Error> {
         self.again(Right::Administer).await?;
         let found = self.own_domain(host).await?;
-        if self.access.commit(give_up(Batch::new(), found)).await? {
+        if self.access.commit(give_up(Batch::new(), found, &BTreeMap::new())).await? {
             return Ok(());
         }
         Err(too_busy())
@@ -141,24 +141,33 @@ impl Access {
         Ok(claims)
     }
 
-    /// Adds to a batch that the environments' own domains are given up. Names that the platform gave
-    /// are the leader's to clear.
+    /// Adds to a batch that the environments' own domains are given up, or go to their heirs. Names that the
+    /// platform gave are the leader's to clear.
     pub(super) async fn give_up_domains(
         &self,
         batch: Batch,
         environments: &BTreeSet<&EnvironmentPath>,
+        heirs: &BTreeMap<String, ServicePath>,
     ) -> Result<Batch, Error> {
         let mut claims = self.list::<HostClaim>("").await?;
         claims.retain(|claim| {
             !matches!(claim.record.state, HostState::Platform | HostState::Tombstone)
                 && environments.contains(&claim.record.service.environment())
         });
-        Ok(claims.into_iter().fold(batch, give_up))
+        Ok(claims.into_iter().fold(batch, |batch, claim| give_up(batch, claim, heirs)))
     }
 }
 
-/// A domain that was proven has had visitors, and leaves a tombstone; one that was not is forgotten.
-pub(super) fn give_up(batch: Batch, claim: Versioned<HostClaim>) -> Batch {
+/// A domain goes to its heir. One without, if it was proven, has had visitors, and leaves a tombstone;
+/// otherwise it is forgotten.
+pub(super) fn give_up(
+    batch: Batch,
+    claim: Versioned<HostClaim>,
+    heirs: &BTreeMap<String, ServicePath>,
+) -> Batch {
+    if let Some(heir) = heirs.get(&claim.record.host) {
+        return batch.update(&HostClaim { service: heir.clone(), ..claim.record }, claim.version);
+    }
     match claim.record.state {
         HostState::Unproven { .. } => batch.delete::<HostClaim>(&claim.record.host, claim.version),
         _ => batch.update(&HostClaim { state: HostState::Tombstone, ..claim.record }, claim.version),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use slipway_model::account::Right;
 use slipway_model::instance::Assignments;
 use slipway_model::limit::{INSTANCES_MAX, INSTANCES_OF_ENVIRONMENT_MAX, SCALED_SERVICES_MAX};
-use slipway_model::name::ServiceName;
+use slipway_model::name::{ServiceName, ServicePath};
 use slipway_model::project::{Environment, EnvironmentStatus};
 use slipway_model::push::BuildCancellation;
 use slipway_model::release::Release;
@@ -154,7 +154,7 @@ impl Scoped<Environment> {
             let environment = self.again(Right::Administer).await?;
             environment.refuse_app("end")?;
             let found = std::slice::from_ref(&environment.found);
-            let batch = self.access.delete_environments(Batch::new(), found).await?;
+            let batch = self.access.delete_environments(Batch::new(), found, &BTreeMap::new()).await?;
             if self.access.commit(batch).await? {
                 return Ok(());
             }
@@ -194,11 +194,12 @@ impl Scoped<Environment> {
 
 impl Access {
     /// Adds to a batch that environments are deleted with what only the API writes of them. The rest is
-    /// cleared away by those who wrote it.
+    /// cleared away by those who wrote it. Host names that have an heir are not given up.
     pub(super) async fn delete_environments(
         &self,
         mut batch: Batch,
         environments: &[Versioned<Environment>],
+        heirs: &BTreeMap<String, ServicePath>,
     ) -> Result<Batch, Error> {
         if environments.is_empty() {
             return Ok(batch);
@@ -213,7 +214,7 @@ impl Access {
             }
         }
         let paths = environments.iter().map(|environment| &environment.record.path).collect();
-        self.give_up_domains(batch, &paths).await
+        self.give_up_domains(batch, &paths, heirs).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! What belongs to a project.
 
+use std::collections::BTreeMap;
+
 use slipway_model::account::Right;
 use slipway_model::limit::ENVIRONMENTS_MAX;
 use slipway_model::name::EnvironmentName;
@@ -94,7 +96,7 @@ impl Scoped<Project> {
             let project = self.again(Right::Administer).await?;
             let mut batch = Batch::new().delete::<Project>(&self.path, project.version());
             let environments = self.access.list::<Environment>(&self.path.to_string()).await?;
-            batch = self.access.delete_environments(batch, &environments).await?;
+            batch = self.access.delete_environments(batch, &environments, &BTreeMap::new()).await?;
             if self.access.commit(batch).await? {
                 return Ok(());
             }

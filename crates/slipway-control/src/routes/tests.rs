@@ -9,6 +9,8 @@ use slipway_plan::view::Traffic;
 
 use super::*;
 
+mod paths;
+
 fn id(number: u8) -> InstanceId {
     InstanceId::from_random([number; 10])
 }

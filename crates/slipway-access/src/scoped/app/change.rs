@@ -34,6 +34,8 @@ pub struct AppsChange {
     pub steps: Option<Vec<Vec<GroupAction>>>,
     /// What changes of the host names that apps ask for.
     pub hosts: BTreeMap<PathId, AppHosts>,
+    /// Who gets a host name that an app gives up with this change: another that asks for it (MA-80).
+    pub heirs: BTreeMap<String, PathId>,
     /// Deployments that are broken off: just that, nothing is taken back.
     pub cancel: BTreeSet<GroupDeploymentId>,
     /// Whether other deployments of the same services are broken off. They refuse the change otherwise
@@ -63,6 +65,8 @@ pub struct AppDraft {
 pub struct AppHosts {
     /// Those that it asks for now.
     pub asked: BTreeSet<String>,
+    /// Those of them of which it asks only for paths: it needs nobody's place for that.
+    pub by_path: BTreeSet<String>,
     /// Those that it asked for before, and not any more.
     pub dropped: BTreeSet<String>,
     /// The domain whose names the platform gives: nobody can ask for those.

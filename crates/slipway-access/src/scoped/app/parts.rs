@@ -10,7 +10,7 @@
 //! somebody else could still be at it. So there is a deployment that was wanted as a whole, or none. It takes
 //! a deployment: a change without one that does not fit is refused.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use slipway_model::account::{Right, Tenant};
@@ -39,6 +39,8 @@ pub(super) struct Parts {
     pub(super) apps: Vec<(App, Option<Arc<App>>)>,
     /// Apps that go.
     pub(super) deleted: Vec<Arc<App>>,
+    /// See [`AppsChange::heirs`].
+    pub(super) heirs: BTreeMap<String, PathId>,
 }
 
 impl Parts {
@@ -110,7 +112,7 @@ impl Parts {
             let (root, version) = self.root().await?;
             let ended_in = root.version;
             let batch = Batch::new().update(&AppsRoot { unfinished: None, ..root }, version);
-            let batch = self.tenant.end(batch, &deleted, ended_in).await?;
+            let batch = self.tenant.end(batch, &deleted, &self.heirs, ended_in).await?;
             if self.tenant.access.commit(batch).await? {
                 return Ok(());
             }

@@ -1,6 +1,6 @@
 //! The one writer of apps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use slipway_model::account::{Right, Tenant};
@@ -129,7 +129,7 @@ impl Scoped<Tenant> {
         for before in change.delete.iter().filter_map(|id| state.apps.get(id)) {
             batch = batch.put(&AppVersion { app: App::clone(before) });
         }
-        batch = self.end(batch, &change.delete, prepared.root.version).await?;
+        batch = self.end(batch, &change.delete, &change.heirs, prepared.root.version).await?;
         if batch.bytes() > BATCH_BYTES_MAX {
             return Ok(Written::TooBig(batch.bytes()));
         }
@@ -145,7 +145,7 @@ impl Scoped<Tenant> {
         deployment: &GroupDeployment,
     ) -> Result<bool, Error> {
         // What goes, goes with the last part.
-        let ends = self.end(Batch::new(), &change.delete, prepared.root.version).await?;
+        let ends = self.end(Batch::new(), &change.delete, &change.heirs, prepared.root.version).await?;
         let bytes = ends.bytes() + ROOT_BYTES_MAX;
         if bytes > BATCH_BYTES_MAX {
             return Err(too_big(prepared, change, bytes));
@@ -161,6 +161,7 @@ impl Scoped<Tenant> {
             deployment: deployment.id.clone(),
             apps: prepared.apps.values().map(|app| (app.clone(), before(&app.id))).collect(),
             deleted: change.delete.iter().filter_map(before).collect(),
+            heirs: change.heirs.clone(),
         };
         parts.write(first).await
     }
@@ -224,6 +225,7 @@ impl Scoped<Tenant> {
         &self,
         mut batch: Batch,
         apps: &BTreeSet<PathId>,
+        heirs: &BTreeMap<String, PathId>,
         version: Timestamp,
     ) -> Result<Batch, Error> {
         let mut environments = Vec::new();
@@ -235,7 +237,7 @@ impl Scoped<Tenant> {
             }
             environments.extend(self.access.get::<Environment>(&environment_of(&self.name, id)).await?);
         }
-        self.access.delete_environments(batch, &environments).await
+        self.access.delete_environments(batch, &environments, &self.heirs(heirs)).await
     }
 }
 

@@ -113,6 +113,7 @@ impl Desk<'_> {
                 .collect(),
             put_groups: put_groups.collect(),
             delete_groups: gone.cloned().collect(),
+            heirs: heirs(&after, &changes, &hosts),
             hosts,
             steps: Some(graph.steps(&changes)),
             force: self.force,
@@ -122,14 +123,14 @@ impl Desk<'_> {
 
     /// The host names that it asks for, unless there are none and were none.
     fn hosts(&self, app: &AppDefinition, before: Option<&Arc<AppDefinition>>) -> Option<AppHosts> {
-        let of = |app: &AppDefinition| {
-            let keys = virtual_host::of(&app.labels);
-            virtual_host::hosts(&keys).into_keys().map(str::to_owned).collect::<BTreeSet<_>>()
-        };
-        let (asked, had) = (of(app), before.map(|app| of(app)).unwrap_or_default());
-        let dropped = had.difference(&asked).cloned().collect();
-        let has_any = !(asked.is_empty() && had.is_empty());
-        has_any.then(|| AppHosts { asked, dropped, base: self.base_domain.clone() })
+        let (asks, had) = (hosts_of(app), before.map(|app| hosts_of(app)).unwrap_or_default());
+        if asks.is_empty() && had.is_empty() {
+            return None;
+        }
+        let dropped = had.into_keys().filter(|host| !asks.contains_key(host)).collect();
+        let by_path = asks.iter().filter(|(_, by_path)| **by_path).map(|(host, _)| host.clone()).collect();
+        let asked = asks.into_keys().collect();
+        Some(AppHosts { asked, by_path, dropped, base: self.base_domain.clone() })
     }
 
     fn draft(&mut self, app: &AppDefinition, before: Option<&App>) -> Result<Option<AppDraft>, Told> {
@@ -177,6 +178,34 @@ impl Desk<'_> {
         let detail = Detail { path: "/container/docker/image".to_owned(), errors: wrong };
         Err(Told::Invalid(vec![detail]).into())
     }
+}
+
+/// The host names that an app asks for, each with whether it is only for paths of it.
+fn hosts_of(app: &AppDefinition) -> BTreeMap<String, bool> {
+    let keys = virtual_host::of(&app.labels);
+    virtual_host::hosts(&keys).into_iter().map(|(host, by_path)| (host.to_owned(), by_path)).collect()
+}
+
+/// Who asks for each host name, if the change gives any up: an app that wants the whole name before those
+/// that want paths of it.
+fn heirs(
+    after: &Tree,
+    changes: &BTreeMap<PathId, AppChange>,
+    hosts: &BTreeMap<PathId, AppHosts>,
+) -> BTreeMap<String, PathId> {
+    let gives_up = hosts.values().any(|hosts| !hosts.dropped.is_empty())
+        || changes.values().any(|change| *change == AppChange::Remove);
+    if !gives_up {
+        return BTreeMap::new();
+    }
+    let mut heirs: BTreeMap<String, (bool, &PathId)> = BTreeMap::new();
+    for (id, app) in &after.apps {
+        for (host, by_path) in hosts_of(app) {
+            let heir = heirs.entry(host).or_insert((by_path, id));
+            *heir = (*heir).min((by_path, id));
+        }
+    }
+    heirs.into_iter().map(|(host, (_, id))| (host, id.clone())).collect()
 }
 
 /// The reference in the built-in registry, if it can be one of the tenant's own. Somebody else's image and

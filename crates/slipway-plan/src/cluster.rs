@@ -20,7 +20,7 @@ use crate::action::Action;
 use crate::dedicated;
 use crate::placement::{Index, KnownRules, Rules, needs};
 use crate::policy::Policy;
-use crate::port::{self, Asked};
+use crate::port::{self, Asked, Calendar};
 use crate::quota::{self, Exceeded, Usage};
 use crate::view::EnvironmentView;
 
@@ -62,6 +62,10 @@ pub struct Cluster {
     promised: BTreeSet<InstanceId>,
     pub(crate) reservations: BTreeMap<ServicePath, Reservation>,
     pub(crate) rules: KnownRules,
+    /// When ports have rested.
+    rests: Calendar,
+    /// There is room since somebody was last told so.
+    has_expired: bool,
 }
 
 impl Cluster {
@@ -143,15 +147,24 @@ impl Cluster {
         self.index.slot(name).map_or(Resources::default(), |slot| self.index.free(slot))
     }
 
-    /// Whether ports could be had there if these were given up.
-    pub(crate) fn ports_fit_without(&self, name: &NodeName, asked: &[Asked], given_up: &[u16]) -> bool {
+    /// Whether the tenant could have ports there if these were given up by those who have them.
+    pub(crate) fn ports_fit_without<'o>(
+        &self,
+        name: &NodeName,
+        tenant: &TenantName,
+        asked: &[Asked],
+        given_up: impl Iterator<Item = (&'o TenantName, &'o [u16])>,
+    ) -> bool {
         let (Some(held), Some(node)) = (self.index.held(name), self.node(name)) else { return false };
         if asked.is_empty() {
             return true;
         }
         let mut ports = held.ports.clone();
-        ports.give_back(given_up);
-        ports.fit(node.ports, asked, 0)
+        for (had_by, given_up) in given_up {
+            ports.give_back(given_up);
+            ports.rest(given_up, had_by, Timestamp(u64::MAX));
+        }
+        ports.fit(node.ports, tenant, asked, 0)
     }
 
     /// What all nodes have together.
@@ -202,7 +215,7 @@ impl Cluster {
 
     /// Undoes [`take_in`](Self::take_in) of the same view, before its records are read again.
     pub fn take_out(&mut self, view: &EnvironmentView) {
-        view.assignments.iter().for_each(|assignment| self.let_go(view, assignment));
+        view.assignments.iter().for_each(|assignment| self.forget(view, assignment));
         view.resting.iter().for_each(|resting| self.let_go_resting(&view.path, resting));
     }
 
@@ -226,7 +239,7 @@ impl Cluster {
             if !self.promised.remove(&assignment.instance) {
                 continue;
             }
-            self.let_go(view, assignment);
+            self.forget(view, assignment);
             for set in resting_of(view, actions, assignment) {
                 self.hold_resting(&view.path, set);
             }
@@ -247,8 +260,17 @@ impl Cluster {
         self.use_reservation(&view.path, &assignment.role);
     }
 
-    /// An assignment was removed.
+    /// An assignment was removed: its ports rest.
     pub(crate) fn let_go(&mut self, view: &EnvironmentView, assignment: &Assignment) {
+        self.forget(view, assignment);
+        if port::count_held(&assignment.ports) > 0 {
+            let until = self.rests.enter(&assignment.node);
+            self.index.rest_ports(&assignment.node, &assignment.ports, &view.path.tenant, until);
+        }
+    }
+
+    /// As if there had been no such assignment.
+    fn forget(&mut self, view: &EnvironmentView, assignment: &Assignment) {
         let amount = needs(view.releases.get(&assignment.release), &assignment.role);
         self.index.release(&assignment.node, amount);
         self.index.give_back_ports(&assignment.node, &assignment.ports);

@@ -114,7 +114,7 @@ pub(crate) fn plan_fully(
     now: Timestamp,
     ids: &mut dyn FnMut() -> InstanceId,
 ) -> Plan {
-    cluster.expire(now);
+    cluster.pass_to(now);
     let mut planner = Planner::new(view, cluster, policy, now, ids);
     planner.forgive();
     planner.remove_ended();

@@ -3,10 +3,27 @@
 //! Which one an instance gets is part of the plan, so that it is stored before anything listens. Where
 //! the service leaves the choice to us, ports are given in rotation: one that has just been given up is
 //! the last to be given again, so that a client which still has it in mind does not meet another tenant.
+//!
+//! Beyond that, a port that has been given up **rests** for ten minutes ([`Rests`]): its tenant may have it
+//! again at once, another one not yet. Whoever leaves the choice to us never waits for that: when every free
+//! port rests, it gets the one that has rested longest. Whoever names the port waits, and is told so: a
+//! stranger's program would otherwise get the old clients' requests, and nothing is lost by the wait but
+//! time. Where several nodes would do, one on which the port does not rest is taken at once.
+//!
+//! What rests is not stored. A new leader does not know of it: the records name only who holds a port, not
+//! who held it. A takeover thus cuts a rest short, as rarely as that is; to prevent it every end of an
+//! instance would have to write another record.
 
 use std::collections::BTreeSet;
 
+use slipway_model::name::TenantName;
 use slipway_model::service::ServiceSpec;
+use slipway_model::unit::Timestamp;
+
+mod rest;
+
+pub(crate) use rest::Calendar;
+use rest::Rests;
 
 /// What a service asks for, one entry for each of its ports: a port of the node, 0 for any, `None` for
 /// none.
@@ -38,11 +55,23 @@ pub(crate) fn count_offered((first, last): (u16, u16)) -> u32 {
 pub(crate) struct Ports {
     used: BTreeSet<u16>,
     next: u16,
+    /// A port that rests and is taken again stays in here: it counts only while nobody has the port.
+    rests: Rests,
 }
 
 impl Ports {
-    /// Whether `asked` can be had beside `times` others of the same that are not in here yet.
-    pub(crate) fn fit(&self, range: (u16, u16), asked: &[Asked], times: usize) -> bool {
+    /// Whether the tenant can have `asked` beside `times` others of the same that are not in here yet.
+    pub(crate) fn fit(&self, range: (u16, u16), tenant: &TenantName, asked: &[Asked], times: usize) -> bool {
+        self.fit_rested(range, asked, times) && !self.must_wait(tenant, asked)
+    }
+
+    /// Whether a port that it names rests after another tenant.
+    fn must_wait(&self, tenant: &TenantName, asked: &[Asked]) -> bool {
+        !self.rests.is_empty() && fixed(asked).any(|port| self.rests.is_kept_from(port, tenant))
+    }
+
+    /// The same as [`fit`](Self::fit) once all ports have rested.
+    pub(crate) fn fit_rested(&self, range: (u16, u16), asked: &[Asked], times: usize) -> bool {
         let mut fixed: Vec<_> = fixed(asked).collect();
         let any = asked.iter().filter(|port| **port == Some(0)).count();
         let are_fixed_free = fixed.iter().all(|port| self.is_free(range, *port));
@@ -56,8 +85,14 @@ impl Ports {
     }
 
     /// How many more times `asked` can be had, at most `most`.
-    pub(crate) fn times(&self, range: (u16, u16), asked: &[Asked], most: usize) -> usize {
-        if !self.fit(range, asked, 0) {
+    pub(crate) fn times(
+        &self,
+        range: (u16, u16),
+        tenant: &TenantName,
+        asked: &[Asked],
+        most: usize,
+    ) -> usize {
+        if !self.fit(range, tenant, asked, 0) {
             return 0;
         }
         let any = asked.iter().filter(|port| **port == Some(0)).count();
@@ -66,8 +101,8 @@ impl Ports {
     }
 
     /// Ports for one instance; 0 where it asks for none. `None` when they cannot be had.
-    pub(crate) fn pick(&self, range: (u16, u16), asked: &[Asked]) -> Option<Vec<u16>> {
-        if !self.fit(range, asked, 0) {
+    pub(crate) fn pick(&self, range: (u16, u16), tenant: &TenantName, asked: &[Asked]) -> Option<Vec<u16>> {
+        if !self.fit(range, tenant, asked, 0) {
             return None;
         }
         let mut taken: BTreeSet<u16> = fixed(asked).collect();
@@ -76,8 +111,10 @@ impl Ports {
             None => Some(0),
             Some(0) => {
                 let is_free = |port: &u16| self.is_free(range, *port) && !taken.contains(port);
-                let port = (next.max(range.0)..=range.1).find(is_free);
-                let port = port.or_else(|| (range.0..=range.1).find(is_free))?;
+                let is_rested = |port: &u16| is_free(port) && !self.rests.is_kept_from(*port, tenant);
+                let port = (next.max(range.0)..=range.1).find(is_rested);
+                let port = port.or_else(|| (range.0..=range.1).find(is_rested));
+                let port = port.or_else(|| self.rests.longest(is_free))?;
                 taken.insert(port);
                 next = port.wrapping_add(1);
                 Some(port)
@@ -102,6 +139,18 @@ impl Ports {
         }
     }
 
+    /// And they rest until then, for whoever is not this tenant.
+    pub(crate) fn rest(&mut self, ports: &[u16], tenant: &TenantName, until: Timestamp) {
+        for port in ports.iter().filter(|port| **port != 0) {
+            self.rests.add(*port, tenant, until);
+        }
+    }
+
+    /// What has rested long enough does not rest any more.
+    pub(crate) fn end_rests(&mut self, now: Timestamp) {
+        self.rests.end(now);
+    }
+
     /// As if these had never been taken.
     pub(crate) fn undo(&mut self, ports: &[u16], next: u16) {
         self.give_back(ports);
@@ -113,7 +162,7 @@ impl Ports {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.used.is_empty()
+        self.used.is_empty() && self.rests.is_empty()
     }
 
     /// How many of the range nobody has.

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use slipway_model::id::InstanceId;
 use slipway_model::instance::{Goal, InstanceRole};
-use slipway_model::name::{EnvironmentPath, NodeName, ServiceName, ServicePath};
+use slipway_model::name::{EnvironmentPath, NodeName, ServiceName, ServicePath, TenantName};
 use slipway_model::service::{ServiceSpec, Tier};
 use slipway_model::unit::Timestamp;
 
@@ -150,13 +150,13 @@ pub fn choose(
         by_node.entry(&occupant.node).or_default().push(occupant);
     }
     let rules = cluster.rules_of(&environment.tenant, &spec.constraints);
-    let mut batch = cluster.index.begin(&need, &rules, instances, placed);
+    let mut batch = cluster.index.begin(&environment.tenant, &need, &rules, instances, placed);
     by_node.retain(|node, _| batch.slot(node).is_some_and(|slot| batch.would_accept(slot)));
     drop(batch);
 
     let mut choices = Vec::new();
     for (node, on_it) in by_node {
-        let Some(victims) = victims(cluster, node, &need, on_it) else { continue };
+        let Some(victims) = victims(cluster, node, &environment.tenant, &need, on_it) else { continue };
         let own = victims.iter().filter(|victim| victim.service.tenant == environment.tenant);
         let used = own.fold(cluster.usage(&environment.tenant), |used, victim| {
             used.minus(Usage::held(victim.amount, &victim.ports))
@@ -193,13 +193,14 @@ fn may_take(claimant: &Claimant<'_>, occupant: &Occupant) -> bool {
 fn victims<'o>(
     cluster: &Cluster,
     node: &NodeName,
+    tenant: &TenantName,
     need: &Need,
     mut candidates: Vec<&'o Occupant>,
 ) -> Option<Vec<&'o Occupant>> {
     let fits = |victims: &[&Occupant]| {
         let freed = victims.iter().fold(cluster.free(node), |free, victim| free.plus(victim.amount));
-        let ports: Vec<u16> = victims.iter().flat_map(|victim| victim.ports.iter().copied()).collect();
-        need.amount.fits(freed) && cluster.ports_fit_without(node, &need.ports, &ports)
+        let ports = victims.iter().map(|victim| (&victim.service.tenant, victim.ports.as_slice()));
+        need.amount.fits(freed) && cluster.ports_fit_without(node, tenant, &need.ports, ports)
     };
     let mut chosen: Vec<&Occupant> = Vec::new();
     while !fits(&chosen) {
@@ -210,7 +211,9 @@ fn victims<'o>(
             (of_service as u32) < occupant.spare
         };
         let best = candidates.iter().copied().filter(may_go).max_by_key(|occupant| {
-            let has_port = occupant.ports.iter().any(|port| need.ports.contains(&Some(*port)));
+            // One that another tenant gives up rests first.
+            let has_port = occupant.service.tenant == *tenant
+                && occupant.ports.iter().any(|port| need.ports.contains(&Some(*port)));
             let tier = Reverse(occupant.tier);
             (has_port, coverage(occupant.amount, short), tier, occupant.since, &occupant.instance)
         })?;

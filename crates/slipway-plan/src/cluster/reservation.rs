@@ -49,8 +49,20 @@ impl Cluster {
         }
     }
 
-    /// Lets go of what has been held too long. True when that made room: whoever waits wants a look.
+    /// Lets go of what has been held too long, reservations and ports that rested. True when that made room
+    /// since this was last asked: whoever waits wants a look.
     pub fn expire(&mut self, now: Timestamp) -> bool {
+        self.pass_to(now);
+        std::mem::take(&mut self.has_expired)
+    }
+
+    /// It is that late now.
+    pub(crate) fn pass_to(&mut self, now: Timestamp) {
+        self.rests.pass_to(now);
+        while let Some(node) = self.rests.next_over() {
+            self.index.end_rests(&node, now);
+            self.has_expired = true;
+        }
         let before = self.reservations.len();
         let index = &mut self.index;
         self.reservations.retain(|_, reservation| {
@@ -60,12 +72,13 @@ impl Cluster {
             }
             !is_over
         });
-        self.reservations.len() < before
+        self.has_expired |= self.reservations.len() < before;
     }
 
-    /// When the next reservation ends.
+    /// When there is something to let go of next.
     pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.reservations.values().map(|reservation| reservation.until).min()
+        let reservation = self.reservations.values().map(|reservation| reservation.until).min();
+        reservation.into_iter().chain(self.rests.next()).min()
     }
 
     /// The service has got an instance, wherever that is: room for one less is held.

@@ -12,7 +12,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use slipway_model::name::NodeName;
+use slipway_model::name::{NodeName, TenantName};
 use slipway_model::service::Constraint;
 
 use super::check::Check;
@@ -29,6 +29,8 @@ use crate::port::Asked;
 #[derive(Debug)]
 pub(crate) struct Batch<'i> {
     pub(super) index: &'i mut Index,
+    /// Whose they are.
+    pub(super) tenant: &'i TenantName,
     pub(super) need: Resources,
     /// Ports of the node for each instance. Which ones is picked when all have their nodes.
     pub(super) ports: &'i [Asked],
@@ -62,6 +64,7 @@ pub(crate) struct Seats {
 impl<'i> Batch<'i> {
     pub(super) fn new(
         index: &'i mut Index,
+        tenant: &'i TenantName,
         need: &'i Need,
         rules: &'i Rules,
         instances: usize,
@@ -74,6 +77,7 @@ impl<'i> Batch<'i> {
         let Need { amount: need, ports } = need;
         let mut batch = Self {
             index,
+            tenant,
             need: *need,
             ports,
             with_ports: BTreeMap::new(),
@@ -160,8 +164,11 @@ impl<'i> Batch<'i> {
     }
 
     fn has_ports(&self, slot: Slot) -> bool {
-        let times = || self.with_ports.get(&slot).copied().unwrap_or(0);
-        self.ports.is_empty() || self.index.ports_fit(slot, self.ports, times())
+        self.ports.is_empty() || self.index.ports_fit(slot, self.tenant, self.ports, self.with_ports_on(slot))
+    }
+
+    fn with_ports_on(&self, slot: Slot) -> usize {
+        self.with_ports.get(&slot).copied().unwrap_or(0)
     }
 
     pub(super) fn take(&mut self, slot: Slot) {
@@ -236,14 +243,14 @@ impl<'i> Batch<'i> {
     /// The best node without a copy. By each order of each shelf, the first acceptable node is the best
     /// as far as that resource says. A rank counts the scarcer one, so the best of those is the best.
     fn best_unused(&mut self) -> Option<Slot> {
-        let Self { index, need, ports, checks, copies, from, .. } = self;
+        let Self { index, tenant, need, ports, checks, copies, from, .. } = self;
         let index = &**index;
         let mut accepts = |slot: u32| {
             let slot = Slot(slot);
             copies[slot.at()] == 0
                 && index.has_room(slot, *need)
                 // No instance of this batch is there.
-                && (ports.is_empty() || index.ports_fit(slot, ports, 0))
+                && (ports.is_empty() || index.ports_fit(slot, tenant, ports, 0))
                 && checks.iter_mut().all(|check| check.accepts(index, slot, copies))
         };
         let (cpus, mem) = (u64::from(need.cpus.0), need.mem.0);
@@ -301,7 +308,8 @@ impl<'i> Batch<'i> {
                 refusal.count(Reason::Reserved);
             }
             if !self.has_ports(slot) {
-                refusal.count(Reason::Ports);
+                let fits_later = self.index.ports_fit_rested(slot, self.ports, self.with_ports_on(slot));
+                refusal.count(if fits_later { Reason::PortRests } else { Reason::Ports });
             }
         }
         let Self { index, checks, copies, .. } = self;

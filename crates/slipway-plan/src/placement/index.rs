@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use slipway_model::instance::{Node, NodeOrderKind};
-use slipway_model::name::NodeName;
+use slipway_model::name::{NodeName, TenantName};
 
 use super::Rules;
 use super::batch::Batch;
@@ -126,17 +126,18 @@ impl Index {
         }
     }
 
-    /// Begins to place instances of one service, of which `instances` are wanted in all and those on the
+    /// Begins to place instances of one service of a tenant, of which `instances` are wanted in all and those on the
     /// nodes `placed` exist already. Instances of other releases do not count, or a rollout under UNIQUE
     /// could never begin.
     pub(crate) fn begin<'i>(
         &'i mut self,
+        tenant: &'i TenantName,
         need: &'i Need,
         rules: &'i Rules,
         instances: u32,
         placed: &[NodeName],
     ) -> Batch<'i> {
-        Batch::new(self, need, rules, instances as usize, placed)
+        Batch::new(self, tenant, need, rules, instances as usize, placed)
     }
 
     /// How many nodes there are.

@@ -56,6 +56,8 @@ pub enum Reason {
     Gpus,
     /// A port that it must have is taken, or too few are free.
     Ports,
+    /// A port that it must have was another tenant's minutes ago ([`port`](crate::port)).
+    PortRests,
     /// A constraint, as it was written.
     Constraint(String),
 }
@@ -128,6 +130,7 @@ impl fmt::Display for Reason {
             Reason::Disk => f.write_str("too little free disk"),
             Reason::Gpus => f.write_str("too few free gpus"),
             Reason::Ports => f.write_str("no free port"),
+            Reason::PortRests => f.write_str("port was another tenant's in the last 10 minutes"),
             Reason::Constraint(text) => write!(f, "refused by the constraint {text}"),
         }
     }

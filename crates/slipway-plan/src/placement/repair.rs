@@ -136,8 +136,11 @@ impl Batch<'_> {
             Kind::Counted(_) | Kind::Fixed(_) | Kind::SameAs(_) => count,
         };
         let times = usize::try_from(times).unwrap_or(count).min(count);
-        let times =
-            if self.ports.is_empty() { times } else { self.index.ports_times(slot, self.ports, times) };
+        let times = if self.ports.is_empty() {
+            times
+        } else {
+            self.index.ports_times(slot, self.tenant, self.ports, times)
+        };
         self.checks.iter().map(limit).fold(times, usize::min)
     }
 

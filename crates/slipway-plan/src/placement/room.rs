@@ -139,8 +139,8 @@ impl<'a> Room<'a> {
             let refusal = match self.quota_refuses(ask.need) {
                 Some(refusal) => Some(refusal),
                 None => {
-                    let index = &mut self.cluster.index;
-                    let mut batch = index.begin(ask.need, rules, ask.instances, &others);
+                    let (index, tenant) = (&mut self.cluster.index, &self.environment.tenant);
+                    let mut batch = index.begin(tenant, ask.need, rules, ask.instances, &others);
                     batch.place_on(slot).err()
                 }
             };
@@ -178,7 +178,8 @@ impl<'a> Room<'a> {
             &before
         };
         if allowed > 0 {
-            let mut batch = self.cluster.index.begin(ask.need, rules, ask.instances, existing);
+            let tenant = &self.environment.tenant;
+            let mut batch = self.cluster.index.begin(tenant, ask.need, rules, ask.instances, existing);
             let seats = batch.place_all(allowed as usize);
             drop(batch);
             placed.places.reserve(seats.slots.len());
@@ -211,7 +212,8 @@ impl<'a> Room<'a> {
         let index = &mut self.cluster.index;
         let mut ports = Vec::new();
         if !need.ports.is_empty() {
-            ports = index.pick_ports(slot, &need.ports).expect("a batch places only where they fit");
+            let picked = index.pick_ports(slot, &self.environment.tenant, &need.ports);
+            ports = picked.expect("a batch places only where they fit");
             let next = index.ports_at(slot).next();
             index.ports_at(slot).take(&ports);
             self.undo.push(Undo::Ports { slot, ports: ports.clone(), next });

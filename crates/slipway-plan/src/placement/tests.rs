@@ -134,6 +134,56 @@ fn ma_34_a_port_given_up_is_not_given_to_the_next_tenant_at_once() {
 }
 
 #[test]
+fn ma_34_ma_17_a_named_port_waits_while_it_rests_after_another_tenant_and_says_so() {
+    use crate::action::Action;
+    use crate::cluster::tests::{assignment, cluster, spec, view};
+    let mut cluster = cluster(&["n0", "n1"]);
+    let n1 = "n1".parse().expect("a name");
+    cluster.set_order(&n1, Some(slipway_model::instance::NodeOrderKind::Deactivate));
+    cluster.expire(Timestamp(1_000));
+    let made = slipway_model::instance::Assignment { ports: vec![31_000], ..assignment(1, "n0") };
+    let mut other = view("other/shop/dev", spec(10));
+    // A plan that is not stored has used nothing.
+    cluster.promise(&other, &[Action::Assign(made.clone())]);
+    cluster.withdraw(&other, &[Action::Assign(made.clone())]);
+    assert_eq!(place_ports(&mut cluster, &[Some(31_000)], 1).0.len(), 1);
+    assert_eq!(cluster.next_expiry(), None);
+
+    Action::Assign(made.clone()).apply(&mut other, &mut cluster);
+    Action::Remove { instance: made.instance, exit: None }.apply(&mut other, &mut cluster);
+    let why = "no room on 2 nodes: 1 is being drained or deactivated, \
+               1 port was another tenant's in the last 10 minutes";
+    assert_eq!(place_ports(&mut cluster, &[Some(31_000)], 1).1, why);
+    let (need, path) = (Need { amount: need(10), ports: vec![Some(31_000)] }, &other.path);
+    assert_eq!(Room::of(&mut cluster, path).place(&Ask::of(None, &need, &[]), 1).places.len(), 1);
+
+    // It is told once that there is room, also when a plan has looked at the clock before.
+    let over = cluster.next_expiry().expect("it rests");
+    assert!(over >= Timestamp(601_000) && over < Timestamp(611_000), "{over}");
+    assert!(!cluster.expire(Timestamp(over.0 - 1)));
+    cluster.pass_to(over);
+    assert!(cluster.expire(over) && !cluster.expire(over));
+    assert_eq!(place_ports(&mut cluster, &[Some(31_000)], 1).0[0].1, [31_000]);
+    assert_eq!(cluster.next_expiry(), None);
+}
+
+#[test]
+fn ma_34_a_port_rests_also_on_a_node_that_goes_and_comes_back() {
+    use crate::cluster::tests::{assignment, cluster, node, spec, view};
+    let mut cluster = cluster(&["n0"]);
+    let made = slipway_model::instance::Assignment { ports: vec![31_000], ..assignment(1, "n0") };
+    let other = view("other/shop/dev", spec(10));
+    cluster.hold(&other, &made);
+    cluster.remove(&made.node);
+    cluster.let_go(&other, &made);
+    cluster.put(node("n0", 1000), crate::cluster::Contact::Reachable);
+    assert_eq!(place_ports(&mut cluster, &[Some(31_000)], 1).0, []);
+    cluster.remove(&made.node);
+    cluster.expire(Timestamp(700_000));
+    assert!(cluster.index.held(&made.node).is_none(), "nothing is kept of a node that is gone for ever");
+}
+
+#[test]
 fn ma_30_gpus_are_whole_and_counted() {
     use crate::cluster::tests::cluster;
     let mut cluster = cluster(&["n0"]);

@@ -149,7 +149,11 @@ fn au_02_constraints_ports_quota_and_orders_hold_for_preemption_too() {
     cluster.index.take_ports(&all[1].node, &[31_001]);
     check(&mut cluster, &with_port, &all, Some(("n0", &["p0"])));
     all[1].ports = vec![31_001];
+    // Another tenant's would rest first, and who has it would go for nothing.
+    check(&mut cluster, &with_port, &all, Some(("n0", &["p0"])));
+    let other = std::mem::replace(&mut all[1].service.tenant, "acme".parse().expect("a name"));
     check(&mut cluster, &with_port, &all, Some(("n1", &["p1"])));
+    all[1].service.tenant = other;
 
     cluster.set_order(&all[1].node, Some(slipway_model::instance::NodeOrderKind::Deactivate));
     check(&mut cluster, &preferred(500), &all, Some(("n0", &["p0"])));

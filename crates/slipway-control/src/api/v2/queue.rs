@@ -91,7 +91,7 @@ fn word(reason: &Reason) -> RejectReason {
         Reason::Memory => RejectReason::InsufficientMemory,
         Reason::Disk => RejectReason::InsufficientDisk,
         Reason::Gpus => RejectReason::InsufficientGpus,
-        Reason::Ports => RejectReason::InsufficientPorts,
+        Reason::Ports | Reason::PortRests => RejectReason::InsufficientPorts,
         Reason::Constraint(_) => RejectReason::UnfulfilledConstraint,
     }
 }

@@ -1,6 +1,7 @@
 //! What is promised on each node: to assignments, to resting volumes, and to reservations.
 
-use slipway_model::name::NodeName;
+use slipway_model::name::{NodeName, TenantName};
+use slipway_model::unit::Timestamp;
 
 use super::{Index, Slot};
 use crate::cluster::Resources;
@@ -78,6 +79,22 @@ impl Index {
         }
     }
 
+    /// And they rest until then, for other tenants.
+    pub(crate) fn rest_ports(
+        &mut self,
+        name: &NodeName,
+        ports: &[u16],
+        tenant: &TenantName,
+        until: Timestamp,
+    ) {
+        self.change_elsewhere_or_here(name, |held| held.ports.rest(ports, tenant, until));
+    }
+
+    /// What has rested long enough does not rest any more.
+    pub(crate) fn end_rests(&mut self, name: &NodeName, now: Timestamp) {
+        self.change_elsewhere_or_here(name, |held| held.ports.end_rests(now));
+    }
+
     pub(crate) fn promise_at(&mut self, slot: Slot, amount: Resources) {
         self.change_at(slot, |held| held.promised = held.promised.plus(amount));
     }
@@ -92,18 +109,35 @@ impl Index {
     }
 
     /// Picks ports on a node; `None` when they cannot be had.
-    pub(crate) fn pick_ports(&self, slot: Slot, asked: &[Asked]) -> Option<Vec<u16>> {
-        self.rows[slot.at()].held.ports.pick(self.node(slot).ports, asked)
+    pub(crate) fn pick_ports(&self, slot: Slot, tenant: &TenantName, asked: &[Asked]) -> Option<Vec<u16>> {
+        self.rows[slot.at()].held.ports.pick(self.node(slot).ports, tenant, asked)
     }
 
-    /// Whether ports can be had there beside `times` of the same.
-    pub(in crate::placement) fn ports_fit(&self, slot: Slot, asked: &[Asked], times: usize) -> bool {
-        self.rows[slot.at()].held.ports.fit(self.node(slot).ports, asked, times)
+    /// Whether the tenant can have ports there beside `times` of the same.
+    pub(in crate::placement) fn ports_fit(
+        &self,
+        slot: Slot,
+        tenant: &TenantName,
+        asked: &[Asked],
+        times: usize,
+    ) -> bool {
+        self.rows[slot.at()].held.ports.fit(self.node(slot).ports, tenant, asked, times)
     }
 
-    /// How often ports can be had there, at most `most`.
-    pub(in crate::placement) fn ports_times(&self, slot: Slot, asked: &[Asked], most: usize) -> usize {
-        self.rows[slot.at()].held.ports.times(self.node(slot).ports, asked, most)
+    /// The same once all ports have rested.
+    pub(in crate::placement) fn ports_fit_rested(&self, slot: Slot, asked: &[Asked], times: usize) -> bool {
+        self.rows[slot.at()].held.ports.fit_rested(self.node(slot).ports, asked, times)
+    }
+
+    /// How often the tenant can have ports there, at most `most`.
+    pub(in crate::placement) fn ports_times(
+        &self,
+        slot: Slot,
+        tenant: &TenantName,
+        asked: &[Asked],
+        most: usize,
+    ) -> usize {
+        self.rows[slot.at()].held.ports.times(self.node(slot).ports, tenant, asked, most)
     }
 
     fn change(&mut self, name: &NodeName, change: impl FnOnce(&mut Held)) {

@@ -160,8 +160,8 @@ fn check(seed: u64) -> (usize, usize) {
             expected.push(found);
         }
         plain = after;
-        let need = Need::from(need);
-        let mut batch = index.begin(&need, &rules, instances, &placed);
+        let (need, tenant) = (Need::from(need), "acme".parse().expect("a name"));
+        let mut batch = index.begin(&tenant, &need, &rules, instances, &placed);
         for expected in &expected {
             let found = batch.place().map(|slot| batch.index.node(slot).name.clone());
             assert_eq!(&found, expected, "seed {seed}, round {round}: {need:?} {constraints:?} {placed:?}");

@@ -77,11 +77,11 @@ fn check(seed: u64, constraints: &[Constraint]) -> bool {
     let expected = most(&nodes, &among, instances, count);
 
     let rules = Rules::new(constraints);
-    let need = Need::from(NEED);
+    let (need, tenant) = (Need::from(NEED), "acme".parse().expect("a name"));
     let mut alone = index.clone();
-    let mut batch = alone.begin(&need, &rules, instances as u32, &placed);
+    let mut batch = alone.begin(&tenant, &need, &rules, instances as u32, &placed);
     let greedy = (0..count).take_while(|_| batch.place().is_ok()).count();
-    let all = index.begin(&need, &rules, instances as u32, &placed).place_all(count);
+    let all = index.begin(&tenant, &need, &rules, instances as u32, &placed).place_all(count);
     assert_eq!(all.slots.len(), expected, "seed {seed}: {constraints:?}, {greedy} without repair");
     assert_eq!(all.refusal.is_some(), expected < count, "seed {seed}");
     assert_eq!(by_plan(&nodes, constraints, &placed, count), expected, "seed {seed}: {constraints:?}");

@@ -15,14 +15,18 @@ use tokio::task::AbortHandle;
 
 use super::layout::Layout;
 use super::plan::{is_record, version};
-use super::session::Client;
-use super::wire::{Code, Reader, Request};
+use super::session::{Client, Failure};
+use super::wire::{Code, Found, Read, Reader, Request, Stat, reads_found};
 use crate::embedded::memory::{Memory, Stored};
 use crate::error::Error;
 use crate::watch::{Subscription, Wanted, Watcher};
 
 /// Nodes that are read at once.
 const READS_MAX: usize = 1024;
+
+/// Nodes that are read with one request. Their contents together are one message, which must not be too
+/// long even when each is as long as a record may be.
+const READS_A_REQUEST: usize = 64;
 
 /// Before reading is tried again after a refusal.
 const RETRY: Duration = Duration::from_secs(1);
@@ -228,6 +232,14 @@ pub(super) struct Node {
     has_children: bool,
 }
 
+impl Node {
+    fn new(layout: &Layout, key: &str, payload: &[u8], stat: &Stat) -> Self {
+        let json = || layout.seal().open(key, payload, stat).map(Arc::from);
+        let stored = is_record(stat).then(|| Stored { version: version(stat), json: json() });
+        Self { stored, has_children: stat.children > 0 }
+    }
+}
+
 /// The answer of [`Request::data`].
 pub(super) fn record(
     client: &Client,
@@ -242,9 +254,7 @@ pub(super) fn record(
     let mut reader = Reader(&body);
     let found = reader.buffer().and_then(|payload| Ok((payload, reader.stat()?)));
     let (payload, stat) = found.map_err(|error| client.error(&error.into()))?;
-    let stored =
-        Stored { version: version(&stat), json: layout.seal().open(key, payload, &stat).map(Arc::from) };
-    Ok(Node { stored: is_record(&stat).then_some(stored), has_children: stat.children > 0 })
+    Ok(Node::new(layout, key, payload, &stat))
 }
 
 /// All records below a prefix, level by level. Not a snapshot: each record is as it was at some
@@ -258,31 +268,66 @@ pub(super) async fn list(
     let mut parents = vec![prefix.trim_end_matches('/').to_owned()];
     while !parents.is_empty() {
         let mut keys = Vec::new();
-        for some in parents.chunks(READS_MAX) {
-            let requests: Vec<Request> =
-                some.iter().map(|key| Request::children(&layout.record(key))).collect();
-            for (parent, answer) in some.iter().zip(client.ask_all(&requests).await?) {
-                if answer == Err(Code::NO_NODE) {
-                    continue;
-                }
-                let names = Reader(&client.accept(answer)?).texts();
-                let names = names.map_err(|error| client.error(&error.into()))?;
+        read_all(client, layout, Read::Children, &parents, |parent, found| {
+            if let Found::Children(names) = found {
                 keys.extend(names.into_iter().map(|name| format!("{parent}/{name}")));
             }
-        }
+        })
+        .await?;
         parents.clear();
-        for some in keys.chunks(READS_MAX) {
-            let requests: Vec<Request> = some.iter().map(|key| Request::data(&layout.record(key))).collect();
-            for (key, answer) in some.iter().zip(client.ask_all(&requests).await?) {
-                let node = record(client, layout, key, answer)?;
-                if node.has_children {
-                    parents.push(key.clone());
-                }
-                if let Some(stored) = node.stored {
-                    records.insert(Arc::from(key.as_str()), stored);
-                }
+        read_all(client, layout, Read::Data, &keys, |key, found| {
+            let Found::Data { payload, stat } = found else { return };
+            let node = Node::new(layout, key, payload, &stat);
+            if node.has_children {
+                parents.push(key.to_owned());
             }
-        }
+            if let Some(stored) = node.stored {
+                records.insert(Arc::from(key), stored);
+            }
+        })
+        .await?;
     }
     Ok(records)
+}
+
+/// Reads the nodes of all these keys; those that are gone are left out. While one part of the answers is
+/// looked at, the server is busy with the next.
+async fn read_all(
+    client: &Client,
+    layout: &Layout,
+    what: Read,
+    keys: &[String],
+    mut take: impl FnMut(&str, Found),
+) -> Result<(), Error> {
+    let mut answered: Option<(&[String], Vec<Vec<u8>>)> = None;
+    for some in keys.chunks(READS_MAX / 2).map(Some).chain([None]) {
+        let asking = async {
+            let Some(some) = some else { return Ok(None) };
+            let request = |keys: &[String]| {
+                let paths: Vec<String> = keys.iter().map(|key| layout.record(key)).collect();
+                Request::reads(what, paths.iter().map(String::as_str))
+            };
+            let requests: Vec<Request> = some.chunks(READS_A_REQUEST).map(request).collect();
+            let answers = client.ask_all(&requests).await?.into_iter().map(|answer| client.accept(answer));
+            Ok(Some((some, answers.collect::<Result<Vec<_>, Error>>()?)))
+        };
+        let looking = async {
+            let Some((keys, bodies)) = answered.take() else { return Ok(()) };
+            for (keys, body) in keys.chunks(READS_A_REQUEST).zip(&bodies) {
+                let all = reads_found(body).map_err(|error| client.error(&error.into()))?;
+                for (key, found) in keys.iter().zip(all) {
+                    match found {
+                        Found::Refused(Code::NO_NODE) => {}
+                        Found::Refused(code) => return Err(client.error(&Failure::Refused(code))),
+                        found => take(key, found),
+                    }
+                }
+            }
+            Ok(())
+        };
+        let (next, looked) = tokio::join!(asking, looking);
+        looked?;
+        answered = next?;
+    }
+    Ok(())
 }

@@ -29,6 +29,7 @@ pub(super) enum Op {
     Check = 13,
     Multi = 14,
     RemoveWatches = 18,
+    MultiRead = 22,
     Auth = 100,
     AddWatch = 106,
     Close = -11,
@@ -240,6 +241,15 @@ impl Request {
         Self::new(Op::GetChildren, Writer::default().text(path).bool(false))
     }
 
+    /// Many reads in one request, none of which fails for the sake of another. A server has much less to do
+    /// for them than for as many requests.
+    pub(super) fn reads<'a>(what: Read, paths: impl IntoIterator<Item = &'a str>) -> Self {
+        let reads = paths.into_iter().fold(Writer::default(), |body, path| {
+            body.int(what as i32).bool(false).int(-1).text(path).bool(false)
+        });
+        Self::new(Op::MultiRead, reads.int(-1).bool(true).int(-1))
+    }
+
     /// Brings this session's server up to what the leader knew.
     pub(super) fn sync(path: &str) -> Self {
         Self::new(Op::Sync, Writer::default().text(path))
@@ -269,6 +279,40 @@ impl Request {
             body = change.encode(body).1;
         }
         Self::new(Op::Multi, body.int(-1).bool(true).int(-1))
+    }
+}
+
+/// What can be read with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub(super) enum Read {
+    Data = Op::GetData as i32,
+    Children = Op::GetChildren as i32,
+}
+
+/// What one of many reads was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found<'a> {
+    Data { payload: &'a [u8], stat: Stat },
+    Children(Vec<String>),
+    Refused(Code),
+}
+
+/// The answers to [`Request::reads`], in the order of the questions.
+pub(super) fn reads_found(body: &[u8]) -> Result<Vec<Found<'_>>, Malformed> {
+    let mut reader = Reader(body);
+    let mut found = Vec::new();
+    loop {
+        let (op, done, _error) = (reader.int()?, reader.bool()?, reader.int()?);
+        if done {
+            return Ok(found);
+        }
+        found.push(match op {
+            op if op == Read::Data as i32 => Found::Data { payload: reader.buffer()?, stat: reader.stat()? },
+            op if op == Read::Children as i32 => Found::Children(reader.texts()?),
+            -1 => Found::Refused(Code(reader.int()?)),
+            _ => return Err(Malformed),
+        });
     }
 }
 

@@ -26,6 +26,9 @@ const MORE_JARS: &str = "/usr/share/java/slf4j-simple.jar:/usr/share/java/netty-
 /// A session lasts 2 to 20 ticks.
 const TICK_MS: u32 = 200;
 
+/// Quick to start, and small, because several tests run at once.
+const SMALL: &[&str] = &["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+
 /// Servers that belong together. All of them end with the value.
 pub struct Ensemble {
     pub servers: Vec<Server>,
@@ -34,6 +37,7 @@ pub struct Ensemble {
 pub struct Server {
     dir: TempDir,
     pub port: u16,
+    java: &'static [&'static str],
     child: Option<Child>,
 }
 
@@ -45,6 +49,11 @@ impl Ensemble {
 
     /// The same, with more lines in the configuration.
     pub fn with(count: usize, more: &str) -> Self {
+        Self::run(count, more, SMALL)
+    }
+
+    /// The same, with other words for Java.
+    pub fn run(count: usize, more: &str, java: &'static [&'static str]) -> Self {
         assert!(
             Path::new(JAVA).exists() && Path::new(JAR).exists(),
             "these tests start ZooKeeper servers: install the packages zookeeper and default-jre-headless"
@@ -69,7 +78,7 @@ impl Ensemble {
                 );
                 std::fs::write(dir.path().join("zoo.cfg"), config).unwrap();
                 std::fs::write(dir.path().join("myid"), (at + 1).to_string()).unwrap();
-                let mut server = Server { dir, port: *port, child: None };
+                let mut server = Server { dir, port: *port, java, child: None };
                 server.spawn();
                 server
             })
@@ -113,8 +122,7 @@ impl Server {
         let log = std::fs::File::create(self.dir.path().join("output")).unwrap();
         let child = Command::new(JAVA)
             .env_clear()
-            // Quick to start, and small, because several tests run at once.
-            .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .args(self.java)
             .arg("-Dzookeeper.4lw.commands.whitelist=srvr")
             .args(["-cp", &format!("{JAR}:{MORE_JARS}")])
             .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")

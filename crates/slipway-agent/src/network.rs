@@ -391,6 +391,18 @@ pub fn default_address() -> Option<Ipv4Addr> {
     }
 }
 
+/// Networks that this machine has links into and that overlap with a cluster's pool, with the links' names:
+/// what is there and what is in the pool do not reach one another.
+pub fn networks_in(pool: Cidr) -> Vec<(String, Cidr)> {
+    // Who cannot read them has other troubles, of which the agent tells.
+    host::route_table().map(|table| host::networks_in(&table, pool)).unwrap_or_default()
+}
+
+/// Whether this machine has an address itself.
+pub fn is_own(address: Ipv4Addr) -> bool {
+    std::net::UdpSocket::bind((address, 0)).is_ok()
+}
+
 /// Removing what is gone already counts as done.
 fn absent_is_done(result: std::result::Result<(), NetlinkError>) -> std::result::Result<(), NetlinkError> {
     match result {

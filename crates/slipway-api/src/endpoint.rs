@@ -88,6 +88,7 @@ endpoints! {
     PUT "/v1/nodes/{node}/order" Operator, "Deactivate or drain a node, or give it up for good", takes OrderNode, gives NodeInfo;
     DELETE "/v1/nodes/{node}/order" Operator, "Let a node take part again", gives NodeInfo;
     POST "/v1/nodes/{node}/revoke" Operator, "Cut a node off: nothing that it has counts any more", gives NodeIdentityInfo;
+    PATCH "/v1/nodes/{node}/identity" Operator, "Say where a node's machine is, and whether it may have a router", takes SetNode, gives NodeIdentityInfo;
     POST "/v1/nodes/{node}/forget" Operator, "Give the name and the addresses of a revoked node back", gives Done;
     GET "/v1/node-identities" Operator, "The nodes that have joined, revoked ones too", gives Items<NodeIdentityInfo>;
     GET "/v1/join-tokens" Operator, "Join tokens that have not expired, the oldest first", gives Items<JoinTokenInfo>;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get, post, put};
+use axum::routing::{delete, get, patch, post, put};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use slipway_access::Access;
@@ -181,6 +181,7 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/nodes/{node}/forget", post(join::forget))
         .route("/v1/node-identities", get(join::identities))
         .route("/v1/join-tokens", get(join::tokens).post(join::create_token))
+        .route("/v1/nodes/{node}/identity", patch(join::set))
         .route("/v1/join-tokens/{token}", delete(join::revoke_token))
         .route("/v1/servers", get(join::servers))
         .route("/v1/quotas", get(quota::list))

@@ -10,6 +10,7 @@ use slipway_model::name::NodeName;
 use slipway_model::unit::Timestamp;
 use tokio::sync::watch;
 
+use crate::hello::Service;
 use crate::identity::{Identity, Role};
 
 /// Why somebody is not let in.
@@ -35,6 +36,11 @@ pub enum Exclusion {
         /// Which.
         node: String,
     },
+    /// It asks for the routes of all tenants, and was not let in with a router.
+    NoRouter {
+        /// Which.
+        node: String,
+    },
 }
 
 impl fmt::Display for Exclusion {
@@ -46,6 +52,11 @@ impl fmt::Display for Exclusion {
             Exclusion::NotListed { node } => {
                 write!(f, "this certificate of node {node} does not count any more; a newer one does")
             }
+            Exclusion::NoRouter { node } => write!(
+                f,
+                "node {node} was not let in with a router; an operator allows it one with 'slipway nodes set \
+                 {node} --router yes'"
+            ),
         }
     }
 }
@@ -70,6 +81,17 @@ pub fn admit(identity: &Identity, stored: Option<&NodeIdentity>) -> Result<(), E
     }
 }
 
+/// The same, and whether it may have this service.
+fn admit_to(service: Service, identity: &Identity, stored: Option<&NodeIdentity>) -> Result<(), Exclusion> {
+    admit(identity, stored)?;
+    match stored {
+        Some(stored) if service == Service::Routes && !stored.router => {
+            Err(Exclusion::NoRouter { node: identity.name.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The identities of all nodes, as whoever feeds it has read them. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Admissions {
@@ -84,24 +106,28 @@ impl Default for Admissions {
 }
 
 impl Admissions {
-    /// Whether somebody with a verified certificate is let in now.
+    /// Whether somebody with a verified certificate may have a service now.
     ///
     /// # Errors
     /// Why not.
-    pub fn check(&self, identity: &Identity) -> Result<(), Exclusion> {
-        check(self.known.borrow().as_ref(), identity)
+    pub fn check(&self, identity: &Identity, service: Service) -> Result<(), Exclusion> {
+        check(self.known.borrow().as_ref(), identity, service)
     }
 
-    /// Ends when somebody is not let in any more, with the reason: whoever serves a link ends it then. A
+    /// Ends when somebody may not have a service any more, with the reason: whoever serves a link ends it then. A
     /// link that is served already is not ended because nothing has been read yet.
-    pub fn revoked(&self, identity: &Identity) -> impl Future<Output = Exclusion> + Send + use<> {
+    pub fn revoked(
+        &self,
+        identity: &Identity,
+        service: Service,
+    ) -> impl Future<Output = Exclusion> + Send + use<> {
         let (mut known, identity) = (self.known.subscribe(), identity.clone());
         // What feeds it may go first; this one keeps the list as it was.
         let held = self.clone();
         async move {
             let _held = held;
             loop {
-                match check(known.borrow_and_update().as_ref(), &identity) {
+                match check(known.borrow_and_update().as_ref(), &identity, service) {
                     Ok(()) | Err(Exclusion::NotReadYet) => {}
                     Err(exclusion) => return exclusion,
                 }
@@ -133,10 +159,17 @@ impl Admissions {
     }
 }
 
-fn check(known: Option<&HashMap<String, Arc<NodeIdentity>>>, identity: &Identity) -> Result<(), Exclusion> {
+fn check(
+    known: Option<&HashMap<String, Arc<NodeIdentity>>>,
+    identity: &Identity,
+    service: Service,
+) -> Result<(), Exclusion> {
     match known {
         None if identity.role == Role::Node => Err(Exclusion::NotReadYet),
-        known => admit(identity, known.and_then(|all| all.get(&identity.name)).map(|one| &**one)),
+        known => {
+            let stored = known.and_then(|all| all.get(&identity.name));
+            admit_to(service, identity, stored.map(|one| &**one))
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! The token names the authority, so that a machine never trusts a server on first sight: one of
 //! another cluster, or none at all, is told nothing. The key never leaves the machine.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
@@ -40,6 +41,22 @@ pub struct EnrollRequest {
     pub node: NodeName,
     /// A request for a certificate (PKCS #10) in PEM.
     pub request: String,
+    /// Where the machine is.
+    #[serde(default)]
+    pub place: Place,
+}
+
+/// Where a machine is that joins, as it says itself. The server takes the address that its connection
+/// comes from, unless another was typed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// What whoever made it join has typed.
+    #[serde(default)]
+    pub typed: Option<Ipv4Addr>,
+    /// What it has on its default route: for a machine that joins through a server of its own, whose
+    /// connection says nothing.
+    #[serde(default)]
+    pub usual: Option<Ipv4Addr>,
 }
 
 /// What it is answered.
@@ -54,6 +71,9 @@ pub enum EnrollAnswer {
         subnet: Cidr,
         /// What the subnets of all nodes are cut from.
         pool: Cidr,
+        /// Where the other nodes reach the machine from now on, if that is known.
+        #[serde(default)]
+        address: Option<Ipv4Addr>,
         /// Where the servers are, as `host:port`.
         servers: Vec<String>,
     },
@@ -98,6 +118,8 @@ pub struct Enrolled {
     pub subnet: Cidr,
     /// What the subnets of all nodes are cut from.
     pub pool: Cidr,
+    /// Where the other nodes reach the machine from now on, if that is known.
+    pub address: Option<Ipv4Addr>,
     /// Where the servers are, as `host:port`.
     pub servers: Vec<String>,
 }
@@ -115,15 +137,21 @@ pub struct Renewed {
 ///
 /// # Errors
 /// As for [`Dialler::dial`]; [`Error::Refused`] with the server's reason.
-pub async fn enroll(addresses: &[String], token: &JoinText, node: &NodeName) -> Result<Enrolled, Error> {
+pub async fn enroll(
+    addresses: &[String],
+    token: &JoinText,
+    node: &NodeName,
+    place: &Place,
+) -> Result<Enrolled, Error> {
     let (key, request) = key_and_request()?;
     let mut link = dial_pinned(token.fingerprint(), addresses, Hello::new(Service::Enroll)).await?;
     let address = link.far_end().to_string();
-    let request = EnrollRequest { token: token.reveal().to_owned(), node: node.clone(), request };
+    let (token_text, place) = (token.reveal().to_owned(), place.clone());
+    let request = EnrollRequest { token: token_text, node: node.clone(), request, place };
     match converse(&mut link, &request).await? {
-        EnrollAnswer::Enrolled { chain, subnet, pool, servers } => {
+        EnrollAnswer::Enrolled { chain, subnet, pool, address: at, servers } => {
             let credentials = own(&address, &chain, &key, node.as_str(), token.fingerprint())?;
-            Ok(Enrolled { credentials, subnet, pool, servers })
+            Ok(Enrolled { credentials, subnet, pool, address: at, servers })
         }
         EnrollAnswer::Refused { why } => Err(Error::Refused { address, why }),
     }

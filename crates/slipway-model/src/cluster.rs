@@ -42,6 +42,9 @@ pub struct JoinToken {
     pub secret_hash: String,
     /// The only name that may be taken with it; `None`: any that is free.
     pub node: Option<NodeName>,
+    /// Whoever joins with it may have a router.
+    #[serde(default)]
+    pub router: bool,
     /// Who made it.
     pub created_by: UserName,
     /// When.
@@ -60,6 +63,13 @@ pub struct NodeIdentity {
     pub node: NodeName,
     /// The addresses of its instances.
     pub subnet: Cidr,
+    /// Its machine's address, as it was when it joined or as an operator has said since; whatever the
+    /// node says, the others reach it there. `None` when it could not be told.
+    #[serde(default)]
+    pub address: Option<Ipv4Addr>,
+    /// Whether it may have a router, which is told all routes of all tenants.
+    #[serde(default)]
+    pub router: bool,
     /// Certificates that count: the newest, and the one before as long as it lasts, because a machine
     /// may stop between getting a new one and writing it down.
     pub certificates: Vec<NodeCertificate>,

@@ -79,7 +79,6 @@ struct Machine {
 
 impl Machine {
     async fn start(options: &args::Agent) -> anyhow::Result<Self> {
-        let offer = offer(options)?;
         let places = Places::make(&options.places)?;
         let directory = place::directory(&places)?;
         let (Some(credentials), Some(told)) = (Credentials::load(&directory)?, Told::read(&directory)?)
@@ -89,6 +88,7 @@ impl Machine {
                    and slipwayd join takes it"
             );
         };
+        let offer = offer(options, &told)?;
         let identity = credentials.identity().clone();
         let name: NodeName = identity.name.parse().context("the certificate has no node's name")?;
         let (credentials, _) = watch::channel(Arc::new(credentials));
@@ -156,13 +156,14 @@ async fn remember(
     }
 }
 
-fn offer(options: &args::Agent) -> anyhow::Result<Offer> {
+fn offer(options: &args::Agent, told: &Told) -> anyhow::Result<Offer> {
     let ports = capacity::ports(&options.ports)?;
     let offer = Offer {
         cpus: options.cpus,
         mem: options.mem,
         ports,
-        address: options.address,
+        // As it joined, unless it has moved.
+        address: options.address.or(told.address),
         attributes: args::attributes(&options.attribute)?,
     };
     Ok(match options.no_instances {

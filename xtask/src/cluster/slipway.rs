@@ -92,7 +92,12 @@ fn claim_token(log: &str) -> Option<String> {
 
 /// Makes a token for one node, and joins with it.
 pub fn join(lab: &Lab, host: &Host) -> anyhow::Result<()> {
-    let output = command(lab).args(["nodes", "token", "--node", &host.name, "--json"]).output()?;
+    let mut asked = command(lab);
+    asked.args(["nodes", "token", "--node", &host.name, "--json"]);
+    if host.number <= ROUTERS {
+        asked.arg("--router");
+    }
+    let output = asked.output()?;
     if !output.status.success() {
         bail!("no token: {}", String::from_utf8_lossy(&output.stderr));
     }

@@ -1,6 +1,6 @@
 //! A machine becomes a node: with a token that counts, a name that is free, and a subnet of its own.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use slipway_link::Role;
 use slipway_link::authority::{Issued, NODE_LIFETIME};
@@ -38,6 +38,7 @@ impl Access {
                 Some(earlier) => earlier.record.subnet,
                 None => self.take_subnet(&mut counted).await?,
             };
+            let address = self.place_of(request, source, counted.pool).await?;
             let now = self.now();
             let issued = authority
                 .issue(&request.request, Role::Node, request.node.as_str(), NODE_LIFETIME, now)
@@ -45,6 +46,8 @@ impl Access {
             let identity = NodeIdentity {
                 node: request.node.clone(),
                 subnet,
+                address,
+                router: token.record.router,
                 // Whatever the name's last machine had does not count any more.
                 certificates: vec![certificate(&issued, now)],
                 joined_at: now,
@@ -57,10 +60,10 @@ impl Access {
                 None => batch.create(&identity),
             };
             if self.commit(batch).await? {
-                tracing::info!(node.name = %identity.node, %subnet, %source, "a node has joined");
+                tracing::info!(node.name = %identity.node, %subnet, ?address, %source, "a node has joined");
                 let servers = self.server_addresses().await?;
                 let chain = issued.chain;
-                return Ok(EnrollAnswer::Enrolled { chain, subnet, pool: counted.pool, servers });
+                return Ok(EnrollAnswer::Enrolled { chain, subnet, pool: counted.pool, address, servers });
             }
         }
         Err(too_busy())
@@ -122,6 +125,59 @@ impl Access {
             None if self.get::<Node>(name).await?.is_some() => {
                 Err(Error::rule(format!("{name} is the name of a server's own node; choose another")))
             }
+            None => Ok(()),
+        }
+    }
+
+    /// Where the machine is: what was typed, or where its connection comes from, or, when it comes from
+    /// this same machine, what the machine says. `None` when none of these is an address of version 4.
+    async fn place_of(
+        &self,
+        request: &EnrollRequest,
+        source: IpAddr,
+        pool: Cidr,
+    ) -> Result<Option<Ipv4Addr>, Error> {
+        let from = match source.to_canonical() {
+            IpAddr::V4(from) if !from.is_loopback() => Some(from),
+            _ => None,
+        };
+        let Some(address) = request.place.typed.or(from).or(request.place.usual) else { return Ok(None) };
+        // Only what the connection itself shows needs no proof that it is nobody else's.
+        let is_only_said = request.place.typed.is_some() && from != Some(address);
+        self.check_address(&request.node, address, pool, is_only_said).await?;
+        Ok(Some(address))
+    }
+
+    /// Whether a node can be at an address; `alone`: no other may be there.
+    pub(crate) async fn check_address(
+        &self,
+        node: &NodeName,
+        address: Ipv4Addr,
+        pool: Cidr,
+        alone: bool,
+    ) -> Result<(), Error> {
+        if address.is_unspecified()
+            || address.is_loopback()
+            || address.is_multicast()
+            || address.is_broadcast()
+        {
+            return Err(Error::rule(format!(
+                "{address} is no address at which other machines reach this one"
+            )));
+        }
+        if pool.contains(address) {
+            return Err(Error::rule(format!(
+                "the machine's address {address} is one of {pool}, which the cluster gives to instances; nodes \
+                 would look for it in their own network. Give the machine another, or name one with --address"
+            )));
+        }
+        if !alone {
+            return Ok(());
+        }
+        let nodes = self.list::<NodeIdentity>("").await?.into_iter().map(|found| found.record);
+        let mut others = nodes.filter(|other| other.node != *node && other.revoked_at.is_none());
+        match others.find(|other| other.address == Some(address)) {
+            Some(other) => Err(Error::rule(format!("{address} is the address of the node {}", other.node))),
             None => Ok(()),
         }
     }

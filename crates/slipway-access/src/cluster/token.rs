@@ -23,7 +23,8 @@ pub struct NewJoinToken {
 
 impl Operator {
     /// Makes a token for one machine; with a node's name, for the machine that takes that name, even if
-    /// there is such a node already, whose place it takes then.
+    /// there is such a node already, whose place it takes then. With `router`, it may have
+    /// a router.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a life of more than an hour or none, [`Error::Limit`], [`Error::Store`].
@@ -31,6 +32,7 @@ impl Operator {
         &self,
         node: Option<&NodeName>,
         life: Span,
+        router: bool,
     ) -> Result<NewJoinToken, Error> {
         if life == Span::ZERO || life > JOIN_TOKEN_LIFE_MAX {
             return Err(Error::invalid(format!("a join token lasts for up to {JOIN_TOKEN_LIFE_MAX}")));
@@ -56,6 +58,7 @@ impl Operator {
             id,
             secret_hash: secret::hash(text.reveal()),
             node: node.cloned(),
+            router,
             created_by: self.user().clone(),
             created_at: now,
             expires_at: now.plus(life),

@@ -1,6 +1,8 @@
 //! Who nodes are, and that they are it no more.
 
-use slipway_model::cluster::NodeIdentity;
+use std::net::Ipv4Addr;
+
+use slipway_model::cluster::{self, NodeIdentity};
 use slipway_model::instance::Node;
 use slipway_model::name::NodeName;
 use slipway_store::Batch;
@@ -33,6 +35,35 @@ impl Operator {
             if self.access.commit(Batch::new().update(&revoked, found.version)).await? {
                 tracing::info!(node.name = %node, by = %self.caller.user(), "node revoked");
                 return Ok(revoked);
+            }
+        }
+        Err(too_busy())
+    }
+
+    /// Says where a node's machine is, and whether it may have a router; what is `None` stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::Rule`] for an address that is another node's or of the cluster's pool;
+    /// [`Error::NotFound`] when no such node has joined, [`Error::Store`].
+    pub async fn set_node(
+        &self,
+        node: &NodeName,
+        address: Option<Ipv4Addr>,
+        router: Option<bool>,
+    ) -> Result<NodeIdentity, Error> {
+        for _ in 0..TRIES {
+            let found = self.access.get::<NodeIdentity>(node).await?.ok_or_else(|| not_joined(node))?;
+            if let Some(address) = address {
+                let authority = self.access.get::<cluster::Authority>(&()).await?.ok_or_else(too_busy)?;
+                self.access.check_address(node, address, authority.record.pool, true).await?;
+            }
+            let mut set = found.record;
+            set.address = address.or(set.address);
+            set.router = router.unwrap_or(set.router);
+            if self.access.commit(Batch::new().update(&set, found.version)).await? {
+                let NodeIdentity { address, router, .. } = &set;
+                tracing::info!(node.name = %node, ?address, router, by = %self.caller.user(), "node set");
+                return Ok(set);
             }
         }
         Err(too_busy())

@@ -1,6 +1,6 @@
 //! Machines that join, over real links, and what they hear when they may not.
 
-use slipway_link::join::{self, Enrolled, JoinText};
+use slipway_link::join::{self, Enrolled, JoinText, Place};
 use slipway_link::{Acceptor, Admissions, Credentials, Dialler, Hello, LinkStream, Listener, Service};
 use slipway_model::cluster::{NodeIdentity, Server};
 use slipway_model::name::NodeName;
@@ -48,11 +48,12 @@ impl Cluster {
                         Service::Renew => access.serve_renew(incoming).await,
                         _ => {
                             let who = incoming.identity().unwrap().clone();
-                            if let Err(why) = admissions.check(&who) {
+                            let service = incoming.hello.service;
+                            if let Err(why) = admissions.check(&who, service) {
                                 return incoming.refuse(&why.to_string()).await;
                             }
                             let link = incoming.take().await.unwrap();
-                            admissions.revoked(&who).await;
+                            admissions.revoked(&who, service).await;
                             drop(link);
                         }
                     }
@@ -72,11 +73,11 @@ impl Cluster {
 
     async fn token(&self, node: Option<&str>) -> NewJoinToken {
         let node: Option<NodeName> = node.map(name);
-        self.desk.create_join_token(node.as_ref(), HOUR).await.unwrap()
+        self.desk.create_join_token(node.as_ref(), HOUR, false).await.unwrap()
     }
 
     async fn join(&self, token: &JoinText, node: &str) -> Result<Enrolled, slipway_link::Error> {
-        join::enroll(std::slice::from_ref(&self.address), token, &name(node)).await
+        join::enroll(std::slice::from_ref(&self.address), token, &name(node), &Place::default()).await
     }
 
     async fn joined(&self, node: &str) -> Enrolled {
@@ -95,7 +96,7 @@ impl Cluster {
 
     /// Once the list of who is let in holds what is stored.
     async fn linked(&self, own: &Arc<Credentials>) -> LinkStream {
-        while self.admissions.check(own.identity()).is_err() {
+        while self.admissions.check(own.identity(), Service::Node).is_err() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         self.dial(own, Service::Node).await.unwrap()
@@ -165,7 +166,7 @@ async fn a_token_that_does_not_count_is_refused_with_the_reason() {
     assert_eq!(cluster.world.access.list::<slipway_model::cluster::JoinToken>("").await.unwrap().len(), 1);
 
     for life in [Span::ZERO, Span::from_secs(3601)] {
-        refused(cluster.desk.create_join_token(None, life).await.map(drop), Kind::Invalid, "up to 1h");
+        refused(cluster.desk.create_join_token(None, life, false).await.map(drop), Kind::Invalid, "up to 1h");
     }
 }
 
@@ -177,17 +178,100 @@ async fn a_token_of_another_cluster_is_refused_though_it_was_sent() {
         token: other.token(None).await.text.reveal().to_owned(),
         node: name("n1"),
         request: String::new(),
+        place: Place::default(),
     };
     refused(cluster.world.access.enroll(&request, SOURCE).await, Kind::Conflict, "is not right");
     hears(cluster.join(&other.token(None).await.text, "n1").await, "nothing was sent to it");
+}
+
+/// A node cannot choose where the others think that it is, and is told which addresses no machine has.
+#[tokio::test]
+async fn a_machine_is_where_its_connection_comes_from_or_an_operator_says() {
+    let cluster = Cluster::new().await;
+    let (_, request) = join::key_and_request().unwrap();
+    let ask = async |node: &str, source: &str, typed: Option<&str>| {
+        let usual = Some("192.0.2.99".parse().unwrap());
+        let asked = join::EnrollRequest {
+            token: cluster.token(None).await.text.reveal().to_owned(),
+            node: name(node),
+            request: request.clone(),
+            place: Place { typed: typed.map(|typed| typed.parse().unwrap()), usual },
+        };
+        match cluster.world.access.enroll(&asked, source.parse().unwrap()).await {
+            Ok(join::EnrollAnswer::Enrolled { address, .. }) => Ok(address.unwrap().to_string()),
+            Ok(refused) => panic!("{refused:?}"),
+            Err(error) => Err(error),
+        }
+    };
+    for (node, source, typed, at) in [
+        ("n1", "192.0.2.1", None, "192.0.2.1"),
+        ("n2", "::ffff:192.0.2.2", None, "192.0.2.2"),
+        ("n3", "192.0.2.254", Some("192.0.2.3"), "192.0.2.3"),
+        ("n4", "127.0.0.1", None, "192.0.2.99"),
+    ] {
+        assert_eq!(ask(node, source, typed).await.unwrap(), at);
+        assert_eq!(cluster.identity(node).await.address.unwrap().to_string(), at);
+    }
+    for (source, typed, why) in [
+        ("192.0.2.5", Some("192.0.2.1"), "192.0.2.1 is the address of the node n1"),
+        ("192.0.2.5", Some("10.64.7.1"), "10.64.7.1 is one of 10.64.0.0/10"),
+        ("10.127.255.254", None, "10.127.255.254 is one of 10.64.0.0/10"),
+        ("192.0.2.5", Some("127.0.0.1"), "no address at which other machines"),
+    ] {
+        let error = ask("n5", source, typed).await.unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
+
+    let set = async |node: &str, at: &str| {
+        cluster.desk.set_node(&name(node), Some(at.parse().unwrap()), None).await.map(drop)
+    };
+    refused(set("n1", "192.0.2.3").await, Kind::Conflict, "is the address of the node n3");
+    refused(set("n1", "10.64.0.1").await, Kind::Conflict, "is one of 10.64.0.0/10");
+    refused(set("n9", "192.0.2.9").await, Kind::NotFound, "n9");
+    set("n1", "192.0.2.7").await.unwrap();
+    assert_eq!(cluster.identity("n1").await.address.unwrap().to_string(), "192.0.2.7");
+    // A revoked node's address is free.
+    cluster.desk.revoke_node(&name("n3")).await.unwrap();
+    set("n1", "192.0.2.3").await.unwrap();
+}
+
+/// The table names every tenant's hosts and instances.
+#[tokio::test]
+async fn routes_are_for_nodes_that_were_let_in_with_a_router() {
+    let cluster = Cluster::new().await;
+    let inner = Arc::new(cluster.joined("inner").await.credentials);
+    let token = cluster.desk.create_join_token(None, HOUR, true).await.unwrap();
+    let edge = Arc::new(cluster.join(&token.text, "edge").await.unwrap().credentials);
+    let mut links = [cluster.linked(&inner).await, cluster.linked(&edge).await];
+    hears(cluster.dial(&inner, Service::Routes).await, "'slipway nodes set inner --router yes'");
+    let mut routes = cluster.dial(&edge, Service::Routes).await.unwrap();
+
+    let set = async |node: &str, router| {
+        cluster.desk.set_node(&name(node), None, Some(router)).await.unwrap();
+        let who = if node == "edge" { &edge } else { &inner };
+        while cluster.admissions.check(who.identity(), Service::Routes).is_ok() != router {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    set("inner", true).await;
+    cluster.dial(&inner, Service::Routes).await.unwrap();
+    set("edge", false).await;
+    assert!(matches!(routes.read(&mut [0]).await, Ok(0) | Err(_)), "it is cut off");
+    let quiet = tokio::time::timeout(std::time::Duration::from_millis(50), links[1].read(&mut [0])).await;
+    assert!(quiet.is_err(), "as a node it stays: {quiet:?}");
+    drop(links);
 }
 
 #[tokio::test]
 async fn guesses_are_slowed_down() {
     let cluster = Cluster::new().await;
     let token = cluster.token(None).await;
-    let guess =
-        |text: &str| join::EnrollRequest { token: text.to_owned(), node: name("n1"), request: String::new() };
+    let guess = |text: &str| join::EnrollRequest {
+        token: text.to_owned(),
+        node: name("n1"),
+        request: String::new(),
+        place: Place::default(),
+    };
     for text in [token.text.reveal(), "garbage", ""] {
         // A token that is right costs nothing, whatever else is wrong.
         let expected = if text == token.text.reveal() { Kind::Invalid } else { Kind::Conflict };
@@ -309,8 +393,12 @@ async fn many_machines_at_once_through_two_servers_get_subnets_of_their_own() {
     for number in 0..40u8 {
         let access = if number % 2 == 0 { cluster.world.access.clone() } else { other.clone() };
         let token = cluster.token(None).await.text.reveal().to_owned();
-        let asked =
-            join::EnrollRequest { token, node: name(&format!("n{number}")), request: request.clone() };
+        let asked = join::EnrollRequest {
+            token,
+            node: name(&format!("n{number}")),
+            request: request.clone(),
+            place: Place::default(),
+        };
         joining.spawn(async move { access.enroll(&asked, [192, 0, 2, number].into()).await });
     }
     let mut subnets = std::collections::BTreeSet::new();
@@ -324,7 +412,12 @@ async fn many_machines_at_once_through_two_servers_get_subnets_of_their_own() {
     for number in 0..10u8 {
         let access = if number % 2 == 0 { cluster.world.access.clone() } else { other.clone() };
         let node = name(&format!("m{number}"));
-        let asked = join::EnrollRequest { token: token.clone(), node, request: request.clone() };
+        let asked = join::EnrollRequest {
+            token: token.clone(),
+            node,
+            request: request.clone(),
+            place: Place::default(),
+        };
         joining.spawn(async move { access.enroll(&asked, [192, 0, 2, number].into()).await.is_ok() });
     }
     assert_eq!(joining.join_all().await.into_iter().filter(|joined| *joined).count(), 1);

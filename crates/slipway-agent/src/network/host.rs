@@ -41,6 +41,16 @@ pub(super) fn taken<'a>(table: &'a str, subnet: Cidr, uplink: &str) -> Option<Ro
         .find(|route| is_within(route) || is_slipways(route))
 }
 
+/// Networks that this machine has links into and that overlap with what instances of a cluster get their
+/// addresses from, with the links' names; not those of a Slipway.
+pub(super) fn networks_in(table: &str, pool: Cidr) -> Vec<(String, Cidr)> {
+    routes(table)
+        .filter(|route| route.to != Cidr::EVERYTHING && route.to.overlaps(pool))
+        .filter(|route| route.link != NO_LINK && !route.link.starts_with("slw"))
+        .map(|route| (route.link.to_owned(), route.to))
+        .collect()
+}
+
 /// Where the uplink of that tag leads.
 pub(super) fn present_subnet(tag: &Tag) -> Result<Option<Cidr>> {
     let (table, uplink) = (route_table()?, sandbox::uplink_of(tag));
@@ -52,7 +62,7 @@ fn own_route<'a>(table: &'a str, uplink: &str) -> Option<Route<'a>> {
 }
 
 /// The routes of the calling thread's namespace.
-fn route_table() -> Result<String> {
+pub(super) fn route_table() -> Result<String> {
     fs::read_to_string("/proc/thread-self/net/route")
         .map_err(|source| Error::Host { part: "the routes", source })
 }

@@ -1,5 +1,7 @@
 //! What operators see of machines that join, and of the servers that they join through.
 
+use std::net::Ipv4Addr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use slipway_model::cidr::Cidr;
@@ -18,6 +20,19 @@ pub struct CreateJoinToken {
     /// How long it can be used, `1h` at most; half an hour when absent.
     #[schemars(with = "Option<String>")]
     pub life: Option<Span>,
+    /// The node may have a router, which is told the routes of all tenants.
+    pub router: bool,
+}
+
+/// `PATCH /v1/nodes/{node}/identity`; what is absent stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SetNode {
+    /// Its machine's address, at which the other nodes reach it.
+    #[schemars(with = "Option<String>")]
+    pub address: Option<Ipv4Addr>,
+    /// Whether it may have a router, which is told the routes of all tenants.
+    pub router: Option<bool>,
 }
 
 /// A join token, without its secret.
@@ -29,6 +44,9 @@ pub struct JoinTokenInfo {
     /// The only name that can be taken with it.
     #[schemars(with = "Option<String>")]
     pub node: Option<NodeName>,
+    /// Whether the node may have a router.
+    #[serde(default)]
+    pub router: bool,
     /// Who made it.
     #[schemars(with = "String")]
     pub by: UserName,
@@ -63,6 +81,13 @@ pub struct NodeIdentityInfo {
     /// The addresses of its instances.
     #[schemars(with = "String")]
     pub subnet: Cidr,
+    /// Its machine's address, at which the other nodes reach it.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub address: Option<Ipv4Addr>,
+    /// Whether it may have a router.
+    #[serde(default)]
+    pub router: bool,
     /// When it joined, milliseconds since 1970.
     #[schemars(with = "u64")]
     pub joined_at: Timestamp,

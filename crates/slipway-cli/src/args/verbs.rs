@@ -382,6 +382,9 @@ pub enum Nodes {
         /// How long it can be used, at most 1h [default: 30m]
         #[arg(long)]
         expires: Option<Span>,
+        /// The machine may have a router, which is told the routes of all tenants
+        #[arg(long)]
+        router: bool,
     },
     /// Tokens that have not expired
     Tokens,
@@ -396,6 +399,17 @@ pub enum Nodes {
     Revoke {
         /// Its name
         node: NodeName,
+    },
+    /// Say where a node's machine is, and whether it may have a router
+    Set {
+        /// Its name
+        node: NodeName,
+        /// Its machine's address, at which the other nodes reach it
+        #[arg(long)]
+        address: Option<std::net::Ipv4Addr>,
+        /// Whether it may have a router, which is told the routes of all tenants
+        #[arg(long, value_parser = ["yes", "no"], required_unless_present = "address")]
+        router: Option<String>,
     },
     /// Give the name and the addresses of a revoked node back
     Forget {

@@ -59,7 +59,10 @@ pub async fn nodes(session: &Session, verb: Nodes) -> anyhow::Result<()> {
                 .printer
                 .result(&info, || format!("{node} is given up; what ran there is started elsewhere"))
         }
-        Nodes::Token { node, expires } => join::create_token(session, &client, node, expires).await,
+        Nodes::Token { node, expires, router } => {
+            let wanted = CreateJoinToken { node, life: expires, router };
+            join::create_token(session, &client, &wanted).await
+        }
         Nodes::Tokens => join::tokens(session, &client).await,
         Nodes::RevokeToken { id } => {
             let answer: Done = client.delete(&format!("/v1/join-tokens/{id}")).await?;
@@ -67,6 +70,10 @@ pub async fn nodes(session: &Session, verb: Nodes) -> anyhow::Result<()> {
         }
         Nodes::Identities => join::identities(session, &client).await,
         Nodes::Revoke { node } => join::revoke(session, &client, &node).await,
+        Nodes::Set { node, address, router } => {
+            let wanted = SetNode { address, router: router.map(|router| router == "yes") };
+            join::set(session, &client, &node, &wanted).await
+        }
         Nodes::Forget { node } => {
             let answer: Done = client.post(&format!("/v1/nodes/{node}/forget"), &Done {}).await?;
             session.printer.result(&answer, || format!("The name {node} and its addresses are free"))

@@ -25,7 +25,9 @@ pub async fn create_token(
     Body(wanted): Body<CreateJoinToken>,
 ) -> Answer<NewJoinToken> {
     let operator = api.access.operator(&caller).await?;
-    let made = operator.create_join_token(wanted.node.as_ref(), wanted.life.unwrap_or(TOKEN_LIFE)).await?;
+    let made = operator
+        .create_join_token(wanted.node.as_ref(), wanted.life.unwrap_or(TOKEN_LIFE), wanted.router)
+        .await?;
     let servers = api.access.server_addresses().await?;
     let token = made.text.reveal().to_owned();
     Ok(Json(NewJoinToken { token, about: token_info(made.token), servers }))
@@ -51,6 +53,16 @@ pub async fn revoke(
     Named(node): Named<NodeName>,
 ) -> Answer<NodeIdentityInfo> {
     Ok(Json(identity_info(api.access.operator(&caller).await?.revoke_node(&node).await?)))
+}
+
+pub async fn set(
+    State(api): State<Api>,
+    Asking(caller): Asking,
+    Named(node): Named<NodeName>,
+    Body(wanted): Body<SetNode>,
+) -> Answer<NodeIdentityInfo> {
+    let operator = api.access.operator(&caller).await?;
+    Ok(Json(identity_info(operator.set_node(&node, wanted.address, wanted.router).await?)))
 }
 
 pub async fn forget(
@@ -80,6 +92,7 @@ fn token_info(token: JoinToken) -> JoinTokenInfo {
     JoinTokenInfo {
         id: token.id,
         node: token.node,
+        router: token.router,
         by: token.created_by,
         created_at: token.created_at,
         expires_at: token.expires_at,
@@ -92,6 +105,8 @@ fn identity_info(identity: NodeIdentity) -> NodeIdentityInfo {
         expires_at: identity.certificates.iter().map(|certificate| certificate.expires_at).max(),
         node: identity.node,
         subnet: identity.subnet,
+        address: identity.address,
+        router: identity.router,
         joined_at: identity.joined_at,
         revoked_at: identity.revoked_at,
     }

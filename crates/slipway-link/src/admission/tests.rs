@@ -15,6 +15,8 @@ fn stored(name: &str, serials: &[&str]) -> NodeIdentity {
     NodeIdentity {
         node: name.parse().unwrap(),
         subnet: "10.64.0.0/20".parse().unwrap(),
+        address: None,
+        router: false,
         certificates: serials.iter().map(certificate).collect(),
         joined_at: Timestamp(0),
         revoked_at: None,
@@ -45,8 +47,8 @@ fn a_node_is_let_in_with_a_certificate_that_is_listed() {
 async fn a_link_is_cut_when_its_node_is_revoked_and_not_before() {
     let admissions = Admissions::default();
     let who = identity("n1", "01");
-    assert_eq!(admissions.check(&who), Err(Exclusion::NotReadYet));
-    let mut cut = Box::pin(admissions.revoked(&who));
+    assert_eq!(admissions.check(&who, Service::Node), Err(Exclusion::NotReadYet));
+    let mut cut = Box::pin(admissions.revoked(&who, Service::Node));
     let mut is_cut = async || {
         tokio::select! {
             biased;
@@ -56,7 +58,7 @@ async fn a_link_is_cut_when_its_node_is_revoked_and_not_before() {
     };
     assert_eq!(is_cut().await, None, "nothing has been read yet");
     admissions.whole([stored("n1", &["01"]), stored("n2", &["09"])]);
-    assert_eq!(admissions.check(&who), Ok(()));
+    assert_eq!(admissions.check(&who, Service::Node), Ok(()));
     admissions.put(stored("n1", &["01", "02"]));
     admissions.removed(&"n2".parse().unwrap());
     assert_eq!(is_cut().await, None);
@@ -64,7 +66,25 @@ async fn a_link_is_cut_when_its_node_is_revoked_and_not_before() {
     assert!(is_cut().await.unwrap().contains("n1 was revoked"));
     // One that begins afterwards ends at once.
     admissions.removed(&"n1".parse().unwrap());
-    assert!(matches!(admissions.revoked(&who).await, Exclusion::Unknown { .. }));
+    assert!(matches!(admissions.revoked(&who, Service::Node).await, Exclusion::Unknown { .. }));
     admissions.put(stored("n1", &["05"]));
-    assert!(matches!(admissions.revoked(&who).await, Exclusion::NotListed { .. }));
+    assert!(matches!(admissions.revoked(&who, Service::Node).await, Exclusion::NotListed { .. }));
+}
+
+#[tokio::test]
+async fn only_a_node_that_was_let_in_with_a_router_gets_the_routes() {
+    let admissions = Admissions::default();
+    let who = identity("n1", "01");
+    admissions.put(stored("n1", &["01"]));
+    assert_eq!(admissions.check(&who, Service::Registry), Ok(()));
+    let told = admissions.check(&who, Service::Routes).unwrap_err().to_string();
+    assert!(told.contains("'slipway nodes set n1 --router yes'"), "{told}");
+    admissions.put(NodeIdentity { router: true, ..stored("n1", &["01"]) });
+    assert_eq!(admissions.check(&who, Service::Routes), Ok(()));
+    // Whoever has it is cut off when it is taken away, and keeps the rest.
+    let (routes, rest) = (admissions.revoked(&who, Service::Routes), admissions.revoked(&who, Service::Node));
+    admissions.put(stored("n1", &["01"]));
+    assert!(matches!(routes.await, Exclusion::NoRouter { .. }));
+    let rest = tokio::time::timeout(std::time::Duration::from_millis(20), rest).await;
+    assert!(rest.is_err(), "{rest:?}");
 }

@@ -39,6 +39,7 @@ fn answer_for(world: &World, role: Role, name: &str, request: &str) -> String {
         chain: issued.chain,
         subnet: "10.64.16.0/20".parse().unwrap(),
         pool: "10.64.0.0/10".parse().unwrap(),
+        address: Some(Ipv4Addr::new(10, 0, 0, 9)),
         servers: vec!["10.0.0.1:7443".to_owned()],
     };
     serde_json::to_string(&answer).unwrap()
@@ -51,10 +52,11 @@ async fn a_machine_gets_what_it_asked_for() {
     let (address, heard) =
         enrolled(world, |world, asked| answer_for(world, Role::Node, asked.node.as_str(), &asked.request))
             .await;
-    let got = enroll(&[address], &token, &"n1".parse().unwrap()).await.unwrap();
+    let got = enroll(&[address], &token, &"n1".parse().unwrap(), &Place::default()).await.unwrap();
     assert_eq!(got.credentials.identity().name, "n1");
     assert_eq!(got.subnet.to_string(), "10.64.16.0/20");
     assert_eq!(got.pool.to_string(), "10.64.0.0/10");
+    assert_eq!(got.address, Some(Ipv4Addr::new(10, 0, 0, 9)));
     assert_eq!(got.servers, ["10.0.0.1:7443"]);
     assert_eq!(heard.lock().unwrap()[0].token, token.reveal());
 }
@@ -65,7 +67,10 @@ async fn an_answer_that_was_not_asked_for_is_not_taken() {
         let world = World::new();
         let token = token(&world);
         let (address, _) = enrolled(world, answer).await;
-        says(&enroll(&[address], &token, &"n1".parse().unwrap()).await.unwrap_err(), &[words]);
+        says(
+            &enroll(&[address], &token, &"n1".parse().unwrap(), &Place::default()).await.unwrap_err(),
+            &[words],
+        );
     };
     check(|world, asked| answer_for(world, Role::Node, "n2", &asked.request), "not of node n1").await;
     check(|world, asked| answer_for(world, Role::Server, "n1", &asked.request), "not of node n1").await;

@@ -21,6 +21,10 @@ pub struct Join {
     /// What `slipway nodes token` has given out
     #[arg(long, env = "SLIPWAY_JOIN_TOKEN", hide_env_values = true)]
     pub token: String,
+    /// This machine's address, at which the other nodes reach it [default: where its connection to the
+    /// server comes from]
+    #[arg(long, value_name = "ADDRESS")]
+    pub address: Option<Ipv4Addr>,
     /// This machine's name in the cluster [default: the host's]
     #[arg(long)]
     pub name: Option<NodeName>,
@@ -61,7 +65,7 @@ pub struct Agent {
     /// Ports of this machine that may lead to instances
     #[arg(long, default_value = "31000-32000", value_name = "FIRST-LAST")]
     pub ports: String,
-    /// This machine's address, at which the other nodes reach it [default: that of the default route]
+    /// This machine's address, at which the other nodes reach it [default: as it joined]
     #[arg(long, value_name = "ADDRESS")]
     pub address: Option<Ipv4Addr>,
     /// The UDP port of the network between nodes, the same on all

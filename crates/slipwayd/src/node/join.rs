@@ -3,8 +3,9 @@
 use std::fs;
 
 use anyhow::{Context, bail};
+use slipway_agent::network::{default_address, is_own, networks_in};
 use slipway_link::Credentials;
-use slipway_link::join::{JoinText, enroll};
+use slipway_link::join::{JoinText, Place, enroll};
 
 use super::args;
 use super::place::{self, Told};
@@ -30,8 +31,9 @@ pub fn join(options: &args::Join) -> anyhow::Result<()> {
         );
     }
     let name = options.name.clone().unwrap_or_else(capacity::host_name);
+    let here = Place { typed: options.address, usual: default_address() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let enrolled = runtime.block_on(enroll(&options.addresses, &token, &name))?;
+    let enrolled = runtime.block_on(enroll(&options.addresses, &token, &name, &here))?;
     if before.is_some_and(|before| before.identity().cluster != enrolled.credentials.identity().cluster) {
         // Another cluster counts its leaders anew, and the agent obeys none with a lower number than the last.
         let list = places.agent().join("list.json");
@@ -45,12 +47,26 @@ pub fn join(options: &args::Join) -> anyhow::Result<()> {
     let told = Told {
         subnet: enrolled.subnet,
         pool: enrolled.pool,
+        address: enrolled.address,
         servers: enrolled.servers,
         typed: options.addresses.clone(),
     };
     told.write(&directory)?;
     // Last: who has credentials has joined.
     enrolled.credentials.save(&directory)?;
+    for (link, network) in networks_in(told.pool) {
+        eprintln!(
+            "The network {network} on {link} overlaps with {}, which the cluster gives to instances: machines \
+             there and instances will not reach one another.",
+            told.pool
+        );
+    }
+    if let Some(address) = told.address.filter(|address| !is_own(*address)) {
+        eprintln!(
+            "The other nodes will look for this machine at {address}, which is none of its own addresses. If \
+             that does not lead here, say what does: slipway nodes set {name} --address ADDRESS"
+        );
+    }
     println!(
         "This machine is the node {name} now; its instances have addresses in {}.\nStart it with: slipwayd agent \
          --data-dir {}",

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,9 @@ pub struct Told {
     pub subnet: Cidr,
     /// What the subnets of all nodes are cut from.
     pub pool: Cidr,
+    /// Where the other nodes look for this machine.
+    #[serde(default)]
+    pub address: Option<Ipv4Addr>,
     /// Where servers take links, as they say themselves.
     pub servers: Vec<String>,
     /// Where whoever made this machine join found one: what servers say may not be reachable from here.

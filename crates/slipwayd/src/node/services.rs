@@ -1,7 +1,7 @@
 //! What else a node needs of the leader, each over links of its own: routes for its router, and images.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
@@ -45,11 +45,12 @@ impl Servers {
 /// link: when that breaks, the routers' are let go too, because they may not notice as soon.
 pub async fn routes(listener: UnixListener, servers: Servers, up: watch::Receiver<bool>) {
     let mut routers = JoinSet::new();
+    let said = Arc::new(Mutex::new(String::new()));
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((router, _)) if routers.len() < ROUTERS_MAX => {
-                    routers.spawn(route(router, servers.clone(), up.clone()));
+                    routers.spawn(route(router, servers.clone(), up.clone(), said.clone()));
                 }
                 // It comes again.
                 Ok(_) => {}
@@ -63,15 +64,30 @@ pub async fn routes(listener: UnixListener, servers: Servers, up: watch::Receive
     }
 }
 
-async fn route(mut router: UnixStream, servers: Servers, mut up: watch::Receiver<bool>) {
+async fn route(
+    mut router: UnixStream,
+    servers: Servers,
+    mut up: watch::Receiver<bool>,
+    said: Arc<Mutex<String>>,
+) {
     // Without the node's own link there is no leader to be had; with it, there is soon.
     if !*up.borrow_and_update() {
         return;
     }
     let mut link = match servers.dial(Service::Routes).await {
         Ok(link) => link,
-        Err(error) => return tracing::debug!(%error, "the router's link could not be made"),
+        Err(error) => {
+            let text = error.to_string();
+            let mut last = said.lock().unwrap_or_else(PoisonError::into_inner);
+            // Once for each reason: the router comes again every moment.
+            if *last != text {
+                tracing::warn!("this machine's router is told no routes: {text}; trying on");
+                *last = text;
+            }
+            return;
+        }
     };
+    said.lock().unwrap_or_else(PoisonError::into_inner).clear();
     tokio::select! {
         // Both ends notice when it ends, and the router comes again.
         _ = tokio::io::copy_bidirectional(&mut router, &mut link) => {}

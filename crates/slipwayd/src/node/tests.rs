@@ -72,7 +72,13 @@ impl Leader {
                             authority.issue(&asked.request, Role::Node, name, NODE_LIFETIME, now).unwrap();
                         let (subnet, pool) =
                             ("10.70.3.0/24".parse().unwrap(), "10.70.0.0/16".parse().unwrap());
-                        let answer = EnrollAnswer::Enrolled { chain: issued.chain, subnet, pool, servers };
+                        let answer = EnrollAnswer::Enrolled {
+                            chain: issued.chain,
+                            subnet,
+                            pool,
+                            address: None,
+                            servers,
+                        };
                         return join::answer(&mut link, &answer).await.unwrap();
                     }
                     let node = hub::node_of(&link).unwrap();
@@ -101,11 +107,15 @@ impl Leader {
 async fn a_machine_joins_comes_back_pulls_and_feeds_its_router() {
     let mut leader = Leader::start().await;
     let name: NodeName = "n1".parse().unwrap();
-    let joined = join::enroll(std::slice::from_ref(&leader.address), &leader.token, &name).await.unwrap();
+    let joined =
+        join::enroll(std::slice::from_ref(&leader.address), &leader.token, &name, &join::Place::default())
+            .await
+            .unwrap();
     let place = leader.directory.path().join("cluster");
     joined.credentials.save(&place).unwrap();
     assert_eq!(joined.servers, [leader.address.as_str()]);
     let told = Told {
+        address: None,
         subnet: joined.subnet,
         pool: joined.pool,
         servers: vec!["127.0.0.1:1".into()],

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use slipway_access::Access;
 use slipway_control::leader::RouterMessage;
-use slipway_link::{Acceptor, Admissions, Identity, Incoming, LinkStream, Listener, Role, Service};
+use slipway_link::{
+    Acceptor, Admissions, Exclusion, Identity, Incoming, LinkStream, Listener, Role, Service,
+};
 use slipway_model::name::NodeName;
 use slipway_model::route::RouteTable;
 use slipway_registry::server::pulls::Pulls;
@@ -95,7 +97,7 @@ impl Port {
     }
 
     async fn answer_node(&self, service: Service, identity: &Identity, incoming: Incoming) {
-        if let Err(exclusion) = self.admissions.check(identity) {
+        if let Err(exclusion) = self.admissions.check(identity, service) {
             tracing::warn!(node.name = identity.name, from = %incoming.far_end(), why = %exclusion, "a node was refused");
             return incoming.refuse(&exclusion.to_string()).await;
         }
@@ -113,9 +115,12 @@ impl Port {
         let Ok(link) = incoming.take().await else { return };
         tokio::select! {
             () = self.serve_node(service, &node, &ends, pulls, link) => {}
-            exclusion = self.admissions.revoked(identity) => {
+            exclusion = self.admissions.revoked(identity, service) => {
                 tracing::warn!(node.name = %node, why = %exclusion, "a node was cut off");
-                ends.hub.cut(&node);
+                // Without a router it is a node all the same.
+                if !matches!(exclusion, Exclusion::NoRouter { .. }) {
+                    ends.hub.cut(&node);
+                }
             }
         }
     }

@@ -6,6 +6,8 @@ fn node(subnet: Cidr) -> NodeIdentity {
     NodeIdentity {
         node: "n1".parse().unwrap(),
         subnet,
+        address: None,
+        router: false,
         certificates: Vec::new(),
         joined_at: Timestamp(0),
         revoked_at: None,

@@ -1,9 +1,9 @@
 //! Machines that join, and nodes that are cut off.
 
+use http::Method;
 use slipway_api::client::Client;
 use slipway_api::wire::*;
 use slipway_model::name::NodeName;
-use slipway_model::unit::Span;
 
 use crate::printer::{ago, table, until};
 use crate::session::Session;
@@ -11,10 +11,9 @@ use crate::session::Session;
 pub async fn create_token(
     session: &Session,
     client: &Client,
-    node: Option<NodeName>,
-    life: Option<Span>,
+    wanted: &CreateJoinToken,
 ) -> anyhow::Result<()> {
-    let made: NewJoinToken = client.post("/v1/join-tokens", &CreateJoinToken { node, life }).await?;
+    let made: NewJoinToken = client.post("/v1/join-tokens", wanted).await?;
     let address = made.servers.first().map_or("SERVER:PORT", |address| address);
     let name = made.about.node.as_ref().map_or(String::new(), |node| format!(" --name {node}"));
     session.printer.note(&format!(
@@ -42,6 +41,22 @@ pub async fn revoke(session: &Session, client: &Client, node: &NodeName) -> anyh
          slipway nodes gone {node} --confirm {node}"
     ));
     session.printer.result(&info, || format!("{node} is cut off; nothing that it has counts any more"))
+}
+
+pub async fn set(
+    session: &Session,
+    client: &Client,
+    node: &NodeName,
+    wanted: &SetNode,
+) -> anyhow::Result<()> {
+    let info: NodeIdentityInfo =
+        client.call(Method::PATCH, &format!("/v1/nodes/{node}/identity"), Some(wanted)).await?;
+    if wanted.address.is_some() {
+        session
+            .printer
+            .note("Its agent must say the same, with --address or its own; start it again if it does not.");
+    }
+    session.printer.result(&info, || identities_text(std::slice::from_ref(&info)))
 }
 
 pub async fn servers(session: &Session, client: &Client) -> anyhow::Result<()> {
@@ -79,9 +94,11 @@ fn identities_text(identities: &[NodeIdentityInfo]) -> String {
             (None, Some(at)) => format!("ends {}", until(at)),
             (None, None) => "none".to_owned(),
         };
-        [node.node.to_string(), node.subnet.to_string(), state, ago(node.joined_at)]
+        let machine = node.address.map_or("-".to_owned(), |address| address.to_string());
+        let router = if node.router { "yes" } else { "no" }.to_owned();
+        [node.node.to_string(), node.subnet.to_string(), machine, router, state, ago(node.joined_at)]
     };
-    table(["NODE", "ADDRESSES", "CERTIFICATE", "JOINED"], identities.iter().map(row))
+    table(["NODE", "ADDRESSES", "MACHINE", "ROUTER", "CERTIFICATE", "JOINED"], identities.iter().map(row))
 }
 
 #[cfg(test)]

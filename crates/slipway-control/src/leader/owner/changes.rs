@@ -289,6 +289,14 @@ impl Owner {
         self.refresh_peers();
         let mut by_place: BTreeMap<_, Vec<InstanceReport>> = BTreeMap::new();
         for report in instances {
+        let pinned = self.peers.address(&name);
+        if let Some(pinned) = pinned.filter(|pinned| node.address.replace(*pinned) != Some(*pinned)) {
+            tracing::warn!(
+                node.name = %name, address = %pinned,
+                "a node says that it is at another address than it joined from; not believed. If it has moved: \
+                 slipway nodes set {name} --address ADDRESS"
+            );
+        }
             let is_believed = self.may_tell(&name, &report);
             match self.places.get(&report.instance).filter(|_| is_believed) {
                 Some(path) => by_place.entry(path.clone()).or_default().push(report),

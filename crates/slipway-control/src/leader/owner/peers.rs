@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use slipway_model::cidr::Cidr;
 use slipway_model::cluster::{NodeIdentity, Peer};
-use slipway_model::instance::NodeOrderKind;
+use slipway_model::instance::{Node, NodeOrderKind};
 use slipway_model::name::NodeName;
+use slipway_model::unit::Span;
 use slipway_store::WatchEvent;
 
 use super::{Owner, below};
@@ -16,16 +17,35 @@ use super::{Owner, below};
 /// Who takes part in the network between nodes.
 #[derive(Default)]
 pub(super) struct Peers {
-    /// The subnets of nodes whose certificates count.
-    subnets: BTreeMap<NodeName, Cidr>,
+    /// Where nodes are whose certificates count.
+    places: BTreeMap<NodeName, Place>,
     /// What nodes are told; `None` on a machine that is alone.
     pub(super) told: Option<Arc<[Peer]>>,
 }
 
+/// Where a node is, by its identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    subnet: Cidr,
+    /// `None` when that could not be told when it joined: then it is where it says.
+    address: Option<Ipv4Addr>,
+}
+
+impl Place {
+    fn of(identity: &NodeIdentity) -> Self {
+        Self { subnet: identity.subnet, address: identity.address }
+    }
+}
+
 impl Peers {
+    /// Where a node's machine is, whatever the node says.
+    pub(super) fn address(&self, node: &NodeName) -> Option<Ipv4Addr> {
+        self.places.get(node)?.address
+    }
+
     /// Whether an address is one that a node gives its instances. On a machine that is alone all are.
     pub(super) fn has(&self, node: &NodeName, address: Ipv4Addr) -> bool {
-        self.subnets.get(node).is_none_or(|subnet| subnet.contains(address))
+        self.places.get(node).is_none_or(|place| place.subnet.contains(address))
     }
 }
 
@@ -33,38 +53,61 @@ impl Owner {
     pub(super) fn take_identities(&mut self, event: WatchEvent<NodeIdentity>) {
         match event {
             WatchEvent::Whole(identities) => {
-                let before = std::mem::take(&mut self.peers.subnets);
+                let before = std::mem::take(&mut self.peers.places);
                 let counting = identities.into_iter().filter(|it| it.record.revoked_at.is_none());
-                let counting = counting.map(|it| (it.record.node, it.record.subnet));
-                self.peers.subnets = counting.collect();
-                if before == self.peers.subnets {
+                let counting = counting.map(|it| (it.record.node.clone(), Place::of(&it.record)));
+                self.peers.places = counting.collect();
+                if before == self.peers.places {
                     return;
                 }
             }
-            WatchEvent::Put(identity) => match identity.record {
-                NodeIdentity { node, revoked_at: Some(_), .. } => drop(self.peers.subnets.remove(&node)),
-                NodeIdentity { node, subnet, .. } => drop(self.peers.subnets.insert(node, subnet)),
-            },
+            WatchEvent::Put(identity) if identity.record.revoked_at.is_some() => {
+                self.peers.places.remove(&identity.record.node);
+            }
+            WatchEvent::Put(identity) => {
+                self.peers.places.insert(identity.record.node.clone(), Place::of(&identity.record));
+            }
             WatchEvent::Removed(key) => {
                 let Ok(node) = below::<NodeIdentity>(&key).parse::<NodeName>() else { return };
-                self.peers.subnets.remove(&node);
+                self.peers.places.remove(&node);
             }
             // Cutting a node off for a damaged record would stop what works.
             WatchEvent::Unreadable(_) => return,
         }
+        self.pin_nodes();
         self.refresh_peers();
+    }
+
+    /// Has nodes be where their identities say.
+    fn pin_nodes(&mut self) {
+        let moved: Vec<_> = self
+            .peers
+            .places
+            .iter()
+            .filter_map(|(name, place)| {
+                let node = self.cluster.node(name)?;
+                (place.address.is_some() && node.address != place.address)
+                    .then(|| Node { address: place.address, ..node.clone() })
+            })
+            .collect();
+        for node in moved {
+            let (name, contact) = (node.name.clone(), self.cluster.contact(&node.name));
+            self.cluster.put(node, contact);
+            self.record_node(&name, Span::ZERO);
+        }
     }
 
     /// Makes the list anew and sends it around if it has changed: an identity has, or a node has joined
     /// from another address, or was given up.
     pub(super) fn refresh_peers(&mut self) {
-        if self.peers.subnets.is_empty() && self.peers.told.is_none() {
+        if self.peers.places.is_empty() && self.peers.told.is_none() {
             return;
         }
-        let peers = self.peers.subnets.iter().filter_map(|(name, subnet)| {
+        let peers = self.peers.places.iter().filter_map(|(name, place)| {
             let is_gone = self.orders.get(name).is_some_and(|order| order.order == NodeOrderKind::Gone);
-            let address = self.cluster.node(name).filter(|_| !is_gone)?.address?;
-            Some(Peer { node: name.clone(), address, subnet: *subnet })
+            let said = self.cluster.node(name).filter(|_| !is_gone)?.address;
+            let address = place.address.or(said)?;
+            Some(Peer { node: name.clone(), address, subnet: place.subnet })
         });
         let peers: Arc<[Peer]> = peers.collect();
         if self.peers.told.as_ref() != Some(&peers) {

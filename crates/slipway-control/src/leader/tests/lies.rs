@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 
 use slipway_model::cidr::Cidr;
 use slipway_model::cluster::NodeIdentity;
+use slipway_model::instance::Node;
+use slipway_model::name::NodeName;
 use slipway_model::unit::Timestamp;
 use slipway_store::Batch;
 
@@ -14,10 +16,16 @@ const HOST: &str = "shop-dev-acme.localhost";
 
 /// The rig's node gives addresses in 10.0.0.0/24; the identity says which are its own.
 async fn rig_with(subnet: Cidr) -> Rig {
+    rig_at(subnet, None).await
+}
+
+async fn rig_at(subnet: Cidr, address: Option<Ipv4Addr>) -> Rig {
     let mut rig = Rig::new().await;
     let identity = NodeIdentity {
         node: "n1".parse().expect("a name"),
         subnet,
+        address,
+        router: false,
         certificates: Vec::new(),
         joined_at: Timestamp(1),
         revoked_at: None,
@@ -43,5 +51,25 @@ async fn s7_an_address_of_the_nodes_own_is_believed() {
     let mut rig = rig_with(Cidr::containing(Ipv4Addr::new(10, 0, 0, 0), 20)).await;
     rig.push(&shop(), 1, image("good", 1)).await;
     eventually("it serves", async || rig.endpoints(HOST) == Some(1)).await;
+    rig.stop().await;
+}
+
+/// The rig's node says that it is at 192.0.2.1; the others would send it what is for whoever is there.
+#[tokio::test]
+async fn s7_a_node_is_where_it_joined_from_and_not_where_it_says() {
+    let joined_from = Some(Ipv4Addr::new(192, 0, 2, 9));
+    let mut rig = rig_at(Cidr::containing(Ipv4Addr::new(10, 0, 0, 0), 20), joined_from).await;
+    let name: NodeName = "n1".parse().expect("a name");
+    let is_at = async |address| {
+        let stored = rig.store.get::<Node>(&name).await.expect("a store");
+        stored.is_some_and(|node| node.record.address == address)
+            && rig.agent.peers().is_some_and(|peers| peers.iter().all(|peer| Some(peer.address) == address))
+    };
+    eventually("it is where it joined from", async || is_at(joined_from).await).await;
+    // Until an operator says otherwise.
+    let found = rig.store.get::<NodeIdentity>(&name).await.expect("a store").expect("an identity");
+    let moved = NodeIdentity { address: Some(Ipv4Addr::new(192, 0, 2, 8)), ..found.record };
+    rig.store.commit(Batch::new().update(&moved, found.version)).await.expect("it moves");
+    eventually("it is where it was said to be", async || is_at(moved.address).await).await;
     rig.stop().await;
 }

@@ -78,8 +78,12 @@ impl Drop for Machine {
     }
 }
 
-fn token(owner: &Person) -> String {
-    let said = owner.slipway(&["nodes", "token"]).ok();
+pub(super) fn token(owner: &Person) -> String {
+    token_with(owner, &[])
+}
+
+fn token_with(owner: &Person, options: &[&str]) -> String {
+    let said = owner.slipway(&[&["nodes", "token"], options].concat()).ok();
     let word = said.text.split_whitespace().find(|word| word.starts_with("slwj_"));
     word.unwrap_or_else(|| panic!("no token in {}", said.text)).to_owned()
 }
@@ -92,8 +96,8 @@ fn what_is_pushed_runs_on_a_node_and_outlives_leader_and_agent(_: &Server) {
     let mut node = Machine::new("node", &["--attribute", "rack:r1", "--mesh-port", "4799"]);
     let router = format!("127.0.0.1:{router_port}");
     let mut edge = Machine::new("edge", &["--no-instances", "--router", &router]);
-    for (machine, name) in [(&mut node, "n1"), (&mut edge, "edge")] {
-        let (joined, said) = machine.join(name, &address, &token(&owner));
+    for (machine, name, options) in [(&mut node, "n1", &[][..]), (&mut edge, "edge", &["--router"])] {
+        let (joined, said) = machine.join(name, &address, &token_with(&owner, options));
         assert!(joined && said.contains(&format!("is the node {name} now")), "{said}");
         machine.run();
     }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use slipway_model::cluster::Peer;
 use slipway_model::id::{Epoch, InstanceId, VolumeId};
 use slipway_model::instance::{
     Desired, DesiredInstance, Exit, ExitReason, Goal, InstanceReport, InstanceRole, InstanceSpec,
@@ -28,6 +29,7 @@ struct Inner {
     newest: Option<(Epoch, u64)>,
     list: Vec<DesiredInstance>,
     volumes: BTreeSet<VolumeId>,
+    peers: Option<Arc<[Peer]>>,
     is_never_ready: bool,
     processes: BTreeMap<InstanceId, (InstanceSpec, InstanceState, Ipv4Addr)>,
     started: Vec<InstanceSpec>,
@@ -54,10 +56,16 @@ impl Nodes for Agent {
         inner.lists += 1;
         inner.list = desired.instances;
         inner.volumes = desired.volumes.unwrap_or_default();
+        inner.peers = desired.peers;
     }
 }
 
 impl Agent {
+    /// Which nodes there are, by the newest list.
+    pub(in crate::leader::tests) fn peers(&self) -> Option<Arc<[Peer]>> {
+        self.inner().peers.clone()
+    }
+
     fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -29,11 +29,13 @@ use slipway_plan::view::{EnvironmentView, Traffic};
 
 mod asking;
 mod claims;
+mod unrouted;
 
 pub use asking::Asking;
 use asking::Wish;
 pub use claims::Claims;
 use claims::is_routed;
+pub use unrouted::unrouted;
 
 /// The routes of one environment, by keys of the table. A service that is down has a route without endpoints,
 /// which answers 503; a host name of a deleted environment, an unproven domain or a tombstone has none.

@@ -167,6 +167,10 @@ pub struct EnvironmentState {
     /// Why one-off commands and release commands that wait are not started.
     #[serde(default)]
     pub runs_waiting: Vec<WaitingInfo>,
+    /// What the labels of an app ask of the router and do not get: host names, and paths of them, each with
+    /// the reason.
+    #[serde(default)]
+    pub unrouted: BTreeMap<String, String>,
 }
 
 /// A service and its instances.

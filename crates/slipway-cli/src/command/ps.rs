@@ -145,6 +145,9 @@ fn why_text(state: &EnvironmentState) -> String {
         text += &format!("runs once: {} {runs}, since {}\n", why.count, ago(why.since));
         text += &waiting_text(why);
     }
+    for (place, why) in &state.unrouted {
+        text += &format!("requests to {} do not come here: {}\n", plain(place), plain(why));
+    }
     if text.is_empty() {
         return format!("{}: nothing waits\n", state.path);
     }

@@ -65,6 +65,7 @@ pub async fn status(
         services: running.services,
         runs: running.runs,
         runs_waiting: running.runs_waiting,
+        unrouted: running.unrouted,
         path,
     }))
 }

@@ -25,6 +25,7 @@ pub struct Running {
     pub runs: Vec<RunInfo>,
     /// Those that wait.
     pub runs_waiting: Vec<WaitingInfo>,
+    pub unrouted: BTreeMap<String, String>,
 }
 
 pub async fn of(
@@ -54,7 +55,8 @@ pub async fn of(
     }
     let Some(snapshot) = snapshot else {
         let services = states.into_values().collect();
-        return Ok(Running { services, runs: Vec::new(), runs_waiting: Vec::new() });
+        let unrouted = BTreeMap::new();
+        return Ok(Running { services, runs: Vec::new(), runs_waiting: Vec::new(), unrouted });
     };
     let mut runs = Vec::new();
     for instance in snapshot.instances {
@@ -86,7 +88,8 @@ pub async fn of(
             tell_waiting(state, waiting, spec, freest, &snapshot.ends);
         }
     }
-    Ok(Running { services: states.into_values().collect(), runs, runs_waiting })
+    let (services, unrouted) = (states.into_values().collect(), snapshot.unrouted);
+    Ok(Running { services, runs, runs_waiting, unrouted })
 }
 
 /// A service may wait for more than one reason; the numbers are those of the first that has some.

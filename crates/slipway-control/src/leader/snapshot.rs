@@ -1,5 +1,6 @@
 //! What the leader answers when it is asked what runs.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -40,6 +41,8 @@ pub struct EnvironmentSnapshot {
     pub launches: Vec<LaunchesSnapshot>,
     /// Instances that have ended, oldest first: the last [`ENDS_KEPT`] that this leader saw.
     pub ends: Vec<EndSnapshot>,
+    /// What its labels ask of the router and do not get, by key of the route table, with the reason (MA-80).
+    pub unrouted: BTreeMap<String, String>,
 }
 
 /// Some of the environments, in the order of their paths.

@@ -52,6 +52,11 @@ impl Asking {
         self.paths().into_iter().map(|key| virtual_host::split(key).0.to_owned()).collect()
     }
 
+    /// The keys that the release asks for that shall run.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &str> {
+        self.releases.iter().take(1).flat_map(|(_, keys)| keys.keys()).map(String::as_str)
+    }
+
     /// The keys that have a path.
     pub(super) fn paths(&self) -> BTreeSet<&str> {
         let keys = self.releases.iter().flat_map(|(_, keys)| keys.keys());

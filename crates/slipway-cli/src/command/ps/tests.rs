@@ -18,6 +18,7 @@ fn state(services: Vec<ServiceState>, runs: Vec<RunInfo>) -> EnvironmentState {
         services,
         runs,
         runs_waiting: Vec::new(),
+        unrouted: BTreeMap::new(),
     }
 }
 
@@ -188,5 +189,16 @@ fn ma_17_ma_70_volumes_and_waiting_commands_are_told_of() {
          runs once: 1 command waits, since 0s ago\n  \
          one asks for 1.5 cpus, 256M memory, 1G disk\n  \
          the tenant's quota of instances: 2 of 2 are used\n"
+    );
+}
+
+#[test]
+fn ma_80_what_labels_ask_for_and_do_not_get_is_told() {
+    let why = "it leads to acme:/api".to_owned();
+    let unrouted = BTreeMap::from([("shop.example.com/api".to_owned(), why)]);
+    let state = EnvironmentState { unrouted, ..state(Vec::new(), Vec::new()) };
+    assert_eq!(
+        why_text(&state),
+        "requests to shop.example.com/api do not come here: it leads to acme:/api\n"
     );
 }

@@ -1,6 +1,6 @@
 //! Answers to queries, from memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use crate::leader::{
     EndSnapshot, EnvironmentSnapshot, InstanceSnapshot, LaunchesSnapshot, LeaderSnapshot, NodeSnapshot,
     NodeStanding, Page, WaitingSnapshot,
 };
+use crate::routes::unrouted;
 
 /// Instances told in one page, or a few more: some milliseconds of the leader's time.
 const PAGE_INSTANCES: usize = 2000;
@@ -35,7 +36,7 @@ impl Owner {
         match query {
             Query::Snapshot { environment, answer } => {
                 let held = self.environments.get(&environment);
-                drop(answer.send(held.map(|held| held.snapshot(&self.cluster))));
+                drop(answer.send(held.map(|held| self.snapshot(held))));
             }
             Query::Page { tenant, after, answer } => drop(answer.send(self.page(tenant.as_ref(), after))),
             Query::Whose { instances, answer } => {
@@ -87,11 +88,21 @@ impl Owner {
                 page.next = page.environments.last().map(|last| last.path.clone());
                 break;
             }
-            let snapshot = held.snapshot(&self.cluster);
+            let snapshot = self.snapshot(held);
             instances += snapshot.instances.len();
             page.environments.push(Arc::new(snapshot));
         }
         page
+    }
+
+    fn snapshot(&self, held: &Held) -> EnvironmentSnapshot {
+        let app_of = |path: &EnvironmentPath| self.environments.get(path).and_then(|held| held.app.as_ref());
+        let name = |path: &EnvironmentPath| match app_of(path) {
+            Some(app) => format!("{}:{app}", path.tenant),
+            None => path.to_string(),
+        };
+        let unrouted = unrouted(&held.view, &held.asking, &self.claims, self.routers.table(), name);
+        EnvironmentSnapshot { unrouted, ..held.snapshot(&self.cluster) }
     }
 
     fn node_snapshots(&self) -> Vec<NodeSnapshot> {
@@ -156,7 +167,7 @@ impl Asked {
 }
 
 impl Held {
-    pub(super) fn snapshot(&self, cluster: &Cluster) -> EnvironmentSnapshot {
+    fn snapshot(&self, cluster: &Cluster) -> EnvironmentSnapshot {
         let view = &self.view;
         let launches = view.launches.iter().map(|((service, release), launches)| LaunchesSnapshot {
             service: service.clone(),
@@ -174,6 +185,7 @@ impl Held {
             waiting: self.waiting.iter().map(|waiting| self.waiting(waiting)).collect(),
             launches: launches.collect(),
             ends: self.ends.iter().map(|end| with_address(end, cluster)).collect(),
+            unrouted: BTreeMap::new(),
         }
     }
 

@@ -296,3 +296,38 @@ fn ma_80_an_instance_is_in_while_any_of_its_routes_is() {
     assert!(routers.replace(&b, &BTreeMap::new(), T));
     assert_eq!(routers.traffic(&id(1), T), Some(Traffic::Leaving { since: T }));
 }
+
+#[test]
+fn ma_80_whoever_wrote_a_label_is_told_why_it_has_no_effect() {
+    let root = app("acme", "/root", &[&[]]);
+    let mut api = app("acme", "/api", &[&[("PATH", "/api /")]]);
+    run(&mut api, 1, 1);
+    let mut asking = Asking::default();
+    asking.refresh(&api);
+    let mut claims = Claims::default();
+    let mut routers = Routers::new(Epoch(3), Timestamp(0));
+    let told = |claims: &Claims, routers: &Routers| {
+        let told = unrouted(&api, &asking, claims, routers.table(), |path| {
+            if *path == api.path { "acme:/api".into() } else { "acme:/root".into() }
+        });
+        told.into_iter().map(|(key, why)| format!("{key}: {why}")).collect::<Vec<_>>()
+    };
+    let both = |why: &str| [format!("{HOST}: {why}"), format!("{HOST}/api: {why}")];
+    let add = format!("slipway domains add {HOST} -e acme:/api");
+    assert_eq!(told(&claims, &routers), both(&format!("nobody has claimed the name: {add}")));
+    claims.put(claim(&app("evil", "/api", &[&[]]), HostState::Proven));
+    assert_eq!(told(&claims, &routers), both("the name is not this tenant's"));
+    claims.put(claim(&root, HostState::Tombstone));
+    assert_eq!(told(&claims, &routers), both(&format!("the name was given up: {add}")));
+    claims.put(claim(&root, HostState::Unproven { challenge: "x".into() }));
+    let verify = format!("slipway domains verify {HOST} -e acme:/root");
+    assert_eq!(told(&claims, &routers), both(&format!("the name is not proven yet: {verify}")));
+    claims.put(claim(&root, HostState::Proven));
+    assert_eq!(told(&claims, &routers), [format!("{HOST}: it leads to acme:/root")]);
+    routers.replace(&BTreeMap::new(), &at("shop.example/api", "/root", &[2]), T);
+    assert_eq!(told(&claims, &routers), both("it leads to acme:/root"));
+    claims.put(claim(&api, HostState::Proven));
+    routers.replace(&at("shop.example/api", "/root", &[2]), &BTreeMap::new(), T);
+    routers.replace(&BTreeMap::new(), &routes_of(&api, &asking, &claims), T);
+    assert!(told(&claims, &routers).is_empty());
+}

@@ -19,6 +19,7 @@ pub fn cases() -> Vec<Case> {
         ma_70_a_volume_outlives_its_task,
         me_18_me_19_files_of_a_sandbox_are_looked_at,
         ma_80_marathon_lb_finds_what_it_reads,
+        ma_80_apps_share_a_host_name_by_paths,
         ma_26_ma_53_changes_of_the_same_app_wait_or_force,
     ]
 }
@@ -385,6 +386,82 @@ fn ma_80_marathon_lb_finds_what_it_reads(server: &Server) {
         wait_for("the task to answer where the load balancer goes", LONG, || ask_task(task, "/"));
     }
     assert_eq!(apps["apps"].as_array().unwrap().len(), 2);
+}
+
+/// Says in `/who`, and below each of these paths, which task it is.
+fn says_who(paths: &str) -> String {
+    format!(
+        "for at in . {paths}; do mkdir -p $at; echo $MARATHON_APP_ID $MESOS_TASK_ID > $at/who; done; {WEB}"
+    )
+}
+
+fn ma_80_apps_share_a_host_name_by_paths(server: &Server) {
+    let marathon = Marathon::of_tenant(server, "mlt-path");
+    let thief = Marathon::of_tenant(server, "mlt-thief");
+    // The name that the platform gave to the first app.
+    let labels = |path: &str, more: &[(&str, &str)]| {
+        let mut labels = json!({
+            "HAPROXY_GROUP": "external", "HAPROXY_0_VHOST": "Shop-mlt-path.localhost", "HAPROXY_0_PATH": path,
+        });
+        more.iter().for_each(|(label, text)| labels[*label] = json!(text));
+        labels
+    };
+    let refused =
+        marathon.post("/v2/apps", app("/x", WEB, json!({"labels": labels("/a/../b", &[])}))).is(422);
+    assert_eq!(refused["details"][0]["path"], "/labels/HAPROXY_0_PATH", "{refused}");
+    marathon.run(app("/shop", &says_who(""), json!({"healthChecks": check()})));
+    let sticky = labels("/api /v2/", &[("HAPROXY_0_STICKY", "true")]);
+    let more = json!({"labels": sticky, "instances": 2, "healthChecks": check()});
+    marathon.run(app("/api", &says_who("api v2"), more));
+    let stolen = json!({"labels": labels("/steal /api /api/v9", &[]), "healthChecks": check()});
+    thief.run(app("/api", &says_who("steal api api/v9"), stolen));
+
+    let asked = |path: &str, cookie: &str| {
+        let host = "shop-mlt-path.localhost";
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{cookie}Connection: close\r\n\r\n");
+        http::send(server.ports.router, &request).unwrap()
+    };
+    wait_for("the other tenant's app to be routed", LONG, || {
+        let answer = server.get_path("api-mlt-thief", "/steal/who").ok()?;
+        (answer.status == 200).then_some(())
+    });
+    let wait_who = |path: &str, whose: &str| {
+        wait_for(&format!("{path} to lead to {whose}"), LONG, || {
+            let answer = asked(path, "");
+            answer.body.starts_with(&format!("{whose} ")).then_some(answer)
+        })
+    };
+    let shop = wait_who("/who", "/shop");
+    assert!(!shop.head.contains("Set-Cookie"), "{}", shop.head);
+    wait_who("/v2/who", "/api");
+    let first = wait_who("/api/who", "/api");
+    for path in ["/steal/who", "/api/v9/who", "/apix/who"] {
+        assert_eq!(asked(path, "").status, 404, "{path}");
+    }
+
+    let thief = Person::new(server, "mlt-thief");
+    let why = "shop-mlt-path.localhost/steal do not come here: the name is not this tenant's";
+    thief.slipway(&["ps", "--why", "-e", "mlt-thief:/api"]).ok().says(why);
+
+    // One is sticky.
+    let cookie = first.head.split("\r\n").find_map(|line| line.strip_prefix("Set-Cookie: ")).unwrap();
+    assert!(cookie.starts_with("slipway-instance=") && cookie.contains("; Path=/api;"), "{cookie}");
+    let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
+    for _ in 0..10 {
+        assert_eq!(asked("/api/who", &cookie).body, first.body);
+    }
+    wait_for("the other copy to answer whoever has no cookie", LONG, || {
+        let other = asked("/api/who", "");
+        (other.status == 200 && other.body != first.body).then_some(())
+    });
+
+    // Its paths go with it, and come back to whoever has the name.
+    marathon.delete("/v2/apps/api").is(200);
+    marathon.settled();
+    wait_for("the path to lead to the first app again", LONG, || {
+        (asked("/api/who", &cookie).status == 404).then_some(())
+    });
+    wait_who("/who", "/shop");
 }
 
 fn ma_26_ma_53_changes_of_the_same_app_wait_or_force(server: &Server) {

@@ -95,6 +95,7 @@ endpoints! {
     POST "/v1/join-tokens" Operator, "Make a token for one machine to join with", takes CreateJoinToken, gives NewJoinToken;
     DELETE "/v1/join-tokens/{token}" Operator, "Take a join token back", gives Done;
     GET "/v1/servers" Operator, "The servers of the cluster that have told of themselves within a day, the last first", gives Items<ClusterServer>;
+    POST "/v1/servers/hand-over" Operator, "Let another server lead, a moment after the answer", gives Done;
     GET "/v1/quotas" Operator, "The quotas of all tenants that have one", gives Items<QuotaInfo>;
     PUT "/v1/quotas/{owner}" Operator, "Set a tenant's quota", takes SetQuota, gives QuotaInfo;
     DELETE "/v1/quotas/{owner}" Operator, "Take a tenant's quota away, so that nothing limits it but the share of ports that all have", gives Done;

@@ -63,6 +63,9 @@ pub struct Api {
     pub images: Arc<dyn Images>,
     /// Where things are.
     pub server: Arc<ServerInfo>,
+    /// `host:port` of this very server's API, in a cluster. `None` on a single machine: there it is
+    /// wherever the client found it.
+    pub own_address: Option<Arc<str>>,
     /// Domain of the platform's own host names.
     pub base_domain: Arc<str>,
     /// How a host name becomes a URL.
@@ -184,6 +187,7 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/nodes/{node}/identity", patch(join::set))
         .route("/v1/join-tokens/{token}", delete(join::revoke_token))
         .route("/v1/servers", get(join::servers))
+        .route("/v1/servers/hand-over", post(join::hand_over))
         .route("/v1/quotas", get(quota::list))
         .route("/v1/quotas/{owner}", put(quota::set).delete(quota::unset))
         .route("/v1/tenants", get(tenant::list).post(tenant::create))

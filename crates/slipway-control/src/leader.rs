@@ -45,7 +45,7 @@ mod snapshot;
 
 use events::Events;
 
-pub use queries::{Kill, LeaderQueries, LeaderStanding};
+pub use queries::{Abdication, Kill, LeaderQueries, LeaderStanding};
 pub use snapshot::*;
 
 /// What the leader is told once.
@@ -53,6 +53,9 @@ pub use snapshot::*;
 pub struct Options {
     /// The name under which it is elected.
     pub candidate: String,
+    /// Whether it retires when it is asked to ([`LeaderQueries::abdicate`]): where others may stand for
+    /// election.
+    pub may_abdicate: bool,
     /// Services get labels under this domain, `localhost` on a laptop.
     pub base_domain: String,
     /// How a service's host name becomes a URL for people.
@@ -74,6 +77,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             candidate: "slipwayd".into(),
+            may_abdicate: false,
             base_domain: "localhost".into(),
             public: PublicUrl { scheme: "http", port: Some(8080) },
             policy: Policy::default(),

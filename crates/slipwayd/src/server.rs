@@ -116,6 +116,7 @@ impl Server {
             outside,
             stack: options.stack.clone(),
             host_key,
+            own_api: Some(own_api(&cluster_address, options.listen.api.port())),
         };
         let mut tasks = JoinSet::new();
         let identity = identity::establish(&access, &name, &cluster_address, &mut tasks).await?;
@@ -243,6 +244,12 @@ fn cluster_address(options: &args::Server, listener: &TcpListener) -> anyhow::Re
             listening.port()
         )
     })
+}
+
+/// How this server's own API is told apart from the others': on the machine where it takes links.
+fn own_api(cluster_address: &str, port: u16) -> String {
+    let host = cluster_address.rsplit_once(':').map_or(cluster_address, |(host, _)| host);
+    format!("{host}:{port}")
 }
 
 /// The agent that builds, of which a new one is started in each term.

@@ -52,6 +52,8 @@ pub struct Ground {
     pub stack: String,
     /// The host's public SSH key.
     pub host_key: String,
+    /// `host:port` of this server's own API. `None` on a single machine, where no other could lead.
+    pub own_api: Option<String>,
 }
 
 /// Nodes and routers, as a term sees them.
@@ -86,6 +88,7 @@ impl Ground {
             instances,
             images: Arc::new(LocalImages { shelf, stack: self.stack.clone() }),
             server: Arc::new(self.server_info()),
+            own_address: self.own_api.as_deref().map(Arc::from),
             base_domain: self.outside.base_domain.as_str().into(),
             public: self.outside.public,
             claimed: Arc::new(move || drop(fs::remove_file(&claim_token))),
@@ -135,6 +138,7 @@ impl Term {
         let leader = leader::start(
             leader::Options {
                 candidate,
+                may_abdicate: ground.own_api.is_some(),
                 base_domain: ground.outside.base_domain.clone(),
                 public: ground.outside.public,
                 ..leader::Options::default()
@@ -201,7 +205,12 @@ impl Retired {
 
     /// Whether it still leads: then it did not end because it was deposed.
     pub fn leads(&self) -> bool {
-        self.0.queries().standing() == Some(LeaderStanding::Leading)
+        self.0.queries().leads()
+    }
+
+    /// Whether somebody wanted another to lead (MA-20).
+    pub fn has_abdicated(&self) -> bool {
+        matches!(self.0.queries().standing(), Some(LeaderStanding::Retired { has_abdicated: true, .. }))
     }
 
     /// Ends that too, and makes room for another leader.

@@ -107,6 +107,7 @@ impl Server {
             outside,
             stack: options.stack.clone(),
             host_key: doorkeeper.host_key().to_owned(),
+            own_api: None,
         };
         let (node_messages_out, node_messages) = mpsc::channel(1024);
         let (router_messages_out, router_messages) = mpsc::channel(256);

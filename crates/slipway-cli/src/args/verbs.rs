@@ -418,6 +418,8 @@ pub enum Nodes {
     },
     /// The servers of this cluster
     Servers,
+    /// Let another server lead, and wait until it does
+    HandOver,
 }
 
 #[derive(Debug, Subcommand)]

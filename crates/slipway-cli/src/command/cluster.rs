@@ -79,6 +79,7 @@ pub async fn nodes(session: &Session, verb: Nodes) -> anyhow::Result<()> {
             session.printer.result(&answer, || format!("The name {node} and its addresses are free"))
         }
         Nodes::Servers => join::servers(session, &client).await,
+        Nodes::HandOver => join::hand_over(session, &client).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use slipway_api::error::ErrorCode;
 use slipway_api::wire::*;
 use slipway_model::cluster::{JoinToken, NodeIdentity};
 use slipway_model::id::JoinTokenId;
@@ -9,7 +10,8 @@ use slipway_model::name::NodeName;
 use slipway_model::unit::Span;
 
 use super::extract::{Asking, Body, Named};
-use super::{Answer, Api};
+use super::{Answer, Api, Refusal};
+use crate::leader::Abdication;
 
 /// Long enough to walk to the machine.
 const TOKEN_LIFE: Span = Span::from_secs(30 * 60);
@@ -86,6 +88,21 @@ pub async fn servers(State(api): State<Api>, Asking(caller): Asking) -> Answer<I
         seen_at: server.seen_at,
     });
     Ok(Json(Items { items: items.collect() }))
+}
+
+pub async fn hand_over(State(api): State<Api>, Asking(caller): Asking) -> Answer<Done> {
+    api.access.operator(&caller).await?;
+    let refuse = |code, why| Err(Refusal::new(code, why));
+    match api.leader.abdicate().await {
+        Abdication::Begun => Ok(Json(Done {})),
+        Abdication::Alone => refuse(
+            ErrorCode::Conflict,
+            "this Slipway is a single machine: there is no other server that could lead",
+        ),
+        Abdication::NoLeader => {
+            refuse(ErrorCode::Unavailable, "no server leads at this moment; try again in a moment")
+        }
+    }
 }
 
 fn token_info(token: JoinToken) -> JoinTokenInfo {

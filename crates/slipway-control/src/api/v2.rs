@@ -99,8 +99,9 @@ impl Marathon {
             return super::no_such_route(parts.method, parts.uri).await.into_response();
         }
         let host = host(&parts);
+        let leader = info::leader_address(&self.api, &host).map(|leader| format!("http://{leader}"));
         let mut response = self.answer(&parts, &host, body).await.unwrap_or_else(IntoResponse::into_response);
-        if let Ok(leader) = HeaderValue::from_str(&format!("http://{host}")) {
+        if let Some(Ok(leader)) = leader.map(HeaderValue::try_from) {
             response.headers_mut().insert(LEADER, leader);
         }
         response
@@ -134,9 +135,9 @@ impl Marathon {
         match endpoint {
             Endpoint::Ping => Ok(info::ping("")),
             Endpoint::Metrics => metrics::metrics(context).await,
-            Endpoint::Info => info::info(context, host).await,
-            Endpoint::Leader => info::leader(context, host).await,
-            Endpoint::Abdicate => Err(info::abdicate()),
+            Endpoint::Info => info::info(context, host),
+            Endpoint::Leader => info::leader(context, host),
+            Endpoint::Abdicate => info::abdicate(context).await,
             Endpoint::Plugins => info::plugins(),
             Endpoint::Events => {
                 let end = parts.extensions.get::<ConnectionEnd>().cloned().unwrap_or_default();
@@ -189,7 +190,7 @@ fn other_methods(methods: &[http::Method]) -> Response {
     response
 }
 
-/// The address under which the client reached this server: the only one that is sure to work for it.
+/// The address under which the client reached this server, or one that stands by and passed it on.
 fn host(parts: &Parts) -> String {
     let header = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     header.or(parts.uri.host()).unwrap_or("localhost").to_owned()

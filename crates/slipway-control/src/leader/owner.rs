@@ -27,6 +27,7 @@ use slipway_plan::view::EnvironmentView;
 use slipway_store::{Leadership, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::events::Events;
 use super::queries::Query;
@@ -106,6 +107,8 @@ pub(super) struct Owner {
     table_pace: Pace,
     desired_generation: u64,
     started_at: Timestamp,
+    /// When it lets another lead, because somebody asked for that.
+    abdicates_at: Option<Instant>,
     /// Whether enough of the nodes have told what they run.
     is_settled: bool,
 }
@@ -222,6 +225,7 @@ impl Owner {
             table_pace: Pace::default(),
             desired_generation: 0,
             started_at,
+            abdicates_at: None,
             is_settled: false,
         };
         let store = owner.store.clone();
@@ -249,7 +253,6 @@ impl Owner {
         let mut anti_entropy =
             tokio::time::interval(self.options.look_interval.duration() / working::LOOK_PARTS);
         anti_entropy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut leadership = self.leadership.clone();
         let mut looks = 0;
         loop {
             let (sleep, has_work) = (self.sleep(), self.has_work());
@@ -269,7 +272,8 @@ impl Owner {
                     self.look_at_some(looks);
                     looks += 1;
                 }
-                () = leadership.lost() => self.retire(),
+                () = self.leadership.lost() => self.retire(),
+                () = until(self.abdicates_at) => self.make_room(),
                 () = told_to_stop(&mut stopped) => return self.finish().await,
             }
             // What else is there already belongs to the same look.
@@ -384,6 +388,14 @@ impl Held {
             push_sought: None,
             passes: 0,
         }
+    }
+}
+
+/// Never returns when there is no such point in time.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -30,7 +30,20 @@ pub enum LeaderStanding {
     Retired {
         /// When it did.
         since: Timestamp,
+        /// Whether it was asked to, so that another leads ([`LeaderQueries::abdicate`]).
+        has_abdicated: bool,
     },
+}
+
+/// What a leader says that is asked to let another lead (MA-20).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Abdication {
+    /// It retires in a moment.
+    Begun,
+    /// There is no other that could lead: it stays.
+    Alone,
+    /// It does not lead.
+    NoLeader,
 }
 
 /// How instances shall end that somebody has picked (MA-09, MA-14).
@@ -79,6 +92,9 @@ pub(super) enum Query {
         instances: Vec<InstanceId>,
         how: Kill,
         answer: oneshot::Sender<Vec<InstanceSnapshot>>,
+    },
+    Abdicate {
+        answer: oneshot::Sender<Abdication>,
     },
 }
 
@@ -186,6 +202,16 @@ impl LeaderQueries {
     ) -> Vec<InstanceSnapshot> {
         let environment = environment.clone();
         self.ask(|answer| Query::Kill { environment, instances, how, answer }).await.unwrap_or_default()
+    }
+
+    /// Asks the leader to let another lead: a moment after its answer it retires and makes room.
+    pub async fn abdicate(&self) -> Abdication {
+        self.ask(|answer| Query::Abdicate { answer }).await.unwrap_or(Abdication::NoLeader)
+    }
+
+    /// Whether there is a leader here, and it has not retired.
+    pub fn leads(&self) -> bool {
+        self.standing() == Some(LeaderStanding::Leading)
     }
 
     async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Option<T> {

@@ -22,6 +22,8 @@ use crate::term::{Around, Ground, Retired, Term, Workshop, WorkshopOptions};
 
 /// After a term that could not begin.
 const STAND_AGAIN: Duration = Duration::from_secs(1);
+/// Who abdicates leaves so much time to the others, of whom there may be none.
+const MAKES_ROOM: Duration = Duration::from_secs(3);
 /// Between two tries to have the registry, or the agent that builds.
 const OPEN_AGAIN: Duration = Duration::from_millis(500);
 /// Between two lines in the log about it.
@@ -64,7 +66,15 @@ impl Candidate {
             match elected {
                 Ok(term) => {
                     let ended = self.lead(term, open, ends, stop).await;
+                    let (epoch, has_abdicated) = (ended.epoch(), ended.has_abdicated());
                     retired.spawn(answer_on(ended, self.ground.store.clone(), stop.clone()));
+                    if has_abdicated {
+                        tokio::select! {
+                            () = newer_leader(&self.ground.store, epoch) => {}
+                            () = tokio::time::sleep(MAKES_ROOM) => {}
+                            () = stop.cancelled() => {}
+                        }
+                    }
                 }
                 Err(error) => {
                     tracing::warn!("this server cannot stand for election now, and tries again: {error:#}");
@@ -200,16 +210,20 @@ impl Candidate {
 /// Keeps a term that has been lost answering until there is a newer one: nobody knows more meanwhile. One
 /// that still leads makes room at once.
 async fn answer_on(retired: Retired, store: Store, stop: CancellationToken) {
-    let mut leaders = store.leader();
-    let is_newer =
-        |leader: &Option<Leader>| leader.as_ref().is_some_and(|leader| leader.epoch > retired.epoch());
     if !retired.leads() {
         tokio::select! {
-            _closed = leaders.wait_for(is_newer) => {}
+            () = newer_leader(&store, retired.epoch()) => {}
             () = stop.cancelled() => {}
         }
     }
     retired.end().await;
+}
+
+/// Waits until somebody leads a later term than that, or the store is closed.
+async fn newer_leader(store: &Store, epoch: Epoch) {
+    let is_newer = |leader: &Option<Leader>| leader.as_ref().is_some_and(|leader| leader.epoch > epoch);
+    let mut leaders = store.leader();
+    let _closed = leaders.wait_for(is_newer).await;
 }
 
 /// When something that goes on and on was said last.

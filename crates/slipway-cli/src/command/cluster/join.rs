@@ -1,5 +1,8 @@
-//! Machines that join, and nodes that are cut off.
+//! Machines that join, and nodes that are cut off; the servers, and which of them leads.
 
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
 use http::Method;
 use slipway_api::client::Client;
 use slipway_api::wire::*;
@@ -7,6 +10,11 @@ use slipway_model::name::NodeName;
 
 use crate::printer::{ago, table, until};
 use crate::session::Session;
+
+/// Between two looks at who leads.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Another server leads within a second or two, if there is one.
+const HAND_OVER_MAX: Duration = Duration::from_secs(30);
 
 pub async fn create_token(
     session: &Session,
@@ -73,6 +81,34 @@ pub async fn servers(session: &Session, client: &Client) -> anyhow::Result<()> {
         };
         table(["SERVER", "STATE", "ADDRESS", "VERSION", "SEEN"], servers.items.iter().map(row))
     })
+}
+
+/// Lets another server lead. Whoever takes a server down next wants to know that it does.
+pub async fn hand_over(session: &Session, client: &Client) -> anyhow::Result<()> {
+    let before = leader(client).await?;
+    let since = Instant::now();
+    let _begun: Done = client.post("/v1/servers/hand-over", &Done {}).await?;
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        // Between two leaders some answers fail; the last one is told if none comes.
+        let is_late = since.elapsed() > HAND_OVER_MAX;
+        match leader(client).await {
+            Ok(Some(now)) if Some(&now.name) != before.as_ref().map(|before| &before.name) => {
+                return session.printer.result(&now, || format!("{} leads now", now.name));
+            }
+            Ok(now) if is_late => {
+                let now = now.map_or("no server".to_owned(), |now| now.name.to_string());
+                bail!("{now} leads after {HAND_OVER_MAX:?}; no other server stood for election")
+            }
+            Err(error) if is_late => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+async fn leader(client: &Client) -> anyhow::Result<Option<ClusterServer>> {
+    let servers: Items<ClusterServer> = client.get("/v1/servers").await?;
+    Ok(servers.items.into_iter().find(|server| server.leads))
 }
 
 fn tokens_text(tokens: &[JoinTokenInfo]) -> String {

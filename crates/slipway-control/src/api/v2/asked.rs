@@ -102,6 +102,11 @@ impl Parameters {
         self.all(name).next()
     }
 
+    /// Whether the name is there at all.
+    pub fn has(&self, name: &str) -> bool {
+        self.first(name).is_some()
+    }
+
     /// `?force`, `?force=true`, and Python's `?force=True`.
     pub fn flag(&self, name: &str) -> Option<bool> {
         let value = self.first(name)?;

@@ -78,7 +78,7 @@ table! {
     GET "/metrics/prometheus" Metrics "the same";
     GET "/v2/info" Info "version, leader, configuration (MA-20)";
     GET "/v2/leader" Leader "who leads (MA-20)";
-    DELETE "/v2/leader" Abdicate "refused: the leader is not chosen by clients (MA-20)";
+    DELETE "/v2/leader" Abdicate "operators: another server leads (MA-20)";
     GET "/v2/plugins" Plugins "none (MA-23)";
     GET "/v2/events" Events "what happens, as server-sent events (MA-19)";
     GET "/state" State "nodes and instances, as a Mesos master would list them (ME-21)";

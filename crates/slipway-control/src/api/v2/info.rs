@@ -3,12 +3,15 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
+use slipway_marathon::error::Error as Told;
 use slipway_marathon::present::Info;
 use slipway_model::name::TenantName;
 
 use super::Context;
 use super::answer::{self, Answer};
 use super::refusal::Refusal;
+use crate::api::Api;
+use crate::leader::Abdication;
 
 /// `pong`, as text or as JSON (MA-21). Asks nobody who they are: load balancers ask it.
 pub fn ping(accept: &str) -> Response {
@@ -19,16 +22,22 @@ pub fn ping(accept: &str) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"))], "pong").into_response()
 }
 
+/// `host:port` of the leader's API, for a client that reached this server as `host`; `None` when this
+/// process does not lead. Then nobody is known to: who stands by passes requests on to the leader.
+pub fn leader_address<'a>(api: &'a Api, host: &'a str) -> Option<&'a str> {
+    api.leader.leads().then(|| api.own_address.as_deref().unwrap_or(host))
+}
+
 /// MA-20. Slipway's own version is the `buildref`.
-pub async fn info(context: &Context, host: &str) -> Answer {
-    let leads = context.api.leader.leader().await.is_some();
+pub fn info(context: &Context, host: &str) -> Answer {
+    let leader = leader_address(&context.api, host);
     let framework = match context.view.only() {
         Some(tenant) => framework_id(tenant),
         None => "slipway".to_owned(),
     };
     let (name, port) = host_and_port(host);
     let version = &context.api.server.version;
-    answer::ok(&Info::new(version, &framework, leads.then_some(host), leads, name, port))
+    answer::ok(&Info::new(version, &framework, leader, leader.is_some(), name, port))
 }
 
 /// What tells one tenant's Marathon from another's.
@@ -37,19 +46,35 @@ pub fn framework_id(tenant: &TenantName) -> String {
 }
 
 /// MA-20.
-pub async fn leader(context: &Context, host: &str) -> Answer {
-    match context.api.leader.leader().await {
-        Some(_) => answer::ok(&json!({ "leader": host })),
-        None => Err(Refusal::new(StatusCode::NOT_FOUND, "There is no leader")),
+pub fn leader(context: &Context, host: &str) -> Answer {
+    match leader_address(&context.api, host) {
+        Some(leader) => answer::ok(&json!({ "leader": leader })),
+        None => Err(no_leader()),
     }
 }
 
-/// A leader that abdicates would only be elected again; a stuck process is systemd's to replace.
-pub fn abdicate() -> Refusal {
-    Refusal::new(
-        StatusCode::FORBIDDEN,
-        "Slipway's leader is not deposed by clients; restart slipwayd on that node instead",
-    )
+/// MA-20: another server leads in a moment. An operator's to ask for: a tenant's clients would end the
+/// event streams of all others.
+pub async fn abdicate(context: &Context) -> Answer {
+    context.api.access.operator(&context.asked.caller).await?;
+    // Who names a place for a backup must not believe that there is one now.
+    if let Some(parameter) = ["backup", "restore"].into_iter().find(|name| context.asked.query.has(name)) {
+        let why = format!("{parameter}: Slipway's records are backed up by the ZooKeeper they are in");
+        return Err(Told::BadRequest(why).into());
+    }
+    match context.api.leader.abdicate().await {
+        Abdication::Begun => answer::ok(&json!({ "message": "Leadership abdicated" })),
+        Abdication::Alone => Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "This Slipway is a single machine: there is no other server that could lead. \
+             To begin anew, restart slipwayd",
+        )),
+        Abdication::NoLeader => Err(no_leader()),
+    }
+}
+
+fn no_leader() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "There is no leader")
 }
 
 /// None can be loaded (MA-23).

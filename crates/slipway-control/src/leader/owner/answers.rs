@@ -59,6 +59,7 @@ impl Owner {
                 environments: self.environments.len(),
                 instances: self.places.len(),
             })),
+            Query::Abdicate { answer } => drop(answer.send(self.abdicate())),
             // Whoever asks hears that nothing was ended.
             Query::Kill { .. } if self.is_retired() => {}
             Query::Kill { environment, instances, how, answer } => {

@@ -13,7 +13,7 @@ use slipway_model::unit::Span;
 
 use super::Faults;
 use super::rig::{Rig, eventually, image, shop};
-use crate::leader::{Kill, LeaderStanding};
+use crate::leader::{Abdication, Kill, LeaderStanding};
 
 const HOST: &str = "shop-dev-acme.localhost";
 
@@ -162,6 +162,48 @@ async fn s2_a_newer_leader_retires_the_older() {
     let ended = tokio::time::timeout(Duration::from_secs(5), older.stop()).await.expect("it ends");
     assert!(matches!(ended, Err(crate::leader::Error::Deposed)), "{ended:?}");
     assert_eq!(queries.standing(), None);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn ma_20_a_leader_abdicates_where_another_could_lead() {
+    let mut rig = Rig::started().await;
+    rig.push(&shop(), 1, image("good", 2)).await;
+    rig.live(&shop(), 1).await;
+    let alone = rig.leader.as_ref().expect("a leader").queries();
+    assert_eq!(alone.abdicate().await, Abdication::Alone);
+    assert!(alone.leads());
+    rig.stop().await;
+    assert_eq!(alone.abdicate().await, Abdication::NoLeader);
+
+    rig.may_abdicate = true;
+    rig.start(Faults::default()).await;
+    let older = rig.leader.take().expect("a leader");
+    let queries = older.queries();
+    let asked_at = Instant::now();
+    for _ in 0..2 {
+        assert_eq!(queries.abdicate().await, Abdication::Begun);
+        assert!(
+            queries.leads() || asked_at.elapsed() > Duration::from_millis(500),
+            "the answer has its time"
+        );
+    }
+    tokio::time::timeout(Duration::from_secs(5), older.lost()).await.expect("it retires");
+    assert!(asked_at.elapsed() >= Duration::from_millis(500), "{:?}", asked_at.elapsed());
+    assert!(
+        matches!(queries.standing(), Some(LeaderStanding::Retired { has_abdicated: true, .. })),
+        "{:?}",
+        queries.standing()
+    );
+    assert_eq!(queries.abdicate().await, Abdication::NoLeader);
+    assert!(queries.snapshot(&shop()).await.is_some(), "it goes on answering");
+
+    rig.start(Faults::default()).await;
+    rig.scale(&shop(), 3).await;
+    eventually("the next one carries out a change", async || rig.endpoints(HOST) == Some(3)).await;
+    assert_eq!(rig.agent.started().len(), 3, "nothing was restarted");
+    let ended = tokio::time::timeout(Duration::from_secs(5), older.stop()).await.expect("it ends");
+    assert!(matches!(ended, Err(crate::leader::Error::Deposed)), "{ended:?}");
     rig.stop().await;
 }
 

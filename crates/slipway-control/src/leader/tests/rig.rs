@@ -34,6 +34,8 @@ pub(super) struct Rig {
     pub(super) leader: Option<LeaderHandle>,
     /// Of the next leader.
     pub(super) look_interval: Span,
+    /// Of the next leader.
+    pub(super) may_abdicate: bool,
 }
 
 impl Rig {
@@ -51,7 +53,8 @@ impl Rig {
         }
         let (table, _) = watch::channel(Arc::default());
         let look_interval = Span::from_secs(6);
-        Self { _dir: dir, store, agent: Arc::default(), table, leader: None, look_interval }
+        let agent = Arc::default();
+        Self { _dir: dir, store, agent, table, leader: None, look_interval, may_abdicate: false }
     }
 
     /// A rig with a leader and an environment.
@@ -83,6 +86,7 @@ impl Rig {
             policy,
             router_wait: Span::from_millis(50),
             look_interval: self.look_interval,
+            may_abdicate: self.may_abdicate,
             settle_time: Span::from_secs(5),
             faults: Arc::new(faults),
             ..Options::default()

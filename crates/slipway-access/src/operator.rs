@@ -17,6 +17,8 @@ mod node_identity;
 
 mod quota;
 
+pub use quota::QuotaInForce;
+
 /// Proof that a caller is an operator.
 #[derive(Debug, Clone)]
 pub struct Operator {

@@ -96,9 +96,12 @@ endpoints! {
     DELETE "/v1/join-tokens/{token}" Operator, "Take a join token back", gives Done;
     GET "/v1/servers" Operator, "The servers of the cluster that have told of themselves within a day, the last first", gives Items<ClusterServer>;
     POST "/v1/servers/hand-over" Operator, "Let another server lead, a moment after the answer", gives Done;
-    GET "/v1/quotas" Operator, "The quotas of all tenants that have one", gives Items<QuotaInfo>;
+    GET "/v1/default-quota" Operator, "The quota of each tenant that has none of its own", gives DefaultQuotaInfo;
+    PUT "/v1/default-quota" Operator, "Set the quota of each tenant that has none of its own", takes SetQuota, gives DefaultQuotaInfo;
+    DELETE "/v1/default-quota" Operator, "Take the default quota away", gives Done;
+    GET "/v1/quotas" Operator, "The quotas of all tenants that have one; where there is a default quota, all have", gives Items<QuotaInfo>;
     PUT "/v1/quotas/{owner}" Operator, "Set a tenant's quota", takes SetQuota, gives QuotaInfo;
-    DELETE "/v1/quotas/{owner}" Operator, "Take a tenant's quota away, so that nothing limits it but the share of ports that all have", gives Done;
+    DELETE "/v1/quotas/{owner}" Operator, "Take a tenant's own quota away, so that nothing limits it but the default quota and the share of ports that all have", gives Done;
 
     GET "/v1/tenants" Login, "One's tenants", gives Items<TenantInfo>;
     POST "/v1/tenants" Login, "Make a tenant and become its owner", takes CreateTenant, gives TenantInfo;

@@ -181,13 +181,17 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/nodes/{node}", get(node::show))
         .route("/v1/nodes/{node}/order", put(node::order).delete(node::activate))
         .route("/v1/nodes/{node}/revoke", post(join::revoke))
+        .route("/v1/nodes/{node}/identity", patch(join::set))
         .route("/v1/nodes/{node}/forget", post(join::forget))
         .route("/v1/node-identities", get(join::identities))
         .route("/v1/join-tokens", get(join::tokens).post(join::create_token))
-        .route("/v1/nodes/{node}/identity", patch(join::set))
         .route("/v1/join-tokens/{token}", delete(join::revoke_token))
         .route("/v1/servers", get(join::servers))
         .route("/v1/servers/hand-over", post(join::hand_over))
+        .route(
+            "/v1/default-quota",
+            get(quota::show_default).put(quota::set_default).delete(quota::unset_default),
+        )
         .route("/v1/quotas", get(quota::list))
         .route("/v1/quotas/{owner}", put(quota::set).delete(quota::unset))
         .route("/v1/tenants", get(tenant::list).post(tenant::create))

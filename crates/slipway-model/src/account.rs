@@ -153,11 +153,28 @@ pub struct Tenant {
 }
 
 /// What a tenant may use at most, and how it ranks when there is not enough for all (ME-02, ME-03).
-/// Written by the API for operators; no record: no limit but that of ports, weight 1.
+/// Written by the API for operators; no record: the [`DefaultQuota`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quota {
     /// Whose.
     pub tenant: TenantName,
+    /// How much.
+    #[serde(flatten)]
+    pub limits: Limits,
+}
+
+/// What each tenant may use at most that has no [`Quota`] of its own, one that is new for example. Written
+/// by the API for operators; no record: no limit but that of ports, weight 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefaultQuota {
+    /// How much, for each of them.
+    #[serde(flatten)]
+    pub limits: Limits,
+}
+
+/// How much somebody may use; what is `None` is without limit, but for ports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
     /// Processors of all its instances together.
     pub cpus: Option<Cpus>,
     /// Memory.
@@ -173,6 +190,13 @@ pub struct Quota {
     pub ports: Option<u32>,
     /// Of two tenants that wait, the one with the lower share of the cluster per weight comes first.
     pub weight: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let (cpus, mem, disk, gpus, instances, ports) = (None, None, None, None, None, None);
+        Self { cpus, mem, disk, gpus, instances, ports, weight: 1 }
+    }
 }
 
 /// A user's place in a tenant.

@@ -2,7 +2,7 @@
 //!
 //! | records | written by |
 //! |---|---|
-//! | the claim, the master key's check, users, keys, tokens, tenants and their indexes, members, invitations, projects, environments, own domains, release and run requests, build cancellations, quotas, orders for nodes, apps, their versions and groups, what is left of deleted apps, group deployments, the cluster's authority, join tokens, identities of nodes | the API |
+//! | the claim, the master key's check, users, keys, tokens, tenants and their indexes, members, invitations, projects, environments, own domains, release and run requests, build cancellations, quotas and the default quota, orders for nodes, apps, their versions and groups, what is left of deleted apps, group deployments, the cluster's authority, join tokens, identities of nodes | the API |
 //! | pushes | the git endpoint |
 //! | builds | the builder |
 //! | environment status, releases, deployments, assignments, nodes, platform host names | the leader |
@@ -20,7 +20,9 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::account::{Claim, Invitation, MasterKeyCheck, Member, Quota, SshKey, Tenant, TenantIndexes};
+use crate::account::{
+    Claim, DefaultQuota, Invitation, MasterKeyCheck, Member, Quota, SshKey, Tenant, TenantIndexes,
+};
 use crate::account::{Token, User};
 
 use crate::app::{App, AppVersion, AppsRoot, GoneApp, Group, GroupDeployment, PathId};
@@ -127,6 +129,7 @@ record!(JoinToken, JoinTokenId, "/join-tokens/", |k| k, |r| &r.id);
 record!(NodeIdentity, NodeName, "/node-identities/", |k| k, |r| &r.node);
 record!(Server, NodeName, "/servers/", |k| k, |r| &r.name);
 record!(Quota, TenantName, "/quotas/", |k| k, |r| &r.tenant);
+record!(DefaultQuota, (), "/default-quota/", |_k| "all", |_r| &());
 record!(AppsRoot, TenantName, "/apps-root/", |k| k, |r| &r.tenant);
 // An id begins with its slash. `~` stands in none, so that nothing of `/a/b` is below `/a`.
 record!(App, (TenantName, PathId), "/apps/", |k| format!("{}{}~", k.0, k.1), |r| &(

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use slipway_model::account::Quota;
+use slipway_model::account::Limits;
 use slipway_model::id::InstanceId;
 use slipway_model::instance::{Assignment, Node, NodeOrderKind, RestingVolumes};
 use slipway_model::name::{EnvironmentPath, NodeName, ServicePath, TenantName};
@@ -54,7 +54,8 @@ pub struct Cluster {
     silent: BTreeMap<Timestamp, u32>,
     /// Also for nodes that have not joined yet.
     orders: BTreeMap<NodeName, NodeOrderKind>,
-    quotas: BTreeMap<TenantName, Quota>,
+    quotas: BTreeMap<TenantName, Limits>,
+    default_quota: Option<Limits>,
     usage: BTreeMap<TenantName, Usage>,
     /// How many ports the nodes that can be reached have together.
     ports_offered: u32,
@@ -183,16 +184,22 @@ impl Cluster {
     }
 
     /// A tenant's quota from its record; `None` takes it away.
-    pub fn set_quota(&mut self, tenant: &TenantName, quota: Option<Quota>) {
-        match quota {
-            Some(quota) => self.quotas.insert(tenant.clone(), quota),
+    pub fn set_quota(&mut self, tenant: &TenantName, limits: Option<Limits>) {
+        match limits {
+            Some(limits) => self.quotas.insert(tenant.clone(), limits),
             None => self.quotas.remove(tenant),
         };
     }
 
-    /// The tenant's quota, if it has one.
-    pub fn quota(&self, tenant: &TenantName) -> Option<&Quota> {
-        self.quotas.get(tenant)
+    /// The quota of whoever has none of its own, from its record; `None` takes it away.
+    pub fn set_default_quota(&mut self, limits: Option<Limits>) {
+        self.default_quota = limits;
+    }
+
+    /// The tenant's quota: its own, or else the default's, if there is one. Its own takes the place of the
+    /// default's wholly: what it does not limit is not limited.
+    pub fn quota(&self, tenant: &TenantName) -> Option<&Limits> {
+        self.quotas.get(tenant).or(self.default_quota.as_ref())
     }
 
     /// How many of `count` instances the tenant may have beyond `used`, and the limit that is in the way of

@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use slipway_model::account::Quota;
+use slipway_model::account::Limits;
 
 use crate::cluster::{Kind, Resources};
 use crate::placement::Need;
@@ -100,7 +100,7 @@ pub fn ports_by_default(offered: u32) -> Option<u32> {
 /// How many of `count` instances, each of which takes `each`, are allowed beyond `used`, and the limit
 /// that is in the way of the next. `ports_offered` are the ports of all nodes that can be reached.
 pub fn allows(
-    quota: Option<&Quota>,
+    limits: Option<&Limits>,
     ports_offered: u32,
     used: Usage,
     each: Usage,
@@ -114,18 +114,23 @@ pub fn allows(
         let (used, needed) = (used.into(), needed.into());
         limit.map(|limit| Exceeded { of, used, needed, limit: limit.into() })
     };
-    let ports = quota.and_then(|quota| quota.ports).or_else(|| ports_by_default(ports_offered));
-    let limits = [
-        amount(Kind::Cpus, quota.and_then(|quota| quota.cpus).map(|cpus| cpus.0.into())),
-        amount(Kind::Memory, quota.and_then(|quota| quota.mem).map(|mem| mem.0)),
-        amount(Kind::Disk, quota.and_then(|quota| quota.disk).map(|disk| disk.0)),
-        amount(Kind::Gpus, quota.and_then(|quota| quota.gpus).map(u64::from)),
-        number(Counted::Instances, used.instances, each.instances, quota.and_then(|quota| quota.instances)),
+    let ports = limits.and_then(|limits| limits.ports).or_else(|| ports_by_default(ports_offered));
+    let known = [
+        amount(Kind::Cpus, limits.and_then(|limits| limits.cpus).map(|cpus| cpus.0.into())),
+        amount(Kind::Memory, limits.and_then(|limits| limits.mem).map(|mem| mem.0)),
+        amount(Kind::Disk, limits.and_then(|limits| limits.disk).map(|disk| disk.0)),
+        amount(Kind::Gpus, limits.and_then(|limits| limits.gpus).map(u64::from)),
+        number(
+            Counted::Instances,
+            used.instances,
+            each.instances,
+            limits.and_then(|limits| limits.instances),
+        ),
         number(Counted::Ports, used.ports, each.ports, ports),
     ];
-    let limits = limits.into_iter().flatten().filter(|limit| limit.needed > 0);
+    let known = known.into_iter().flatten().filter(|limit| limit.needed > 0);
     let fitting = |limit: &Exceeded| limit.limit.saturating_sub(limit.used) / limit.needed;
-    let Some(tightest) = limits.min_by_key(fitting) else { return (count, None) };
+    let Some(tightest) = known.min_by_key(fitting) else { return (count, None) };
     let fitting = u32::try_from(fitting(&tightest)).unwrap_or(u32::MAX);
     if fitting >= count { (count, None) } else { (fitting, Some(tightest)) }
 }

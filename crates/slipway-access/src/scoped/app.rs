@@ -25,6 +25,7 @@ use self::cache::Known;
 use super::Scoped;
 use crate::access::Access;
 use crate::error::Error;
+use crate::operator::QuotaInForce;
 
 mod cache;
 
@@ -194,12 +195,12 @@ impl Scoped<Tenant> {
         Ok(deployments)
     }
 
-    /// What the tenant may use at most; `None` when nobody has said.
+    /// What the tenant may use at most.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn quota(&self) -> Result<Option<Quota>, Error> {
-        Ok(self.access.get::<Quota>(&self.name).await?.map(|quota| quota.record))
+    pub async fn quota(&self) -> Result<QuotaInForce, Error> {
+        self.access.quota_in_force(&self.name).await
     }
 
     async fn pushed_environments(&self) -> Result<BTreeMap<PathId, PushedEnvironment>, Error> {

@@ -1,28 +1,27 @@
 //! Quotas of tenants and orders for nodes.
 
-use slipway_model::account::Quota;
+use slipway_model::account::{Limits, Quota};
 use slipway_model::instance::{Node, NodeOrderKind};
 use slipway_model::name::{NodeName, TenantName};
 use slipway_model::unit::{Bytes, Cpus};
 
 use super::*;
-use crate::Operator;
+use crate::{Operator, QuotaInForce};
 
 async fn desk(world: &World) -> Operator {
     world.access.operator(&world.access.local_operator()).await.unwrap()
 }
 
 fn quota(tenant: &str, cpus: u32) -> Quota {
-    Quota {
-        tenant: name(tenant),
-        cpus: Some(Cpus(cpus)),
-        mem: None,
-        disk: None,
-        gpus: None,
-        instances: Some(10),
-        ports: None,
-        weight: 1,
-    }
+    let limits = Limits { cpus: Some(Cpus(cpus)), instances: Some(10), ..Limits::default() };
+    Quota { tenant: name(tenant), limits }
+}
+
+/// The same but for what is changed.
+fn changed(tenant: &str, change: impl FnOnce(&mut Limits)) -> Quota {
+    let mut quota = quota(tenant, 1);
+    change(&mut quota.limits);
+    quota
 }
 
 pub(super) fn node(text: &str) -> Node {
@@ -40,6 +39,44 @@ pub(super) fn node(text: &str) -> Node {
 }
 
 #[tokio::test]
+async fn me_03_a_default_quota_holds_for_whoever_has_none_of_its_own() {
+    let world = World::with_shop().await;
+    world.tenant_of(&ann(), "blue").await;
+    world.put(&node("n1")).await;
+    let desk = desk(&world).await;
+    assert_eq!(desk.default_quota().await.unwrap(), None);
+    assert_eq!(desk.quotas_in_force().await.unwrap(), []);
+    assert_eq!(desk.quota_in_force(&name("blue")).await.unwrap(), QuotaInForce::default());
+
+    let limits = quota("x", 4000).limits;
+    desk.set_default_quota(&limits, false).await.unwrap();
+    desk.set_quotas(&[quota("acme", 1)], false).await.unwrap();
+    let own = QuotaInForce { limits: quota("acme", 1).limits, is_default: false };
+    let default = QuotaInForce { limits: limits.clone(), is_default: true };
+    // A tenant that is made later is no exception.
+    world.tenant_of(&ann(), "cyan").await;
+    let all = [(name("acme"), own), (name("blue"), default.clone()), (name("cyan"), default.clone())];
+    assert_eq!(desk.quotas_in_force().await.unwrap(), all);
+    let bob = world.member("acme", "bob", Role::Viewer).await;
+    assert_eq!(world.acme(&bob, Right::View).await.quota().await.unwrap(), all[0].1);
+    desk.delete_quota(&name("acme")).await.unwrap();
+    assert_eq!(world.acme(&bob, Right::View).await.quota().await.unwrap(), default);
+
+    // The rules are the same, and what was refused has changed nothing.
+    let heavy = Limits { weight: 1001, ..limits.clone() };
+    refused(desk.set_default_quota(&heavy, true).await, Kind::Invalid, "between 1 and 1000");
+    let large = Limits { cpus: Some(Cpus(4001)), ..limits.clone() };
+    let why = "fewer than each tenant would be allowed to use";
+    refused(desk.set_default_quota(&large, false).await, Kind::Conflict, why);
+    assert_eq!(desk.default_quota().await.unwrap(), Some(limits));
+    desk.set_default_quota(&large, true).await.unwrap();
+    desk.delete_default_quota().await.unwrap();
+    refused(desk.delete_default_quota().await, Kind::NotFound, "default quota");
+    assert_eq!(desk.quota_in_force(&name("acme")).await.unwrap(), QuotaInForce::default());
+    refused(desk.quota_in_force(&name("nix")).await, Kind::NotFound, "nix");
+}
+
+#[tokio::test]
 async fn me_03_quotas_are_set_all_or_none_and_not_above_what_there_is() {
     let world = World::with_shop().await;
     world.tenant_of(&ann(), "blue").await;
@@ -50,7 +87,7 @@ async fn me_03_quotas_are_set_all_or_none_and_not_above_what_there_is() {
     refused(desk.set_quotas(&[quota("acme", 1), quota("nix", 1)], false).await, Kind::NotFound, "nix");
     refused(desk.set_quotas(&[quota("acme", 1), quota("acme", 2)], false).await, Kind::Invalid, "twice");
     for weight in [0, 1001] {
-        let wrong = Quota { weight, ..quota("acme", 1) };
+        let wrong = changed("acme", |limits| limits.weight = weight);
         refused(desk.set_quotas(&[quota("blue", 1), wrong], true).await, Kind::Invalid, "between 1 and 1000");
     }
     refused(
@@ -59,10 +96,10 @@ async fn me_03_quotas_are_set_all_or_none_and_not_above_what_there_is() {
         "together have 8 processors, fewer than acme would be allowed to use; give --force",
     );
     for (what, wrong) in [
-        ("memory", Quota { mem: Some(Bytes::gibi(17)), ..quota("acme", 1) }),
-        ("disk", Quota { disk: Some(Bytes::gibi(201)), ..quota("acme", 1) }),
-        ("gpus", Quota { gpus: Some(1), ..quota("acme", 1) }),
-        ("ports", Quota { ports: Some(101), ..quota("acme", 1) }),
+        ("memory", changed("acme", |limits| limits.mem = Some(Bytes::gibi(17)))),
+        ("disk", changed("acme", |limits| limits.disk = Some(Bytes::gibi(201)))),
+        ("gpus", changed("acme", |limits| limits.gpus = Some(1))),
+        ("ports", changed("acme", |limits| limits.ports = Some(101))),
     ] {
         refused(desk.set_quotas(&[wrong], false).await, Kind::Conflict, what);
     }
@@ -71,14 +108,14 @@ async fn me_03_quotas_are_set_all_or_none_and_not_above_what_there_is() {
         [quota("acme", 8000), quota("blue", 8000)],
         "none of it was set"
     );
-    let with_ports = Quota { ports: Some(100), ..quota("acme", 1) };
+    let with_ports = changed("acme", |limits| limits.ports = Some(100));
     desk.set_quotas(std::slice::from_ref(&with_ports), false).await.unwrap();
     assert_eq!(desk.quota(&name("acme")).await.unwrap(), Some(with_ports));
     desk.set_quotas(&[quota("acme", 9000)], true).await.unwrap();
     assert_eq!(desk.quota(&name("acme")).await.unwrap(), Some(quota("acme", 9000)));
 
     let bob = world.member("acme", "bob", Role::Viewer).await;
-    assert_eq!(world.acme(&bob, Right::View).await.quota().await.unwrap(), Some(quota("acme", 9000)));
+    assert_eq!(world.acme(&bob, Right::View).await.quota().await.unwrap().limits, quota("acme", 9000).limits);
     refused(world.access.operator(&bob).await, Kind::Forbidden, "only an operator");
 
     desk.delete_quota(&name("acme")).await.unwrap();

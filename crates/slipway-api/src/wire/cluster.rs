@@ -129,6 +129,9 @@ pub struct QuotaInfo {
     pub ports: Option<u32>,
     /// Of two tenants that wait, the one with the lower share of the cluster per weight comes first.
     pub weight: u32,
+    /// These are the limits of the default quota: it has none of its own.
+    #[serde(default)]
+    pub is_default: bool,
     /// What its instances take now.
     pub used: Amounts,
     /// How many instances it has now.
@@ -138,7 +141,46 @@ pub struct QuotaInfo {
     pub used_ports: u32,
 }
 
-/// `PUT /v1/quotas/{owner}`: what is absent stays as it is.
+/// What each tenant may use at most that has no quota of its own. All of it is absent, and the weight 1,
+/// when nobody has set any.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DefaultQuotaInfo {
+    /// Whether somebody has set it.
+    pub is_set: bool,
+    /// Processors; no limit when absent, as for each of these but ports.
+    #[schemars(with = "Option<String>")]
+    pub cpus: Option<Cpus>,
+    /// Memory.
+    #[schemars(with = "Option<String>")]
+    pub mem: Option<Bytes>,
+    /// Disk.
+    #[schemars(with = "Option<String>")]
+    pub disk: Option<Bytes>,
+    /// Accelerators.
+    pub gpus: Option<u32>,
+    /// Instances.
+    pub instances: Option<u32>,
+    /// Ports of nodes.
+    pub ports: Option<u32>,
+    /// As that of a quota.
+    pub weight: u32,
+}
+
+/// What a quota limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum Limited {
+    Cpus,
+    Mem,
+    Disk,
+    Gpus,
+    Instances,
+    Ports,
+}
+
+/// `PUT /v1/quotas/{owner}` and `PUT /v1/default-quota`: what is absent stays as it is. Who had no quota
+/// had the default's limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SetQuota {
@@ -159,6 +201,8 @@ pub struct SetQuota {
     pub ports: Option<u32>,
     /// 1 unless it is set.
     pub weight: Option<u32>,
+    /// Without limit from now on.
+    pub no_limit: Vec<Limited>,
     /// Set it even if all nodes together have not that much (ME-03).
     pub force: bool,
 }

@@ -424,7 +424,7 @@ pub enum Nodes {
 
 #[derive(Debug, Subcommand)]
 pub enum Quota {
-    /// Of a tenant; of all that have one when none is named (operators)
+    /// Of a tenant; when none is named, of all that have one, and the default (operators)
     Show {
         /// Whose
         tenant: Option<TenantName>,
@@ -439,11 +439,30 @@ pub enum Quota {
         #[arg(long)]
         force: bool,
     },
-    /// Take all limits away (operators)
+    /// Take a tenant's own limits away, so that only the default holds (operators)
     Unset {
         /// Whose
         tenant: TenantName,
     },
+    /// Of each tenant that has no quota of its own, new ones too (operators)
+    #[command(subcommand)]
+    Default(DefaultQuota),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DefaultQuota {
+    /// What it is
+    Show,
+    /// Set limits; what is not named stays as it is
+    Set {
+        #[command(flatten)]
+        limits: Limits,
+        /// Even if all nodes together have not that much
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take the default away, so that nothing limits who has no quota but the share of ports
+    Unset,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -470,6 +489,20 @@ pub struct Limits {
     /// Of two tenants that wait, the one with the lower share of the cluster per weight comes first
     #[arg(long)]
     pub weight: Option<u32>,
+    /// Without limit from now on, such as mem,disk
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    pub no_limit: Vec<Limit>,
+}
+
+/// What can be limited.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Limit {
+    Cpus,
+    Mem,
+    Disk,
+    Gpus,
+    Instances,
+    Ports,
 }
 
 #[derive(Debug, Subcommand)]

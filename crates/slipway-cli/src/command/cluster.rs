@@ -11,7 +11,7 @@ use slipway_model::name::NodeName;
 use slipway_model::unit::Span;
 
 use super::ps::amounts;
-use crate::args::{Limits, Nodes, Quota};
+use crate::args::{DefaultQuota, Limit, Limits, Nodes, Quota};
 use crate::printer::{ago, size, table, until};
 use crate::session::Session;
 
@@ -208,33 +208,83 @@ pub async fn quota(session: &Session, verb: Quota) -> anyhow::Result<()> {
         }
         Quota::Show { tenant: None } => {
             let quotas: Items<QuotaInfo> = client.get("/v1/quotas").await?;
-            session.printer.result(&quotas, || {
-                if quotas.items.is_empty() {
-                    return "no tenant has a quota".to_owned();
-                }
-                table(
-                    ["TENANT", "CPUS", "MEMORY", "DISK", "GPUS", "INSTANCES", "PORTS", "WEIGHT"],
-                    quotas.items.iter().map(|quota| {
-                        let [cpus, mem, disk, gpus, instances, ports] = kinds(quota)
-                            .map(|(_, used, limit)| format!("{used} of {}", limit.as_deref().unwrap_or("-")));
-                        let weight = quota.weight.to_string();
-                        [quota.tenant.to_string(), cpus, mem, disk, gpus, instances, ports, weight]
-                    }),
-                )
-            })
+            session.printer.result(&quotas, || quotas_text(&quotas.items))
         }
         Quota::Set { tenant, limits, force } => {
-            let Limits { cpus, mem, disk, gpus, instances, ports, weight } = limits;
-            let body = SetQuota { cpus, mem, disk, gpus, instances, ports, weight, force };
+            let body = set_quota(limits, force);
             let quota: QuotaInfo =
                 client.call(Method::PUT, &format!("/v1/quotas/{tenant}"), Some(&body)).await?;
             session.printer.result(&quota, || quota_text(&quota))
         }
         Quota::Unset { tenant } => {
             let answer: Done = client.delete(&format!("/v1/quotas/{tenant}")).await?;
-            session.printer.result(&answer, || format!("{tenant} has no quota any more"))
+            session.printer.result(&answer, || format!("{tenant} has no quota of its own any more"))
+        }
+        Quota::Default(DefaultQuota::Show) => {
+            let quota: DefaultQuotaInfo = client.get("/v1/default-quota").await?;
+            session.printer.result(&quota, || default_text(&quota))
+        }
+        Quota::Default(DefaultQuota::Set { limits, force }) => {
+            let body = set_quota(limits, force);
+            let quota: DefaultQuotaInfo = client.call(Method::PUT, "/v1/default-quota", Some(&body)).await?;
+            session.printer.result(&quota, || default_text(&quota))
+        }
+        Quota::Default(DefaultQuota::Unset) => {
+            let answer: Done = client.delete("/v1/default-quota").await?;
+            session.printer.result(&answer, || "there is no default quota any more".to_owned())
         }
     }
+}
+
+fn set_quota(limits: Limits, force: bool) -> SetQuota {
+    let Limits { cpus, mem, disk, gpus, instances, ports, weight, no_limit } = limits;
+    let no_limit = no_limit.into_iter().map(|limit| match limit {
+        Limit::Cpus => Limited::Cpus,
+        Limit::Mem => Limited::Mem,
+        Limit::Disk => Limited::Disk,
+        Limit::Gpus => Limited::Gpus,
+        Limit::Instances => Limited::Instances,
+        Limit::Ports => Limited::Ports,
+    });
+    SetQuota { cpus, mem, disk, gpus, instances, ports, weight, no_limit: no_limit.collect(), force }
+}
+
+fn quotas_text(quotas: &[QuotaInfo]) -> String {
+    if quotas.is_empty() {
+        return "no tenant has a quota, and there is no default".to_owned();
+    }
+    table(
+        ["TENANT", "CPUS", "MEMORY", "DISK", "GPUS", "INSTANCES", "PORTS", "WEIGHT", "QUOTA"],
+        quotas.iter().map(|quota| {
+            let [cpus, mem, disk, gpus, instances, ports] =
+                kinds(quota).map(|(_, used, limit)| format!("{used} of {}", limit.as_deref().unwrap_or("-")));
+            let weight = quota.weight.to_string();
+            let whose = if quota.is_default { "default" } else { "own" }.to_owned();
+            [quota.tenant.to_string(), cpus, mem, disk, gpus, instances, ports, weight, whose]
+        }),
+    )
+}
+
+fn default_text(quota: &DefaultQuotaInfo) -> String {
+    if !quota.is_set {
+        return "there is no default quota".to_owned();
+    }
+    let number = |limit: Option<u32>| limit.map(|limit| limit.to_string());
+    let rows = [
+        ("cpus", quota.cpus.map(|limit| limit.to_string())),
+        ("memory", quota.mem.map(size)),
+        ("disk", quota.disk.map(size)),
+        ("gpus", number(quota.gpus)),
+        ("instances", number(quota.instances)),
+        ("ports", number(quota.ports)),
+    ];
+    let rows = rows.map(|(kind, limit)| [kind.to_owned(), limit.unwrap_or_else(|| unset(kind).into())]);
+    format!("each tenant without a quota of its own, weight {}\n", quota.weight) + &table(["", "LIMIT"], rows)
+}
+
+/// What it is called that nobody has set: ports are limited also then.
+fn unset(kind: &str) -> &'static str {
+    if kind == "ports" { "a share" } else { "no limit" }
 }
 
 /// Each kind, what is used of it, and how much may be.
@@ -251,11 +301,10 @@ fn kinds(quota: &QuotaInfo) -> [(&'static str, String, Option<String>); 6] {
 }
 
 fn quota_text(quota: &QuotaInfo) -> String {
-    // Ports are limited also when nobody has said how.
-    let unset = |kind: &str| if kind == "ports" { "a share" } else { "no limit" };
     let rows = kinds(quota)
         .map(|(kind, used, limit)| [kind.to_owned(), used, limit.unwrap_or_else(|| unset(kind).into())]);
-    format!("{}, weight {}\n", quota.tenant, quota.weight) + &table(["", "USED", "LIMIT"], rows)
+    let whose = if quota.is_default { ", by the default quota" } else { "" };
+    format!("{}, weight {}{whose}\n", quota.tenant, quota.weight) + &table(["", "USED", "LIMIT"], rows)
 }
 
 #[cfg(test)]

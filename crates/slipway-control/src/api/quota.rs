@@ -2,8 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
+use slipway_access::QuotaInForce;
 use slipway_api::wire::*;
-use slipway_model::account::{Quota, Right};
+use slipway_model::account::{Limits, Quota, Right};
 use slipway_model::name::TenantName;
 use slipway_plan::quota::Usage;
 
@@ -18,15 +19,15 @@ pub async fn show(
 ) -> Answer<QuotaInfo> {
     let quota = api.access.tenant(&caller, &name, Right::View).await?.quota().await?;
     let used = api.leader.usage(&name).await;
-    Ok(Json(info(&name, quota.as_ref(), used)))
+    Ok(Json(info(&name, quota, used)))
 }
 
 pub async fn list(State(api): State<Api>, Asking(caller): Asking) -> Answer<Items<QuotaInfo>> {
     let operator = api.access.operator(&caller).await?;
     let mut items = Vec::new();
-    for quota in operator.quotas().await? {
-        let used = api.leader.usage(&quota.tenant).await;
-        items.push(info(&quota.tenant, Some(&quota), used));
+    for (tenant, quota) in operator.quotas_in_force().await? {
+        let used = api.leader.usage(&tenant).await;
+        items.push(info(&tenant, quota, used));
     }
     Ok(Json(Items { items }))
 }
@@ -38,10 +39,11 @@ pub async fn set(
     Body(wanted): Body<SetQuota>,
 ) -> Answer<QuotaInfo> {
     let operator = api.access.operator(&caller).await?;
-    let quota = merge(&name, operator.quota(&name).await?, &wanted);
+    let limits = merge(operator.quota_in_force(&name).await?.limits, &wanted);
+    let quota = Quota { tenant: name.clone(), limits: limits.clone() };
     operator.set_quotas(std::slice::from_ref(&quota), wanted.force).await?;
     let used = api.leader.usage(&name).await;
-    Ok(Json(info(&name, Some(&quota), used)))
+    Ok(Json(info(&name, QuotaInForce { limits, is_default: false }, used)))
 }
 
 pub async fn unset(State(api): State<Api>, Asking(caller): Asking, Owner(name): Owner) -> Answer<Done> {
@@ -49,45 +51,65 @@ pub async fn unset(State(api): State<Api>, Asking(caller): Asking, Owner(name): 
     Ok(Json(Done {}))
 }
 
+pub async fn show_default(State(api): State<Api>, Asking(caller): Asking) -> Answer<DefaultQuotaInfo> {
+    let limits = api.access.operator(&caller).await?.default_quota().await?;
+    Ok(Json(default_info(limits)))
+}
+
+pub async fn set_default(
+    State(api): State<Api>,
+    Asking(caller): Asking,
+    Body(wanted): Body<SetQuota>,
+) -> Answer<DefaultQuotaInfo> {
+    let operator = api.access.operator(&caller).await?;
+    let limits = merge(operator.default_quota().await?.unwrap_or_default(), &wanted);
+    operator.set_default_quota(&limits, wanted.force).await?;
+    Ok(Json(default_info(Some(limits))))
+}
+
+pub async fn unset_default(State(api): State<Api>, Asking(caller): Asking) -> Answer<Done> {
+    api.access.operator(&caller).await?.delete_default_quota().await?;
+    Ok(Json(Done {}))
+}
+
 /// What is absent stays as it is.
-fn merge(tenant: &TenantName, before: Option<Quota>, wanted: &SetQuota) -> Quota {
-    let SetQuota { cpus, mem, disk, gpus, instances, ports, weight, force: _ } = *wanted;
-    let before = before.unwrap_or_else(|| Quota {
-        tenant: tenant.clone(),
-        cpus: None,
-        mem: None,
-        disk: None,
-        gpus: None,
-        instances: None,
-        ports: None,
-        weight: 1,
-    });
-    Quota {
-        cpus: cpus.or(before.cpus),
-        mem: mem.or(before.mem),
-        disk: disk.or(before.disk),
-        gpus: gpus.or(before.gpus),
-        instances: instances.or(before.instances),
-        ports: ports.or(before.ports),
+fn merge(before: Limits, wanted: &SetQuota) -> Limits {
+    let SetQuota { cpus, mem, disk, gpus, instances, ports, weight, no_limit, force: _ } = wanted;
+    let is_limited = |what: Limited| !no_limit.contains(&what);
+    Limits {
+        cpus: cpus.or(before.cpus).filter(|_| is_limited(Limited::Cpus)),
+        mem: mem.or(before.mem).filter(|_| is_limited(Limited::Mem)),
+        disk: disk.or(before.disk).filter(|_| is_limited(Limited::Disk)),
+        gpus: gpus.or(before.gpus).filter(|_| is_limited(Limited::Gpus)),
+        instances: instances.or(before.instances).filter(|_| is_limited(Limited::Instances)),
+        ports: ports.or(before.ports).filter(|_| is_limited(Limited::Ports)),
         weight: weight.unwrap_or(before.weight),
-        tenant: before.tenant,
     }
 }
 
-fn info(tenant: &TenantName, quota: Option<&Quota>, used: Usage) -> QuotaInfo {
+fn info(tenant: &TenantName, quota: QuotaInForce, used: Usage) -> QuotaInfo {
+    let QuotaInForce { limits, is_default } = quota;
+    let Limits { cpus, mem, disk, gpus, instances, ports, weight } = limits;
     QuotaInfo {
         tenant: tenant.clone(),
-        cpus: quota.and_then(|quota| quota.cpus),
-        mem: quota.and_then(|quota| quota.mem),
-        disk: quota.and_then(|quota| quota.disk),
-        gpus: quota.and_then(|quota| quota.gpus),
-        instances: quota.and_then(|quota| quota.instances),
-        ports: quota.and_then(|quota| quota.ports),
-        weight: quota.map_or(1, |quota| quota.weight),
+        cpus,
+        mem,
+        disk,
+        gpus,
+        instances,
+        ports,
+        weight,
+        is_default,
         used: amounts(used.amount),
         used_instances: used.instances,
         used_ports: used.ports,
     }
+}
+
+fn default_info(limits: Option<Limits>) -> DefaultQuotaInfo {
+    let is_set = limits.is_some();
+    let Limits { cpus, mem, disk, gpus, instances, ports, weight } = limits.unwrap_or_default();
+    DefaultQuotaInfo { is_set, cpus, mem, disk, gpus, instances, ports, weight }
 }
 
 #[cfg(test)]

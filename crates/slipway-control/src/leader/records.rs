@@ -1,6 +1,6 @@
 //! The records that others write, as one stream of changes.
 
-use slipway_model::account::{Quota, Tenant};
+use slipway_model::account::{DefaultQuota, Quota, Tenant};
 use slipway_model::app::{App, GroupDeployment};
 use slipway_model::cluster::NodeIdentity;
 use slipway_model::instance::{NodeOrder, RunRequest};
@@ -28,12 +28,13 @@ pub(super) enum Change {
     App(WatchEvent<App>),
     GroupDeployment(WatchEvent<GroupDeployment>),
     Quota(WatchEvent<Quota>),
+    DefaultQuota(WatchEvent<DefaultQuota>),
     NodeOrder(WatchEvent<NodeOrder>),
     NodeIdentity(WatchEvent<NodeIdentity>),
 }
 
 /// Kinds of records in the stream; each begins with everything there is.
-pub(super) const KINDS: usize = 12;
+pub(super) const KINDS: usize = 13;
 
 /// The stream; it ends when it is dropped.
 pub(super) struct Changes {
@@ -56,6 +57,7 @@ impl Changes {
         follow(store, &sender, &mut watches, Change::App);
         follow(store, &sender, &mut watches, Change::GroupDeployment);
         follow(store, &sender, &mut watches, Change::Quota);
+        follow(store, &sender, &mut watches, Change::DefaultQuota);
         follow(store, &sender, &mut watches, Change::NodeOrder);
         follow(store, &sender, &mut watches, Change::NodeIdentity);
         Self { queue, _watches: watches }
@@ -87,6 +89,7 @@ impl Change {
             Change::App(_) => "app",
             Change::GroupDeployment(_) => "group deployment",
             Change::Quota(_) => "quota",
+            Change::DefaultQuota(_) => "default quota",
             Change::NodeOrder(_) => "node order",
             Change::NodeIdentity(_) => "node identity",
         }

@@ -232,6 +232,23 @@ fn me_03_ports_are_counted_of_nodes_that_can_be_reached_whatever_becomes_of_them
 }
 
 #[test]
+fn me_03_who_has_no_quota_has_the_default_and_an_own_one_takes_its_place_wholly() {
+    let mut cluster = cluster(&["n0"]);
+    let (acme, beta): (TenantName, TenantName) =
+        ("acme".parse().expect("a name"), "beta".parse().expect("a name"));
+    assert_eq!(cluster.quota(&acme), None);
+    let default = Limits { instances: Some(2), mem: Some(Bytes::mebi(9)), ..Limits::default() };
+    let own = Limits { instances: Some(5), weight: 3, ..Limits::default() };
+    cluster.set_quota(&beta, Some(own.clone()));
+    cluster.set_default_quota(Some(default.clone()));
+    assert_eq!((cluster.quota(&acme), cluster.quota(&beta)), (Some(&default), Some(&own)));
+    cluster.set_quota(&beta, None);
+    assert_eq!(cluster.quota(&beta), Some(&default));
+    cluster.set_default_quota(None);
+    assert_eq!((cluster.quota(&acme), cluster.quota(&beta)), (None, None));
+}
+
+#[test]
 fn au_02_reserved_room_is_one_services_alone_until_it_is_used_or_over() {
     let mut cluster = cluster(&["n0"]);
     let (web, path): (ServiceName, EnvironmentPath) =

@@ -1,4 +1,4 @@
-use slipway_model::account::Quota;
+use slipway_model::account::Limits;
 use slipway_model::unit::{Bytes, Cpus};
 
 use super::*;
@@ -19,9 +19,7 @@ fn need(cpus: u32, mem_mebi: u64) -> Resources {
 }
 
 fn weigh(cluster: &mut Cluster, name: &str, weight: u32) {
-    let (cpus, mem, disk, gpus, instances, ports) = (None, None, None, None, None, None);
-    let quota = Quota { tenant: tenant(name), cpus, mem, disk, gpus, instances, ports, weight };
-    cluster.set_quota(&tenant(name), Some(quota));
+    cluster.set_quota(&tenant(name), Some(Limits { weight, ..Limits::default() }));
 }
 
 /// As many nodes of 4 processors and 1000M.

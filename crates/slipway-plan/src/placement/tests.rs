@@ -271,20 +271,21 @@ fn ma_70_resting_volumes_pin_the_next_instance_to_their_node() {
 
 #[test]
 fn me_03_200_racing_scale_ups_against_a_quota_that_fits_10_start_10() {
+    race_for_10(|cluster, quota| cluster.set_quota(&"acme".parse().expect("a name"), Some(quota)));
+}
+
+#[test]
+fn me_03_200_racing_scale_ups_against_a_default_quota_that_fits_10_start_10() {
+    race_for_10(|cluster, quota| cluster.set_default_quota(Some(quota)));
+}
+
+#[track_caller]
+fn race_for_10(set: impl Fn(&mut Cluster, slipway_model::account::Limits)) {
     use crate::cluster::tests::{cluster, spec, view, wanted};
     use slipway_model::service::ServiceSpec;
     let mut cluster = cluster(&["n0", "n1", "n2", "n3"]);
-    let quota = slipway_model::account::Quota {
-        tenant: "acme".parse().expect("a name"),
-        cpus: None,
-        mem: Some(Bytes::mebi(105)),
-        disk: None,
-        gpus: None,
-        instances: None,
-        ports: None,
-        weight: 1,
-    };
-    cluster.set_quota(&quota.tenant.clone(), Some(quota));
+    let quota = slipway_model::account::Limits { mem: Some(Bytes::mebi(105)), ..Default::default() };
+    set(&mut cluster, quota);
     let mut ids = 0_u8;
     let (mut started, mut waiting) = (0, 0);
     // All 200 are planned before the first is stored; every fifth batch is refused once.

@@ -158,18 +158,8 @@ fn au_02_constraints_ports_quota_and_orders_hold_for_preemption_too() {
     cluster.set_order(&all[1].node, Some(slipway_model::instance::NodeOrderKind::Deactivate));
     check(&mut cluster, &preferred(500), &all, Some(("n0", &["p0"])));
 
-    let acme = "acme".parse().expect("a name");
-    let quota = slipway_model::account::Quota {
-        tenant: acme,
-        cpus: None,
-        mem: Some(Bytes::mebi(499)),
-        disk: None,
-        gpus: None,
-        instances: None,
-        ports: None,
-        weight: 1,
-    };
-    cluster.set_quota(&quota.tenant.clone(), Some(quota));
+    let quota = slipway_model::account::Limits { mem: Some(Bytes::mebi(499)), ..Default::default() };
+    cluster.set_quota(&"acme".parse().expect("a name"), Some(quota));
     check(&mut cluster, &preferred(500), &all, None);
     cluster.put(node("n2", 100), crate::cluster::Contact::Reachable);
     check(&mut cluster, &preferred(499), &all, Some(("n0", &["p0"])));

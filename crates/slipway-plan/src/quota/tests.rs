@@ -2,9 +2,8 @@ use slipway_model::unit::{Bytes, Cpus};
 
 use super::*;
 
-fn quota() -> Quota {
-    Quota {
-        tenant: "acme".parse().expect("a name"),
+fn quota() -> Limits {
+    Limits {
         cpus: Some(Cpus(4000)),
         mem: Some(Bytes::gibi(1)),
         disk: None,
@@ -76,7 +75,7 @@ fn me_03_ports_by_default_are_a_quarter_and_grow_with_the_nodes() {
 #[test]
 fn me_03_ports_are_limited_with_and_without_a_record() {
     let each = Usage { ports: 3, ..need(1, 1, 0) };
-    let check = |quota: Option<&Quota>, used: u32, expected: u32, why: &str| {
+    let check = |quota: Option<&Limits>, used: u32, expected: u32, why: &str| {
         let used = Usage { ports: used, ..Usage::default() };
         let (allowed, exceeded) = allows(quota, 400, used, each, 5);
         let said = exceeded.map(|exceeded| exceeded.to_string()).unwrap_or_default();
@@ -86,7 +85,7 @@ fn me_03_ports_are_limited_with_and_without_a_record() {
     check(None, 85, 5, "");
     check(None, 90, 3, of_100);
     check(Some(&quota()), 90, 3, of_100);
-    let own = |ports: u32| Quota { ports: Some(ports), ..quota() };
+    let own = |ports: u32| Limits { ports: Some(ports), ..quota() };
     check(Some(&own(400)), 90, 5, "");
     check(Some(&own(2)), 0, 0, "the tenant's quota of ports: 0 of 2 are used, and one more takes 3");
     // What asks for none is never in the way of it.

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use slipway_model::account::Quota;
+use slipway_model::account::Limits;
 use slipway_model::id::{InstanceId, VolumeId};
 use slipway_model::instance::{
     Assignment, Exit, ExitReason, Goal, InstanceReport, InstanceRole, InstanceState, Node, NodeOrderKind,
@@ -76,7 +76,7 @@ struct Shared {
     disk: BTreeMap<EnvironmentPath, EnvironmentView>,
     machines: BTreeMap<NodeName, Machine>,
     orders: BTreeMap<NodeName, NodeOrderKind>,
-    quotas: BTreeMap<TenantName, Quota>,
+    quotas: BTreeMap<TenantName, Limits>,
     leader: Option<Leader>,
     /// Where each volume was made.
     volumes: BTreeMap<VolumeId, NodeName>,
@@ -185,8 +185,7 @@ impl Shared {
         ports: Option<u32>,
     ) {
         let tenant: TenantName = tenant.parse().expect("a name");
-        let (cpus, disk, gpus, weight) = (None, None, None, 1);
-        let quota = Quota { tenant: tenant.clone(), cpus, mem, disk, gpus, instances, ports, weight };
+        let quota = Limits { mem, instances, ports, ..Limits::default() };
         self.had.insert(tenant.clone(), self.usage().remove(&tenant).unwrap_or_default());
         self.quotas.insert(tenant.clone(), quota.clone());
         if let Some(leader) = &mut self.leader {

@@ -76,6 +76,7 @@ fn me_03_a_quota_shows_what_is_used_of_it() {
         instances: Some(50),
         ports: None,
         weight: 2,
+        is_default: false,
         used: amounts(500, 256, 1),
         used_instances: 1,
         used_ports: 3,
@@ -86,6 +87,7 @@ fn me_03_a_quota_shows_what_is_used_of_it() {
     assert_eq!(lines[0], "acme, weight 2");
     assert_eq!(lines[2..4], ["cpus 0.5 4", "memory 256M no limit"]);
     assert_eq!(lines[6..], ["instances 1 50", "ports 3 a share"]);
-    let text = quota_text(&QuotaInfo { ports: Some(40), ..quota });
+    let text = quota_text(&QuotaInfo { ports: Some(40), is_default: true, ..quota });
     assert!(text.lines().any(|line| line.split_whitespace().eq(["ports", "3", "40"])), "{text}");
+    assert!(text.starts_with("acme, weight 2, by the default quota\n"), "{text}");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use slipway_model::account::Quota;
+use slipway_model::account::{DefaultQuota, Quota};
 use slipway_model::app::{App, environment_of};
 use slipway_model::instance::{InstanceReport, InstanceState, Node, NodeOrder, RunRequest};
 use slipway_model::name::{EnvironmentPath, NodeName, TenantName};
@@ -88,6 +88,7 @@ impl Owner {
             Change::App(event) => self.take_apps(event),
             Change::GroupDeployment(event) => self.take_groups(event),
             Change::Quota(event) => self.take_quotas(event),
+            Change::DefaultQuota(event) => self.take_default_quota(event),
             Change::NodeOrder(event) => self.take_orders(event),
             Change::NodeIdentity(event) => self.take_identities(event),
         }
@@ -226,7 +227,18 @@ impl Owner {
 
     fn set_quota(&mut self, quota: Quota) {
         self.quotas.insert(quota.tenant.clone());
-        self.cluster.set_quota(&quota.tenant.clone(), Some(quota));
+        self.cluster.set_quota(&quota.tenant, Some(quota.limits));
+    }
+
+    fn take_default_quota(&mut self, event: WatchEvent<DefaultQuota>) {
+        let quota = match event {
+            WatchEvent::Whole(quotas) => quotas.into_iter().next(),
+            WatchEvent::Put(quota) => Some(quota),
+            WatchEvent::Removed(_) => None,
+            WatchEvent::Unreadable(_) => return,
+        };
+        self.cluster.set_default_quota(quota.map(|quota| quota.record.limits));
+        self.waiters.note_room();
     }
 
     fn take_orders(&mut self, event: WatchEvent<NodeOrder>) {
@@ -277,6 +289,14 @@ impl Owner {
         if let Some(known) = known {
             node.joined_at = known.joined_at;
         }
+        let pinned = self.peers.address(&name);
+        if let Some(pinned) = pinned.filter(|pinned| node.address.replace(*pinned) != Some(*pinned)) {
+            tracing::warn!(
+                node.name = %name, address = %pinned,
+                "a node says that it is at another address than it joined from; not believed. If it has moved: \
+                 slipway nodes set {name} --address ADDRESS"
+            );
+        }
         let is_news = known != Some(&node);
         tracing::info!(node.name = %name, instances = instances.len(), "a node has joined");
         let was_away = matches!(self.cluster.contact(&name), Contact::Unreachable { .. });
@@ -289,14 +309,6 @@ impl Owner {
         self.refresh_peers();
         let mut by_place: BTreeMap<_, Vec<InstanceReport>> = BTreeMap::new();
         for report in instances {
-        let pinned = self.peers.address(&name);
-        if let Some(pinned) = pinned.filter(|pinned| node.address.replace(*pinned) != Some(*pinned)) {
-            tracing::warn!(
-                node.name = %name, address = %pinned,
-                "a node says that it is at another address than it joined from; not believed. If it has moved: \
-                 slipway nodes set {name} --address ADDRESS"
-            );
-        }
             let is_believed = self.may_tell(&name, &report);
             match self.places.get(&report.instance).filter(|_| is_believed) {
                 Some(path) => by_place.entry(path.clone()).or_default().push(report),

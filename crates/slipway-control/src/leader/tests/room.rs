@@ -1,6 +1,6 @@
 //! Who gets how much of the room there is: quotas, shares, tiers, orders for nodes.
 
-use slipway_model::account::Quota;
+use slipway_model::account::{DefaultQuota, Limits, Quota};
 use slipway_model::app::App;
 use slipway_model::instance::{Node, NodeOrder, NodeOrderKind};
 use slipway_model::service::Tier;
@@ -12,17 +12,14 @@ use super::rig::{Rig, eventually};
 use crate::leader::NodeStanding;
 
 async fn set_quota(rig: &Rig, tenant: &str, instances: Option<u32>, weight: u32) {
-    let quota = Quota {
-        tenant: tenant.parse().expect("a name"),
-        cpus: None,
-        mem: None,
-        disk: None,
-        gpus: None,
-        instances,
-        ports: None,
-        weight,
-    };
+    let limits = Limits { instances, weight, ..Limits::default() };
+    let quota = Quota { tenant: tenant.parse().expect("a name"), limits };
     rig.store.commit(Batch::new().put(&quota)).await.expect("a quota");
+}
+
+async fn set_default_quota(rig: &Rig, instances: u32) {
+    let limits = Limits { instances: Some(instances), ..Limits::default() };
+    rig.store.commit(Batch::new().put(&DefaultQuota { limits })).await.expect("a quota");
 }
 
 /// An app of which the node has room for four instances in all.
@@ -36,6 +33,23 @@ fn large(tenant: &str, name: &str, instances: u32) -> App {
 async fn me_03_two_hundred_racing_scale_ups_do_not_pass_the_quota() {
     let mut rig = Rig::started().await;
     set_quota(&rig, "acme", Some(10), 1).await;
+    race_for_10(&mut rig).await;
+    set_quota(&rig, "acme", Some(12), 1).await;
+    take_2_more(rig).await;
+}
+
+#[tokio::test]
+async fn me_03_two_hundred_racing_scale_ups_do_not_pass_the_default_quota() {
+    let mut rig = Rig::started().await;
+    set_default_quota(&rig, 10).await;
+    race_for_10(&mut rig).await;
+    // One of its own takes the place of the default.
+    set_quota(&rig, "acme", Some(12), 1).await;
+    take_2_more(rig).await;
+}
+
+/// 200 at once, of which 10 come in, and then three in the place of three that go.
+async fn race_for_10(rig: &mut Rig) {
     let apps: Vec<_> = (0..200).map(|n| app("acme", &format!("/a{n}"), "good", 1)).collect();
     let mut writes = tokio::task::JoinSet::new();
     for app in &apps {
@@ -71,7 +85,10 @@ async fn me_03_two_hundred_racing_scale_ups_do_not_pass_the_quota() {
     }
     eventually("three more have come", async || rig.agent.started().len() == 13).await;
     assert!(assigned().await <= 10);
-    set_quota(&rig, "acme", Some(12), 1).await;
+}
+
+async fn take_2_more(mut rig: Rig) {
+    let assigned = async || rig.queries().leader().await.map_or(0, |leader| leader.instances);
     eventually("two more", async || rig.agent.started().len() == 15 && assigned().await == 12).await;
     rig.stop().await;
 }

@@ -14,6 +14,9 @@
 //!   anew. After that, generations rise; what leads back is refused.
 //! - A table of generation 0 means that the leader knows nothing yet. It is never sent, and never
 //!   taken: a leader that has just started must not empty the routers.
+//! - A router that does not take a table, or does not report that it has, within [`PATIENCE`] is let go.
+//!   Until it has reported the first that it was sent, the leader hears nothing of it: what waits for all
+//!   routers waits for those that obey.
 //! - A line that is too long ends the connection; one that makes no sense is skipped. Either way the
 //!   table stays, and the report repeats which (F57).
 
@@ -29,6 +32,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::keeper::{Command, Published};
 use crate::limits::{FEED_LINE_BYTES_MAX, RECONNECT_FIRST, RECONNECT_LONGEST, REPORT_LINE_BYTES_MAX};
@@ -138,6 +142,9 @@ async fn feed_known(
     router: u64,
 ) -> io::Result<()> {
     let mut sent: Option<Arc<RouteTable>> = None;
+    // The oldest table that it has not reported, and until when it has time.
+    let mut owed: Option<(u64, Instant)> = None;
+    let mut is_obedient = false;
     loop {
         let current = Arc::clone(&table.borrow_and_update());
         let update = match &sent {
@@ -151,14 +158,25 @@ async fn feed_known(
             None => Some(RouteUpdate::Whole { table: RouteTable::clone(&current) }),
         };
         if let Some(update) = update {
-            write_line(write, &update).await?;
+            let taken = tokio::time::timeout(PATIENCE, write_line(write, &update)).await;
+            taken.map_err(|_| late("take", current.generation))??;
+            owed.get_or_insert((current.generation, Instant::now() + PATIENCE));
             sent = Some(current);
         }
         tokio::select! {
             changed = table.changed() => if changed.is_err() { return Ok(()) },
+            generation = overdue(owed) => return Err(late("report", generation)),
             line = lines.next() => match line? {
                 None => return Ok(()),
                 Some(Ok(Message::Report { report })) => {
+                    if owed.is_some_and(|(generation, _)| report.generation >= generation) {
+                        is_obedient = true;
+                        let newest = sent.as_ref().map_or(0, |sent| sent.generation);
+                        owed = (report.generation < newest).then(|| (newest, Instant::now() + PATIENCE));
+                    }
+                    if owed.is_some() && !is_obedient {
+                        continue;
+                    }
                     if events.send(RouterEvent::Report { router, report }).await.is_err() {
                         return Ok(());
                     }
@@ -169,6 +187,22 @@ async fn feed_known(
             },
         }
     }
+}
+
+/// Comes when a router has had its time for a table; never when it owes none.
+async fn overdue(owed: Option<(u64, Instant)>) -> u64 {
+    match owed {
+        Some((generation, until)) => {
+            tokio::time::sleep_until(until).await;
+            generation
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn late(what: &str, generation: u64) -> io::Error {
+    let why = format!("it did not {what} table {generation} within {} s", PATIENCE.as_secs());
+    io::Error::new(io::ErrorKind::TimedOut, why)
 }
 
 /// The router's side; never ends.

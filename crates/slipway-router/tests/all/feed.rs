@@ -1,11 +1,12 @@
 //! The leader's side of the feed, a leader that goes and comes, one that talks nonsense, and the table
 //! on disk.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use slipway_model::route::RouteTable;
-use slipway_router::feed::{RouterEvent, serve};
+use slipway_model::route::{RouteTable, RouterReport};
+use slipway_router::feed::{Message, RouterEvent, serve};
 use slipway_router::{Options, Router, RouterHandle};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -236,4 +237,40 @@ async fn nonsense_from_the_leader_leaves_the_last_good_table() {
     let mut leader = RawLeader::accept(listener).await;
     leader.hear_until("\"generation\":5").await;
     assert_eq!(Client::connect(&router).await.get("a.test", "/").await.status, 200);
+}
+
+/// It may be busy, broken, or somebody's who wants the others' deployments to wait.
+#[tokio::test]
+async fn a_router_that_reports_no_table_is_let_go_and_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("feed.sock");
+    let mut leader = Leader::start(&socket);
+    let mut stubborn = BufReader::new(UnixStream::connect(&socket).await.unwrap());
+    let old = Message::Report { report: RouterReport { generation: 1, draining: BTreeMap::new() } };
+    for message in [Message::Hello { router: 666 }, old] {
+        let line = serde_json::to_string(&message).unwrap() + "\n";
+        stubborn.get_mut().write_all(line.as_bytes()).await.unwrap();
+    }
+    let since = std::time::Instant::now();
+    let first = leader.events.recv().await;
+    assert!(matches!(first, Some(RouterEvent::Report { .. })), "there is no table to report yet");
+
+    // The others get their tables meanwhile, and the leader hears of them alone.
+    let app = App::well_behaved().await;
+    let _router = router(directory.path());
+    for generation in 2..5 {
+        leader.publish(table(generation, &[("a.test", &[&app])])).await;
+    }
+    let mut line = String::new();
+    while stubborn.read_line(&mut line).await.is_ok_and(|bytes| bytes > 0) {
+        assert!(since.elapsed() < crate::bed::PATIENCE + std::time::Duration::from_secs(10), "it is let go");
+        line.clear();
+    }
+    let mut heard = Vec::new();
+    while heard.last() != Some(&RouterEvent::Gone { router: 666 }) {
+        heard.push(tokio::time::timeout(crate::bed::PATIENCE, leader.events.recv()).await.unwrap().unwrap());
+    }
+    let is_stubborn = |event: &&RouterEvent| matches!(event, RouterEvent::Report { router: 666, .. });
+    assert_eq!(heard.iter().find(is_stubborn), None);
+    leader.die().await;
 }

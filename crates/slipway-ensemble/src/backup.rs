@@ -260,7 +260,7 @@ impl Backups {
         let manifest = Manifest { format: FORMAT, cluster: self.folder.cluster.clone(), files };
         let bytes = Bytes::from(serde_json::to_vec(&manifest).expect("names and numbers have a JSON"));
         if bytes.len() > MANIFEST_BYTES_MAX {
-            return Err(place::Error::TooBig("the manifest".to_owned(), MANIFEST_BYTES_MAX).into());
+            return Err(place::Error::TooBig("the manifest".to_owned(), MANIFEST_BYTES_MAX as u64).into());
         }
         let (folder, name) = (self.folder.manifests(), id.object());
         retry(|| self.folder.place.put(&folder, &name, bytes.clone())).await?;

@@ -35,5 +35,5 @@ pub mod quarantine;
 pub mod wire;
 
 pub mod backup;
-pub mod place;
+pub use slipway_storage as place;
 pub mod shared;

@@ -187,7 +187,7 @@ impl<T: Serialize + DeserializeOwned> SharedSettings<T> {
     }
 
     async fn has_one_winner(&self) -> Result<bool, Error> {
-        let Place::S3(bucket) = &*self.place else { return Ok(true) };
+        let Some(bucket) = self.place.as_bucket() else { return Ok(true) };
         if !bucket.trusts_conditions() {
             return Ok(false);
         }

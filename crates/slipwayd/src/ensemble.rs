@@ -1,20 +1,26 @@
 //! `slipwayd ensemble`: the care of this machine's ZooKeeper server.
 //!
-//! When this ends, the server runs on; the next one adopts it.
+//! Alone, or inside `slipwayd server`. When this ends, the server runs on; the next one adopts it.
 
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sha2::{Digest as _, Sha256};
+use slipway_ensemble::backup::Id;
 use slipway_ensemble::http::{Api, Credentials};
 use slipway_ensemble::members::Members;
 use slipway_ensemble::place::s3::{Description, Keys};
 use slipway_ensemble::place::{Bucket, Place};
+use slipway_ensemble::recover::{From, Plan};
 use slipway_ensemble::settings::Settings;
 use slipway_ensemble::shared::{Locks, Poll, SETTLING, SharedSettings};
 use slipway_ensemble::{Options, Tls, http, instance, quarantine, supervisor};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::life;
 
@@ -22,14 +28,124 @@ pub mod args;
 
 /// Between two looks at the shared settings (EX-08).
 const SETTINGS_PERIOD: Duration = Duration::from_secs(30);
+/// How long the last step may take at the end.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Runs until TERM.
+/// Runs until TERM, or does what else was asked.
 pub fn run(options: args::Ensemble) -> anyhow::Result<()> {
     life::log(options.log_json);
-    tokio::runtime::Runtime::new()?.block_on(look_after(options))
+    tokio::runtime::Runtime::new()?.block_on(async {
+        match &options.command {
+            Some(args::Command::Recover(wanted)) => recover(&options, wanted).await,
+            None => look_after(&options).await,
+        }
+    })
 }
 
-async fn look_after(args: args::Ensemble) -> anyhow::Result<()> {
+async fn look_after(args: &args::Ensemble) -> anyhow::Result<()> {
+    let mut running = Running::start(args).await?;
+    tokio::select! {
+        signal = life::wait_for_signal() => signal?,
+        () = running.ended() => bail!("a part has ended; see the log above"),
+    }
+    running.stop().await;
+    Ok(())
+}
+
+/// An instance with all its parts, which end with the value. The server runs on.
+pub struct Running {
+    tasks: JoinSet<()>,
+    supervisor: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    /// Nobody else uses the directory meanwhile.
+    _claim: File,
+}
+
+impl Running {
+    /// Starts the instance, and its server if none runs.
+    pub async fn start(args: &args::Ensemble) -> anyhow::Result<Self> {
+        let (options, credentials) = options(args)?;
+        let data_dir = options.dir.clone();
+        let claim = instance::claim(&data_dir)?;
+        let (place, shared) = shared(args, &data_dir)?;
+        let settings = instance::first_settings(&shared, &options, given(args)?).await?;
+        instance::keep(&data_dir, &settings).context("cannot write down the settings")?;
+
+        let (handle, supervisor) = supervisor::new(options, settings)?;
+        let (poll, follower) = Poll::new(Arc::clone(&shared), SETTINGS_PERIOD);
+        let listener = TcpListener::bind(args.listen).await;
+        let listener = listener.with_context(|| format!("cannot listen on {}", args.listen))?;
+        let locks = Locks::new(Arc::clone(&place), "members-locks", SETTLING);
+        let members = Members::new(handle.clone(), Arc::clone(&shared), Arc::clone(&place), locks);
+        let api = Api::new(handle.clone(), shared, follower.clone(), Arc::new(credentials), args.open_list);
+
+        let mut tasks = JoinSet::new();
+        let (stop, mut stopped) = watch::channel(false);
+        let supervisor = tokio::spawn(supervisor.run(async move {
+            // An error means that whoever would say so is gone, which is the same.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        }));
+        tasks.spawn(poll.run());
+        tasks.spawn(instance::follow(handle.clone(), follower));
+        tasks.spawn(members.run());
+        tasks.spawn(quarantine::run(handle.clone()));
+        tasks.spawn(instance::back_up(handle, place, args.cluster.clone()));
+        tasks.spawn(async move {
+            if let Err(error) = axum::serve(listener, http::router(api)).await {
+                tracing::error!(%error, "HTTP has ended");
+            }
+        });
+        tracing::info!(listen = %args.listen, "looking after this machine's ZooKeeper server");
+        Ok(Self { tasks, supervisor, stop, _claim: claim })
+    }
+
+    /// Returns when a part has ended that should not.
+    pub async fn ended(&mut self) {
+        tokio::select! {
+            _ = self.tasks.join_next() => {}
+            _ = &mut self.supervisor => {}
+        }
+    }
+
+    /// Ends the instance between two steps; the server goes on.
+    pub async fn stop(mut self) {
+        tracing::info!("stopping; the ZooKeeper server goes on");
+        self.tasks.shutdown().await;
+        self.stop.send_replace(true);
+        // It may be in the middle of a restart of the server. The next instance finishes that.
+        let _late = tokio::time::timeout(STOP_PATIENCE, &mut self.supervisor).await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.supervisor.abort();
+    }
+}
+
+/// Founds the ensemble anew, when a person says so.
+async fn recover(args: &args::Ensemble, wanted: &args::Recover) -> anyhow::Result<()> {
+    let (options, _) = options(args)?;
+    let data_dir = options.dir.clone();
+    let _claim = instance::claim(&data_dir)?;
+    let (place, shared) = shared(args, &data_dir)?;
+    let from = match wanted.backup.as_deref().map(|text| text.split_once('/').unwrap_or((text, ""))) {
+        None => From::Own,
+        Some((host, "")) => From::Backup(host.to_owned(), None),
+        Some((host, number)) => From::Backup(host.to_owned(), Some(Id(number.parse().context("--backup")?))),
+    };
+    let plan = Plan::make(options, &shared, &place, &args.cluster, from).await?;
+    eprintln!("{plan}");
+    if !wanted.give_up_the_others {
+        bail!("nothing was done. If that is what you want, add --give-up-the-others");
+    }
+    plan.carry_out(&shared, &place).await?;
+    eprintln!("Done. Start `slipwayd ensemble` here; when it serves, add new servers to serversSpec.");
+    Ok(())
+}
+
+/// What the instance is started with, and who may ask it.
+fn options(args: &args::Ensemble) -> anyhow::Result<(Options, Credentials)> {
     let text = read(&args.credentials_file)?;
     let credentials =
         Credentials::parse(&text).with_context(|| args.credentials_file.display().to_string())?;
@@ -38,9 +154,10 @@ async fn look_after(args: args::Ensemble) -> anyhow::Result<()> {
         Some(name) => name.clone(),
         None => read("/proc/sys/kernel/hostname".as_ref())?.trim().to_owned(),
     };
+    std::fs::create_dir_all(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
     let options = Options {
         hostname,
-        dir: data_dir.clone(),
+        dir: data_dir,
         java: args.java.clone(),
         class_path: args.class_path.clone(),
         oom_score_adj: args.oom_score_adj,
@@ -54,45 +171,17 @@ async fn look_after(args: args::Ensemble) -> anyhow::Result<()> {
         http_port: args.listen.port(),
         heading: args.heading.clone(),
     };
-    std::fs::create_dir_all(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
-    let place = Arc::new(place(&args, &data_dir)?);
-    let shared = Arc::new(SharedSettings::<Settings>::new(Arc::clone(&place), "settings"));
-    let settings = instance::first_settings(&shared, &options, given(&args)?).await?;
-    instance::keep(&data_dir, &settings).context("cannot write down the settings")?;
+    Ok((options, credentials))
+}
 
-    let (handle, supervisor) = supervisor::new(options, settings)?;
-    let (poll, follower) = Poll::new(Arc::clone(&shared), SETTINGS_PERIOD);
-    let listener = tokio::net::TcpListener::bind(args.listen).await;
-    let listener = listener.with_context(|| format!("cannot listen on {}", args.listen))?;
-    let locks = Locks::new(Arc::clone(&place), "members-locks", SETTLING);
-    let members = Members::new(handle.clone(), Arc::clone(&shared), Arc::clone(&place), locks);
-    let api = Api::new(handle.clone(), shared, follower.clone(), Arc::new(credentials), args.open_list);
-
-    let mut tasks = JoinSet::new();
-    let (stop, mut stopped) = tokio::sync::watch::channel(false);
-    tasks.spawn(supervisor.run(async move {
-        // An error means that whoever would say so is gone, which is the same.
-        let _ = stopped.wait_for(|stop| *stop).await;
-    }));
-    tasks.spawn(poll.run());
-    tasks.spawn(instance::follow(handle.clone(), follower));
-    tasks.spawn(members.run());
-    tasks.spawn(quarantine::run(handle.clone()));
-    tasks.spawn(instance::back_up(handle, place, args.cluster));
-    tasks.spawn(async move {
-        if let Err(error) = axum::serve(listener, http::router(api)).await {
-            tracing::error!(%error, "HTTP has ended");
-        }
-    });
-    tracing::info!(listen = %args.listen, "ready");
-    tokio::select! {
-        signal = life::wait_for_signal() => signal?,
-        // None of them ends by itself.
-        ended = tasks.join_next() => bail!("a part has ended: {ended:?}"),
-    }
-    tracing::info!("stopping; the server goes on");
-    stop.send_replace(true);
-    Ok(())
+/// Where the machines find each other.
+fn shared(
+    args: &args::Ensemble,
+    data_dir: &Path,
+) -> anyhow::Result<(Arc<Place>, Arc<SharedSettings<Settings>>)> {
+    let place = Arc::new(place(args, data_dir)?);
+    let shared = Arc::new(SharedSettings::new(Arc::clone(&place), "settings"));
+    Ok((place, shared))
 }
 
 /// The settings of the command line, for where there have never been any.
@@ -123,7 +212,7 @@ fn place(args: &args::Ensemble, data_dir: &std::path::Path) -> anyhow::Result<Pl
     let keys = read(file)?;
     let (access, secret) =
         keys.trim().split_once(':').context("the keys are not of the form ACCESS:SECRET")?;
-    Ok(Place::S3(Bucket::new(Description {
+    Ok(Place::bucket(Bucket::new(Description {
         endpoint: endpoint.clone(),
         region: args.s3_region.clone(),
         bucket: args.s3_bucket.clone().context("--s3-bucket")?,

@@ -33,6 +33,28 @@ async fn ex_08_objects_in_a_bucket_are_put_had_listed_and_deleted() {
     assert_eq!(names, (0..1010).map(|at| format!("{at:05}")).collect::<Vec<_>>());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn files_go_to_a_bucket_in_parts_and_come_back_whole() {
+    let Some(server) = S3Server::start() else { return };
+    let place = server.place().below("repositories").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    assert!(!place.get_file("a", "x", &to, 1 << 30).await.unwrap());
+    for size in [0, 1000, (8 << 20) + 1, 17 << 20] {
+        let bytes: Vec<u8> = (0..size).map(|at: usize| (at % 251) as u8).collect();
+        std::fs::write(&from, &bytes).unwrap();
+        place.put_file("a", "x", &from).await.unwrap();
+        assert_eq!(place.size("a", "x").await.unwrap(), Some(size as u64));
+        assert!(place.get_file("a", "x", &to, size as u64).await.unwrap());
+        assert!(std::fs::read(&to).unwrap() == bytes);
+    }
+    assert!(matches!(place.get_file("a", "x", &to, 1000).await, Err(place::Error::TooBig(..))));
+    assert_eq!(place.size("a", "y").await.unwrap(), None);
+    place.put("a/b", "y", "".into()).await.unwrap();
+    assert_eq!(place.folders("a").await.unwrap(), ["b"]);
+    assert_eq!(place.list("a").await.unwrap(), ["x"]);
+}
+
 /// What this server does; a server that lets two win needs `trust_conditions: false`.
 #[tokio::test(flavor = "multi_thread")]
 async fn ex_08_the_server_lets_one_of_twenty_create_an_object() {

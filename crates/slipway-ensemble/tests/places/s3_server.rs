@@ -113,7 +113,7 @@ impl Drop for S3Server {
 }
 
 pub fn place(description: Description) -> Arc<Place> {
-    Arc::new(Place::S3(Bucket::new(description).unwrap()))
+    Arc::new(Place::bucket(Bucket::new(description).unwrap()))
 }
 
 /// The Python of an environment with the package, made once.

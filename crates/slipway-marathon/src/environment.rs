@@ -1,5 +1,5 @@
 //! The variables by which a program of an app knows itself (MA-60, MA-61). What the app says in `env`
-//! comes over them.
+//! comes over them. Those of its ports are also a pushed service's.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +61,7 @@ pub fn of_app(facts: &AppFacts<'_>) -> BTreeMap<String, String> {
 
 /// The variables of one instance, by name. None of them is also the app's.
 pub fn of_instance(facts: &InstanceFacts<'_>) -> BTreeMap<String, String> {
-    let mut variables = of_ports(&facts.spec.ports, facts.ports);
+    let mut variables = of_ports(facts.spec, facts.ports);
     variables.insert("HOST".to_owned(), facts.host.to_owned());
     variables.insert("MESOS_TASK_ID".to_owned(), facts.task.to_owned());
     variables
@@ -77,10 +77,13 @@ pub fn effective_port(port: &PortSpec, node_port: u16) -> u16 {
     }
 }
 
-fn of_ports(specs: &[PortSpec], node_ports: &[u16]) -> BTreeMap<String, String> {
+/// The variables by which a program finds its ports: `PORT0`, `PORT_<number>`, `PORT_<NAME>`, `PORTS`, and
+/// `PORT`, the first. A pushed service that answers the platform's router does so on [`PORT`], whatever else
+/// it listens on. `node_ports` as in [`InstanceFacts::ports`].
+pub fn of_ports(spec: &ServiceSpec, node_ports: &[u16]) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
-    let mut all = Vec::with_capacity(specs.len());
-    for (place, spec) in specs.iter().enumerate() {
+    let mut all = Vec::with_capacity(spec.ports.len());
+    for (place, spec) in spec.ports.iter().enumerate() {
         let number = effective_port(spec, node_ports.get(place).copied().unwrap_or_default());
         let text = number.to_string();
         // The number by which the app's author knows the port.
@@ -99,8 +102,13 @@ fn of_ports(specs: &[PortSpec], node_ports: &[u16]) -> BTreeMap<String, String> 
         }
         all.push(text);
     }
+    if spec.listens && all.is_empty() {
+        variables.insert("PORT0".to_owned(), PORT.to_string());
+        all.push(PORT.to_string());
+    }
     if let Some(first) = all.first() {
-        variables.insert("PORT".to_owned(), first.clone());
+        let first = if spec.listens { PORT.to_string() } else { first.clone() };
+        variables.insert("PORT".to_owned(), first);
         variables.insert("PORTS".to_owned(), all.join(","));
     }
     variables

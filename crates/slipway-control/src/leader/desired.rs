@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use slipway_marathon::environment::{AppFacts, InstanceFacts, effective_port, of_app, of_instance};
+use slipway_marathon::environment::{AppFacts, InstanceFacts, effective_port, of_app, of_instance, of_ports};
 use slipway_marathon::present::task::task_id;
 use slipway_model::account::Tenant;
 use slipway_model::app::PathId;
@@ -174,35 +174,10 @@ fn own_variables(
         // Unlike ours, Marathon's give way to what the app itself sets.
         variables.retain(|name, _| !shared.contains_key(name));
     } else if matches!(assignment.role, InstanceRole::Service { .. }) {
-        variables = port_variables(assignment, spec);
+        // Over the config: what the platform asks is what it told.
+        variables = of_ports(spec, &assignment.ports);
     }
     variables.insert("SLIPWAY_INSTANCE".into(), assignment.instance.to_string());
-    variables
-}
-
-/// A pushed service has Marathon's names for its ports too; one that answers on `$PORT` has that first, and
-/// no config may say otherwise.
-fn port_variables(assignment: &Assignment, spec: &ServiceSpec) -> BTreeMap<String, String> {
-    let mut ports: Vec<(u16, Option<&str>)> = Vec::new();
-    for (at, port) in spec.ports.iter().enumerate() {
-        ports.push((container_port(assignment, at, port), port.name.as_deref()));
-    }
-    if spec.listens && ports.is_empty() {
-        ports.push((PORT, None));
-    }
-    let mut variables = BTreeMap::new();
-    for (at, (port, name)) in ports.iter().enumerate() {
-        variables.insert(format!("PORT{at}"), port.to_string());
-        if let Some(name) = name {
-            let name = name.to_ascii_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-            variables.insert(format!("PORT_{name}"), port.to_string());
-        }
-    }
-    if let Some((first, _)) = ports.first() {
-        variables.insert("PORT".into(), if spec.listens { PORT } else { *first }.to_string());
-        let all: Vec<_> = ports.iter().map(|(port, _)| port.to_string()).collect();
-        variables.insert("PORTS".into(), all.join(","));
-    }
     variables
 }
 

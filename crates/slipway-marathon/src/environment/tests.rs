@@ -97,6 +97,31 @@ fn ma_61_ports_of_container_mode_are_the_containers() {
 }
 
 #[test]
+fn ma_60_a_pushed_service_answers_on_one_port_whatever_else_it_listens_on() {
+    let admin = PortSpec {
+        name: Some("admin-ui".into()),
+        container: 9000,
+        host: None,
+        protocol: Default::default(),
+        service: 0,
+        labels: BTreeMap::new(),
+    };
+    for (listens, ports, port, all) in [
+        (true, vec![], Some("8080"), Some("8080")),
+        (true, vec![admin.clone()], Some("8080"), Some("9000")),
+        (false, vec![admin.clone()], Some("9000"), Some("9000")),
+        (false, vec![], None, None),
+    ] {
+        let spec = ServiceSpec { listens, ports, ..ServiceSpec::default() };
+        let variables = of_ports(&spec, &[31001]);
+        let variable = |name: &str| variables.get(name).map(String::as_str);
+        assert_eq!((variable("PORT"), variable("PORTS"), variable("PORT0")), (port, all, all), "{spec:?}");
+        let named = (!spec.ports.is_empty()).then_some("9000");
+        assert_eq!((variable("PORT_ADMIN_UI"), variable("PORT_9000")), (named, named), "{spec:?}");
+    }
+}
+
+#[test]
 fn runs_of_odd_characters_become_one_line() {
     for (label, name) in [("a", "A"), ("a--b", "A_B"), ("a-_-b", "A___B"), ("ä", "_"), ("A_1", "A_1")] {
         assert_eq!(variable_name(label), name, "{label}");

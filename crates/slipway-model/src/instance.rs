@@ -481,6 +481,13 @@ pub struct NodeOrder {
     /// What.
     pub order: NodeOrderKind,
     /// Who asked.
+impl Node {
+    /// Whether instances can be there at all: a machine that has a router only offers nothing.
+    pub fn runs_instances(&self) -> bool {
+        self.cpus > Cpus(0) || self.mem > Bytes(0)
+    }
+}
+
     pub by: UserName,
     /// When.
     pub created_at: Timestamp,

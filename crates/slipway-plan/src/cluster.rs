@@ -52,6 +52,8 @@ pub struct Cluster {
     pub(crate) index: Index,
     /// How many nodes that take part are silent since when.
     silent: BTreeMap<Timestamp, u32>,
+    /// How many nodes run no instances: their silence is no loss.
+    without_instances: usize,
     /// Also for nodes that have not joined yet.
     orders: BTreeMap<NodeName, NodeOrderKind>,
     quotas: BTreeMap<TenantName, Limits>,
@@ -98,9 +100,12 @@ impl Cluster {
     }
 
     fn change(&mut self, name: &NodeName, change: impl FnOnce(&mut Index, Option<NodeOrderKind>)) {
+        let runs_none = |cluster: &Self| cluster.node(name).is_some_and(|node| !node.runs_instances());
         self.count_silence(name, false);
+        self.without_instances -= usize::from(runs_none(self));
         self.ports_offered -= self.ports_offered_by(name);
         change(&mut self.index, self.orders.get(name).copied());
+        self.without_instances += usize::from(runs_none(self));
         self.ports_offered += self.ports_offered_by(name);
         self.count_silence(name, true);
     }

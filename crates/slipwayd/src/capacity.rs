@@ -19,6 +19,7 @@ const MEM_RESERVE: Bytes = Bytes::mebi(768);
 pub struct Offer {
     pub cpus: Option<Cpus>,
     pub mem: Option<Bytes>,
+    pub disk: Option<Bytes>,
     /// First and last.
     pub ports: (u16, u16),
     pub address: Option<Ipv4Addr>,
@@ -33,8 +34,13 @@ pub fn node(offer: &Offer, name: &NodeName, places: &Places) -> anyhow::Result<N
         Some(mem) => mem,
         None => Bytes(memory_total()?.0.saturating_sub(MEM_RESERVE.0)),
     };
-    let stat = nix::sys::statvfs::statvfs(&places.data)?;
-    let disk = Bytes(stat.blocks_available() * stat.fragment_size());
+    let disk = match offer.disk {
+        Some(disk) => disk,
+        None => {
+            let stat = nix::sys::statvfs::statvfs(&places.data)?;
+            Bytes(stat.blocks_available() * stat.fragment_size())
+        }
+    };
     Ok(Node {
         name: name.clone(),
         cpus,

@@ -165,10 +165,12 @@ fn offer(options: &args::Agent, told: &Told) -> anyhow::Result<Offer> {
         // As it joined, unless it has moved.
         address: options.address.or(told.address),
         attributes: args::attributes(&options.attribute)?,
+        disk: None,
     };
     Ok(match options.no_instances {
-        // As little as can be said: no service asks for less.
-        true => Offer { cpus: Some(Cpus(1)), mem: Some(Bytes(0)), ports: (1, 0), ..offer },
+        true => {
+            Offer { cpus: Some(Cpus(0)), mem: Some(Bytes(0)), disk: Some(Bytes(0)), ports: (1, 0), ..offer }
+        }
         false => offer,
     })
 }

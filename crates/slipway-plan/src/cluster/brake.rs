@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use slipway_model::instance::NodeOrderKind;
+use slipway_model::instance::{Node, NodeOrderKind};
 use slipway_model::name::NodeName;
 use slipway_model::unit::Timestamp;
 
@@ -15,7 +15,7 @@ use crate::policy::Policy;
 pub struct Holding {
     /// How many are silent for longer than an ordinary loss takes to be noticed.
     pub silent: u32,
-    /// How many take part: all but those that are drained or gone by order.
+    /// How many take part: all that run instances but those that are drained or gone by order.
     pub nodes: u32,
     /// Since when there are too many.
     pub since: Timestamp,
@@ -33,9 +33,10 @@ impl Cluster {
     /// Whether so many nodes are silent that nothing is moved away from them, and the numbers.
     pub fn holding(&self, policy: &Policy, now: Timestamp) -> Option<Holding> {
         let retired = |(name, order): &(&NodeName, &NodeOrderKind)| {
-            takes_no_part(Some(**order)) && self.index.slot(name).is_some()
+            takes_no_part(Some(**order)) && self.node(name).is_some_and(Node::runs_instances)
         };
-        let nodes = (self.index.len() - self.orders.iter().filter(retired).count()) as u32;
+        let running = self.index.len() - self.without_instances;
+        let nodes = (running - self.orders.iter().filter(retired).count()) as u32;
         let are_too_many =
             |silent: u32| silent > 0 && (silent == nodes || silent >= 2 && silent * 2 >= nodes);
         let (mut silent, mut since) = (0, None);
@@ -69,7 +70,7 @@ impl Cluster {
     /// Before and after anything changes about a node.
     pub(super) fn count_silence(&mut self, name: &NodeName, is_after: bool) {
         let Contact::Unreachable { since } = self.contact(name) else { return };
-        if takes_no_part(self.order(name)) {
+        if takes_no_part(self.order(name)) || !self.node(name).is_some_and(Node::runs_instances) {
             return;
         }
         let count = self.silent.entry(since).or_default();

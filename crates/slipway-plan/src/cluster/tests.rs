@@ -139,6 +139,40 @@ fn me_10_nodes_that_are_drained_or_gone_take_no_part_in_the_brake() {
 }
 
 #[test]
+fn f25_machines_without_instances_take_no_part_in_the_brake_and_get_none() {
+    let idle = |name: &str| Node { cpus: Cpus(0), mem: Bytes(0), ports: (1, 0), ..node(name, 0) };
+    let policy = Policy::default();
+    let late = Timestamp(1000).plus(policy.node_lost_after);
+    // Three of four that run instances are there: an ordinary loss, whatever becomes of the routers.
+    let mut cluster = cluster(&["n0", "n1", "n2", "n3"]);
+    for router in ["r0", "r1", "r2", "r3", "r4"] {
+        cluster.put(idle(router), Contact::Unreachable { since: Timestamp(1000) });
+    }
+    cluster.set_contact(&name("n0"), Contact::Unreachable { since: Timestamp(1000) });
+    assert!(!cluster.holds(&policy, late) && cluster.is_lost(&name("n0"), &policy, late));
+    // Half of those are gone: it holds, also with all routers there.
+    cluster.set_contact(&name("n1"), Contact::Unreachable { since: Timestamp(1000) });
+    for router in ["r0", "r1", "r2", "r3", "r4"] {
+        cluster.set_contact(&name(router), Contact::Reachable);
+    }
+    cluster.set_order(&name("r0"), Some(NodeOrderKind::Gone));
+    let holding = cluster.holding(&policy, late).expect("it holds");
+    assert_eq!((holding.silent, holding.nodes), (2, 4));
+    cluster.remove(&name("r1"));
+    cluster.put(node("r2", 100), Contact::Reachable);
+    assert_eq!(cluster.holding(&policy, late), None, "two of five");
+
+    // Not even what asks for nothing comes there.
+    let nothing = ServiceSpec { cpus: Cpus(0), ..spec(0) };
+    let mut only = Cluster::default();
+    only.put(idle("r0"), Contact::Reachable);
+    let need = Resources { cpus: nothing.cpus, mem: nothing.mem, ..Resources::default() };
+    assert!(need.fits(only.free(&name("r0"))), "there would be room");
+    let slot = only.index.slot(&name("r0")).expect("a slot");
+    assert!(!only.index.is_open(slot));
+}
+
+#[test]
 fn f25_the_brake_says_since_when_and_lets_go_when_nodes_return() {
     let policy = Policy::default();
     let mut cluster = cluster(&["n0", "n1", "n2"]);

@@ -169,7 +169,7 @@ impl Index {
     }
 
     /// Whether anything new may come there.
-    pub(super) fn is_open(&self, slot: Slot) -> bool {
+    pub(crate) fn is_open(&self, slot: Slot) -> bool {
         self.rows[slot.at()].is_open()
     }
 
@@ -318,7 +318,7 @@ impl Index {
 
 impl Row {
     fn is_open(&self) -> bool {
-        is_open(self.contact, self.order)
+        is_open(self.contact, self.order) && self.node.as_ref().is_none_or(Node::runs_instances)
     }
 }
 

@@ -332,7 +332,8 @@ impl Shared {
                 (spec.clone(), state, since, Some((spec, Begin::Adopt(shim))))
             }
             recovery::Found::Ended { spec, reason, tail, at } => {
-                let exit = slipway_model::instance::Exit { reason, tail };
+                let mut exit = slipway_model::instance::Exit { reason, tail };
+                exit.cut_tail();
                 (spec, InstanceState::Ended { exit }, at, None)
             }
         };

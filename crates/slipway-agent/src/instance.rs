@@ -69,7 +69,8 @@ pub(crate) async fn run(
     let tail = logs::tail(&shared.paths.log(&spec), limit::CRASH_TAIL_LINES);
     let ending = Ending { reason, tail, at: now() };
     ending.write(&directory);
-    let exit = Exit { reason: ending.reason, tail: ending.tail };
+    let mut exit = Exit { reason: ending.reason, tail: ending.tail };
+    exit.cut_tail();
     shared.report(&spec.id, InstanceState::Ended { exit }, None);
     shared.drop_forgotten();
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::Peer;
 use crate::id::{Epoch, InstanceId, ReleaseNumber, VolumeId};
+use crate::limit;
 use crate::name::{EnvironmentPath, NodeName, ServiceName, TenantName, UserName};
 use crate::push::ImageRef;
 use crate::service::{Fetch, HealthCheck, PortProtocol};
@@ -386,6 +387,18 @@ pub struct Exit {
     pub tail: Vec<String>,
 }
 
+impl Exit {
+    /// Cuts the last output to what a record can hold beside all else: the last lines, and the beginning
+    /// of each.
+    pub fn cut_tail(&mut self) {
+        let excess = self.tail.len().saturating_sub(limit::CRASH_TAIL_LINES);
+        self.tail.drain(..excess);
+        for line in &mut self.tail {
+            line.truncate(line.floor_char_boundary(limit::CRASH_TAIL_LINE_BYTES_MAX));
+        }
+    }
+}
+
 /// The kinds of end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
@@ -468,6 +481,13 @@ pub struct Node {
     pub joined_at: Timestamp,
 }
 
+impl Node {
+    /// Whether instances can be there at all: a machine that has a router only offers nothing.
+    pub fn runs_instances(&self) -> bool {
+        self.cpus > Cpus(0) || self.mem > Bytes(0)
+    }
+}
+
 fn no_ports() -> (u16, u16) {
     (1, 0)
 }
@@ -481,13 +501,6 @@ pub struct NodeOrder {
     /// What.
     pub order: NodeOrderKind,
     /// Who asked.
-impl Node {
-    /// Whether instances can be there at all: a machine that has a router only offers nothing.
-    pub fn runs_instances(&self) -> bool {
-        self.cpus > Cpus(0) || self.mem > Bytes(0)
-    }
-}
-
     pub by: UserName,
     /// When.
     pub created_at: Timestamp,
@@ -507,3 +520,6 @@ pub enum NodeOrderKind {
     /// It will not come back: what ran there is lost, volumes too, and it is forgotten.
     Gone,
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,9 @@ pub const INSTANCE_CHECKS_MAX: usize = 16;
 pub const INSTANCE_LOG_BYTES_MAX: Bytes = Bytes::mebi(10);
 /// Lines of a dead instance's output that are kept with the deployment or the instance's end.
 pub const CRASH_TAIL_LINES: usize = 30;
+/// Bytes of each of those lines. They get into one record, where a byte may take six, and the record has
+/// [`RECORD_BYTES_MAX`] for all that it says.
+pub const CRASH_TAIL_LINE_BYTES_MAX: usize = 1 << 10;
 /// Copies of one service.
 pub const INSTANCES_MAX: u32 = 500;
 /// Copies of all services of an environment. Their assignments are one record of some 180 bytes each,

@@ -4,7 +4,6 @@
 use std::net::Ipv4Addr;
 
 use slipway_model::instance::{CheckStatus, InstanceReport, InstanceState, Node};
-use slipway_model::limit::CRASH_TAIL_LINES;
 use slipway_model::unit::{Bytes, Cpus};
 
 /// A thousand processors, each given away sixteen times.
@@ -18,8 +17,7 @@ const ATTRIBUTE_BYTES_MAX: usize = 256;
 /// Below are the machine's own services.
 const PORT_MIN: u16 = 1024;
 
-/// Of each reason, answer and line of last output. The last output gets into one record, where a byte may take
-/// six, and a record has a limit ([`slipway_model::limit::RECORD_BYTES_MAX`]).
+/// Of each reason and answer.
 const TEXT_BYTES_MAX: usize = 1 << 10;
 /// An instance has fewer checks.
 const CHECKS_MAX: usize = 64;
@@ -28,10 +26,7 @@ const CHECKS_MAX: usize = 64;
 pub fn cut(report: &mut InstanceReport) {
     match &mut report.state {
         InstanceState::Unhealthy { reason } => shorten(reason),
-        InstanceState::Ended { exit } => {
-            exit.tail.truncate(CRASH_TAIL_LINES);
-            exit.tail.iter_mut().for_each(shorten);
-        }
+        InstanceState::Ended { exit } => exit.cut_tail(),
         _ => {}
     }
     report.checks.truncate(CHECKS_MAX);

@@ -1,0 +1,19 @@
+use super::*;
+use crate::limit::RECORD_BYTES_MAX;
+
+#[test]
+fn the_last_output_of_a_program_fits_a_record_whatever_it_has_written() {
+    // As long as a line of a log can be; in JSON each byte of the first kind takes six.
+    for text in ["\u{1}", "é", "x"] {
+        let line = text.repeat(limit::LOG_LINE_BYTES_MAX / text.len());
+        let mut tail = vec![line; limit::CRASH_TAIL_LINES];
+        tail.insert(0, "too long ago".to_owned());
+        tail.push("last words".to_owned());
+        let mut exit = Exit { reason: ExitReason::Status { code: 1 }, tail };
+        exit.cut_tail();
+        assert_eq!(exit.tail.len(), limit::CRASH_TAIL_LINES);
+        assert_eq!(exit.tail.last().map(String::as_str), Some("last words"));
+        let bytes = serde_json::to_vec(&exit).expect("JSON").len();
+        assert!(bytes < RECORD_BYTES_MAX * 3 / 4, "{bytes}");
+    }
+}

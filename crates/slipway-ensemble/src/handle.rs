@@ -2,7 +2,7 @@
 //! look, the switches, and the events.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -26,10 +26,19 @@ pub struct Handle {
 struct Inner {
     options: Options,
     settings: watch::Sender<Arc<Settings>>,
+    shared: Mutex<Shared>,
+    running: Mutex<Option<Arc<Settings>>>,
     look: watch::Sender<Look>,
     switches: watch::Sender<Switches>,
     events: Mutex<VecDeque<Event>>,
     orders: mpsc::Sender<Order>,
+}
+
+/// The shared settings as they were last seen.
+struct Shared {
+    settings: Arc<Settings>,
+    /// 0 for those from before the first look at the place.
+    version: u64,
 }
 
 /// The server at the last look.
@@ -95,8 +104,10 @@ impl Handle {
     ) -> (Self, mpsc::Receiver<Order>) {
         let (orders, receiver) = mpsc::channel(ORDERS_MAX);
         let inner = Inner {
+            settings: watch::Sender::new(Arc::new(settings.of(&options.hostname))),
             options,
-            settings: watch::Sender::new(Arc::new(settings)),
+            shared: Mutex::new(Shared { settings: Arc::new(settings), version: 0 }),
+            running: Mutex::default(),
             look: watch::Sender::new(Look { state: State::Latent, mode: None }),
             switches: watch::Sender::new(switches),
             events: Mutex::default(),
@@ -110,20 +121,58 @@ impl Handle {
         &self.inner.options
     }
 
-    /// The settings, and their changes.
+    /// The settings that this instance works by, and their changes.
     pub fn settings(&self) -> watch::Receiver<Arc<Settings>> {
         self.inner.settings.subscribe()
     }
 
-    /// Tells the loop of new settings, which the caller has checked.
-    pub fn set_settings(&self, settings: Settings) {
+    /// The settings that all share, with the change that is on its way.
+    pub fn shared(&self) -> Arc<Settings> {
+        Arc::clone(&self.lock_shared().settings)
+    }
+
+    /// Tells the loop of a version of the shared settings, which the caller has checked. An older one
+    /// than was seen before, or one that says the same, is no news.
+    pub fn take(&self, settings: &Settings, version: u64) -> bool {
+        let mut shared = self.lock_shared();
+        if version < shared.version {
+            return false;
+        }
+        shared.version = version;
+        if *shared.settings == *settings {
+            return false;
+        }
+        shared.settings = Arc::new(settings.clone());
+        let own = settings.of(&self.inner.options.hostname);
         self.inner.settings.send_if_modified(|old| {
-            let is_new = **old != settings;
+            let is_new = **old != own;
             if is_new {
-                *old = Arc::new(settings);
+                *old = Arc::new(own);
             }
             is_new
         });
+        true
+    }
+
+    fn lock_shared(&self) -> MutexGuard<'_, Shared> {
+        self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a change is on its way that this instance works by.
+    pub(crate) fn has_turn(&self) -> bool {
+        let shared = self.shared();
+        shared.rolling.as_ref().is_some_and(|rolling| rolling.roll.uses_new(&self.inner.options.hostname))
+    }
+
+    pub(crate) fn set_running(&self, settings: Option<Arc<Settings>>) {
+        *self.inner.running.lock().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    /// Whether the server was last started with settings that do as well as these. Not known of one
+    /// that an old instance started.
+    pub fn runs_by(&self, settings: &Settings) -> bool {
+        let running = self.inner.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.as_ref().is_some_and(|running| !running.needs_restart_for(settings))
     }
 
     /// The last look at the server, and each new one.

@@ -27,6 +27,7 @@ mod forward;
 mod tests;
 
 pub use authority::{Authority, Credentials};
+pub(crate) use cluster::time;
 
 /// Settings are a few kilobytes.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -78,6 +79,10 @@ pub fn router(api: Api) -> Router {
         .route("/cluster/log/{host}", get(cluster::log_of))
         .route("/config/get-state", get(config::get_state))
         .route("/config/set", post(config::set))
+        // One server after the other is how both come into force.
+        .route("/config/set-rolling", post(config::set))
+        .route("/config/rollback-rolling", get(config::roll_back).post(config::roll_back))
+        .route("/config/force-commit-rolling", get(config::force).post(config::force))
         .layer(from_fn_with_state(api.clone(), guard))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(api);

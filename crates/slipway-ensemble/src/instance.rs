@@ -14,12 +14,14 @@ use crate::options::Options;
 use crate::place::Place;
 use crate::process::write_atomically;
 use crate::settings::Settings;
-use crate::shared::{Follower, SharedSettings};
+use crate::shared::{Follower, SharedSettings, Version};
 
 /// The settings that were in force when they were last seen.
 const SETTINGS_FILE: &str = "settings.json";
 /// How long the shared place may take at the start.
 const FIRST_LOOK: Duration = Duration::from_secs(20);
+/// Locked by the instance whose directory it is.
+const LOCK_FILE: &str = "instance.lock";
 /// Between two looks whether a backup is due.
 const BACKUP_LOOK: Duration = Duration::from_secs(1);
 
@@ -60,23 +62,41 @@ pub async fn first_settings(
     Ok(settings)
 }
 
+/// Claims the directory for one process, until the file is dropped. Two instances would start two servers
+/// over the same data.
+///
+/// # Errors
+/// Another process has it, or the file cannot be made.
+pub fn claim(dir: &Path) -> io::Result<std::fs::File> {
+    let file = std::fs::File::create(dir.join(LOCK_FILE))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+        let busy = format!("another instance uses {}: stop it first", dir.display());
+        if error == rustix::io::Errno::WOULDBLOCK { io::Error::other(busy) } else { error.into() }
+    })?;
+    Ok(file)
+}
+
 /// Hands each new version of the settings to the instance, for ever. One that cannot be is named and
 /// left out: the last good one stays in force.
 pub async fn follow(handle: Handle, mut follower: Follower<Settings>) {
     while let Some(known) = follower.next().await {
         let Some((settings, version)) = &known.current else { continue };
-        if **handle.settings().borrow() == **settings {
-            continue;
-        }
-        if let Err(error) = settings.check() {
-            handle.event(format!("version {} of the settings is left out: {error}", version.number()));
-            continue;
-        }
-        handle.event(format!("version {} of the settings is in force", version.number()));
-        if let Err(error) = keep(&handle.options().dir, settings) {
-            handle.event(format!("cannot write {SETTINGS_FILE}: {error}"));
-        }
-        handle.set_settings(Settings::clone(settings));
+        take(&handle, settings, *version);
+    }
+}
+
+/// Has the instance work by a version of the settings, if that is news and can be.
+pub(crate) fn take(handle: &Handle, settings: &Settings, version: Version) {
+    if let Err(error) = settings.check() {
+        handle.event(format!("version {} of the settings is left out: {error}", version.number()));
+        return;
+    }
+    if !handle.take(settings, version.number()) {
+        return;
+    }
+    handle.event(format!("version {} of the settings is in force", version.number()));
+    if let Err(error) = keep(&handle.options().dir, settings) {
+        handle.event(format!("cannot write {SETTINGS_FILE}: {error}"));
     }
 }
 
@@ -88,10 +108,15 @@ pub fn keep(dir: &Path, settings: &Settings) -> io::Result<()> {
     write_atomically(&dir.join(SETTINGS_FILE), &serde_json::to_string_pretty(settings)?)
 }
 
+/// Where the instance on that host puts its backups.
+pub fn backups_of(place: Arc<Place>, host: &str, cluster: &str) -> Folder {
+    Folder { place, path: format!("backups/{host}"), cluster: cluster.to_owned() }
+}
+
 /// Makes backups as the settings say, while the switch is on, for ever (EX-13). They go to a folder
 /// named by this host, and are expired by age.
 pub async fn back_up(handle: Handle, place: Arc<Place>, cluster: String) {
-    let folder = Folder { place, path: format!("backups/{}", handle.options().hostname), cluster };
+    let folder = backups_of(place, &handle.options().hostname, &cluster);
     let mut backups: Option<Backups> = None;
     let mut last: Option<tokio::time::Instant> = None;
     let mut is_failing = false;

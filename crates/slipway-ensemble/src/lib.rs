@@ -32,6 +32,7 @@ pub use handle::Handle;
 pub use options::{Options, Tls};
 pub mod members;
 pub mod quarantine;
+pub mod recover;
 pub mod wire;
 
 pub mod backup;

@@ -18,13 +18,15 @@ use crate::options::Options;
 use crate::place::{self, Place};
 use crate::settings::{Kind, Server, Servers, Settings};
 use crate::shared::{self, Locks, SharedSettings};
-use crate::{config, wire, words};
+use crate::{config, instance, wire, words};
 
 pub mod configuration;
 
 pub mod decide;
 
 pub mod roll;
+
+mod rolling;
 
 use configuration::{Configuration, Member, Role};
 use decide::{Change, Decision, Instance, Reason, Rules, Situation, Size};
@@ -53,12 +55,15 @@ pub struct Members {
     /// Those that ZooKeeper counted on when it was last asked. One that was taken from the list is
     /// among them until its vote is gone.
     counted: Vec<Server>,
+    turn: rolling::TurnSeen,
 }
 
 struct Presence {
     sign: Bytes,
     silent: u32,
     since: Instant,
+    /// When the sign came.
+    heard: Instant,
 }
 
 /// What all servers are like, by our own looks.
@@ -95,7 +100,8 @@ impl Members {
     ) -> Self {
         let list = (handle.settings().borrow().servers_spec.clone(), Instant::now());
         let (presence, states) = (BTreeMap::new(), BTreeMap::new());
-        Self { handle, shared, place, locks, beat: 0, presence, states, list, counted: Vec::new() }
+        let (counted, turn) = (Vec::new(), rolling::TurnSeen::default());
+        Self { handle, shared, place, locks, beat: 0, presence, states, list, counted, turn }
     }
 
     /// Runs until it is dropped, one round for each `checkMs`.
@@ -115,8 +121,9 @@ impl Members {
                 self.handle.event(sentence.clone());
             }
             said = sentence;
-            let check_ms = self.handle.settings().borrow().check_ms;
-            tokio::time::sleep(Duration::from_millis(check_ms)).await;
+            let period = Duration::from_millis(self.handle.settings().borrow().check_ms);
+            let is_rolling = self.handle.shared().rolling.is_some();
+            tokio::time::sleep(if is_rolling { period.min(rolling::PERIOD) } else { period }).await;
         }
     }
 
@@ -125,6 +132,10 @@ impl Members {
     /// # Errors
     /// The shared place or ZooKeeper did not answer, or refused; the next round begins anew.
     pub async fn round(&mut self) -> Result<Decision, Error> {
+        if self.handle.shared().rolling.is_some() {
+            self.drive().await?;
+            return Ok(Decision::Wait(Reason::Rolling));
+        }
         let settings = self.handle.settings().borrow().clone();
         if settings.is_standalone() {
             return Ok(Decision::Wait(Reason::Standalone));
@@ -148,6 +159,9 @@ impl Members {
         let Some((settings, version)) = self.shared.load().await? else {
             return Ok(Decision::Wait(Reason::Standalone));
         };
+        if settings.rolling.is_some() {
+            return Ok(Decision::Wait(Reason::Rolling));
+        }
         let (client, configuration) = self.ask(&settings, looks).await?;
         let decision = decide::decide(&self.situation(&settings, looks, Some(&configuration)));
         match &decision {
@@ -155,9 +169,9 @@ impl Members {
             Decision::Rewrite { list, highest_id, why } => {
                 let mut new = settings.clone();
                 (new.servers_spec, new.highest_server_id) = (list.clone(), *highest_id);
-                self.shared.replace(Some(version), &new).await?;
+                let version = self.shared.replace(Some(version), &new).await?;
                 self.handle.event(format!("{why}: the servers are now {list}"));
-                self.handle.set_settings(new);
+                instance::take(&self.handle, &new, version);
             }
             Decision::Reconfigure(change) => {
                 let mut client = client;
@@ -230,7 +244,7 @@ impl Members {
     /// Says that we are here, and sees who else is.
     async fn meet(&mut self) -> Result<(), place::Error> {
         self.beat += 1;
-        let sign = format!("{} {}", std::process::id(), self.beat);
+        let sign = format!("{} {} {}", std::process::id(), self.beat, rolling::runs_by(&self.handle));
         self.place.put(PRESENCE_FOLDER, &self.handle.options().hostname, sign.into()).await?;
         let mut names = self.place.list(PRESENCE_FOLDER).await?;
         names.truncate(INSTANCES_MAX);
@@ -239,16 +253,17 @@ impl Members {
                 continue;
             };
             // What is there at first may be long dead, so it counts from its second sign on.
-            let first = || Presence { sign: sign.clone(), silent: ROUNDS_SILENT_MAX, since: Instant::now() };
+            let (now, silent) = (Instant::now(), ROUNDS_SILENT_MAX);
+            let first = || Presence { sign: sign.clone(), silent, since: now, heard: now };
             let presence = self.presence.entry(name).or_insert_with(first);
             if presence.sign == sign {
                 presence.silent = presence.silent.saturating_add(1);
                 continue;
             }
             if presence.silent >= ROUNDS_SILENT_MAX {
-                presence.since = Instant::now();
+                presence.since = now;
             }
-            (presence.sign, presence.silent) = (sign, 0);
+            (presence.sign, presence.silent, presence.heard) = (sign, 0, now);
         }
         Ok(())
     }

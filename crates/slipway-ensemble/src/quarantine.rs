@@ -35,7 +35,7 @@ const VERSION_DIR: &str = "version-2";
 /// The promise not to follow leaders older than this. It is kept when the data go: without it the
 /// server could help such a leader to a quorum.
 const PROMISE_FILE: &str = "acceptedEpoch";
-const ASIDE: &str = "damaged-";
+pub(crate) const ASIDE: &str = "damaged-";
 /// A start writes less than this until it fails.
 const OUTPUT_BYTES_MAX: u64 = 256 << 10;
 /// The first words of a server that starts.

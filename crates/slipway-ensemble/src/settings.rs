@@ -19,6 +19,7 @@ pub use extra::{Error as ExtraError, Extra};
 pub use java::{Error as JavaError, JavaOptions};
 pub use servers::{Error, Kind, Server, Servers};
 
+use crate::members::roll::Rolling;
 use crate::monitor::Ticks;
 
 #[cfg(test)]
@@ -97,6 +98,10 @@ pub struct Settings {
     /// gives the id of one that left again.
     #[serde(deserialize_with = "number")]
     pub highest_server_id: u8,
+    /// New settings that the servers get one after the other (EX-11). Not Exhibitor's, nor for a person
+    /// to set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rolling: Option<Rolling>,
 }
 
 impl Default for Settings {
@@ -126,6 +131,7 @@ impl Default for Settings {
             auto_manage_instances_apply_all_at_once: 1,
             observer_threshold: 999,
             highest_server_id: 0,
+            rolling: None,
         }
     }
 }
@@ -182,7 +188,16 @@ impl Settings {
                 return Err(Invalid::Directory(name));
             }
         }
-        Ok(())
+        self.rolling.as_ref().map_or(Ok(()), |rolling| rolling.new.check())
+    }
+
+    /// What the instance on that host works by: the new settings once its turn has come.
+    #[must_use]
+    pub fn of(&self, host: &str) -> Self {
+        match &self.rolling {
+            Some(rolling) if rolling.roll.uses_new(host) => Self::clone(&rolling.new),
+            _ => Self { rolling: None, ..self.clone() },
+        }
     }
 
     /// Whether the server must be started again for these settings to hold (EX-10). The list of

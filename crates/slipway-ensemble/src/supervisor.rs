@@ -25,6 +25,8 @@ const WORD_PATIENCE: Duration = Duration::from_secs(5);
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// What an operator decided survives our restart.
 const KEPT_FILE: &str = "instance.json";
+/// The settings that the server was last started with.
+const STARTED_FILE: &str = "started-with.json";
 
 /// The loop's state.
 pub struct Supervisor {
@@ -33,7 +35,7 @@ pub struct Supervisor {
     process: Option<Process>,
     /// Whether that process has answered yet.
     has_answered: bool,
-    /// The settings that it was started with; nothing when another instance started it.
+    /// The settings that it was started with; nothing when that was not written down.
     running: Option<Arc<Settings>>,
     is_stopped: bool,
     state: State,
@@ -70,6 +72,9 @@ pub fn new(options: Options, settings: Settings) -> io::Result<(Handle, Supervis
     let on = Switches { restarts: true, cleanup: true, backups: true };
     let process = Process::adopt(&options.dir);
     let (handle, orders) = Handle::new(options, settings, kept.map_or(on, |kept| kept.switches));
+    let running = process.and_then(|_| std::fs::read(handle.options().dir.join(STARTED_FILE)).ok());
+    let running = running.and_then(|bytes| serde_json::from_slice(&bytes).ok()).map(Arc::new);
+    handle.set_running(running.clone());
     if let Some(process) = &process {
         handle.event(format!("adopted the server that runs as process {}", process.pid()));
     }
@@ -78,7 +83,7 @@ pub fn new(options: Options, settings: Settings) -> io::Result<(Handle, Supervis
         orders,
         process,
         has_answered: false,
-        running: None,
+        running,
         is_stopped: kept.is_some_and(|kept| kept.is_stopped),
         state: State::Latent,
         since: Instant::now(),
@@ -147,7 +152,9 @@ impl Supervisor {
         let Some(process) = self.process.filter(Process::is_alive) else {
             return Some("the server does not run; starting it".to_owned());
         };
-        if self.running.as_ref().is_some_and(|running| running.needs_restart_for(settings)) {
+        // A change on its way is sure of nothing but a start.
+        let is_changed = |running: &Arc<Settings>| running.needs_restart_for(settings);
+        if self.running.as_ref().map_or_else(|| self.handle.has_turn(), is_changed) {
             return Some("settings have changed that need a restart".to_owned());
         }
         let ticks = settings.ticks();
@@ -229,7 +236,13 @@ impl Supervisor {
             Ok(process) => {
                 self.process = Some(process);
                 self.running = Some(Arc::clone(settings));
+                self.handle.set_running(self.running.clone());
                 self.has_answered = false;
+                let text = serde_json::to_string(&**settings).unwrap_or_default();
+                let path = self.handle.options().dir.join(STARTED_FILE);
+                if let Err(error) = process::write_atomically(&path, &text) {
+                    self.handle.event(format!("cannot write {STARTED_FILE}: {error}"));
+                }
             }
             Err(error) => self.handle.event(format!("the server cannot be started: {error}")),
         }

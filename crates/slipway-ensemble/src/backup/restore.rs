@@ -13,6 +13,8 @@ use super::{CLUSTER_FILE, Dirs, Error, Folder, Id, PART_BYTES, StoredFile, retry
 const UNFINISHED: &str = "version-2.unfinished";
 /// The one file that may be there before: it says which server this is, not what it knows.
 const MYID: &str = "myid";
+/// Data that were moved aside before.
+const ASIDE: [&str; 2] = [crate::quarantine::ASIDE, crate::recover::ASIDE];
 /// Gzip makes what cannot be made smaller a little bigger.
 const GZIP_BYTES_MAX: usize = PART_BYTES + (PART_BYTES >> 8) + 1024;
 
@@ -130,7 +132,8 @@ fn is_empty(dir: &Path) -> io::Result<bool> {
     };
     for entry in entries {
         let name = entry?.file_name();
-        if ![MYID, UNFINISHED, CLUSTER_FILE].iter().any(|harmless| name == *harmless) {
+        let is_aside = name.to_str().is_some_and(|name| ASIDE.iter().any(|aside| name.starts_with(aside)));
+        if !is_aside && ![MYID, UNFINISHED, CLUSTER_FILE].iter().any(|harmless| name == *harmless) {
             return Ok(false);
         }
     }

@@ -240,7 +240,7 @@ fn wrapped(answer: Result<Value, String>) -> Json<Value> {
 
 /// Seconds since 1970 as `2026-01-31T12:00:00Z`. Days are counted from the first of March of year 0,
 /// because then a leap day is the last of its year.
-fn time(seconds: u64) -> String {
+pub(crate) fn time(seconds: u64) -> String {
     let days = seconds / 86_400 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -131,6 +131,8 @@ pub enum Reason {
     NoLock,
     /// The ensemble did not answer, or less than a majority of its voters serves.
     NoQuorum,
+    /// A change of settings is on its way to the servers.
+    Rolling,
     /// Without a list there is one server that serves alone.
     Standalone,
     /// All is as wanted.
@@ -458,6 +460,7 @@ impl fmt::Display for Reason {
             Self::NoQuorum => {
                 write!(f, "less than a majority of the voters serves, so nothing can be changed")
             }
+            Self::Rolling => write!(f, "the servers are getting new settings"),
             Self::Standalone => write!(f, "the server serves alone"),
             Self::Settled => write!(f, "all is as wanted"),
             Self::Manual => write!(f, "the list of servers is changed by people only"),

@@ -1,17 +1,17 @@
 //! A change of settings that needs restarts, one server after the other (EX-11).
 //!
-//! Its state stands in the shared settings, so that whoever holds the lock goes on with it. Each
-//! instance only asks [`Roll::uses_new`] whether it is to work by the new settings already; the holder
-//! of the lock looks at the one whose turn it is, and calls [`Roll::advance`]. New servers come first,
-//! then those that were there, the leader last, because each restart of a leader stops writes for a
-//! moment. The next one's turn comes only when the one before serves again and the others could bear
-//! to lose one more.
+//! Its state stands in the shared settings, so that any instance can go on with it. Each one asks
+//! [`Roll::uses_new`] whether it is to work by the new settings already, looks at the one whose turn it
+//! is, and calls [`Roll::advance`]; of several who write down what that made, one wins. New servers come
+//! first, then those that were there, the leader last, because each restart of a leader stops writes
+//! for a moment. The next one's turn comes only when the one before serves again and the others could
+//! bear to lose one more.
 
 use serde::{Deserialize, Serialize};
 
 use super::configuration::majority;
 use crate::monitor::State;
-use crate::settings::Servers;
+use crate::settings::{Servers, Settings};
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +19,22 @@ mod tests;
 /// After so many looks without an answer a server is left out (EX-11).
 pub const SILENT_MAX: u8 = 4;
 
-/// A change under way.
+/// New settings on their way, as they stand in the shared ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rolling {
+    /// The version of the shared settings in which it began. By this the servers say what they run by.
+    pub id: u64,
+    /// What all servers are to run by.
+    pub new: Box<Settings>,
+    /// How far it is.
+    pub roll: Roll,
+    /// Why it does not go on, when whose turn it is does not come back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands: Option<String>,
+}
+
+/// How far a change is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Roll {
@@ -74,6 +89,27 @@ pub enum Progress {
     Finished,
 }
 
+impl Rolling {
+    /// The settings in force, with a change for all servers on its way.
+    pub fn begin(id: u64, old: Settings, new: Settings) -> Settings {
+        let roll = Roll::new(&old.servers_spec, &new.servers_spec);
+        let rolling = Self { id, new: Box::new(new), roll, stands: None };
+        Settings { rolling: Some(rolling), ..old }
+    }
+
+    /// The same the other way round, as [`Roll::back`] says.
+    pub fn back(self, id: u64, old: Settings) -> Settings {
+        let old = Settings { rolling: None, ..old };
+        let rolling = Self { id, new: Box::new(old), roll: self.roll.back(), stands: None };
+        Settings { rolling: Some(rolling), ..*self.new }
+    }
+
+    /// A sentence for the operator.
+    pub fn status(&self) -> String {
+        self.stands.clone().unwrap_or_else(|| self.roll.status())
+    }
+}
+
 impl Roll {
     /// A change for all servers of the new list.
     pub fn new(old: &Servers, new: &Servers) -> Self {
@@ -90,8 +126,23 @@ impl Roll {
         is_current || self.done.iter().chain(&self.skipped).any(|other| other == host)
     }
 
+    /// The way back: those that had their turn, or have it, have it again; the others had none.
+    #[must_use]
+    pub fn back(self) -> Self {
+        let again = self.current.map(|current| current.host).into_iter().chain(self.done).chain(self.skipped);
+        let waiting = again.map(|host| Turn { host, is_new: false }).collect();
+        let done = self.waiting.into_iter().map(|turn| turn.host).collect();
+        Self { waiting, current: None, done, skipped: Vec::new() }
+    }
+
+    /// Whose turn it is.
+    pub fn current(&self) -> Option<&str> {
+        self.current.as_ref().map(|current| current.host.as_str())
+    }
+
     /// Goes on by what was seen of all servers of the new list.
     pub fn advance(&mut self, seen: &[Seen]) -> Progress {
+        let had_current = self.current.is_some();
         if let Some(current) = &mut self.current {
             let seen = seen.iter().find(|seen| seen.host == current.host);
             match seen.and_then(|seen| Some((seen.state?, seen.has_new))) {
@@ -112,7 +163,11 @@ impl Roll {
             self.current = None;
         }
         let Some(at) = self.next(seen) else {
-            return if self.waiting.is_empty() { Progress::Finished } else { Progress::Waits };
+            return match (self.waiting.is_empty(), had_current) {
+                (true, _) => Progress::Finished,
+                (false, true) => Progress::Changed,
+                (false, false) => Progress::Waits,
+            };
         };
         let host = self.waiting.remove(at).host;
         self.current = Some(Current { host, silent: 0 });

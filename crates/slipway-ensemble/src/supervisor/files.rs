@@ -43,8 +43,11 @@ fn dynamic(
     let names = fs::read_dir(&options.dir)?.filter_map(|entry| Some(entry.ok()?.path()));
     let newest = config::newest_dynamic(names);
     let old = newest.as_ref().map(fs::read_to_string).transpose()?;
+    // Where a quorum's word leaves us out, ours is of an ensemble that is no more.
+    let is_left_out = membership.is_some_and(|text| !config::lists(text, own.id));
     if let (Some(path), Some(text)) = (newest, &old)
         && config::lists(text, own.id)
+        && !is_left_out
     {
         return Ok(path);
     }

@@ -1,5 +1,6 @@
 //! A few instances on one machine. All servers end with them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,12 +10,13 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use slipway_ensemble::http::{Api, Credentials};
+use slipway_ensemble::members::Members;
 use slipway_ensemble::monitor::State;
 use slipway_ensemble::options::CLASS_PATH;
 use slipway_ensemble::place::Place;
 use slipway_ensemble::process::Process;
 use slipway_ensemble::settings::Settings;
-use slipway_ensemble::shared::{Poll, SharedSettings};
+use slipway_ensemble::shared::{Locks, Poll, SETTLING, SharedSettings};
 use slipway_ensemble::{Handle, Options, Tls, http, instance, supervisor};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -66,6 +68,28 @@ impl Lab {
         }
     }
 
+    /// What the instance on that host is started with.
+    pub fn options(&self, at: usize, dir: &Path) -> Options {
+        Options {
+            hostname: self.hosts[at].clone(),
+            dir: dir.to_owned(),
+            java: "/usr/bin/java".into(),
+            class_path: CLASS_PATH.to_owned(),
+            oom_score_adj: 0,
+            tls: self.tls.clone(),
+            super_password: Some("a password for tests".to_owned()),
+            http_port: self.http_port,
+            heading: String::new(),
+        }
+    }
+
+    /// The place, and the settings there.
+    pub fn shared(&self) -> (Arc<Place>, Arc<SharedSettings<Settings>>) {
+        let place = Arc::new(Place::directory(self.shared.path()));
+        let shared = SharedSettings::new(Arc::clone(&place), "settings");
+        (place, Arc::new(shared))
+    }
+
     /// The same with certificates.
     pub fn with_tls(count: u8) -> Self {
         let lab = Self::new(count, serde_json::json!({}));
@@ -91,23 +115,14 @@ impl Instance {
     }
 
     pub async fn start_in(lab: &Lab, at: usize, dir: TempDir) -> Self {
-        let options = Options {
-            hostname: lab.hosts[at].clone(),
-            dir: dir.path().to_owned(),
-            java: "/usr/bin/java".into(),
-            class_path: CLASS_PATH.to_owned(),
-            oom_score_adj: 0,
-            tls: lab.tls.clone(),
-            super_password: Some("a password for tests".to_owned()),
-            http_port: lab.http_port,
-            heading: String::new(),
-        };
-        let place = Arc::new(Place::directory(lab.shared.path()));
-        let shared = Arc::new(SharedSettings::new(place, "settings"));
+        let options = lab.options(at, dir.path());
+        let (place, shared) = lab.shared();
         let settings = instance::first_settings(&shared, &options, lab.settings.clone()).await.unwrap();
         let (handle, supervisor) = supervisor::new(options, settings).unwrap();
         let (poll, follower) = Poll::new(Arc::clone(&shared), Duration::from_millis(300));
         let credentials = Arc::new(Credentials::parse(TOKEN).unwrap());
+        let locks = Locks::new(Arc::clone(&place), "members-locks", SETTLING);
+        let members = Members::new(handle.clone(), Arc::clone(&shared), place, locks);
         let api = Api::new(handle.clone(), shared, follower.clone(), credentials, true);
         let address = (lab.hosts[at].as_str(), lab.http_port);
         let listener = tokio::net::TcpListener::bind(address).await.unwrap();
@@ -116,6 +131,7 @@ impl Instance {
         let mut tasks = JoinSet::new();
         tasks.spawn(poll.run());
         tasks.spawn(instance::follow(handle.clone(), follower));
+        tasks.spawn(members.run());
         tasks.spawn(async move { axum::serve(listener, http::router(api)).await.unwrap() });
         let base = format!("http://{}:{}/exhibitor/v1/", lab.hosts[at], lab.http_port);
         Self { handle, base, dir: Some(dir), stop: Some(stop), supervisor, tasks }

@@ -12,6 +12,13 @@ mod certificates;
 
 mod lab;
 
+mod recovering;
+
+mod rolling;
+
+#[path = "../members/writer.rs"]
+mod writer;
+
 use lab::{AUTH, Instance, Lab, eventually, pid_of};
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use slipway_ensemble::members::Members;
-use slipway_ensemble::members::roll::{Progress, Roll, Seen};
 use slipway_ensemble::monitor::State;
 use slipway_ensemble::options::CLASS_PATH;
 use slipway_ensemble::place::Place;
@@ -241,59 +240,6 @@ async fn zk_09_an_ensemble_of_one_takes_two_more_in_and_keeps_its_last_voter() {
             all.state(1) == State::Latent && all.state(2) == State::Latent
         })
         .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ex_11_a_rolling_change_ends_with_the_leader_and_writes_go_on() {
-    let ensemble = Ensemble::start(3, 3, serde_json::json!({})).await;
-    let writes = writer::Writes::start(ensemble.addresses());
-    writes.some(20);
-    let new = Settings {
-        zoo_cfg_extra: serde_json::from_value(
-            serde_json::json!({"tickTime": "250", "initLimit": "50", "syncLimit": "25"}),
-        )
-        .unwrap(),
-        ..ensemble.settings.clone()
-    };
-    let first_leader = ensemble.host(ensemble.leader());
-    let mut roll = Roll::new(&ensemble.settings.servers_spec, &new.servers_spec);
-    let mut order: Vec<String> = Vec::new();
-    let started = Instant::now();
-    loop {
-        assert!(started.elapsed() < Duration::from_secs(120), "{}", roll.status());
-        let mut seen = Vec::new();
-        for (at, instance) in ensemble.instances.iter().enumerate() {
-            let host = ensemble.host(at);
-            if roll.uses_new(&host) && !order.contains(&host) {
-                order.push(host.clone());
-                instance.handle.set_settings(new.clone());
-                instance.handle.order(slipway_ensemble::handle::What::Restart).await.unwrap();
-                // What it knew of the server is of the one before.
-                let mut look = instance.handle.look();
-                let _ =
-                    tokio::time::timeout(Duration::from_secs(2), look.wait_for(|look| look.mode.is_none()))
-                        .await;
-            }
-            let look = instance.handle.look().borrow().clone();
-            seen.push(Seen {
-                has_new: roll.uses_new(&host),
-                state: Some(look.state),
-                is_leader: look.is_leader(),
-                votes: true,
-                host,
-            });
-        }
-        if roll.advance(&seen) == Progress::Finished {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert_eq!(order.len(), 3);
-    assert_eq!(order[2], first_leader);
-    writes.some(20);
-    let (count, gap) = writes.end();
-    println!("{count} writes, the longest without an answer for {gap:?}");
-    assert!(gap < Duration::from_secs(8), "{gap:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -122,6 +122,32 @@ pub enum Error {
     /// The embedded database failed.
     #[error("the registry's database failed")]
     Database(#[source] Box<redb::Error>),
+    /// The storage that a cluster's servers share failed.
+    #[error("the shared storage failed")]
+    Storage(#[from] slipway_storage::Error),
+    /// Another server writes this cluster's registry now: this one leads no more.
+    #[error("another server has taken over the registry")]
+    Deposed,
+    /// The directory belongs to a single machine, or to another cluster than was asked for.
+    #[error(
+        "the registry in {root} is not the one that was asked for: it is a single machine's, or a \
+         cluster's. A single machine's is moved into a cluster with `slipwayd move-images`"
+    )]
+    Foreign {
+        /// The registry's directory.
+        root: PathBuf,
+    },
+    /// Images were to be moved into a storage that has some.
+    #[error("the storage holds a registry already; images can only be moved into an empty one")]
+    NotEmpty,
+    /// What is in the shared log makes no sense.
+    #[error("{what} of the shared log is damaged: {why}")]
+    LogDamaged {
+        /// Which entry or snapshot.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A file operation failed.
     #[error("failed to {step} {path}")]
     Io {
@@ -140,12 +166,23 @@ impl Error {
         move |source| Self::Io { step, path: path.to_owned(), source }
     }
 
+    /// True when the same may work a little later, or with the server that leads then.
+    pub fn is_worth_a_retry(&self) -> bool {
+        match self {
+            Self::Deposed => true,
+            Self::Storage(error) => error.is_worth_a_retry(),
+            _ => false,
+        }
+    }
+
     /// True when there is no room: the caller should free some or wait, not report a bug.
     pub fn is_disk_full(&self) -> bool {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         match self {
             Self::DiskFull { .. } => true,
-            Self::Io { source, .. } => matches!(source.kind(), StorageFull | QuotaExceeded),
+            Self::Storage(slipway_storage::Error::File { source, .. }) | Self::Io { source, .. } => {
+                matches!(source.kind(), StorageFull | QuotaExceeded)
+            }
             Self::Database(error) => match error.as_ref() {
                 redb::Error::Io(source) => matches!(source.kind(), StorageFull | QuotaExceeded),
                 _ => false,

@@ -231,7 +231,9 @@ impl<A: Authority> Shared<A> {
             Operation::ListReferrers { repository, subject, artifact_type } => {
                 manifests::list_referrers(registry, &repository, &subject, artifact_type.as_deref())
             }
-            Operation::GetBlob { repository, digest } => blobs::get(registry, &repository, &digest, head),
+            Operation::GetBlob { repository, digest } => {
+                blobs::get(registry, &repository, &digest, head).await
+            }
             Operation::DeleteBlob { repository, digest } => blobs::delete(registry, repository, digest).await,
             Operation::StartUpload { repository, start } => {
                 uploads::start(registry, repository, start, access, body).await

@@ -20,6 +20,9 @@
 //! touched for a while; see [`collect`]. It and the writer of a blob meet in one lock per digest
 //! (64 stripes), held for one row and one rename or unlink, never for a transfer.
 //!
+//! In a cluster the directory is one server's part of a registry that is in the storage which all servers
+//! share; see [`cluster`].
+//!
 //! All functions block on disk: async code calls the writing ones from `spawn_blocking`. Those
 //! that only read rows answer from memory as a rule and may be called anywhere.
 
@@ -29,11 +32,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use slipway_model::id::Digest;
+use slipway_storage::Place;
 
 use crate::error::Error;
 use crate::{Repository, Result};
 
 mod db;
+
+mod change;
 
 mod blobs;
 
@@ -45,10 +51,14 @@ pub mod collect;
 
 mod interest;
 
+pub mod cluster;
+
 pub use blobs::{Blob, BlobWriter};
+pub use cluster::Moved;
 pub use collect::{CollectPolicy, Collected};
 pub use manifests::{MANIFEST_BYTES_MAX, PutManifest, StoredManifest};
 
+use cluster::Cluster;
 use db::Db;
 use interest::Interest;
 use uploads::Uploads;
@@ -67,6 +77,9 @@ pub struct Options {
     pub uploads_max: usize,
     /// Uploads over HTTP at once, for one caller.
     pub uploads_max_per_owner: usize,
+    /// In a cluster the index is written down whole after so many changes, by the change that comes then:
+    /// few enough to be read within a second or two by the next server, enough that it does not count.
+    pub log_entries_max: u64,
 }
 
 impl Default for Options {
@@ -76,6 +89,7 @@ impl Default for Options {
             upload_lease: Duration::from_secs(3600),
             uploads_max: 1000,
             uploads_max_per_owner: 100,
+            log_entries_max: 500,
         }
     }
 }
@@ -93,24 +107,39 @@ struct Shared {
     stripes: Vec<Mutex<()>>,
     interest: Interest,
     uploads: Uploads,
+    /// What the directory is a part of; nothing on one machine.
+    cluster: Option<Cluster>,
 }
 
 impl Registry {
     /// Opens the registry in `root`, which is made if it does not exist, and sweeps what uploads
-    /// have left behind. A second process is refused by the database's lock.
+    /// have left behind. A second process is refused by the database's lock, and a directory that is a
+    /// part of a cluster's registry, because changes here would not be in it.
     pub fn open(root: &Path, options: Options) -> Result<Self> {
+        let registry = Self::open_with(root, options, None)?;
+        if registry.shared.db.follows_a_log()? {
+            return Err(Error::Foreign { root: root.to_owned() });
+        }
+        Ok(registry)
+    }
+
+    fn open_with(root: &Path, options: Options, place: Option<Place>) -> Result<Self> {
         for folder in ["blobs", "uploads", "quarantine"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         }
+        let db = Db::open(&root.join("registry.redb"))?;
+        let cluster =
+            place.map(|place| Cluster::begin(&db, root, place, options.log_entries_max)).transpose()?;
         let registry = Self {
             shared: Arc::new(Shared {
-                db: Db::open(&root.join("registry.redb"))?,
+                db,
                 stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
                 interest: Interest::new(),
                 uploads: Uploads::default(),
                 root: root.to_owned(),
                 options,
+                cluster,
             }),
         };
         registry.sweep_uploads()?;

@@ -32,6 +32,7 @@ pub fn export_layout(
         let stored = registry.manifest(repository, &digest)?.ok_or_else(unknown)?;
         write(layout, &image.digest, |path| fs::write(path, &stored.bytes))?;
         for blob in std::iter::once(&image.manifest.config).chain(&image.manifest.layers) {
+            registry.bring(&blob.digest)?;
             write(layout, &blob.digest, |path| fs::copy(registry.blob_path(&blob.digest), path).map(drop))?;
         }
         let mut descriptor = Descriptor::new(&stored.media_type, image.digest, stored.bytes.len() as u64);

@@ -58,6 +58,12 @@ impl From<Error> for Refusal {
             Error::UploadUnknown => (StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN"),
             Error::ChunkOutOfOrder { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID"),
             Error::TooManyUploads => (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
+            _ if error.is_worth_a_retry() => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the registry cannot be used now");
+                let why = "the registry's storage cannot be used at this moment; try again";
+                return Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", why)
+                    .with(header::RETRY_AFTER, "2");
+            }
             _ => {
                 // The cause names paths of this machine: for the log, not for the client.
                 tracing::error!(error = &error as &dyn std::error::Error, "registry operation failed");

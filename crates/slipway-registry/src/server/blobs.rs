@@ -25,7 +25,12 @@ use crate::{Registry, Repository};
 /// piece is still in the processor's cache when it is sent.
 const PIECE_BYTES: u64 = 256 << 10;
 
-pub(super) fn get(registry: &Registry, repository: &Repository, digest: &Digest, head: &Parts) -> Answer {
+pub(super) async fn get(
+    registry: &Registry,
+    repository: &Repository,
+    digest: &Digest,
+    head: &Parts,
+) -> Answer {
     let unknown = || Error::BlobUnknown { repository: repository.clone(), digest: digest.clone() };
     let size = registry.blob_in(repository, digest)?.ok_or_else(unknown)?;
     let range = head.headers.get(header::RANGE).and_then(|range| range.to_str().ok());
@@ -44,7 +49,7 @@ pub(super) fn get(registry: &Registry, repository: &Repository, digest: &Digest,
     let mut response = if head.method == Method::HEAD {
         answer::empty(status)
     } else {
-        let file = Arc::new(registry.open_blob(digest)?);
+        let file = Arc::new(open(registry, digest).await?);
         http::Response::builder()
             .status(status)
             .body(FileBody { file, at: start, end, reading: None }.boxed_unsync())
@@ -59,6 +64,15 @@ pub(super) fn get(registry: &Registry, repository: &Repository, digest: &Digest,
     answer::set(&mut response, CONTENT_DIGEST, digest.as_str());
     answer::set(&mut response, header::ETAG, &format!("\"{digest}\""));
     Ok(response)
+}
+
+/// At once if it is here; if it has to be brought first, on a blocking thread.
+async fn open(registry: &Registry, digest: &Digest) -> Result<File, Refusal> {
+    if registry.blob_path(digest).exists() {
+        return Ok(registry.open_blob(digest)?);
+    }
+    let (registry, digest) = (registry.clone(), digest.clone());
+    blocking(move || registry.open_blob(&digest)).await
 }
 
 pub(super) async fn delete(registry: &Registry, repository: Repository, digest: Digest) -> Answer {

@@ -123,10 +123,10 @@ impl Pulls {
             Operation::GetBlob { repository, digest } => {
                 check(&repository, may_pull)?;
                 if is_head {
-                    return blobs::get(&self.registry, &repository, &digest, &head);
+                    return blobs::get(&self.registry, &repository, &digest, &head).await;
                 }
                 let turn = self.turns.take(repository.tenant()).await.ok_or_else(come_again)?;
-                let answer = blobs::get(&self.registry, &repository, &digest, &head)?;
+                let answer = blobs::get(&self.registry, &repository, &digest, &head).await?;
                 sending.note();
                 Ok(answer.map(|body| TurnBody { body, sending, _turn: turn }.boxed_unsync()))
             }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use redb::{ReadableTable, WriteTransaction};
 use slipway_model::id::Digest;
 
+use super::change::Change;
 use super::{Registry, db, now_ms};
 use crate::digest::Hasher;
 use crate::error::Error;
@@ -242,7 +243,16 @@ impl Registry {
             partial.file.sync_data().map_err(Error::io("make durable", &partial.path))?;
         }
         let size = partial.size;
-        let _lock = self.lock_digest(&digest);
+        self.shared.interest.touch(&digest);
+        let (object, _lock) = loop {
+            let Some(cluster) = &self.shared.cluster else { break (None, self.lock_digest(&digest)) };
+            let object = cluster.upload_missing(&self.shared, &digest, &partial.path)?;
+            let lock = self.lock_digest(&digest);
+            // What was in the storage may have been collected before we had the lock.
+            if object.is_some() || cluster.sound_object(&self.shared.db, &digest)?.is_some() {
+                break (object, lock);
+            }
+        };
         if self.blob_size(&digest)? == Some(size) && place.exists() {
             fs::remove_file(&partial.path).map_err(Error::io("remove", &partial.path))?;
         } else {
@@ -252,7 +262,19 @@ impl Registry {
             }
             place_durably(&partial.path, &place)?;
         }
-        self.shared.db.write(|tx| link(tx, repository, &digest, Some(size)))?;
+        let replaced = self.change(|tx| {
+            let replaced = match &object {
+                Some(_) => {
+                    tx.open_table(db::OBJECTS)?.get(digest.as_str())?.map(|row| row.value().to_owned())
+                }
+                None => None,
+            };
+            let blob = Change::Blob { digest: digest.to_string(), size, object: object.clone() };
+            Ok((replaced, vec![blob, linked(repository, &digest)]))
+        })?;
+        if let (Some(cluster), true) = (&self.shared.cluster, object.is_some()) {
+            cluster.note_uploaded(&digest, replaced);
+        }
         self.shared.interest.touch(&digest);
         Ok(Blob { digest, size })
     }
@@ -269,7 +291,26 @@ impl Registry {
     pub fn open_blob(&self, digest: &Digest) -> Result<File> {
         self.shared.interest.touch(digest);
         let path = self.blob_path(digest);
+        self.bring(digest)?;
         File::open(&path).map_err(Error::io("open", &path))
+    }
+
+    /// Makes sure that the blob's file is here, if this is only one of the servers that have a part of the
+    /// cluster's blobs. May take as long as a transfer.
+    pub(crate) fn bring(&self, digest: &Digest) -> Result<()> {
+        match &self.shared.cluster {
+            Some(cluster) if !self.blob_path(digest).exists() => cluster.fetch(self, digest),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the blob can be had, here or from the shared storage.
+    fn has_content(&self, digest: &Digest) -> Result<bool> {
+        match &self.shared.cluster {
+            _ if self.blob_path(digest).exists() => Ok(true),
+            Some(cluster) => Ok(cluster.sound_object(&self.shared.db, digest)?.is_some()),
+            None => Ok(false),
+        }
     }
 
     /// Opens a blob that `repository` has. What a tenant wrote names blobs by digest, and knowing a
@@ -312,7 +353,7 @@ impl Registry {
     /// for the length of its grace period. One that was found damaged or is just being collected is
     /// not had, so that it is sent again.
     pub fn blob_in(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>> {
-        if !self.shared.interest.touch(digest) || !self.blob_path(digest).exists() {
+        if !self.shared.interest.touch(digest) || !self.has_content(digest)? {
             return Ok(None);
         }
         self.shared.db.read(|tx| {
@@ -329,12 +370,11 @@ impl Registry {
             return Ok(false);
         }
         let _lock = self.lock_digest(digest);
-        self.shared.db.write(|tx| {
+        self.change(|tx| {
             if tx.open_table(db::BLOBS)?.get(digest.as_str())?.is_none() {
-                return Ok(false);
+                return Ok((false, Vec::new()));
             }
-            link(tx, to, digest, None)?;
-            Ok(true)
+            Ok((true, vec![linked(to, digest)]))
         })
     }
 
@@ -342,41 +382,44 @@ impl Registry {
     /// the collector finds that no repository has it.
     pub fn delete_blob(&self, repository: &Repository, digest: &Digest) -> Result<()> {
         let unknown = || Error::BlobUnknown { repository: repository.clone(), digest: digest.clone() };
-        self.shared.db.write(|tx| {
-            let mut links = tx.open_table(db::LINKS)?;
-            let key = (repository.as_str(), digest.as_str());
-            let (refs, _) = links.get(key)?.map(|row| row.value()).ok_or_else(unknown)?;
+        self.change(|tx| {
+            let links = tx.open_table(db::LINKS)?;
+            let row = links.get((repository.as_str(), digest.as_str()))?;
+            let (refs, _) = row.map(|row| row.value()).ok_or_else(unknown)?;
             if refs > 0 {
                 return Err(Error::BlobInUse { repository: repository.clone(), digest: digest.clone() });
             }
-            links.remove(key)?;
-            unlink(tx, digest.as_str())
+            let gone = Change::Unlink { repository: repository.to_string(), digest: digest.to_string() };
+            Ok(((), vec![gone]))
         })
     }
 }
 
-/// Adds the link, and with a size the blob's row too. Idempotent.
-pub(super) fn link(
-    tx: &WriteTransaction,
-    repository: &Repository,
-    digest: &Digest,
-    size: Option<u64>,
-) -> Result<()> {
+fn linked(repository: &Repository, digest: &Digest) -> Change {
+    Change::Link { repository: repository.to_string(), digest: digest.to_string() }
+}
+
+/// Adds the link to a blob that there is. Idempotent.
+pub(super) fn link(tx: &WriteTransaction, repository: &str, digest: &str) -> Result<()> {
     let now = now_ms();
     let mut links = tx.open_table(db::LINKS)?;
-    let key = (repository.as_str(), digest.as_str());
+    let key = (repository, digest);
     let old_refs = links.get(key)?.map(|row| row.value().0);
     links.insert(key, (old_refs.unwrap_or(0), now))?;
     let mut blobs = tx.open_table(db::BLOBS)?;
-    let old = blobs.get(digest.as_str())?.map(|row| row.value());
-    let (old_size, old_links, _) = old.unwrap_or((0, 0, 0));
-    let links_now = old_links + u64::from(old_refs.is_none());
-    blobs.insert(digest.as_str(), (size.unwrap_or(old_size), links_now, now))?;
+    let old = blobs.get(digest)?.map(|row| row.value());
+    if let Some((size, links, _)) = old {
+        blobs.insert(digest, (size, links + u64::from(old_refs.is_none()), now))?;
+    }
     note_repository(tx, repository)
 }
 
-/// One link fewer. The blob's time of last touch stays: losing a link is no interest in it.
-pub(super) fn unlink(tx: &WriteTransaction, digest: &str) -> Result<()> {
+/// Takes the link away, if it is there. The blob's time of last touch stays: losing a link is no
+/// interest in it.
+pub(super) fn unlink(tx: &WriteTransaction, repository: &str, digest: &str) -> Result<()> {
+    if tx.open_table(db::LINKS)?.remove((repository, digest))?.is_none() {
+        return Ok(());
+    }
     let mut blobs = tx.open_table(db::BLOBS)?;
     let old = blobs.get(digest)?.map(|row| row.value());
     if let Some((size, links, touched)) = old {
@@ -385,16 +428,16 @@ pub(super) fn unlink(tx: &WriteTransaction, digest: &str) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn note_repository(tx: &WriteTransaction, repository: &Repository) -> Result<()> {
+pub(super) fn note_repository(tx: &WriteTransaction, repository: &str) -> Result<()> {
     let mut repositories = tx.open_table(db::REPOSITORIES)?;
-    if repositories.get(repository.as_str())?.is_none() {
-        repositories.insert(repository.as_str(), now_ms())?;
+    if repositories.get(repository)?.is_none() {
+        repositories.insert(repository, now_ms())?;
     }
     Ok(())
 }
 
 /// Renames and makes the new name durable, with every directory that had to be made for it.
-fn place_durably(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn place_durably(from: &Path, to: &Path) -> Result<()> {
     let folder = to.parent().expect("a blob is in a folder");
     let made_folder = !folder.exists();
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;

@@ -5,6 +5,9 @@
 //! 2. links without an image, and blobs without a link, both untouched for the grace period;
 //! 3. files that no row names (a kill between rename and row, or between row and unlink).
 //!
+//! In a cluster what goes is first said in the shared log, which only the server that leads can do, and
+//! then its object is deleted; see [`cluster`](super::cluster) for why a late deletion does no harm.
+//!
 //! The grace period is what makes it safe beside pushes: a client that saw a blob a moment ago
 //! (HEAD, mount, upload) has that long to push the manifest that keeps it. Touches live in memory
 //! and count from the start of the process, so a restart only makes the collector more patient.
@@ -16,8 +19,9 @@ use std::time::{Duration, SystemTime};
 use redb::ReadableTable;
 use slipway_model::id::Digest;
 
-use super::blobs::{hash_file, unlink};
-use super::manifests::{children, remove_manifest};
+use super::blobs::hash_file;
+use super::change::Change;
+use super::manifests::children;
 use super::{Registry, db};
 use crate::digest::Hasher;
 use crate::error::Error;
@@ -55,6 +59,8 @@ pub struct Collected {
     pub bytes: u64,
     /// Files that no row named.
     pub strays: usize,
+    /// Objects of a cluster's storage that no row named.
+    pub objects: usize,
 }
 
 impl Registry {
@@ -68,6 +74,9 @@ impl Registry {
         collected.links = self.collect_links(policy.blob_grace)?;
         (collected.blobs, collected.bytes) = self.collect_blobs(policy.blob_grace)?;
         collected.strays = self.collect_strays(policy.blob_grace)?;
+        if let Some(cluster) = &self.shared.cluster {
+            collected.objects = cluster.collect_strays(&self.shared.db)?;
+        }
         self.shared
             .interest
             .forget_older_than(policy.blob_grace.max(policy.untagged_grace.unwrap_or_default()));
@@ -78,7 +87,7 @@ impl Registry {
         let mut collected = 0;
         for repository in self.repositories()? {
             // One repository in one transaction: what points to an image cannot change meanwhile.
-            collected += self.shared.db.write(|tx| {
+            collected += self.change(|tx| {
                 let name = repository.as_str();
                 let kept = pointed_to(tx, name)?;
                 let mut doomed = Vec::new();
@@ -95,10 +104,11 @@ impl Registry {
                         doomed.push(digest);
                     }
                 }
-                for digest in &doomed {
-                    remove_manifest(tx, name, digest.as_str())?;
-                }
-                Ok(doomed.len())
+                let gone = |digest: &Digest| Change::RemoveManifest {
+                    repository: name.to_owned(),
+                    digest: digest.to_string(),
+                };
+                Ok((doomed.len(), doomed.iter().map(gone).collect()))
             })?;
         }
         Ok(collected)
@@ -119,9 +129,9 @@ impl Registry {
         })?;
         let mut collected = 0;
         for batch in candidates.chunks(BATCH) {
-            let removed = self.shared.db.write(|tx| {
-                let mut links = tx.open_table(db::LINKS)?;
-                let mut removed = 0;
+            let removed = self.change(|tx| {
+                let links = tx.open_table(db::LINKS)?;
+                let mut removed = Vec::new();
                 for (repository, digest) in batch {
                     let key = (repository.as_str(), digest.as_str());
                     // Asked again: a push may have come between.
@@ -129,12 +139,11 @@ impl Registry {
                     if now.is_some_and(|(refs, touched)| {
                         refs == 0 && self.shared.interest.doom(digest, touched, grace)
                     }) {
-                        links.remove(key)?;
-                        unlink(tx, digest.as_str())?;
-                        removed += 1;
+                        let (repository, digest) = (repository.clone(), digest.to_string());
+                        removed.push(Change::Unlink { repository, digest });
                     }
                 }
-                Ok(removed)
+                Ok((removed.len(), removed))
             });
             self.shared.interest.release(batch.iter().map(|(_, digest)| digest));
             collected += removed?;
@@ -170,24 +179,28 @@ impl Registry {
     /// Removes those of a batch with one lock that still nobody wants; returns their sizes.
     fn remove_blobs(&self, batch: &[Digest], grace: Duration) -> Result<Vec<u64>> {
         let _lock = self.lock_digest(&batch[0]);
-        let removed = self.shared.db.write(|tx| {
-            let mut blobs = tx.open_table(db::BLOBS)?;
-            let mut removed = Vec::new();
+        let removed = self.change(|tx| {
+            let (blobs, objects) = (tx.open_table(db::BLOBS)?, tx.open_table(db::OBJECTS)?);
+            let (mut removed, mut changes) = (Vec::new(), Vec::new());
             for digest in batch {
                 let now = blobs.get(digest.as_str())?.map(|row| row.value());
                 if let Some((size, 0, touched)) = now
                     && self.shared.interest.doom(digest, touched, grace)
                 {
-                    blobs.remove(digest.as_str())?;
-                    removed.push((digest, size));
+                    let object = objects.get(digest.as_str())?.map(|row| row.value().to_owned());
+                    changes.push(Change::Forget { digest: digest.to_string() });
+                    removed.push((digest, size, object));
                 }
             }
-            Ok(removed)
+            Ok((removed, changes))
         })?;
-        for (digest, _) in &removed {
+        for (digest, _, object) in &removed {
             remove_file(&self.blob_path(digest))?;
+            if let (Some(cluster), Some(object)) = (&self.shared.cluster, object) {
+                cluster.delete_object(digest, object)?;
+            }
         }
-        Ok(removed.into_iter().map(|(_, size)| size).collect())
+        Ok(removed.into_iter().map(|(_, size, _)| size).collect())
     }
 
     fn collect_strays(&self, grace: Duration) -> Result<usize> {
@@ -230,6 +243,7 @@ impl Registry {
     /// Reads a blob and compares it with its digest. A damaged one is set aside, so that it is
     /// refused by name and can be sent again (F52).
     pub fn verify(&self, digest: &Digest) -> Result<()> {
+        self.bring(digest)?;
         let path = self.blob_path(digest);
         let mut file = File::open(&path).map_err(Error::io("open", &path))?;
         let actual = hash_file(&mut file, Hasher::like(digest)).map_err(Error::io("read", &path))?;

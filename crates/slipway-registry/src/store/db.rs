@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::Result;
 use crate::error::Error;
@@ -27,6 +27,12 @@ pub(super) const REFERRERS: TableDefinition<(&str, &str, &str), &[u8]> = TableDe
 pub(super) const PINS: TableDefinition<(&str, &str, &str), ()> = TableDefinition::new("pins");
 /// Repository → first seen in ms.
 pub(super) const REPOSITORIES: TableDefinition<&str, u64> = TableDefinition::new("repositories");
+
+/// Digest → the object of the shared storage that holds it. Empty on one machine.
+pub(super) const OBJECTS: TableDefinition<&str, &str> = TableDefinition::new("objects");
+/// The identity of the shared log that these rows follow → the number of the last entry that is in them.
+/// At most one row; none on one machine.
+pub(super) const POSITION: TableDefinition<&str, u64> = TableDefinition::new("position");
 
 /// The rows are small and the kernel caches the file too; redb's default of 1 GiB is not for a
 /// daemon that should rest at a few megabytes.
@@ -55,6 +61,8 @@ impl Db {
             tx.open_table(REFERRERS)?;
             tx.open_table(PINS)?;
             tx.open_table(REPOSITORIES)?;
+            tx.open_table(OBJECTS)?;
+            tx.open_table(POSITION)?;
             Ok(())
         })?;
         Ok(db)
@@ -80,6 +88,11 @@ impl Db {
             Ok(value)
         };
         self.watch(run())
+    }
+
+    /// Whether the rows are a part of a cluster's registry.
+    pub(super) fn follows_a_log(&self) -> Result<bool> {
+        self.read(|tx| Ok(tx.open_table(POSITION)?.iter()?.next().is_some()))
     }
 
     fn watch<T>(&self, result: Result<T>) -> Result<T> {

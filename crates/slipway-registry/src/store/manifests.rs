@@ -7,8 +7,8 @@ use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 use slipway_model::id::Digest;
 
-use super::blobs::note_repository;
-use super::{Registry, db, now_ms};
+use super::change::Change;
+use super::{Registry, blobs, db, now_ms};
 use crate::digest::{Hasher, digest_of};
 use crate::error::Error;
 use crate::image::{AnyManifest, Descriptor};
@@ -82,13 +82,17 @@ impl Registry {
             });
         }
         self.check_space(put.bytes.len() as u64)?;
-        self.shared.db.write(|tx| {
-            insert_manifest(tx, repository, put, &digest, &manifest)?;
-            let mut tags = tx.open_table(db::TAGS)?;
-            for tag in put.tags {
-                tags.insert((repository.as_str(), tag.as_str()), digest.as_str())?;
-            }
-            note_repository(tx, repository)
+        let name = repository.as_str();
+        let mut changes = vec![Change::Manifest {
+            repository: name.to_owned(),
+            digest: digest.as_str().to_owned(),
+            media_type: put.media_type.to_owned(),
+            text: put.bytes.to_vec(),
+        }];
+        changes.extend(put.tags.iter().map(|tag| pointing(repository, tag, &digest)));
+        self.change(|tx| {
+            check_parts(tx, repository, &manifest)?;
+            Ok(((), changes.clone()))
         })?;
         Ok(Put { digest, subject: manifest.subject.map(|subject| subject.digest) })
     }
@@ -124,12 +128,11 @@ impl Registry {
 
     /// Points a tag to a manifest that is already there.
     pub fn tag(&self, repository: &Repository, digest: &Digest, tag: &Tag) -> Result<()> {
-        self.shared.db.write(|tx| {
+        self.change(|tx| {
             if tx.open_table(db::MANIFESTS)?.get((repository.as_str(), digest.as_str()))?.is_none() {
                 return Err(unknown(repository, digest.as_str()));
             }
-            tx.open_table(db::TAGS)?.insert((repository.as_str(), tag.as_str()), digest.as_str())?;
-            Ok(())
+            Ok(((), vec![pointing(repository, tag, digest)]))
         })
     }
 
@@ -157,19 +160,26 @@ impl Registry {
 
     /// Removes a tag; the manifest stays.
     pub fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<()> {
-        self.shared.db.write(|tx| {
-            let removed = tx.open_table(db::TAGS)?.remove((repository.as_str(), tag.as_str()))?.is_some();
-            if removed { Ok(()) } else { Err(unknown(repository, tag.as_str())) }
+        self.change(|tx| {
+            if tx.open_table(db::TAGS)?.get((repository.as_str(), tag.as_str()))?.is_none() {
+                return Err(unknown(repository, tag.as_str()));
+            }
+            Ok(((), vec![Change::Untag { repository: repository.to_string(), tag: tag.to_string() }]))
         })
     }
 
     /// Removes a manifest with its tags, unless a release needs it (N46).
     pub fn delete_manifest(&self, repository: &Repository, digest: &Digest) -> Result<()> {
-        self.shared.db.write(|tx| {
-            if let Some(why) = pinned_by(tx, repository.as_str(), digest.as_str())? {
+        let name = repository.as_str();
+        self.change(|tx| {
+            if let Some(why) = pinned_by(tx, name, digest.as_str())? {
                 return Err(Error::Pinned { digest: digest.clone(), why });
             }
-            remove_manifest(tx, repository.as_str(), digest.as_str())
+            if tx.open_table(db::MANIFESTS)?.get((name, digest.as_str()))?.is_none() {
+                return Err(unknown(repository, digest.as_str()));
+            }
+            let gone = Change::RemoveManifest { repository: name.to_owned(), digest: digest.to_string() };
+            Ok(((), vec![gone]))
         })
     }
 
@@ -221,65 +231,85 @@ fn resolve(tx: &ReadTransaction, repository: &str, tag: &Tag) -> Result<Option<D
     Ok(row.and_then(|row| row.value().parse().ok()))
 }
 
-/// Checks what the manifest refers to, writes it, and counts: all or, by the caller's abort, nothing.
-fn insert_manifest(
-    tx: &WriteTransaction,
-    repository: &Repository,
-    put: &PutManifest<'_>,
-    digest: &Digest,
-    manifest: &AnyManifest,
-) -> Result<()> {
+fn pointing(repository: &Repository, tag: &Tag, digest: &Digest) -> Change {
+    Change::Tag {
+        repository: repository.to_string(),
+        tag: tag.to_string(),
+        digest: digest.as_str().to_owned(),
+    }
+}
+
+/// Refuses a manifest that refers to what the repository does not have (N47).
+fn check_parts(tx: &WriteTransaction, repository: &Repository, manifest: &AnyManifest) -> Result<()> {
     let name = repository.as_str();
-    let missing = |digest: &Digest| Error::ManifestBlobUnknown {
-        repository: repository.clone(),
-        digest: digest.clone(),
+    let manifests = tx.open_table(db::MANIFESTS)?;
+    let links = tx.open_table(db::LINKS)?;
+    let missing = |digest: &Digest| {
+        Err(Error::ManifestBlobUnknown { repository: repository.clone(), digest: digest.clone() })
     };
-    let mut manifests = tx.open_table(db::MANIFESTS)?;
     for child in &manifest.manifests {
         if manifests.get((name, child.digest.as_str()))?.is_none() {
-            return Err(missing(&child.digest));
+            return missing(&child.digest);
         }
     }
-    let is_new = manifests.insert((name, digest.as_str()), (put.media_type, put.bytes, now_ms()))?.is_none();
-    let mut links = tx.open_table(db::LINKS)?;
     for blob in counted_blobs(manifest) {
-        let key = (name, blob.as_str());
-        let old = links.get(key)?.map(|row| row.value());
-        let (refs, _) = old.ok_or_else(|| missing(blob))?;
-        if is_new {
-            links.insert(key, (refs + 1, now_ms()))?;
+        if links.get((name, blob.as_str()))?.is_none() {
+            return missing(blob);
         }
-    }
-    if let Some(subject) = &manifest.subject {
-        let descriptor = manifest.as_referrer(digest, put.bytes.len() as u64, put.media_type);
-        let text = serde_json::to_vec(&descriptor).expect("a descriptor of strings and numbers is JSON");
-        tx.open_table(db::REFERRERS)?
-            .insert((name, subject.digest.as_str(), digest.as_str()), text.as_slice())?;
     }
     Ok(())
 }
 
-/// Removes one manifest, its tags and its entry with its subject, and counts down.
-pub(super) fn remove_manifest(tx: &WriteTransaction, repository: &str, digest: &str) -> Result<()> {
-    let mut manifests = tx.open_table(db::MANIFESTS)?;
-    let removed = manifests.remove((repository, digest))?.map(|row| {
-        let (media_type, bytes, _) = row.value();
-        AnyManifest::parse(bytes, media_type)
-    });
-    let Some(manifest) = removed else {
-        let repository =
-            repository.parse().map_err(|_| Error::ManifestInvalid { why: "bad repository".into() })?;
-        return Err(unknown(&repository, digest));
-    };
-    let manifest = manifest?;
+/// Writes a manifest's rows, and counts.
+pub(super) fn insert(
+    tx: &WriteTransaction,
+    repository: &str,
+    digest: &str,
+    media_type: &str,
+    text: &[u8],
+) -> Result<()> {
+    let manifest = AnyManifest::parse(text, media_type)?;
+    let row = (media_type, text, now_ms());
+    let is_new = tx.open_table(db::MANIFESTS)?.insert((repository, digest), row)?.is_none();
+    if is_new {
+        count(tx, repository, &manifest, |refs| refs + 1)?;
+    }
+    if let Some(subject) = &manifest.subject
+        && let Ok(own) = digest.parse::<Digest>()
+    {
+        let descriptor = manifest.as_referrer(&own, text.len() as u64, media_type);
+        let descriptor = serde_json::to_vec(&descriptor).expect("strings and numbers are JSON");
+        tx.open_table(db::REFERRERS)?
+            .insert((repository, subject.digest.as_str(), digest), descriptor.as_slice())?;
+    }
+    blobs::note_repository(tx, repository)
+}
+
+fn count(
+    tx: &WriteTransaction,
+    repository: &str,
+    manifest: &AnyManifest,
+    change: impl Fn(u64) -> u64,
+) -> Result<()> {
     let mut links = tx.open_table(db::LINKS)?;
-    for blob in counted_blobs(&manifest) {
+    for blob in counted_blobs(manifest) {
         let key = (repository, blob.as_str());
         let old = links.get(key)?.map(|row| row.value());
         if let Some((refs, _)) = old {
-            links.insert(key, (refs.saturating_sub(1), now_ms()))?;
+            links.insert(key, (change(refs), now_ms()))?;
         }
     }
+    Ok(())
+}
+
+/// Removes one manifest, if it is there, its tags and its entry with its subject, and counts down.
+pub(super) fn remove(tx: &WriteTransaction, repository: &str, digest: &str) -> Result<()> {
+    let removed = tx.open_table(db::MANIFESTS)?.remove((repository, digest))?.map(|row| {
+        let (media_type, bytes, _) = row.value();
+        AnyManifest::parse(bytes, media_type)
+    });
+    let Some(manifest) = removed.transpose()? else { return Ok(()) };
+    count(tx, repository, &manifest, |refs| refs.saturating_sub(1))?;
     if let Some(subject) = &manifest.subject {
         tx.open_table(db::REFERRERS)?.remove((repository, subject.digest.as_str(), digest))?;
     }

@@ -1,0 +1,245 @@
+//! The registry of a cluster: what one server has in its own directory, and the truth behind it in the
+//! storage that all servers share.
+//!
+//! ```text
+//! identity/id                                which registry this is, for ever
+//! log/<number>                               one change of the index each, never changed
+//! snapshots/<number>                         the index after that entry, compressed
+//! blobs/sha256/ab/<hex>.<term>.<count>       blobs; no name is ever used twice
+//! ```
+//!
+//! **One line of changes.** An entry gets its number by [`Place::create`], which one caller wins. So all
+//! entries stand in one order, whoever wrote them: the last tag in it is the tag. A server that begins to
+//! lead reads all there is and adds an entry that changes nothing. From then on whoever wrote before it
+//! finds its next number taken by another, and knows that it was deposed: a push through it fails, and is
+//! sent again to the new leader. No clock, and no lock that a paused server could hold on to.
+//!
+//! Entries that a snapshot covers are deleted, which would make their numbers free again. So whoever has
+//! won a number looks whether a snapshot covers it before anybody is told: a snapshot is there before
+//! the first entry that it covers goes.
+//!
+//! An entry whose fate is not known (the storage was away) is found by its writer at the next change, which
+//! finds its number taken by itself, and is applied before that.
+//!
+//! **Blobs before words, words before deletion.** An object is whole in the storage before the entry that
+//! names it; the entry that forgets it is before its deletion. Nothing else keeps a server that was paused
+//! for a day, and wakes, from deleting what a newer leader uses, and it is enough:
+//! - It deletes after an entry of its own: that entry was won before any newer leader read the log,
+//!   so that none knows the object; and a name is never used again, so that none ever will.
+//! - It deletes an object that no row names (what a killed server uploaded and never entered): only
+//!   objects of terms before its own, which carry that term's number in their name. Rows that name
+//!   those were all entered before its own term began, because only the writer of a term enters objects
+//!   of that term. It has read them all, so what it has no row for nobody has.
+//!
+//! **A cache.** Rows and files in the directory follow the log; a file that is not here is fetched when
+//! somebody reads the blob, once for all who wait, and compared with its digest.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+
+use redb::{ReadableTable, WriteTransaction};
+use slipway_model::id::Digest;
+use slipway_storage::Place;
+use tokio::runtime::Handle;
+
+use super::change::{Change, apply};
+use super::db::Db;
+use super::{Registry, Shared, db, lock};
+use crate::Result;
+use crate::error::Error;
+
+mod catch_up;
+
+mod log;
+
+mod objects;
+
+mod snapshot;
+
+use log::{Entry, Won};
+
+/// The shared storage, from a thread that may wait.
+#[derive(Clone)]
+struct Remote {
+    place: Place,
+    runtime: Handle,
+}
+
+impl Remote {
+    /// Does `work` on the runtime and waits for it here: on a thread for blocking work, or on one of several
+    /// workers, which lets another take its place.
+    fn wait<T, F>(&self, work: impl FnOnce(Place) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = std::result::Result<T, slipway_storage::Error>> + Send + 'static,
+    {
+        let (tell, told) = mpsc::sync_channel(1);
+        let work = work(self.place.clone());
+        self.runtime.spawn(async move {
+            let _nobody_waits = tell.send(work.await);
+        });
+        let gone = |_| slipway_storage::Error::Away {
+            place: "the shared storage".to_owned(),
+            reason: "the process is stopping".to_owned(),
+        };
+        Ok(tokio::task::block_in_place(|| told.recv()).map_err(gone)??)
+    }
+}
+
+/// The time in which this server writes the registry.
+pub(super) struct Cluster {
+    remote: Remote,
+    /// Which registry the rows follow.
+    identity: String,
+    /// Who wrote an entry: this opening of the registry, and no other.
+    writer: String,
+    /// The number of the entry that this time began with.
+    term: u64,
+    /// The number of the newest snapshot.
+    snapshot: AtomicU64,
+    /// A snapshot is made after so many entries.
+    entries_max: u64,
+    is_deposed: AtomicBool,
+    objects: AtomicU64,
+    fetching: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
+    /// Blobs whose object was found to be something else, or nothing.
+    damaged: Mutex<HashSet<Digest>>,
+}
+
+impl Cluster {
+    /// Brings the rows up to date, and deposes whoever wrote before.
+    pub(super) fn begin(db: &Db, root: &Path, place: Place, entries_max: u64) -> Result<Self> {
+        let remote = Remote { place, runtime: Handle::current() };
+        let identity = catch_up::identity(&remote, db, root)?;
+        let writer = format!("{:032x}", rand::random::<u128>());
+        let (term, snapshot) = catch_up::begin(&remote, db, root, &identity, &writer)?;
+        let cluster = Self {
+            remote,
+            identity,
+            writer,
+            term,
+            snapshot: AtomicU64::new(snapshot),
+            entries_max,
+            is_deposed: AtomicBool::new(false),
+            objects: AtomicU64::new(0),
+            fetching: Mutex::default(),
+            damaged: Mutex::default(),
+        };
+        cluster.shorten(db, root)?;
+        Ok(cluster)
+    }
+
+    /// Whether another server has been seen to write.
+    pub(super) fn is_deposed(&self) -> bool {
+        self.is_deposed.load(Ordering::Relaxed)
+    }
+
+    /// See [`Registry::change`].
+    pub(super) fn change<T>(
+        &self,
+        shared: &Shared,
+        decide: impl Fn(&WriteTransaction) -> Result<(T, Vec<Change>)>,
+    ) -> Result<T> {
+        let value = shared.db.write(|tx| {
+            loop {
+                let (value, changes) = decide(tx)?;
+                if changes.is_empty() {
+                    return Ok(value);
+                }
+                let number = self.position(tx)? + 1;
+                let won = self.append(number, &Entry::new(&self.writer, changes.clone()));
+                match won.inspect_err(|error| self.note(error))? {
+                    Won::Own => {
+                        apply(tx, &changes)?;
+                        self.advance(tx, number)?;
+                        return Ok(value);
+                    }
+                    Won::Earlier(entry) => {
+                        apply(tx, &entry.changes)?;
+                        self.advance(tx, number)?;
+                    }
+                }
+            }
+        })?;
+        if let Err(error) = self.shorten(&shared.db, &shared.root) {
+            // The change is done; the next one tries again.
+            tracing::warn!(error = &error as &dyn std::error::Error, "the registry's log stays long");
+        }
+        Ok(value)
+    }
+
+    fn append(&self, number: u64, entry: &Entry) -> Result<Won> {
+        if self.is_deposed() {
+            return Err(Error::Deposed);
+        }
+        log::append(&self.remote, number, entry)
+    }
+
+    fn note(&self, error: &Error) {
+        if matches!(error, Error::Deposed) && !self.is_deposed.swap(true, Ordering::Relaxed) {
+            tracing::warn!("another server writes the registry now");
+        }
+    }
+
+    fn position(&self, tx: &WriteTransaction) -> Result<u64> {
+        let row = tx.open_table(db::POSITION)?.get(self.identity.as_str())?.map(|row| row.value());
+        Ok(row.unwrap_or(0))
+    }
+
+    fn advance(&self, tx: &WriteTransaction, number: u64) -> Result<()> {
+        tx.open_table(db::POSITION)?.insert(self.identity.as_str(), number)?;
+        Ok(())
+    }
+
+    /// Makes a snapshot if the log has become long, and deletes what it covers.
+    fn shorten(&self, db: &Db, root: &Path) -> Result<()> {
+        let number = catch_up::position(db, &self.identity)?;
+        if number < self.snapshot.load(Ordering::Relaxed) + self.entries_max {
+            return Ok(());
+        }
+        let number = snapshot::write(&self.remote, db, root, &self.identity)?;
+        self.snapshot.store(number, Ordering::Relaxed);
+        log::delete_covered(&self.remote, number)
+    }
+}
+
+impl Registry {
+    /// Opens the registry of a cluster, with `root` as this server's own part of it, and takes it over from
+    /// whichever server has it: that one's changes fail from now on. Called on a runtime's thread for
+    /// blocking work.
+    ///
+    /// # Errors
+    /// The storage is away, `root` is another process's, or has images that are not the cluster's.
+    pub fn open_shared(root: &Path, options: super::Options, place: Place) -> Result<Self> {
+        Self::open_with(root, options, Some(place))
+    }
+
+    /// Moves the images of a single machine's registry into a storage without any, and makes `root` that
+    /// cluster's. Done again after it was cut off, it goes on. Called on a runtime's thread for blocking
+    /// work.
+    ///
+    /// # Errors
+    /// The storage has another registry, or is away, or `root` is another process's.
+    pub fn move_to_shared(root: &Path, options: super::Options, place: Place) -> Result<Moved> {
+        let remote = Remote { place, runtime: Handle::current() };
+        objects::move_all(&remote, &Self::open_with(root, options, None)?)
+    }
+
+    /// Whether another server has taken the registry over: nothing can be changed through this one any more.
+    pub fn is_deposed(&self) -> bool {
+        self.shared.cluster.as_ref().is_some_and(Cluster::is_deposed)
+    }
+}
+
+/// What has been moved into a cluster's storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    /// Images and lists of images.
+    pub manifests: usize,
+    /// Blobs, some of which may have been moved before.
+    pub blobs: usize,
+    /// Bytes of those blobs.
+    pub bytes: u64,
+}

@@ -1,0 +1,6 @@
+//! A registry that several servers share: one after the other writes it, and one that was paused does no
+//! harm when it wakes.
+
+mod cluster;
+mod random;
+mod takeover;

@@ -99,6 +99,11 @@ impl Places {
         self.run.join("api.sock")
     }
 
+    /// Which node ran which instance, for the servers that lead later.
+    pub fn ran(&self) -> PathBuf {
+        self.shared.join("ran")
+    }
+
     pub fn claim_token(&self) -> PathBuf {
         self.run.join("claim-token")
     }

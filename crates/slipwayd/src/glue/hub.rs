@@ -6,11 +6,13 @@
 //! newest list of each node is put to it until it has it; older ones are forgotten.
 //!
 //! For the API the hub answers over all nodes ([`instances`](self), in `hub/instances.rs` and
-//! `hub/logs.rs`): a node that does not answer is left out, and costs the others nothing.
+//! `hub/logs.rs`): a node that does not answer is left out, and costs the others nothing. What a node says
+//! of instances that it did not run is not believed ([`ran`]).
 //!
 //! Dropping the last handle, or [`Hub::close`], ends all links: nodes dial again, and find who leads now.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slipway_control::leader::{NodeMessage, Nodes};
@@ -27,11 +29,13 @@ mod bounds;
 mod instances;
 mod link;
 mod logs;
+mod ran;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod wire;
 
 use link::Link;
+use ran::Ran;
 
 /// Links of one node at once: its own, its routers', and those of its pulls. Each costs a descriptor and some
 /// memory of the leader, which a node that somebody has taken over could otherwise use up.
@@ -46,6 +50,8 @@ pub struct Hub {
 
 struct Shared {
     nodes: Mutex<BTreeMap<NodeName, Node>>,
+    /// Also of instances that have ended.
+    ran: Ran,
     /// Counts what happens to links and lists, for those who wait for it.
     changed: watch::Sender<u64>,
     messages: mpsc::Sender<NodeMessage>,
@@ -77,11 +83,13 @@ struct Listed {
 }
 
 impl Hub {
-    /// One without nodes, which tells a leader what nodes say.
-    pub fn new(messages: mpsc::Sender<NodeMessage>) -> Self {
+    /// One without nodes, which tells a leader what nodes say. It remembers in `memory` for later terms
+    /// which node ran what.
+    pub fn new(messages: mpsc::Sender<NodeMessage>, memory: Option<PathBuf>) -> Self {
         let closed = CancellationToken::new();
         let shared = Shared {
             nodes: Mutex::default(),
+            ran: Ran::new(memory),
             changed: watch::Sender::new(0),
             messages,
             servers: watch::Sender::default(),
@@ -169,6 +177,7 @@ pub fn node_of(link: &LinkStream) -> Option<NodeName> {
 
 impl Nodes for Hub {
     fn send(&self, node: &NodeName, desired: Desired) {
+        self.shared.ran.note(node, desired.instances.iter().map(|wish| &wish.spec.id));
         let instances = desired.instances.iter().map(|wish| wish.spec.id.clone()).collect();
         let environments = desired.instances.iter().map(|wish| wish.spec.environment.clone()).collect();
         let repositories = desired.instances.iter().map(|wish| wish.spec.image.repository.clone()).collect();

@@ -51,7 +51,7 @@ impl Leader {
         let (send, messages) = mpsc::channel(64);
         let (router_send, router_messages) = mpsc::channel(64);
         let (table, table_seen) = watch::channel(Arc::new(RouteTable::default()));
-        let hub = Hub::new(send);
+        let hub = Hub::new(send, None);
         let pulls = Pulls::new(registry.clone(), PullLimits::default());
         let (accepting, servers) = (hub.clone(), vec![address.clone()]);
         tokio::spawn(async move {

@@ -92,7 +92,7 @@ impl Candidate {
         let (node_messages_out, node_messages) = mpsc::channel(1024);
         let (router_messages_out, router_messages) = mpsc::channel(256);
         let (table, table_seen) = watch::channel(Arc::new(RouteTable::default()));
-        let hub = Hub::new(node_messages_out);
+        let hub = Hub::new(node_messages_out, Some(self.ground.places.ran()));
         let (pulls, pulls_seen) = watch::channel(None);
         let around = Around {
             nodes: Arc::new(hub.clone()),

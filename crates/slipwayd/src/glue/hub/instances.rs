@@ -53,7 +53,8 @@ impl Instances for Hub {
     fn sandboxes(&self, environment: EnvironmentPath) -> BoxFuture<'static, Vec<SandboxInfo>> {
         let hub = self.clone();
         Box::pin(async move {
-            let wish = SandboxesWish { environment };
+            hub.shared.ran.read().await;
+            let (wish, ran) = (SandboxesWish { environment }, &hub.shared.ran);
             let asked = hub.shared.links().into_iter().filter_map(|(name, link)| Some((name, link?)));
             let answers: FuturesUnordered<_> = asked
                 .map(|(name, link)| {
@@ -61,10 +62,12 @@ impl Instances for Hub {
                     async move {
                         let found = async { read_json(link.get("/sandboxes", wish).await?).await };
                         let found: Result<Vec<SandboxInfo>, Unanswered> = found.await;
-                        found.unwrap_or_else(|error| {
+                        let mut found = found.unwrap_or_else(|error| {
                             tracing::warn!(node.name = %name, "a node did not tell of its sandboxes: {error}");
                             Vec::new()
-                        })
+                        });
+                        found.retain(|sandbox| ran.node(&sandbox.instance).as_ref() == Some(&name));
+                        found
                     }
                 })
                 .collect();
@@ -86,34 +89,16 @@ impl Instances for Hub {
                 FilesWanted::Piece { offset, length } => (FilesWhat::Piece, offset, length),
                 FilesWanted::All => (FilesWhat::All, 0, 0),
             };
-            let at = hub.shared.node_with(&instance);
+            hub.shared.ran.read().await;
+            let node = hub.shared.ran.node(&instance)?;
             let wish = FilesWish { environment, instance, path, what, offset, length };
-            if let Some(node) = at {
-                let does_not_answer = || format!("node {node}, where it is, does not answer");
-                let Some(link) = hub.shared.link(&node) else { return Some(Err(does_not_answer())) };
-                return match look(&link, &wish).await {
-                    Err(Unanswered::TooLate(_) | Unanswered::Broken(_)) => Some(Err(does_not_answer())),
-                    Err(Unanswered::Refused(_, why)) => Some(Err(why)),
-                    Ok(found) => found.map(Ok),
-                };
+            let does_not_answer = || format!("node {node}, where it ran, does not answer");
+            let Some(link) = hub.shared.link(&node) else { return Some(Err(does_not_answer())) };
+            match look(&link, &wish).await {
+                Err(Unanswered::TooLate(_) | Unanswered::Broken(_)) => Some(Err(does_not_answer())),
+                Err(Unanswered::Refused(_, why)) => Some(Err(why)),
+                Ok(found) => found.map(Ok),
             }
-            // It has ended; whoever had it still has its files.
-            let links = hub.shared.links().into_iter().filter_map(|(_, link)| link);
-            let mut answers: FuturesUnordered<_> = links
-                .map(|link| {
-                    let wish = &wish;
-                    async move { look(&link, wish).await }
-                })
-                .collect();
-            while let Some(answer) = answers.next().await {
-                match answer {
-                    Ok(Some(found)) => return Some(Ok(found)),
-                    Err(Unanswered::Refused(_, why)) => return Some(Err(why)),
-                    // Another may have it.
-                    Ok(None) | Err(_) => {}
-                }
-            }
-            None
         })
     }
 }

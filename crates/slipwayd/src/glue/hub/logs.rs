@@ -60,7 +60,8 @@ pub async fn merge(hub: Hub, query: LogQuery, out: mpsc::Sender<LogLine>) {
 
 async fn tell(hub: &Hub, query: LogQuery, out: &mpsc::Sender<LogLine>) {
     let LogQuery { environment, service, instance, lines, follow } = query;
-    let only = instance.as_ref().and_then(|instance| hub.shared.node_with(instance));
+    hub.shared.ran.read().await;
+    let only = instance.as_ref().and_then(|instance| hub.shared.ran.node(instance));
     let wish = LogWish { environment, service, instance, lines, follow };
     let (pieces_out, mut pieces) = mpsc::channel(1024);
     let mut changed = hub.shared.changed.subscribe();
@@ -217,8 +218,8 @@ async fn read_once(
                 if is_first && seen.last.len() == INSTANCES_TOLD_MAX {
                     return Some(Ended::Broken);
                 }
-                // No node speaks for what another has.
-                if is_first && hub.shared.node_with(&line.instance).is_some_and(|at| at != *node) {
+                // No node speaks for what another has or had.
+                if is_first && hub.shared.ran.node(&line.instance).as_ref() != Some(node) {
                     continue;
                 }
                 if !seen.is_new(&line, is_past) {

@@ -41,7 +41,7 @@ struct Leader {
 impl Leader {
     fn new(epoch: u64) -> Self {
         let (send, messages) = mpsc::channel(64);
-        Self { hub: Hub::new(send), messages, epoch: Epoch(epoch), generation: 0 }
+        Self { hub: Hub::new(send, None), messages, epoch: Epoch(epoch), generation: 0 }
     }
 
     async fn hears(&mut self) -> NodeMessage {
@@ -371,15 +371,36 @@ async fn no_node_speaks_for_an_instance_that_another_has() {
     let (first, second) = (spec("acme/shop/dev", "acme/shop"), spec("acme/shop/dev", "acme/shop"));
     one.write_log("acme/shop/dev", &first.id, &[(10, "own")]);
     two.write_log("acme/shop/dev", &first.id, &[(20, "forged")]);
+    let third = spec("acme/shop/dev", "acme/shop");
     two.write_log("acme/shop/dev", &second.id, &[(30, "of one that has ended")]);
-    let _one = one.dial(&leader.hub);
+    two.write_log("acme/shop/dev", &third.id, &[(40, "of one that nobody was given")]);
+    let line = one.dial(&leader.hub);
     leader.hears_join("n1").await;
     let _two = two.dial(&leader.hub);
     leader.hears_join("n2").await;
     leader.orders("n1", std::slice::from_ref(&first), Goal::Stop);
     leader.hears_end(&first.id).await;
+    leader.orders("n2", std::slice::from_ref(&second), Goal::Stop);
+    leader.hears_end(&second.id).await;
+    let own = ["own", "of one that has ended"];
     let all: Vec<LogLine> = leader.hub.logs(query(100, false)).collect().await;
-    assert_eq!(texts(&all), ["own", "of one that has ended"]);
+    assert_eq!(texts(&all), own);
+    // Also when all of them are over, and on no list.
+    leader.orders("n1", &[], Goal::Stop);
+    leader.orders("n2", &[], Goal::Stop);
+    let all: Vec<LogLine> = leader.hub.logs(query(100, false)).collect().await;
+    assert_eq!(texts(&all), own);
+    // What only its own node may be asked for is asked of nobody else.
+    let environment: EnvironmentPath = "acme/shop/dev".parse().unwrap();
+    let hub = leader.hub.clone();
+    let files = |instance: &InstanceId| {
+        hub.files(environment.clone(), instance.clone(), "/".into(), FilesWanted::List)
+    };
+    assert!(files(&third.id).await.is_none());
+    line.cut.cancel();
+    leader.hears_going("n1").await;
+    let said = files(&first.id).await.expect("it ran").expect_err("its node is away");
+    assert!(said.contains("node n1, where it ran, does not answer"), "{said}");
 }
 
 /// S2, also after a restart of the agent.
@@ -448,6 +469,8 @@ async fn logs_of_all_nodes_are_one_and_who_does_not_answer_is_named() {
     leader.hears_join("n1").await;
     let line = two.dial(&leader.hub);
     leader.hears_join("n2").await;
+    leader.orders("n1", std::slice::from_ref(&first), Goal::Stop);
+    leader.hears_end(&first.id).await;
     leader.orders("n2", std::slice::from_ref(&second), Goal::Stop);
     leader.hears_end(&second.id).await;
 

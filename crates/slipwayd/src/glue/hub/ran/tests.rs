@@ -1,0 +1,56 @@
+use super::*;
+
+fn id(number: u8) -> InstanceId {
+    InstanceId::from_random([number; 10])
+}
+
+fn name(text: &str) -> NodeName {
+    text.parse().unwrap()
+}
+
+#[tokio::test]
+async fn the_next_term_knows_where_instances_ran() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("ran");
+    for term in 0..12u8 {
+        let ran = Ran::new(Some(place.clone()));
+        ran.read().await;
+        for earlier in 0..term {
+            assert_eq!(ran.node(&id(earlier)), Some(name("n1")), "of term {earlier}, in term {term}");
+        }
+        assert_eq!(ran.node(&id(term)), None);
+        ran.note(&name("n1"), [id(term)].iter());
+        // Nobody else can have had it later.
+        ran.note(&name("n2"), [id(term)].iter());
+        assert_eq!(ran.node(&id(term)), Some(name("n1")));
+        let line = format!("{} n1 .\n", id(term));
+        let is_written = || {
+            let newest = files(&place).unwrap().pop();
+            newest.is_some_and(|newest| fs::read_to_string(newest).is_ok_and(|text| text.ends_with(&line)))
+        };
+        while !is_written() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // A crash in the middle of a line.
+        let newest = files(&place).unwrap().pop().unwrap();
+        // The clock of the next one is behind.
+        let ahead = place.join(format!("{:020}-{term}", u64::MAX / 2 + u64::from(term) * 10));
+        fs::rename(&newest, &ahead).unwrap();
+        fs::OpenOptions::new().append(true).open(ahead).unwrap().write_all(b"i00000 n").unwrap();
+    }
+    assert!(files(&place).unwrap().len() <= FILES_MAX + 1);
+}
+
+#[test]
+fn what_this_term_says_counts_and_the_oldest_is_forgotten() {
+    let ran = Ran::new(None);
+    ran.note(&name("n2"), [id(1)].iter());
+    let all = merge(&ran.known, vec![(id(1), name("n1")), (id(2), name("n1"))]);
+    assert_eq!(all, [(id(1), name("n2")), (id(2), name("n1"))]);
+    let mut known = Known::default();
+    for number in 0..=KNOWN_MAX as u128 {
+        let bytes: [u8; 16] = number.to_be_bytes();
+        known.note(&InstanceId::from_random(bytes[6..].try_into().unwrap()), &name("n1"));
+    }
+    assert_eq!((known.nodes.len(), known.order.len()), (KNOWN_MAX, KNOWN_MAX));
+}

@@ -6,9 +6,9 @@
 //! that led before may still hold it.
 
 use std::fs;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ impl Ground {
         })
     }
 
-    /// Prints the one-time token while nobody has claimed the server, and leaves it where root finds it.
+    /// Leaves the one-time token where root finds it while nobody has claimed the server, and says so.
     async fn offer_claim(&self) -> anyhow::Result<()> {
         let path = self.places.claim_token();
         let _absent = fs::remove_file(&path);
@@ -103,10 +103,8 @@ impl Ground {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(token.as_bytes())?;
         println!(
-            "\nNobody owns this server yet. Take possession of it with:\n\n    \
-             slipway --server http://{} claim {token} --user NAME\n\nThe token works once; it is also in {}.\n",
-            self.outside.api,
-            path.display()
+            "{}",
+            claim_note(&self.outside.api.to_string(), &token, &path, std::io::stdout().is_terminal())
         );
         Ok(())
     }
@@ -222,7 +220,26 @@ impl Retired {
     }
 }
 
+/// How a fresh server is taken possession of. The token itself is only for somebody who looks on: what goes
+/// elsewhere than to a terminal is a log, which is kept, shipped and read by others.
+fn claim_note(api: &str, token: &str, file: &Path, is_seen: bool) -> String {
+    let file = file.display();
+    let (token, rest) = match is_seen {
+        true => (token.to_owned(), format!("The token works once; it is also in {file}.")),
+        false => {
+            (format!("\"$(cat {file})\""), "The token works once, and only root can read it.".to_owned())
+        }
+    };
+    format!(
+        "\nNobody owns this server yet. Take possession of it with:\n\n    \
+         slipway --server http://{api} claim {token} --user NAME\n\n{rest}\n"
+    )
+}
+
 /// This very program, which git and the agent start under other names.
 pub fn own_program() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("cannot tell where slipwayd itself is")
 }
+
+#[cfg(test)]
+mod tests;

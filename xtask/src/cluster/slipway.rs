@@ -73,21 +73,19 @@ pub fn answers(host: &Host) -> bool {
     answer.is_ok_and(|answer| answer.status == 200)
 }
 
-/// Claims the cluster with the one-time token that the leader printed.
+/// Claims the cluster with the one-time token that the leader has left in a file.
 pub fn claim(lab: &Lab) -> anyhow::Result<()> {
-    let said = lab.of(HostKind::Server).filter_map(|host| fs::read_to_string(lab.log(host)).ok());
-    let token = said.flat_map(|log| claim_token(&log)).last().context("no server printed a claim token")?;
-    let mut child = command(lab).args(["claim", &token, "--user", "ada"]).stdin(Stdio::piped()).spawn()?;
+    let files = lab.of(HostKind::Server).map(|host| lab.disk(host).join("run/claim-token"));
+    // Whoever led last has made the one that counts.
+    let newest = files.max_by_key(|file| fs::metadata(file).and_then(|about| about.modified()).ok());
+    let newest = newest.context("there is no server")?;
+    let token = fs::read_to_string(newest).context("no server has left a claim token")?;
+    let mut child = command(lab).args(["claim", token.trim(), "--user", "ada"]).stdin(Stdio::piped()).spawn()?;
     child.stdin.take().context("no standard input")?.write_all(format!("{PASSWORD}\n").as_bytes())?;
     if !child.wait()?.success() {
         bail!("the claim was refused");
     }
     Ok(())
-}
-
-fn claim_token(log: &str) -> Option<String> {
-    let word = log.split_whitespace().skip_while(|word| *word != "claim").nth(1)?;
-    Some(word.to_owned())
 }
 
 /// Makes a token for one node, and joins with it.

@@ -13,6 +13,7 @@ use crate::person::{PASSWORD, Person};
 use crate::server::{Server, built, free_port, wait_for};
 use crate::{Case, app, cases};
 
+pub mod abdication;
 pub mod agents;
 mod zookeeper;
 

@@ -79,11 +79,17 @@ fn main() -> ExitCode {
     .into_iter()
     .flatten()
     .collect();
-    let alone: Vec<Case> =
-        [operate::alone(), crash::cases(), disk_full::cases(), cluster::cases(), cluster::agents::cases()]
-            .into_iter()
-            .flatten()
-            .collect();
+    let alone: Vec<Case> = [
+        operate::alone(),
+        crash::cases(),
+        disk_full::cases(),
+        cluster::cases(),
+        cluster::agents::cases(),
+        cluster::abdication::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     if arguments.list {
         // Listing needs no server; nobody runs these.
         for case in side_by_side.into_iter().chain(alone) {

@@ -17,14 +17,14 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// A machine of the cluster, as far as one can be on a machine with others.
-struct Machine {
+pub(super) struct Machine {
     folder: PathBuf,
     options: Vec<String>,
     process: Option<Child>,
 }
 
 impl Machine {
-    fn new(name: &str, options: &[&str]) -> Self {
+    pub(super) fn new(name: &str, options: &[&str]) -> Self {
         let folder = std::env::temp_dir().join(format!("slipway-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         Self { folder, options: options.iter().map(|word| (*word).to_owned()).collect(), process: None }
@@ -38,14 +38,14 @@ impl Machine {
     }
 
     /// Whether it worked, and what it said.
-    fn join(&self, name: &str, address: &str, token: &str) -> (bool, String) {
+    pub(super) fn join(&self, name: &str, address: &str, token: &str) -> (bool, String) {
         let joined = self.command("join").args(["--name", name, "--token", token, address]).output().unwrap();
         let said =
             String::from_utf8_lossy(&joined.stdout).into_owned() + &String::from_utf8_lossy(&joined.stderr);
         (joined.status.success(), said)
     }
 
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
         let mut command = self.command("agent");
         command.args(&self.options).stdout(log.try_clone().unwrap()).stderr(log);

@@ -1,9 +1,10 @@
 //! Several apps at once: trees, order, dry runs.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{LONG, Marathon};
 use super::{WEB, app, check};
+use crate::person::Person;
 use crate::server::{Server, wait_for};
 use crate::{Case, cases};
 
@@ -170,11 +171,22 @@ fn ma_16_ma_53_what_a_stopped_deployment_has_not_got_to_stays_as_it_is(server: &
     let web = marathon.app("/s/web");
     assert_eq!((&web["env"]["MARK"], &web["version"]), (&json!("new"), &begun["version"]));
     assert_eq!(marathon.tasks("/s/web"), before, "it runs what it ran");
+    // Whoever looks at it is told why, and what to do; of the one that it got to there is nothing to tell.
+    let person = Person::new(server, "mlt-stopped");
+    let left_behind_by = |app: &str| {
+        let said = person.slipway(&["ps", "-e", &format!("mlt-stopped:{app}"), "--json"]).ok();
+        serde_json::from_str::<Value>(&said.out).unwrap()["left_behind_by"].clone()
+    };
+    assert_eq!(left_behind_by("/s/web"), json!([deployment]));
+    assert_eq!(left_behind_by("/s/db"), json!([]));
+    let advice = "was stopped before it got to it; change or restart it";
+    person.slipway(&["ps", "-e", "mlt-stopped:/s/web"]).ok().says(&format!("{deployment} {advice}"));
     // Until somebody deploys it again.
     marathon.post("/v2/apps/s/web/restart", json!({})).is(200);
     marathon.settled();
     let after = marathon.tasks("/s/web");
     assert!(after.len() == 1 && after != before, "{after:?}");
+    assert_eq!(left_behind_by("/s/web"), json!([]));
     marathon.delete("/v2/groups/s?force=true").is(200);
     marathon.settled();
 }

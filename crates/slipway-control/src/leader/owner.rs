@@ -113,6 +113,9 @@ pub(super) struct Owner {
     is_settled: bool,
 }
 
+/// By name.
+type SharedVariables = Arc<BTreeMap<String, String>>;
+
 /// An environment in memory.
 struct Held {
     view: EnvironmentView,
@@ -130,7 +133,7 @@ struct Held {
     ends: VecDeque<EndSnapshot>,
     /// The variables that all instances of a service in a release share, made once, because opening config
     /// costs something.
-    variables: BTreeMap<(ReleaseNumber, Option<ServiceName>), Arc<BTreeMap<String, String>>>,
+    variables: BTreeMap<(ReleaseNumber, Option<ServiceName>), SharedVariables>,
     /// The nodes on which volumes of it rest.
     rests_on: BTreeSet<NodeName>,
     /// What is seen of each instance beyond its last report.

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 const QUEUE: usize = 256;
 
 /// A change of one record.
+#[expect(clippy::large_enum_variant, reason = "it is moved a few times, and never kept")]
 pub(super) enum Change {
     Tenant(WatchEvent<Tenant>),
     Environment(WatchEvent<Environment>),

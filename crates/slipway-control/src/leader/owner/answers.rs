@@ -146,7 +146,6 @@ impl Owner {
             retiring: held.view.retiring.clone(),
             waiting: held.waiting.clone(),
             next: held.next,
-            ..Plan::default()
         };
         self.submit(path, plan, vec![asked], now);
     }

@@ -22,10 +22,14 @@ use crate::front::{Front, Standing};
 use crate::glue::hub::Hub;
 use crate::glue::routers;
 
+mod strangers;
+
+use strangers::Strangers;
+
 const NO_LEADER: &str = "no server leads at this moment; come again";
 const TOO_MANY: &str = "this node has too many links already; come again when one has ended";
-/// Machines that join or renew at once. Whoever has no certificate yet may be anybody.
-const ENROLLING_MAX: usize = 256;
+/// Nodes that renew their certificates at once.
+const RENEWING_MAX: usize = 256;
 const NO_REGISTRY: &str = "the registry is not open yet; come again";
 
 /// What nodes meet in a server that leads.
@@ -54,17 +58,16 @@ impl Port {
     /// Answers for ever.
     pub async fn serve(self, listener: TcpListener, acceptor: Acceptor) {
         let mut listener = Listener::new(listener, acceptor);
-        let enrolling = Arc::new(Semaphore::new(ENROLLING_MAX));
+        let (strangers, renewing) = (Strangers::default(), Arc::new(Semaphore::new(RENEWING_MAX)));
         loop {
             let incoming = listener.next().await;
             let place = match incoming.hello.service {
-                Service::Enroll | Service::Renew => match enrolling.clone().try_acquire_owned() {
-                    Ok(place) => Some(place),
-                    // They come again; to say so would cost what there is not.
-                    Err(_) => continue,
-                },
-                _ => None,
+                Service::Enroll => strangers.place(incoming.far_end().ip()).map(|place| (Some(place), None)),
+                Service::Renew => renewing.clone().try_acquire_owned().ok().map(|place| (None, Some(place))),
+                _ => Some((None, None)),
             };
+            // They come again; to say so would cost what there is not.
+            let Some(place) = place else { continue };
             let port = self.clone();
             tokio::spawn(async move {
                 port.answer(incoming).await;

@@ -53,10 +53,9 @@ async fn pass_on(
                 here.insert(router);
                 RouterMessage::Report { router: name(router), report }
             }
-            RouterEvent::Gone { router } => {
-                here.remove(&router);
-                RouterMessage::Gone { router: name(router) }
-            }
+            // One that has said nothing here is not known; it may be there by a newer connection.
+            RouterEvent::Gone { router } if !here.remove(&router) => continue,
+            RouterEvent::Gone { router } => RouterMessage::Gone { router: name(router) },
         };
         if leader.send(message).await.is_err() {
             return;

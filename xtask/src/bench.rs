@@ -44,9 +44,11 @@ const PURE: &[(&str, &str, Subject)] = &[
     ("control", "the whole control path with simulated agents", orchestrator::control_path),
 ];
 
-/// What needs ZooKeeper, and no peers.
-const CLUSTER: &[(&str, &str, Subject)] =
-    &[("takeover", "another server takes over, on three ZooKeepers", orchestrator::takeover)];
+/// What needs ZooKeeper, and no peers. The last starts servers, which needs root.
+const CLUSTER: &[(&str, &str, Subject)] = &[
+    ("takeover", "another server takes over, on three ZooKeepers", orchestrator::takeover),
+    ("herd", "a thousand nodes come back to another server", orchestrator::herd),
+];
 
 /// Those that want a quiet machine first; Docker's come last, because its daemon stays until the end.
 const SUBJECTS: &[(&str, &str, Subject)] = &[
@@ -81,10 +83,14 @@ pub fn bench(words: &[&str]) -> anyhow::Result<()> {
     if (wants_cluster || PURE.iter().any(|(name, ..)| is_wanted(name))) && !is_built {
         step("Building what is measured alone, as a release", orchestrator::build)?;
     }
-    if SUBJECTS.iter().any(|(name, ..)| is_wanted(name)) {
-        if !nix::unistd::geteuid().is_root() {
-            bail!("the bench starts containers and needs root");
-        }
+    let wants_peers = SUBJECTS.iter().any(|(name, ..)| is_wanted(name));
+    if (wants_peers || is_wanted("herd")) && !nix::unistd::geteuid().is_root() {
+        bail!("the bench starts containers and needs root");
+    }
+    if is_wanted("herd") && !wants_peers && !is_built {
+        build()?;
+    }
+    if wants_peers {
         packages::install(packages::ALL)?;
         packages::install_idle(packages::PEERS)?;
         if !is_built {

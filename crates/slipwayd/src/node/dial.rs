@@ -10,8 +10,10 @@ use super::serve::{self, Here};
 use super::services::Servers;
 
 /// The wait before a try is drawn from nothing to so much, which doubles from try to try.
-const WAIT_FIRST: Duration = Duration::from_millis(500);
-const WAIT_LONGEST: Duration = Duration::from_secs(10);
+const WAIT_FIRST: Duration = Duration::from_secs(1);
+/// So long after an election the last node may be on its way. Sooner costs more than it gives: each try is a
+/// handshake, and those of a thousand nodes must leave the servers time to elect a leader.
+const WAIT_LONGEST: Duration = Duration::from_secs(4);
 /// A link that lasted so long was a good one.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 

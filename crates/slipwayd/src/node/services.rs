@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
-use slipway_link::{Dialler, Hello, LinkStream, Service};
+use slipway_link::{Dialler, Error, Hello, LinkStream, Service};
 use slipway_registry::client::{Connect, Connecting, Duplex};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// A machine has one router, and for a moment the one before it.
 const ROUTERS_MAX: usize = 4;
+/// For all servers together.
+const DIAL_TIME: Duration = Duration::from_secs(30);
 /// After a failed accept, most likely for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -28,15 +30,42 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// A link to whoever leads.
-    pub async fn dial(&self, service: Service) -> Result<LinkStream, slipway_link::Error> {
+    /// A link to whoever leads. Servers are asked until one answers: when that one knows of no leader, or of
+    /// one that cannot be reached, the others know no better, and a thousand nodes that ask all of them would
+    /// keep them from electing one. The next try begins with another.
+    pub async fn dial(&self, service: Service) -> Result<LinkStream, Error> {
         let mut addresses = self.addresses.borrow().clone();
         // Each knows who leads; no need that all nodes ask the first.
         addresses.shuffle(&mut rand::rng());
         let more: Vec<String> =
             self.typed.iter().filter(|typed| !addresses.contains(typed)).cloned().collect();
         addresses.extend(more);
-        self.dialler.dial(&addresses, Hello::new(service)).await
+        let mut last = Error::NoAddress;
+        let asking = async {
+            for asked in addresses {
+                match self.dialler.dial(std::slice::from_ref(&asked), Hello::new(service)).await {
+                    Err(error) if !is_answer_of(&asked, &error) => last = error,
+                    answer => return Some(answer),
+                }
+            }
+            None
+        };
+        match timeout(DIAL_TIME, asking).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) | Err(_) => Err(last),
+        }
+    }
+}
+
+/// Whether that server has answered: no, or with the name of one that could not be reached. One of another
+/// cluster is no answer.
+fn is_answer_of(asked: &str, error: &Error) -> bool {
+    match error {
+        Error::Refused { .. } | Error::LostWay { .. } => true,
+        Error::Unreachable { address, .. } | Error::TooSlow { address } | Error::Broken { address, .. } => {
+            address != asked
+        }
+        _ => false,
     }
 }
 

@@ -188,10 +188,7 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/join-tokens/{token}", delete(join::revoke_token))
         .route("/v1/servers", get(join::servers))
         .route("/v1/servers/hand-over", post(join::hand_over))
-        .route(
-            "/v1/default-quota",
-            get(quota::show_default).put(quota::set_default).delete(quota::unset_default),
-        )
+        .route("/v1/default-quota", get(quota::default).put(quota::set_default).delete(quota::unset_default))
         .route("/v1/quotas", get(quota::list))
         .route("/v1/quotas/{owner}", put(quota::set).delete(quota::unset))
         .route("/v1/tenants", get(tenant::list).post(tenant::create))

@@ -51,7 +51,7 @@ pub async fn unset(State(api): State<Api>, Asking(caller): Asking, Owner(name): 
     Ok(Json(Done {}))
 }
 
-pub async fn show_default(State(api): State<Api>, Asking(caller): Asking) -> Answer<DefaultQuotaInfo> {
+pub async fn default(State(api): State<Api>, Asking(caller): Asking) -> Answer<DefaultQuotaInfo> {
     let limits = api.access.operator(&caller).await?.default_quota().await?;
     Ok(Json(default_info(limits)))
 }

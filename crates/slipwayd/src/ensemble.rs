@@ -117,6 +117,14 @@ impl Running {
     }
 }
 
+/// Returns when a part of the instance has ended that should not; never without an instance.
+pub async fn ended(running: &mut Option<Running>) {
+    match running {
+        Some(running) => running.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.supervisor.abort();

@@ -33,7 +33,7 @@ use crate::life::{log, wait_for_signal};
 use crate::outside::{Outside, public_url};
 use crate::places::{self, Places, beside};
 use crate::term::{Ground, WorkshopOptions, own_program};
-use crate::{args, capacity};
+use crate::{args, capacity, ensemble};
 
 pub mod connect;
 mod election;
@@ -58,14 +58,23 @@ pub fn server(options: args::Server) -> anyhow::Result<()> {
     }
     places::raise_file_limit();
     places::raise_watch_limit();
+    let ensemble = options.ensemble.as_deref().map(ensemble::args::of_file).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        // It comes first and goes last: the server may have to wait for its own ZooKeeper.
+        let mut ensemble = match &ensemble {
+            Some(ensemble) => Some(ensemble::Running::start(ensemble).await?),
+            None => None,
+        };
         let mut server = tokio::select! {
             server = Server::start(&options) => server?,
             signalled = wait_for_signal() => return signalled,
         };
         tokio::select! {
             signalled = wait_for_signal() => signalled?,
+            () = ensemble::ended(&mut ensemble) => bail!(
+                "what looks after ZooKeeper has ended; see the log above. Starting slipwayd again mends it"
+            ),
             what = server.ended() => bail!("{what} has ended; see the log above. Starting slipwayd again mends it"),
         }
         tracing::info!("stopping; nodes and what they run go on");
@@ -73,6 +82,9 @@ pub fn server(options: args::Server) -> anyhow::Result<()> {
         tokio::select! {
             () = server.stop() => {}
             again = wait_for_signal() => again?,
+        }
+        if let Some(ensemble) = ensemble {
+            ensemble.stop().await;
         }
         anyhow::Ok(())
     })?;

@@ -19,6 +19,10 @@ pub struct Server {
     pub shared_dir: PathBuf,
     #[command(flatten)]
     pub zookeeper: ZooKeeper,
+    /// Look after this machine's ZooKeeper server as well: a file with the arguments of `slipwayd
+    /// ensemble`, on each line one and its value
+    #[arg(long, value_name = "FILE")]
+    pub ensemble: Option<PathBuf>,
     /// The cluster's key, under which secrets are sealed: the same file on every server. Made by the
     /// first; back it up apart from the data
     #[arg(long, default_value = "/etc/slipway/master.key")]

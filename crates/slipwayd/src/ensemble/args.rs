@@ -1,9 +1,10 @@
 //! What `slipwayd ensemble` takes.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Args;
+use anyhow::{Context as _, bail};
+use clap::{Args, Parser, Subcommand};
 
 #[derive(Debug, Clone, Args)]
 pub struct Ensemble {
@@ -86,4 +87,64 @@ pub struct Ensemble {
     /// Log as JSON
     #[arg(long)]
     pub log_json: bool,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What there is to do but to look after the server.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// When the quorum is lost for good: found the ensemble anew on this machine, with what this server or
+    /// a backup has. Stop the instance here first, and type its own command line with this behind it
+    Recover(Recover),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Recover {
+    /// With a backup in place of the data here: that of this host, the newest if no number is named
+    #[arg(long, value_name = "HOST[/NUMBER]")]
+    pub backup: Option<String>,
+    /// Yes: whatever only the other servers have is lost. Without this nothing is done but said
+    #[arg(long)]
+    pub give_up_the_others: bool,
+}
+
+/// Reads the arguments of `slipwayd ensemble` from a file: on each line an option, and its value after a
+/// space. Lines that begin with # say nothing.
+pub fn of_file(path: &Path) -> anyhow::Result<Ensemble> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let ensemble = of_text(&text).with_context(|| path.display().to_string())?;
+    if ensemble.command.is_some() {
+        bail!("{} has a command in it", path.display());
+    }
+    Ok(ensemble)
+}
+
+fn of_text(text: &str) -> Result<Ensemble, clap::Error> {
+    #[derive(Parser)]
+    #[command(name = "slipwayd ensemble", no_binary_name = true, disable_help_flag = true)]
+    struct Typed {
+        #[command(flatten)]
+        ensemble: Ensemble,
+    }
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let words = lines.flat_map(|line| match line.split_once(char::is_whitespace) {
+        Some((option, value)) => vec![option, value.trim_start()],
+        None => vec![line],
+    });
+    Typed::try_parse_from(words).map(|typed| typed.ensemble)
+}
+
+#[test]
+fn the_arguments_of_an_ensemble_are_read_from_a_file() {
+    let text = "# zk1\n--hostname zk1\n--credentials-file /etc/with space\n\n--open-list\n--client-port 2182\n\
+                --settings {\"checkMs\": 5000}\n";
+    let ensemble = of_text(text).unwrap();
+    assert_eq!(ensemble.hostname.as_deref(), Some("zk1"));
+    assert_eq!(ensemble.credentials_file, Path::new("/etc/with space"));
+    assert!(ensemble.open_list);
+    assert_eq!(ensemble.client_port, 2182);
+    assert_eq!(ensemble.settings.as_deref(), Some("{\"checkMs\": 5000}"));
+    assert!(of_text("--hostname zk1\n").is_err());
+    assert!(of_text("--credentials-file x\n--nonsense\n").is_err());
 }

@@ -15,6 +15,7 @@ use crate::{Case, app, cases};
 
 pub mod abdication;
 pub mod agents;
+pub mod ensemble;
 mod zookeeper;
 
 use zookeeper::ZooKeeper;

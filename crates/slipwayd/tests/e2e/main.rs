@@ -86,6 +86,7 @@ fn main() -> ExitCode {
         cluster::cases(),
         cluster::agents::cases(),
         cluster::abdication::cases(),
+        cluster::ensemble::cases(),
     ]
     .into_iter()
     .flatten()

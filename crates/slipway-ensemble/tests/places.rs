@@ -3,7 +3,7 @@
 #[path = "places/s3.rs"]
 mod s3;
 
-#[path = "places/s3_server.rs"]
+#[path = "../../slipway-storage/tests/servers/s3.rs"]
 mod s3_server;
 
 #[path = "places/zookeeper.rs"]

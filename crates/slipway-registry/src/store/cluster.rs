@@ -36,13 +36,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use redb::{ReadableTable, WriteTransaction};
 use slipway_model::id::Digest;
 use slipway_storage::Place;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::change::{Change, apply};
 use super::db::Db;
@@ -101,7 +102,7 @@ pub(super) struct Cluster {
     snapshot: AtomicU64,
     /// A snapshot is made after so many entries.
     entries_max: u64,
-    is_deposed: AtomicBool,
+    deposed: watch::Sender<bool>,
     objects: AtomicU64,
     fetching: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
     /// Blobs whose object was found to be something else, or nothing.
@@ -122,7 +123,7 @@ impl Cluster {
             term,
             snapshot: AtomicU64::new(snapshot),
             entries_max,
-            is_deposed: AtomicBool::new(false),
+            deposed: watch::Sender::new(false),
             objects: AtomicU64::new(0),
             fetching: Mutex::default(),
             damaged: Mutex::default(),
@@ -133,7 +134,7 @@ impl Cluster {
 
     /// Whether another server has been seen to write.
     pub(super) fn is_deposed(&self) -> bool {
-        self.is_deposed.load(Ordering::Relaxed)
+        *self.deposed.borrow()
     }
 
     /// See [`Registry::change`].
@@ -178,7 +179,7 @@ impl Cluster {
     }
 
     fn note(&self, error: &Error) {
-        if matches!(error, Error::Deposed) && !self.is_deposed.swap(true, Ordering::Relaxed) {
+        if matches!(error, Error::Deposed) && !self.deposed.send_replace(true) {
             tracing::warn!("another server writes the registry now");
         }
     }
@@ -225,6 +226,26 @@ impl Registry {
     pub fn move_to_shared(root: &Path, options: super::Options, place: Place) -> Result<Moved> {
         let remote = Remote { place, runtime: Handle::current() };
         objects::move_all(&remote, &Self::open_with(root, options, None)?)
+    }
+
+    /// Opens the rows and files that are in `root`, whosever they are: for who deletes them.
+    ///
+    /// # Errors
+    /// As of [`Registry::open`].
+    pub fn open_to_delete(root: &Path, options: super::Options) -> Result<Self> {
+        Self::open_with(root, options, None)
+    }
+
+    /// Waits until another server has taken the registry over; for ever on one machine.
+    pub async fn deposed(&self) {
+        match &self.shared.cluster {
+            Some(cluster) => {
+                // It never fails: the sender is in there.
+                let mut deposed = cluster.deposed.subscribe();
+                let _seen = deposed.wait_for(|is_deposed| *is_deposed).await;
+            }
+            None => std::future::pending().await,
+        }
     }
 
     /// Whether another server has taken the registry over: nothing can be changed through this one any more.

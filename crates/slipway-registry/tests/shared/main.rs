@@ -3,4 +3,7 @@
 
 mod cluster;
 mod random;
+mod s3;
+#[path = "../../../slipway-storage/tests/servers/s3.rs"]
+mod s3_server;
 mod takeover;

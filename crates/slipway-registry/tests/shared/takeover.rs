@@ -4,7 +4,7 @@ use slipway_registry::digest::digest_of;
 use slipway_registry::{Error, Registry};
 use slipway_storage::Place;
 
-use crate::cluster::{Cluster, at_once, is_deposed, pull, push, repository, tag};
+use crate::cluster::{Cluster, MANIFEST, at_once, is_deposed, pull, push, repository, tag};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_server_has_everything_and_the_one_before_can_change_nothing() {
@@ -184,16 +184,31 @@ async fn a_machines_images_move_into_an_empty_storage_once() {
 async fn figures_of_a_takeover() {
     use std::time::Instant;
     let cluster = Cluster::new();
-    let first = cluster.lead("a");
-    let started = Instant::now();
+    let root = cluster.root("machine");
+    let machine = Registry::open(&root, cluster.options.clone()).unwrap();
+    push(&machine, "v", b"the same layer").unwrap();
+    let image = machine.manifest(&repository(), &tag("v").into()).unwrap().unwrap();
+    let mut text: serde_json::Value = serde_json::from_slice(&image.bytes).unwrap();
     for number in 0..10_000_u32 {
-        push(&first, &format!("v{number}"), b"the same layer").unwrap();
+        // As long as one of ten layers.
+        text["annotations"] =
+            serde_json::json!({ "number": number.to_string(), "long": "0123456789abcdef".repeat(90) });
+        let name = tag(&format!("v{number}"));
+        machine.put_manifest(&repository(), text.to_string().as_bytes(), MANIFEST, Some(&name)).unwrap();
     }
-    println!("10,000 pushes: {:?}", started.elapsed());
-    for server in ["b", "b", "c"] {
+    drop(machine);
+    let timed = |what: &str, started: Instant| println!("{what}: {:?}", started.elapsed());
+    let started = Instant::now();
+    Registry::move_to_shared(&root, cluster.options.clone(), cluster.place.clone()).unwrap();
+    timed("10,000 images moved", started);
+    for (what, server) in [("nothing is here", "b"), ("all is here", "b"), ("nothing is here", "c")] {
         let started = Instant::now();
         let registry = cluster.lead(server);
-        println!("{server} leads: {:?}", started.elapsed());
-        push(&registry, "v1", b"the same layer").unwrap();
+        timed(&format!("leads when {what}"), started);
+        let started = Instant::now();
+        for number in 0..20 {
+            push(&registry, &format!("new{number}"), format!("{server}{number}").as_bytes()).unwrap();
+        }
+        timed("20 pushes of an image", started);
     }
 }

@@ -13,8 +13,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use slipway_ensemble::place::s3::{Description, Keys};
-use slipway_ensemble::place::{Bucket, Place};
+use slipway_storage::s3::{Description, Keys};
+use slipway_storage::{Bucket, Place};
 
 pub const BUCKET: &str = "settings";
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use slipway_model::id::BuildNumber;
-use slipway_model::name::EnvironmentPath;
+use slipway_model::name::{EnvironmentPath, ProjectPath};
 
 /// Why the git endpoint could not do something. What is a pusher's fault is not an error here but a
 /// refusal, in words for the pusher.
@@ -74,6 +74,37 @@ pub enum Error {
         /// What is wrong.
         what: &'static str,
     },
+    /// The shared storage could not do it.
+    #[error("failed to {what} {project} in the shared storage")]
+    Storage {
+        /// What was tried.
+        what: &'static str,
+        /// Whose repository.
+        project: String,
+        /// Why.
+        source: slipway_storage::Error,
+    },
+    /// What the shared storage has of a repository is not what it was.
+    #[error(
+        "{object} in {place} {what}, and {project} cannot be used without it: restore it from a backup of \
+         the storage, or let the server lead that led last, whose own copy has it"
+    )]
+    Damaged {
+        /// Whose repository.
+        project: ProjectPath,
+        /// Its full name.
+        object: String,
+        /// Where.
+        place: String,
+        /// `is missing`, `is damaged`.
+        what: &'static str,
+    },
+    /// Another server has moved refs that this one was about to move, or leads now.
+    #[error("another server has written to the repository of {project}")]
+    Overtaken {
+        /// Whose repository.
+        project: ProjectPath,
+    },
     /// The push could not be recorded.
     #[error("failed to record push {number} to {environment}")]
     Record {
@@ -98,4 +129,27 @@ pub enum Error {
     /// The hook, or the git process behind it, has gone away.
     #[error("the connection to the hook broke")]
     HookGone(#[source] io::Error),
+}
+
+impl Error {
+    /// Whether another server was faster.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Overtaken { .. })
+    }
+
+    /// What a pusher or reader can make something of.
+    pub(crate) fn words_for_a_pusher(&self) -> Option<String> {
+        match self {
+            Self::Overtaken { .. } => {
+                Some("Another server leads now, or has moved a branch meanwhile: fetch first, then push again.".into())
+            }
+            Self::Storage { source, .. } if source.is_worth_a_retry() => {
+                Some("The storage of the repositories cannot be reached; nothing was changed. Try again in a moment.".into())
+            }
+            Self::Damaged { project, object, what, .. } => Some(format!(
+                "The repository of {project} is not whole: {object} {what}. Tell whoever runs this server."
+            )),
+            _ => None,
+        }
+    }
 }

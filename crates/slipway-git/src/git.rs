@@ -33,6 +33,12 @@ const GIT_ADDRESS_SPACE_MAX: u64 = 2 << 30;
 /// Between asking a process group to end, so that git removes its own temporary files, and ending it.
 const TERM_GRACE: Duration = Duration::from_secs(3);
 
+/// Harmless faults of old tools that well-known repositories have in their history are passed over, and
+/// what git itself cannot read is there to fool something else. The same as below `receive "fsck"` in
+/// our settings, for `index-pack --strict`.
+pub(crate) const PUSH_FSCK: &str =
+    "=zeroPaddedFilemode=ignore,missingSpaceBeforeDate=ignore,badTimezone=ignore,gitmodulesParse=error";
+
 /// The unprivileged user that git runs as and that the repositories belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GitUser {
@@ -40,6 +46,15 @@ pub struct GitUser {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
+}
+
+/// Which refs of a push git leaves to us (`receive.procReceiveRefs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OwnRefs {
+    /// Branches: one of them deploys.
+    Branches,
+    /// Tags too: a ref is moved elsewhere first.
+    All,
 }
 
 /// How to run git here.
@@ -57,8 +72,11 @@ impl Git {
         user: Option<GitUser>,
         hook_program: &Path,
         push_bytes_max: Bytes,
+        refs: OwnRefs,
     ) -> Result<Self, Error> {
-        let git = Self { root: root.to_owned(), user };
+        let git = Self::over(root, user);
+        // What a process has left that was killed.
+        let _absent = fs::remove_dir_all(git.passing());
         let hooks = git.hooks();
         fs::create_dir_all(&hooks).map_err(|source| Error::File {
             what: "make",
@@ -83,10 +101,15 @@ impl Git {
             replace(&hooks.join(name), |new| symlink("slipway-hook", new))?;
         }
         replace(&git.configuration(), |new| {
-            fs::write(new, configuration(&hooks, push_bytes_max))?;
+            fs::write(new, configuration(&hooks, push_bytes_max, refs))?;
             fs::set_permissions(new, fs::Permissions::from_mode(0o644))
         })?;
         Ok(git)
+    }
+
+    /// In a directory that has been prepared.
+    pub(crate) fn over(root: &Path, user: Option<GitUser>) -> Self {
+        Self { root: root.to_owned(), user }
     }
 
     /// Fails when git's user cannot get through to a directory, which would otherwise show as a
@@ -230,6 +253,11 @@ impl Git {
         self.root.join(".hooks")
     }
 
+    /// For files that are on their way.
+    pub(crate) fn passing(&self) -> PathBuf {
+        self.root.join(".passing")
+    }
+
     fn configuration(&self) -> PathBuf {
         self.root.join(".gitconfig")
     }
@@ -288,7 +316,11 @@ fn pid_of(child: &Child) -> Option<Pid> {
 }
 
 /// Our settings; the reasons stand beside them.
-fn configuration(hooks: &Path, push_bytes_max: Bytes) -> String {
+fn configuration(hooks: &Path, push_bytes_max: Bytes, refs: OwnRefs) -> String {
+    let tags = match refs {
+        OwnRefs::Branches => "",
+        OwnRefs::All => "\tprocReceiveRefs = refs/tags\n",
+    };
     // git's quoting of values: backslash and double quote.
     let hooks = hooks.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
     format!(
@@ -312,7 +344,7 @@ fn configuration(hooks: &Path, push_bytes_max: Bytes) -> String {
          [receive]\n\
          \tmaxInputSize = {bytes}\n\
          \tadvertisePushOptions = true\n\
-         \tprocReceiveRefs = refs/heads\n\
+         \tprocReceiveRefs = refs/heads\n{tags}\
          \tdenyCurrentBranch = ignore\n\
          \tdenyDeleteCurrent = ignore\n\
          \tautogc = false\n\

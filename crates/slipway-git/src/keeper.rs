@@ -81,6 +81,14 @@ impl Keeper {
             };
             failed = settled.is_err();
             if let Err(error) = settled {
+                if error.is_overtaken() {
+                    // This term is over, and whatever holds it is about to notice.
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "a newer leader keeps the branches"
+                    );
+                    continue;
+                }
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "a deploying branch could not be moved; trying again"
@@ -123,7 +131,7 @@ impl Keeper {
         if self.settled().get(environment) == Some(&state) {
             return Ok(());
         }
-        let Some(repository) = self.repositories.open(environment).await else { return Ok(()) };
+        let Some(repository) = self.repositories.open(environment).await? else { return Ok(()) };
         let name = repository.branch_ref(&record.deploy_branch);
         let wanted = match &state.1 {
             Wanted::At(commit) => Some(commit),
@@ -131,7 +139,7 @@ impl Keeper {
         };
         let current = repository.read_ref(&name).await?;
         if current.as_ref() != wanted {
-            repository.write_ref(&name, wanted).await?;
+            repository.write_ref(&name, wanted, Vec::new()).await?;
             repository.write_head(&record.deploy_branch).await?;
             tracing::info!(%environment, r#ref = name, commit = wanted.map(CommitId::as_str), "moved the deploying branch to what runs");
         }
@@ -153,7 +161,7 @@ impl Keeper {
                 cleared.map_err(|source| Error::Store { environment: environment.to_string(), source })?
             }
         }
-        if let Some(repository) = self.repositories.open(environment).await {
+        if let Some(repository) = self.repositories.open(environment).await? {
             repository.forget_environment().await?;
         }
         self.discard_if_deleted(&environment.project()).await

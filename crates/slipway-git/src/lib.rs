@@ -3,7 +3,7 @@
 //!
 //! The arrow of the data path that lives here is `receive → [Push]`. A push comes in over [`ssh`],
 //! which proves a key and understands one command; [`transfer`] connects the channel with a git
-//! process ([`git`]) in a [`repository`]; git's hooks ([`hook`]) hand their streams to the server
+//! process ([`git`]) in a [`repository`], which in a cluster is a copy ([`copies`]); git's hooks ([`hook`]) hand their streams to the server
 //! ([`hook_server`]), where [`receive`] judges the push and writes the record. From there on
 //! everything happens by others, who watch records; [`follow`] only tells the pusher what they do, and
 //! the [`keeper`] moves the deploying branch when their work has come to something.
@@ -30,6 +30,8 @@ mod git;
 
 mod repository;
 
+mod copies;
+
 pub mod hook;
 
 mod hook_server;
@@ -52,8 +54,9 @@ mod server;
 
 mod error;
 
+pub use copies::{SharedStorage, bring_up};
 pub use error::Error;
 pub use git::GitUser;
-pub use server::{GitServer, Options};
+pub use server::{GitServer, Options, Sources};
 pub use ssh::Entrance;
 pub use ssh::turn_away::Doorkeeper;

@@ -7,7 +7,7 @@
 //! told `ok` only when the release is live and the ref moved, and never moves that ref itself; other
 //! branches are left to git ("fall-through").
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -21,11 +21,12 @@ use slipway_model::unit::Timestamp;
 use slipway_store::Batch;
 use tokio::sync::watch;
 
+use crate::copies::Pack;
 use crate::error::Error;
 use crate::follow::{self, Verdict};
 use crate::hook_server::Streams;
 use crate::pusher::Pusher;
-use crate::repository::Repository;
+use crate::repository::{Busy, Repository};
 use crate::server::Shared;
 
 mod judge;
@@ -36,7 +37,7 @@ mod tree;
 
 use judge::judge;
 use objects::{Commit, Objects};
-use rules::RefUpdate;
+pub(crate) use rules::RefUpdate;
 
 /// Push records kept of one environment: more than releases, so that each release finds its push.
 const PUSHES_KEPT: usize = 200;
@@ -57,6 +58,8 @@ pub(crate) struct Incoming {
     pub(crate) gone: watch::Receiver<bool>,
     /// What is learnt on the way.
     pub(crate) progress: Mutex<Progress>,
+    /// Held as long as a hook works on it, which may be longer than git does.
+    pub(crate) _busy: Busy,
 }
 
 /// How far a push has come.
@@ -68,6 +71,8 @@ pub(crate) struct Progress {
     received: bool,
     /// What pre-receive found worth deploying.
     candidate: Option<Candidate>,
+    /// Where all servers have what was received; nothing on one machine.
+    packs: Vec<Pack>,
 }
 
 /// A commit that will be built.
@@ -127,9 +132,14 @@ pub(crate) async fn pre_receive(
         updates.push(RefUpdate::parse(&line).ok_or(Error::Hook("pre-receive: not two ids and a name"))?);
     }
     let mut pusher = Pusher::new(streams.stderr)?;
-    match judge(shared, push, &mut pusher, &updates, quarantine.as_deref(), options).await {
-        Ok(candidate) => {
-            push.progress().candidate = candidate;
+    let judged = match judge(shared, push, &mut pusher, &updates, quarantine.as_deref(), options).await {
+        Ok(candidate) => put(push, quarantine.as_deref()).await.map(|packs| (candidate, packs)),
+        Err(stop) => Err(stop),
+    };
+    match judged {
+        Ok((candidate, packs)) => {
+            let mut progress = push.progress();
+            (progress.candidate, progress.packs) = (candidate, packs);
             Ok(true)
         }
         Err(Stop::Refused(lines)) => {
@@ -137,14 +147,20 @@ pub(crate) async fn pre_receive(
             Ok(false)
         }
         Err(Stop::Failed(error)) => {
-            pusher
-                .refuse(&[
-                    "Slipway could not examine the push. This is not your fault; nothing was changed.".into()
-                ])
-                .await;
+            let why = error.words_for_a_pusher();
+            let else_wise =
+                "Slipway could not examine the push. This is not your fault; nothing was changed.";
+            pusher.refuse(&[why.unwrap_or_else(|| else_wise.into())]).await;
             Err(error)
         }
     }
+}
+
+/// Puts what was received where all servers have it.
+async fn put(push: &Incoming, quarantine: Option<&Path>) -> Result<Vec<Pack>, Stop> {
+    let Some(quarantine) = quarantine else { return Ok(Vec::new()) };
+    let quarantine = judge::in_repository(quarantine, &push.repository.path)?;
+    Ok(push.repository.put_packs(quarantine).await?)
 }
 
 /// The hook `proc-receive`. True when it answered git as git expects, whatever the answer.
@@ -158,7 +174,12 @@ pub(crate) async fn proc_receive(
     let candidate = push.progress().candidate.take();
     let mut answers = Vec::new();
     let mut pusher = Pusher::new(streams.stderr)?;
-    for update in updates.iter().filter_map(|line| RefUpdate::parse(line)) {
+    let updates: Vec<_> = updates.iter().filter_map(|line| RefUpdate::parse(line)).collect();
+    let is_candidate =
+        |update: &RefUpdate| candidate.as_ref().is_some_and(|candidate| candidate.update == *update);
+    let others: Vec<_> = updates.iter().filter(|update| !is_candidate(update)).cloned().collect();
+    answers.extend(answer_others(push, &others).await);
+    for update in updates {
         match &candidate {
             Some(candidate) if candidate.update == update => {
                 let verdict = deploy(shared, push, candidate, &mut pusher).await;
@@ -175,11 +196,35 @@ pub(crate) async fn proc_receive(
                     }
                 });
             }
-            _ => answers.extend([format!("ok {}", update.name), "option fall-through".into()]),
+            _ => {}
         }
     }
     streams.stdout.answer_proc_receive(&answers).await?;
     Ok(true)
+}
+
+/// What git is told of updates that deploy nothing. On one machine it makes them itself; in a cluster they
+/// have been made when it is told.
+async fn answer_others(push: &Incoming, updates: &[RefUpdate]) -> Vec<String> {
+    let packs = push.progress().packs.clone();
+    let made = push.repository.update(updates, packs).await;
+    let answer = |(at, update): (usize, &RefUpdate)| match &made {
+        Ok(None) => vec![format!("ok {}", update.name), "option fall-through".into()],
+        Ok(Some(faults)) => match faults.get(at).copied().flatten() {
+            None => vec![format!("ok {}", update.name)],
+            Some(fault) => vec![format!("ng {} {fault}", update.name)],
+        },
+        Err(error) if error.is_overtaken() => vec![format!("ng {} fetch first", update.name)],
+        Err(_) => vec![format!("ng {} slipway failed; push again", update.name)],
+    };
+    if let Err(error) = &made {
+        tracing::error!(
+            environment = %push.environment.path,
+            error = error as &dyn std::error::Error,
+            "the branches or tags of a push could not be moved"
+        );
+    }
+    updates.iter().enumerate().flat_map(answer).collect()
 }
 
 /// Records the push, then tells the pusher what becomes of it.
@@ -224,7 +269,9 @@ fn why_not_recorded(error: &Error) -> String {
         Error::Record { source, .. } if source.is_full() => {
             "The server's disk is full, so the push could not be recorded. Nothing was changed.".into()
         }
-        _ => "Slipway could not record the push. This is not your fault; nothing was changed.".into(),
+        _ => error.words_for_a_pusher().unwrap_or_else(|| {
+            "Slipway could not record the push. This is not your fault; nothing was changed.".into()
+        }),
     }
 }
 
@@ -246,7 +293,8 @@ async fn record(shared: &Shared, push: &Incoming, candidate: &Candidate) -> Resu
     let number = newest_number(shared, push, &pushes).await?.next();
     // The ref first: a record without it could lose its commit, a ref without a record is
     // overwritten by the next push.
-    push.repository.write_ref(&push.repository.build_ref(number), Some(&candidate.update.new)).await?;
+    let packs = push.progress().packs.clone();
+    push.repository.write_ref(&push.repository.build_ref(number), Some(&candidate.update.new), packs).await?;
     let record = Push {
         environment: environment.clone(),
         number,

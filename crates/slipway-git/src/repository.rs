@@ -17,8 +17,10 @@ use slipway_model::id::{BuildNumber, CommitId};
 use slipway_model::name::{EnvironmentName, EnvironmentPath, ProjectPath};
 use tokio::fs;
 
+use crate::copies::{Change, Copies, Copy, Pack, Update};
 use crate::error::Error;
 use crate::git::{self, Git, namespace};
+use crate::receive::RefUpdate;
 
 /// Leftovers younger than this may belong to a git that is about to notice that its client is gone.
 const LEFTOVER_AGE_MIN: Duration = Duration::from_secs(60);
@@ -36,6 +38,8 @@ const PACKS_MAX: usize = 40;
 #[derive(Debug)]
 pub(crate) struct Repositories {
     git: Git,
+    /// In a cluster, what the repositories here are copies of.
+    copies: Option<Arc<Copies>>,
     /// Transfers that run, by project: what they leave lying about is not a leftover yet.
     busy: Arc<Mutex<HashMap<ProjectPath, usize>>>,
 }
@@ -46,26 +50,33 @@ pub(crate) struct Repository {
     pub(crate) git: Git,
     pub(crate) path: PathBuf,
     pub(crate) environment: EnvironmentPath,
+    copies: Option<Arc<Copies>>,
 }
 
 impl Repositories {
-    pub(crate) fn new(git: Git) -> Self {
-        Self { git, busy: Arc::default() }
+    pub(crate) fn new(git: Git, copies: Option<Arc<Copies>>) -> Self {
+        Self { git, copies, busy: Arc::default() }
     }
 
     /// The environment's repository, made if need be.
     pub(crate) async fn open_or_make(&self, environment: &EnvironmentPath) -> Result<Repository, Error> {
         let repository = self.at(environment);
-        if !exists(&repository.path).await {
-            self.make(&repository.path).await?;
+        if let Some(copies) = &self.copies {
+            copies.bring_or_make(&repository.copy()).await?;
+        } else if !exists(&repository.path).await {
+            make(&self.git, &repository.path).await?;
         }
         Ok(repository)
     }
 
     /// The environment's repository, if it has been made.
-    pub(crate) async fn open(&self, environment: &EnvironmentPath) -> Option<Repository> {
+    pub(crate) async fn open(&self, environment: &EnvironmentPath) -> Result<Option<Repository>, Error> {
         let repository = self.at(environment);
-        exists(&repository.path).await.then_some(repository)
+        let is_there = match &self.copies {
+            Some(copies) => copies.bring(&repository.copy()).await?,
+            None => exists(&repository.path).await,
+        };
+        Ok(is_there.then_some(repository))
     }
 
     /// Says that a transfer of the project runs, until the mark is dropped; `None` when too many do,
@@ -90,28 +101,26 @@ impl Repositories {
     /// Puts the repository of a deleted project aside, so that a new project of the same name does not
     /// inherit it. It is removed a week later: by then nobody has noticed that it was a mistake.
     pub(crate) async fn discard(&self, project: &ProjectPath) -> Result<(), Error> {
-        let tenant = self.git.root().join(project.tenant.as_str());
-        let path = tenant.join(format!("{}.git", project.project));
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let aside = tenant.join(format!("{DISCARDED}{since}-{:08x}", rand::random::<u32>()));
-        match fs::rename(&path, &aside).await {
-            Ok(()) => {
-                tracing::info!(%project, aside = %aside.display(), "put the repository of a deleted project aside")
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(source) => return Err(Error::File { what: "put aside", path, source }),
+        let path = path_of(self.git.root(), project);
+        if let Some(copies) = &self.copies {
+            copies.forget(&Copy { project: project.clone(), path: path.clone() }).await?;
         }
-        Ok(())
+        put_aside(&path).await
     }
 
     /// The projects that have a repository.
     pub(crate) async fn projects(&self) -> Result<Vec<ProjectPath>, Error> {
-        let mut projects = Vec::new();
+        let mut projects = match &self.copies {
+            Some(copies) => copies.projects().await?,
+            None => Vec::new(),
+        };
         for tenant in directories(self.git.root()).await? {
             for path in directories(&tenant).await? {
                 projects.extend(project_of(&path));
             }
         }
+        projects.sort();
+        projects.dedup();
         Ok(projects)
     }
 
@@ -135,7 +144,7 @@ impl Repositories {
                 if lock(&self.busy).contains_key(&project) {
                     continue;
                 }
-                if let Err(error) = self.sweep_one(&path).await {
+                if let Err(error) = self.sweep_one(&project, &path).await {
                     tracing::warn!(%project, error = &error as &dyn std::error::Error, "could not sweep a repository");
                 }
             }
@@ -144,40 +153,15 @@ impl Repositories {
     }
 
     fn at(&self, environment: &EnvironmentPath) -> Repository {
-        let tenant = self.git.root().join(environment.tenant.as_str());
         Repository {
             git: self.git.clone(),
-            path: tenant.join(format!("{}.git", environment.project)),
+            path: path_of(self.git.root(), &environment.project()),
             environment: environment.clone(),
+            copies: self.copies.clone(),
         }
     }
 
-    /// Makes a repository aside and renames it into place, so that a crash leaves none or a whole one.
-    async fn make(&self, path: &Path) -> Result<(), Error> {
-        let tenant = path.parent().unwrap_or(path);
-        let file = |what, path: &Path| {
-            let path = path.to_owned();
-            move |source| Error::File { what, path, source }
-        };
-        match fs::create_dir(tenant).await {
-            Ok(()) => self.git.give(tenant).map_err(file("set the owner of", tenant))?,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(file("make", tenant)(error)),
-        }
-        let unfinished = tenant.join(format!("{UNFINISHED}{:016x}", rand::random::<u64>()));
-        let mut init = self.git.command("init", &unfinished);
-        init.args(["--quiet", "--bare", "--template=", "--initial-branch=main"]);
-        self.git.run(&unfinished, "init", &mut init, b"").await?;
-        match fs::rename(&unfinished, path).await {
-            // Another push made it in the same moment.
-            Err(_) if exists(path).await => {
-                fs::remove_dir_all(&unfinished).await.map_err(file("remove", &unfinished))
-            }
-            renamed => renamed.map_err(file("make", path)),
-        }
-    }
-
-    async fn sweep_one(&self, path: &Path) -> Result<(), Error> {
+    async fn sweep_one(&self, project: &ProjectPath, path: &Path) -> Result<(), Error> {
         let now = SystemTime::now();
         let objects = path.join("objects");
         for (directory, is_leftover) in [
@@ -208,6 +192,10 @@ impl Repositories {
             > PACKS_MAX
         {
             self.collect(path).await?;
+        }
+        if let Some(copies) = &self.copies {
+            let copy = Copy { project: project.clone(), path: path.to_owned() };
+            copies.tidy(&copy, || lock(&self.busy).contains_key(project)).await?;
         }
         Ok(())
     }
@@ -255,20 +243,32 @@ impl Repository {
         Ok(found.into_iter().find(|(found, _)| found == name).map(|(_, commit)| commit))
     }
 
-    /// Makes a ref point at a commit, or deletes it, whatever it was before.
-    pub(crate) async fn write_ref(&self, name: &str, commit: Option<&CommitId>) -> Result<(), Error> {
+    /// Makes a ref point at a commit, or deletes it, whatever it was before. `packs` are those of the push
+    /// that brought the commit.
+    pub(crate) async fn write_ref(
+        &self,
+        name: &str,
+        commit: Option<&CommitId>,
+        packs: Vec<Pack>,
+    ) -> Result<(), Error> {
+        if let Some(copies) = &self.copies {
+            let refs = vec![(name.to_owned(), commit.cloned())];
+            return copies.change(&self.copy(), Change { refs, packs, ..Change::default() }).await;
+        }
         let instruction = match commit {
             Some(commit) => format!("update {name}\0{commit}\0\0"),
             None => format!("delete {name}\0\0"),
         };
-        let mut update = self.git.command("update-ref", &self.path);
-        update.args(["--no-deref", "-z", "--stdin"]);
-        self.git.run(&self.path, "update-ref", &mut update, instruction.as_bytes()).await.map(drop)
+        update_refs(&self.git, &self.path, &instruction).await
     }
 
     /// Makes the environment's HEAD name a branch, so that a clone checks it out.
     pub(crate) async fn write_head(&self, branch: &str) -> Result<(), Error> {
         let head = format!("{}/HEAD", namespace(&self.environment.environment));
+        if let Some(copies) = &self.copies {
+            let heads = vec![(head, Some(self.branch_ref(branch)))];
+            return copies.change(&self.copy(), Change { heads, ..Change::default() }).await;
+        }
         let mut symbolic = self.git.command("symbolic-ref", &self.path);
         symbolic.args([head, self.branch_ref(branch)]);
         self.git.run(&self.path, "symbolic-ref", &mut symbolic, b"").await.map(drop)
@@ -288,6 +288,10 @@ impl Repository {
     /// Forgets everything of the environment, which has been deleted.
     pub(crate) async fn forget_environment(&self) -> Result<(), Error> {
         let environment = &self.environment.environment;
+        if let Some(copies) = &self.copies {
+            let prefixes = [build_refs(environment), format!("{}/", namespace(environment))];
+            return copies.forget_refs(&self.copy(), &prefixes).await;
+        }
         let mut found = self.list_refs(&build_refs(environment)).await?;
         found.extend(self.list_refs(&format!("{}/", namespace(environment))).await?);
         let names: Vec<_> = found.into_iter().map(|(name, _)| name).collect();
@@ -298,10 +302,42 @@ impl Repository {
         if names.is_empty() {
             return Ok(());
         }
+        if let Some(copies) = &self.copies {
+            let refs = names.iter().map(|name| (name.clone(), None)).collect();
+            return copies.change(&self.copy(), Change { refs, ..Change::default() }).await;
+        }
         let instructions: String = names.iter().map(|name| format!("delete {name}\0\0")).collect();
-        let mut update = self.git.command("update-ref", &self.path);
-        update.args(["--no-deref", "-z", "--stdin"]);
-        self.git.run(&self.path, "update-ref", &mut update, instructions.as_bytes()).await.map(drop)
+        update_refs(&self.git, &self.path, &instructions).await
+    }
+
+    /// In a cluster: makes those of a push's updates that can be made, and says why not of the others.
+    /// `None` on one machine, where git does it itself.
+    pub(crate) async fn update(
+        &self,
+        updates: &[RefUpdate],
+        packs: Vec<Pack>,
+    ) -> Result<Option<Vec<Option<&'static str>>>, Error> {
+        let Some(copies) = &self.copies else { return Ok(None) };
+        let prefix = namespace(&self.environment.environment);
+        let full = |update: &RefUpdate| Update {
+            name: format!("{prefix}/{}", update.name),
+            old: update.old.clone(),
+            new: update.new.clone(),
+        };
+        let updates: Vec<_> = updates.iter().map(full).collect();
+        copies.update(&self.copy(), &updates, packs).await.map(Some)
+    }
+
+    /// In a cluster: puts what a push has brought where all servers have it. Nothing leads there yet.
+    pub(crate) async fn put_packs(&self, quarantine: &Path) -> Result<Vec<Pack>, Error> {
+        match &self.copies {
+            Some(copies) => copies.put_packs(&self.copy(), quarantine).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn copy(&self) -> Copy {
+        Copy { project: self.environment.project(), path: self.path.clone() }
     }
 
     /// Notes commits whose parents are not here, in the file in which git notes them
@@ -309,6 +345,10 @@ impl Repository {
     pub(crate) async fn add_shallow(&self, commits: &[CommitId]) -> Result<(), Error> {
         if commits.is_empty() {
             return Ok(());
+        }
+        if let Some(copies) = &self.copies {
+            let change = Change { shallow: commits.to_vec(), ..Change::default() };
+            return copies.change(&self.copy(), change).await;
         }
         let (path, lock) = (self.path.join("shallow"), self.path.join("shallow.lock"));
         let write = || async {
@@ -344,6 +384,57 @@ impl Repository {
                 what: "a line is not an id and a name",
             })
     }
+}
+
+/// Makes a repository aside and renames it into place, so that a crash leaves none or a whole one.
+pub(crate) async fn make(git: &Git, path: &Path) -> Result<(), Error> {
+    let tenant = path.parent().unwrap_or(path);
+    let file = |what, path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::File { what, path, source }
+    };
+    match fs::create_dir(tenant).await {
+        Ok(()) => git.give(tenant).map_err(file("set the owner of", tenant))?,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(file("make", tenant)(error)),
+    }
+    let unfinished = tenant.join(format!("{UNFINISHED}{:016x}", rand::random::<u64>()));
+    let mut init = git.command("init", &unfinished);
+    init.args(["--quiet", "--bare", "--template=", "--initial-branch=main"]);
+    git.run(&unfinished, "init", &mut init, b"").await?;
+    match fs::rename(&unfinished, path).await {
+        // Another push made it in the same moment.
+        Err(_) if exists(path).await => {
+            fs::remove_dir_all(&unfinished).await.map_err(file("remove", &unfinished))
+        }
+        renamed => renamed.map_err(file("make", path)),
+    }
+}
+
+/// Puts a repository aside that is not to be used any more. It is removed a week later.
+pub(crate) async fn put_aside(path: &Path) -> Result<(), Error> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let aside = path.with_file_name(format!("{DISCARDED}{since}-{:08x}", rand::random::<u32>()));
+    match fs::rename(path, &aside).await {
+        Ok(()) => {
+            tracing::info!(path = %path.display(), aside = %aside.display(), "put a repository aside whose project was deleted, or that is another's");
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Error::File { what: "put aside", path: path.to_owned(), source }),
+    }
+}
+
+/// Where a project's repository is.
+pub(crate) fn path_of(root: &Path, project: &ProjectPath) -> PathBuf {
+    root.join(project.tenant.as_str()).join(format!("{}.git", project.project))
+}
+
+/// Carries out instructions in the form of `git update-ref -z --stdin`, all or none.
+pub(crate) async fn update_refs(git: &Git, path: &Path, instructions: &str) -> Result<(), Error> {
+    let mut update = git.command("update-ref", path);
+    update.args(["--no-deref", "-z", "--stdin"]);
+    git.run(path, "update-ref", &mut update, instructions.as_bytes()).await.map(drop)
 }
 
 fn build_refs(environment: &EnvironmentName) -> String {

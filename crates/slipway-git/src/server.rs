@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use slipway_access::Access;
+use slipway_model::name::EnvironmentPath;
 use slipway_model::unit::Bytes;
 use slipway_store::Store;
 use slipway_store::journal::Journal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::copies::{Copies, SharedStorage};
 use crate::error::Error;
-use crate::git::{Git, GitUser};
+use crate::git::{Git, GitUser, OwnRefs};
 use crate::hook_server;
 use crate::host_key;
 use crate::keeper::Keeper;
@@ -40,6 +42,8 @@ pub struct Options {
     /// The directory of the repositories, `git` in the data directory. git's user must be able to
     /// get there: the data directory has mode 711.
     pub repositories: PathBuf,
+    /// In a cluster, where the repositories are that those in the directory are copies of.
+    pub shared: Option<SharedStorage>,
     /// Logs of builds.
     pub journal: Journal,
     /// A program that calls [`crate::hook::main`] when it is started under one of
@@ -114,7 +118,8 @@ impl GitServer {
             };
         // git reports canonical paths, and they are compared.
         let (root, run_dir) = (make(&options.repositories)?, make(&options.run_dir)?);
-        let git = Git::prepare(&root, options.user, &options.hook_program, options.push_bytes_max)?;
+        let refs = if options.shared.is_some() { OwnRefs::All } else { OwnRefs::Branches };
+        let git = Git::prepare(&root, options.user, &options.hook_program, options.push_bytes_max, refs)?;
         git.check_reach(&root)?;
         git.check_reach(&run_dir)?;
         let host_key = host_key::load_or_make(&options.host_key)?;
@@ -122,7 +127,10 @@ impl GitServer {
         let hook_listener = hook_server::listen(&hook_socket, options.user)?;
 
         let records = Records(store);
-        let repositories = Arc::new(Repositories::new(git));
+        let repositories = {
+            let copies = options.shared.map(|shared| Arc::new(Copies::new(shared, git.clone())));
+            Arc::new(Repositories::new(git, copies))
+        };
         let turns = Arc::new(Turns::default());
         let keeper = Arc::new(Keeper::new(records.clone(), repositories.clone(), turns.clone()));
         let (stop, stopped) = watch::channel(false);
@@ -164,6 +172,11 @@ impl GitServer {
         &self.host_key
     }
 
+    /// Who has the repositories; whoever reads one himself asks first.
+    pub fn sources(&self) -> Sources {
+        Sources(self.shared.repositories.clone())
+    }
+
     /// Waits until one of its tasks has ended, which without [`GitServer::stop`] they only do by a
     /// panic.
     pub async fn ended(&mut self) {
@@ -203,6 +216,20 @@ impl Shared {
 
     fn table(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Incoming>>> {
         self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sees to it that a repository can be read.
+#[derive(Debug, Clone)]
+pub struct Sources(Arc<Repositories>);
+
+impl Sources {
+    /// Brings the repository of an environment up to date, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], [`Error::Damaged`], [`Error::Overtaken`].
+    pub async fn bring(&self, environment: &EnvironmentPath) -> Result<(), Error> {
+        self.0.open(environment).await.map(drop)
     }
 }
 

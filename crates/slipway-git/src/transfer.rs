@@ -58,7 +58,7 @@ pub(crate) async fn serve(
     reader: ChannelReadHalf,
     writer: &ChannelWriteHalf<Msg>,
 ) -> Result<u32, Error> {
-    let Transfer { service, repository, environment, project, by, busy: _busy } = transfer;
+    let Transfer { service, repository, environment, project, by, busy } = transfer;
     let is_push = service == Service::ReceivePack;
     if is_push && has_no_room(&shared.root) {
         say(writer, "slipway: the server's disk is full; nothing was changed\n").await;
@@ -83,6 +83,7 @@ pub(crate) async fn serve(
         by,
         gone,
         progress: Default::default(),
+        _busy: busy,
     });
     // Lives as long as git does, which may be longer than its client.
     let shallow = Arc::new(ShallowFile::begin(&shared.shallow_files, &repository).await?);

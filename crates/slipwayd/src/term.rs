@@ -120,6 +120,7 @@ impl Ground {
             push_bytes_max: slipway_model::limit::PUSH_BYTES_MAX,
             heartbeat: HEARTBEAT,
             public_url: self.outside.git_url(),
+            shared: None,
         })
     }
 }

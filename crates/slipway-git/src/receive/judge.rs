@@ -57,7 +57,7 @@ pub(super) async fn judge(
 }
 
 /// The path that git told its hook must be where git puts quarantines.
-fn in_repository<'a>(quarantine: &'a Path, repository: &Path) -> Result<&'a Path, Error> {
+pub(super) fn in_repository<'a>(quarantine: &'a Path, repository: &Path) -> Result<&'a Path, Error> {
     let is_ours = quarantine.parent() == Some(&repository.join("objects"))
         && quarantine
             .file_name()

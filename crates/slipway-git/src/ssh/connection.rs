@@ -327,7 +327,9 @@ async fn carry_out(
         Ok(status) => status,
         Err(error) => {
             tracing::error!(environment = %path, error = &error as &dyn std::error::Error, "a push or fetch failed");
-            refuse(writer, "slipway: the server could not do this; nothing was changed\n", 128).await
+            let words = error.words_for_a_pusher();
+            let words = words.unwrap_or_else(|| "the server could not do this; nothing was changed".into());
+            refuse(writer, &format!("slipway: {words}\n"), 128).await
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a pusher sees.
 
 mod bad_input;
+mod cluster;
 mod deploying;
 mod strangers;
 
@@ -22,5 +23,5 @@ pub(crate) use cases;
 
 /// All cases that need no server of their own process.
 pub fn all() -> Vec<Case> {
-    [deploying::all(), bad_input::all(), strangers::all()].concat()
+    [deploying::all(), bad_input::all(), strangers::all(), cluster::all()].concat()
 }

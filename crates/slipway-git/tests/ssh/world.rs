@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use slipway_access::{Access, MasterKey};
-use slipway_git::{GitServer, GitUser, Options};
+use slipway_git::{GitServer, GitUser, Options, SharedStorage};
 use slipway_model::account::{Member, Role, SshKey, Tenant, User};
 use slipway_model::id::CommitId;
 use slipway_model::limit::PUSH_BYTES_MAX;
@@ -39,11 +39,13 @@ pub struct World {
 pub struct Wishes {
     pub push_bytes_max: Bytes,
     pub heartbeat: Duration,
+    /// In a cluster.
+    pub shared: Option<SharedStorage>,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self { push_bytes_max: PUSH_BYTES_MAX, heartbeat: Duration::from_secs(10) }
+        Self { push_bytes_max: PUSH_BYTES_MAX, heartbeat: Duration::from_secs(10), shared: None }
     }
 }
 
@@ -306,16 +308,23 @@ pub async fn start(dir: &Path, wishes: Wishes) -> (Store, GitServer, SocketAddr)
         std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o711)).unwrap();
     }
     let store = Store::open(&dir.join("data/store")).unwrap();
+    let (server, address) = serve(dir, "data/git", &store, wishes).await;
+    (store, server, address)
+}
+
+/// Serves git from a directory of repositories of its own, below `dir`.
+pub async fn serve(dir: &Path, repositories: &str, store: &Store, wishes: Wishes) -> (GitServer, SocketAddr) {
     let access = Access::open(store.clone(), MasterKey::load_or_create(&dir.join("master.key")).unwrap())
         .await
         .unwrap();
     let is_root = rustix::process::getuid().is_root();
     let options = Options {
         host_key: dir.join("data/ssh_host_key"),
-        repositories: dir.join("data/git"),
+        repositories: dir.join(repositories),
+        shared: wishes.shared,
         journal: journal(dir),
         hook_program: std::env::current_exe().unwrap(),
-        run_dir: dir.join("run"),
+        run_dir: dir.join("run").join(repositories),
         user: is_root.then_some(NOBODY),
         push_bytes_max: wishes.push_bytes_max,
         heartbeat: wishes.heartbeat,
@@ -331,7 +340,7 @@ pub async fn start(dir: &Path, wishes: Wishes) -> (Store, GitServer, SocketAddr)
             entrance.take(stream, source);
         }
     });
-    (store, server, address)
+    (server, address)
 }
 
 pub fn journal(dir: &Path) -> Journal {

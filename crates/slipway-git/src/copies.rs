@@ -1,0 +1,418 @@
+//! Repositories of a cluster: the shared storage has the truth, each server a copy in its own data
+//! directory.
+//!
+//! In the storage a repository is a folder of packs, which are never changed, and a folder of numbered
+//! [states](state): which packs there are, and where each ref points. A ref is moved by creating the
+//! state with the next number, of which one caller can win; so whoever did not know the newest state
+//! moves nothing. The first use of a repository in a term creates a state that bears the term's epoch,
+//! and nobody makes one after a state with a higher epoch than his own: a leader that wakes up after a
+//! pause can write no more, also where nothing has changed since. After that first use nobody else writes,
+//! so what this server knows is true until its own next write fails, and reading costs no requests.
+//!
+//! An object is in the storage before a ref leads to it, and a ref is moved in the storage before it is
+//! moved in the copy. A copy is never more than that: what it lacks is fetched, and one that is not of
+//! this very repository is put aside. Which packs a copy has is noted beside it ([`local::Notes`]), because
+//! git puts packs together as it likes.
+//!
+//! Old states are deleted. So a number alone proves nothing (the name after a number long gone is free
+//! again): after creating a state one looks whether it is the newest.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use slipway_model::id::Epoch;
+use slipway_model::name::{ProjectPath, TenantName};
+use slipway_storage::{Error as StorageError, Place};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::error::Error;
+use crate::git::Git;
+
+mod local;
+mod packs;
+mod state;
+
+pub(crate) use state::{Change, Pack, State, Update};
+use state::{STATE_BYTES_MAX, name_of, number_of};
+
+/// How often it is tried to begin a term in a repository that others write to.
+const TRIES_MAX: usize = 4;
+/// Packs of one repository before they are put into one.
+const PACKS_MAX: usize = 50;
+/// Old states that one writer clears away at a time. There is one, unless somebody was killed.
+const CLEARED_MAX: usize = 100;
+
+/// Where repositories are that servers have together.
+#[derive(Debug, Clone)]
+pub struct SharedStorage {
+    /// The folder of the repositories.
+    pub place: Place,
+    /// The term in which this server leads.
+    pub epoch: Epoch,
+}
+
+/// All copies of this server.
+#[derive(Debug)]
+pub(crate) struct Copies {
+    place: Place,
+    epoch: u64,
+    git: Git,
+    /// What is known to be true, for each repository that was used in this term. Whoever holds the
+    /// lock is alone with it, so that uses at one time share one fetch.
+    projects: Mutex<HashMap<ProjectPath, Arc<tokio::sync::Mutex<Option<Known>>>>>,
+}
+
+/// The newest state.
+#[derive(Debug, Clone)]
+struct Known {
+    number: u64,
+    state: State,
+}
+
+/// One repository here.
+#[derive(Debug, Clone)]
+pub(crate) struct Copy {
+    pub(crate) project: ProjectPath,
+    pub(crate) path: PathBuf,
+}
+
+type Turn = OwnedMutexGuard<Option<Known>>;
+
+impl Copies {
+    pub(crate) fn new(shared: SharedStorage, git: Git) -> Self {
+        Self { place: shared.place, epoch: shared.epoch.0, git, projects: Mutex::default() }
+    }
+
+    /// Makes the copy equal to what the storage has, once a term. False when there is no such
+    /// repository.
+    pub(crate) async fn bring(&self, copy: &Copy) -> Result<bool, Error> {
+        Ok(self.turn_in_term(copy, false).await?.is_some())
+    }
+
+    /// The same, and makes the repository if need be.
+    pub(crate) async fn bring_or_make(&self, copy: &Copy) -> Result<(), Error> {
+        self.turn_in_term(copy, true).await.map(drop)
+    }
+
+    /// Makes a change of our own. It is in the storage when this returns.
+    pub(crate) async fn change(&self, copy: &Copy, change: Change) -> Result<(), Error> {
+        let turn = self.turn_in_term(copy, false).await?;
+        self.make(copy, turn, change).await
+    }
+
+    /// Makes everything go away that is called so.
+    pub(crate) async fn forget_refs(&self, copy: &Copy, prefixes: &[String]) -> Result<(), Error> {
+        let turn = self.turn_in_term(copy, false).await?;
+        let Some(known) = &*turn else { return Ok(()) };
+        let change = known.state.without(prefixes);
+        self.make(copy, turn, change).await
+    }
+
+    /// Makes those of a pusher's updates that can be made; for each of the others, why not.
+    pub(crate) async fn update(
+        &self,
+        copy: &Copy,
+        updates: &[Update],
+        packs: Vec<Pack>,
+    ) -> Result<Vec<Option<&'static str>>, Error> {
+        let turn = self.turn_in_term(copy, false).await?;
+        let Some(known) = &*turn else { return Err(overtaken(copy)) };
+        let mut change = Change { packs, ..Change::default() };
+        let mut wanted = known.state.clone();
+        let mut faults = Vec::new();
+        for update in updates {
+            // Against what those before it have made.
+            let fault = wanted.fault_of(update);
+            if fault.is_none() {
+                let new = Some(update.new.clone()).filter(|new| !new.is_zero());
+                let one = Change { refs: vec![(update.name.clone(), new)], ..Change::default() };
+                wanted = wanted.after(&one);
+                change.refs.extend(one.refs);
+            }
+            faults.push(fault);
+        }
+        if !change.refs.is_empty() {
+            self.make(copy, turn, change).await?;
+        }
+        Ok(faults)
+    }
+
+    /// Makes the repository of a deleted project go away: who has its name next inherits nothing.
+    pub(crate) async fn forget(&self, copy: &Copy) -> Result<(), Error> {
+        let mut turn = self.turn(&copy.project).await;
+        *turn = None;
+        let Some(newest) = self.newest(copy).await? else { return Ok(()) };
+        if newest.state.epoch > self.epoch {
+            return Err(overtaken(copy));
+        }
+        if newest.state.identity.is_some() {
+            let gone = self.store(copy, newest.number, &State::default()).await?;
+            gone.ok_or_else(|| overtaken(copy))?;
+            tracing::info!(project = %copy.project, "deleted the repository of a deleted project from the shared storage");
+        }
+        self.delete_packs_but(copy, &[]).await
+    }
+
+    /// The projects that the storage has, or had, a repository of.
+    pub(crate) async fn projects(&self) -> Result<Vec<ProjectPath>, Error> {
+        let failed =
+            |source| Error::Storage { what: "list the repositories", project: "all projects".into(), source };
+        let mut projects = Vec::new();
+        for tenant in self.place.folders("of").await.map_err(failed)? {
+            if tenant.parse::<TenantName>().is_err() {
+                continue;
+            }
+            let found = self.place.folders(&format!("of/{tenant}")).await.map_err(failed)?;
+            projects.extend(found.iter().filter_map(|name| format!("{tenant}/{name}").parse().ok()));
+        }
+        Ok(projects)
+    }
+
+    /// Puts the packs of a push that is not accepted yet into the storage, where nothing leads to them.
+    pub(crate) async fn put_packs(&self, copy: &Copy, quarantine: &Path) -> Result<Vec<Pack>, Error> {
+        let mut put = Vec::new();
+        for file in packs::files(&quarantine.join("pack")).await? {
+            put.push(self.put_pack(copy, &file, Vec::new()).await?);
+        }
+        Ok(put)
+    }
+
+    /// Puts many packs into one, and deletes those that nothing leads to. `is_busy` says whether a push
+    /// may have put one there that it has not named yet.
+    pub(crate) async fn tidy(&self, copy: &Copy, is_busy: impl Fn() -> bool) -> Result<(), Error> {
+        let Some(known) = self.turn(&copy.project).await.clone() else { return Ok(()) };
+        if known.state.packs.len() > PACKS_MAX && !known.state.refs.is_empty() {
+            self.consolidate(copy, &known.state.packs).await?;
+        }
+        let failed = |source| storage("list the packs of", copy, source);
+        let listed = self.place.list(&folder(copy, "packs")).await.map_err(failed)?;
+        let turn = self.turn(&copy.project).await;
+        let Some(known) = &*turn else { return Ok(()) };
+        // Listed before: whoever has put what was listed has named it by now, or never will.
+        if is_busy() {
+            return Ok(());
+        }
+        for name in listed.iter().filter(|name| known.state.packs.iter().all(|pack| pack.name != **name)) {
+            self.delete_pack(copy, name).await?;
+        }
+        Ok(())
+    }
+
+    /// Whoever reads the old packs meanwhile finds one gone, looks again, and finds the new one.
+    async fn consolidate(&self, copy: &Copy, old: &[Pack]) -> Result<(), Error> {
+        let replaces: Vec<_> = old.iter().map(|pack| pack.name.clone()).collect();
+        let file = self.pack_all(copy).await?;
+        let whole = self.put_pack(copy, file.path(), replaces.clone()).await?;
+        let mut turn = self.turn_in_term(copy, false).await?;
+        let Some(known) = turn.take() else { return Err(overtaken(copy)) };
+        let mut next = known.state.clone();
+        next.packs.retain(|pack| !replaces.contains(&pack.name));
+        next.packs.insert(0, whole.clone());
+        let stored = self.store(copy, known.number, &next).await?;
+        let stored = stored.ok_or_else(|| overtaken(copy))?;
+        local::note(copy, &stored.state).await?;
+        *turn = Some(stored);
+        tracing::info!(project = %copy.project, packs = replaces.len(), bytes = whole.bytes, "put the packs of a repository into one");
+        Ok(())
+    }
+
+    async fn make(&self, copy: &Copy, mut turn: Turn, change: Change) -> Result<(), Error> {
+        // Not put back unless all goes well: then the next use looks at everything again.
+        let Some(known) = turn.take() else { return Err(overtaken(copy)) };
+        let next = known.state.after(&change);
+        let known = if next.says_the_same(&known.state) {
+            known
+        } else {
+            let stored = self.store(copy, known.number, &next).await?;
+            stored.ok_or_else(|| overtaken(copy))?
+        };
+        local::note(copy, &known.state).await?;
+        local::apply(&self.git, copy, &change).await?;
+        *turn = Some(known);
+        Ok(())
+    }
+
+    /// Waits until nobody else is at the repository, and begins the term in it.
+    async fn turn_in_term(&self, copy: &Copy, makes: bool) -> Result<Turn, Error> {
+        let mut turn = self.turn(&copy.project).await;
+        if turn.is_none() {
+            *turn = self.begin(copy, makes).await?;
+        }
+        Ok(turn)
+    }
+
+    async fn begin(&self, copy: &Copy, makes: bool) -> Result<Option<Known>, Error> {
+        for _ in 0..TRIES_MAX {
+            let newest = self.newest(copy).await?.unwrap_or_default();
+            if newest.state.epoch > self.epoch {
+                return Err(overtaken(copy));
+            }
+            let state = match &newest.state.identity {
+                Some(_) => newest.state.clone(),
+                None if !makes => return Ok(None),
+                None => State { identity: Some(random()), ..State::default() },
+            };
+            let is_begun = newest.state.identity.is_some() && state.epoch == self.epoch;
+            let begun = if is_begun { Some(newest) } else { self.store(copy, newest.number, &state).await? };
+            let Some(known) = begun else { continue };
+            match self.equalise(copy, &known.state).await {
+                Ok(()) => return Ok(Some(known)),
+                // It may have been a newer leader that took away what was to be fetched.
+                Err(error) => match self.newest(copy).await {
+                    Ok(Some(newest)) if newest.number != known.number => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+        Err(overtaken(copy))
+    }
+
+    /// Makes the copy what the state says.
+    async fn equalise(&self, copy: &Copy, state: &State) -> Result<(), Error> {
+        let has = local::prepare(&self.git, copy, state).await?;
+        self.fetch(copy, state, &has).await?;
+        if let Err(error) = local::equalise(&self.git, copy, state).await {
+            tracing::warn!(project = %copy.project, error = &error as &dyn std::error::Error, "the copy of a repository is not whole; fetching all of it");
+            self.fetch(copy, state, &[]).await?;
+            local::equalise(&self.git, copy, state).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a state the newest, after the one with that number. `None` when another has been faster.
+    async fn store(&self, copy: &Copy, number: u64, state: &State) -> Result<Option<Known>, Error> {
+        let failed = |source| storage("move refs of", copy, source);
+        let next =
+            Known { number: number + 1, state: State { epoch: self.epoch, mark: random(), ..state.clone() } };
+        let bytes = serde_json::to_vec(&next.state).unwrap_or_default();
+        if bytes.len() > STATE_BYTES_MAX {
+            return Err(failed(StorageError::TooBig("the list of its refs".into(), STATE_BYTES_MAX as u64)));
+        }
+        let (folder, name) = (folder(copy, "states"), name_of(next.number));
+        let is_ours = match self.place.create(&folder, &name, bytes.clone().into()).await {
+            Ok(true) => true,
+            // The answer to an earlier try of the same request may have been lost.
+            Ok(false) => self.is_there(&folder, &name, &bytes).await.map_err(failed)?,
+            Err(error) if error.is_worth_a_retry() => {
+                self.is_there(&folder, &name, &bytes).await.map_err(failed)? || return Err(failed(error))
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let numbers = self.numbers(&folder).await.map_err(failed)?;
+        if numbers.last() != Some(&next.number) {
+            if is_ours {
+                // Nobody reads it: it is not the newest.
+                self.place.delete(&folder, &name).await.map_err(failed)?;
+            }
+            return Ok(None);
+        }
+        if !is_ours {
+            return Ok(None);
+        }
+        for old in numbers.iter().filter(|old| **old < number).take(CLEARED_MAX) {
+            // The next one tries again.
+            let _left = self.place.delete(&folder, &name_of(*old)).await;
+        }
+        Ok(Some(next))
+    }
+
+    async fn is_there(&self, folder: &str, name: &str, bytes: &[u8]) -> Result<bool, StorageError> {
+        let found = self.place.get(folder, name, STATE_BYTES_MAX).await?;
+        Ok(found.is_some_and(|found| found == bytes))
+    }
+
+    /// The newest state, if there is any.
+    async fn newest(&self, copy: &Copy) -> Result<Option<Known>, Error> {
+        let failed = |source| storage("read the refs of", copy, source);
+        let folder = folder(copy, "states");
+        for _ in 0..TRIES_MAX {
+            let Some(number) = self.numbers(&folder).await.map_err(failed)?.pop() else { return Ok(None) };
+            let name = name_of(number);
+            let found = self.place.get(&folder, &name, STATE_BYTES_MAX).await.map_err(failed)?;
+            // Deleted meanwhile: then there is a newer one.
+            let Some(bytes) = found else { continue };
+            let state = serde_json::from_slice(&bytes).map_err(|_| Error::Damaged {
+                project: copy.project.clone(),
+                object: format!("{folder}/{name}"),
+                place: self.place.to_string(),
+                what: "is damaged",
+            })?;
+            return Ok(Some(Known { number, state }));
+        }
+        Err(overtaken(copy))
+    }
+
+    async fn numbers(&self, folder: &str) -> Result<Vec<u64>, StorageError> {
+        let names = self.place.list(folder).await?;
+        let mut numbers: Vec<_> = names.iter().filter_map(|name| number_of(name)).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    async fn turn(&self, project: &ProjectPath) -> Turn {
+        let turn = {
+            let mut projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
+            projects.entry(project.clone()).or_default().clone()
+        };
+        turn.lock_owned().await
+    }
+}
+
+impl Default for Known {
+    /// Before the first state.
+    fn default() -> Self {
+        Self { number: 0, state: State::default() }
+    }
+}
+
+/// Brings the repositories of a machine into a storage that has none of them; `root` is the directory
+/// that they are in. What has been brought already stays as it is, so that it can be run again.
+/// Returns how many there are.
+///
+/// # Errors
+/// [`Error`], with the project that it is about.
+pub async fn bring_up(root: &Path, user: Option<crate::GitUser>, place: Place) -> Result<usize, Error> {
+    let root =
+        root.canonicalize().map_err(|source| Error::File { what: "find", path: root.into(), source })?;
+    let git = Git::over(&root, user);
+    // Every term comes after it.
+    let copies = Copies::new(SharedStorage { place, epoch: Epoch(0) }, git.clone());
+    let projects = crate::repository::Repositories::new(git, None).projects().await?;
+    for project in &projects {
+        let path = crate::repository::path_of(&root, project);
+        let copy = Copy { project: project.clone(), path };
+        if copies.newest(&copy).await?.is_some_and(|newest| newest.state.identity.is_some()) {
+            continue;
+        }
+        let mut state = local::read(&copies.git, &copy).await?;
+        state.identity = Some(random());
+        if !state.refs.is_empty() {
+            let file = copies.pack_all(&copy).await?;
+            state.packs.push(copies.put_pack(&copy, file.path(), Vec::new()).await?);
+        }
+        let stored = copies.store(&copy, 0, &state).await?.ok_or_else(|| overtaken(&copy))?;
+        local::note(&copy, &stored.state).await?;
+    }
+    Ok(projects.len())
+}
+
+/// A folder of a repository.
+fn folder(copy: &Copy, what: &str) -> String {
+    format!("of/{}/{}/{what}", copy.project.tenant, copy.project.project)
+}
+
+fn random() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+fn overtaken(copy: &Copy) -> Error {
+    Error::Overtaken { project: copy.project.clone() }
+}
+
+fn storage(what: &'static str, copy: &Copy, source: StorageError) -> Error {
+    Error::Storage { what, project: copy.project.to_string(), source }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+use std::io::Write;
+use std::process::Stdio;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const MAIN: &str = "refs/namespaces/dev/refs/heads/main";
+
+/// One server's end of a storage.
+struct Server {
+    _dir: TempDir,
+    copies: Copies,
+    copy: Copy,
+}
+
+fn server(storage: &TempDir, epoch: u64) -> Server {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    let place = Place::directory(storage.path()).below("git").unwrap();
+    let copies = Copies::new(SharedStorage { place, epoch: Epoch(epoch) }, Git::over(&root, None));
+    let project: ProjectPath = "acme/shop".parse().unwrap();
+    let path = crate::repository::path_of(&root, &project);
+    Server { _dir: dir, copies, copy: Copy { project, path } }
+}
+
+impl Server {
+    fn git(&self, arguments: &[&str], input: &str) -> String {
+        let mut git = std::process::Command::new("git");
+        git.args(arguments).env("GIT_DIR", &self.copy.path).stdin(Stdio::piped()).stdout(Stdio::piped());
+        for who in ["AUTHOR", "COMMITTER"] {
+            git.env(format!("GIT_{who}_NAME"), "Ada").env(format!("GIT_{who}_EMAIL"), "ada@example.com");
+        }
+        let mut git = git.spawn().unwrap();
+        git.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = git.wait_with_output().unwrap();
+        assert!(output.status.success(), "git {arguments:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// A commit on top of another, and the change that a push of it to main is.
+    async fn pushed(&self, text: &str, parent: Option<&str>) -> (String, Change) {
+        let blob = self.git(&["hash-object", "-w", "--stdin"], text);
+        let tree = self.git(&["mktree"], &format!("100644 blob {blob}\tfile\n"));
+        let mut arguments = vec!["commit-tree", &tree, "-m", text];
+        arguments.extend(parent.into_iter().flat_map(|parent| ["-p", parent]));
+        let commit = self.git(&arguments, "");
+        let quarantine = self.copies.git.passing().join("quarantine");
+        std::fs::create_dir_all(quarantine.join("pack")).unwrap();
+        let base = quarantine.join("pack/pack").display().to_string();
+        self.git(&["pack-objects", "-q", &base], &format!("{commit}\n{tree}\n{blob}\n"));
+        let packs = self.copies.put_packs(&self.copy, &quarantine).await.unwrap();
+        std::fs::remove_dir_all(quarantine).unwrap();
+        let refs = vec![(MAIN.to_owned(), Some(commit.parse().unwrap()))];
+        (commit, Change { refs, packs, ..Change::default() })
+    }
+
+    async fn push(&self, text: &str, parent: Option<&str>) -> String {
+        let (commit, change) = self.pushed(text, parent).await;
+        self.copies.change(&self.copy, change).await.unwrap();
+        commit
+    }
+
+    fn main(&self) -> String {
+        self.git(&["rev-parse", MAIN], "")
+    }
+}
+
+fn packs_of(storage: &TempDir) -> Vec<PathBuf> {
+    let listing = std::fs::read_dir(storage.path().join("git/of/acme/shop/packs")).unwrap();
+    listing.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[tokio::test]
+async fn an_older_keeper_cannot_move_a_ref_once_a_newer_one_has_begun() {
+    let storage = tempfile::tempdir().unwrap();
+    let (old, new) = (server(&storage, 1), server(&storage, 2));
+    old.copies.bring_or_make(&old.copy).await.unwrap();
+    let first = old.push("first", None).await;
+    // Received before the pause, moved after it; the newer leader has changed nothing.
+    let (_, late) = old.pushed("late", Some(&first)).await;
+    assert!(new.copies.bring(&new.copy).await.unwrap());
+    assert_eq!(new.main(), first);
+    let refused = old.copies.change(&old.copy, late.clone()).await.unwrap_err();
+    assert!(refused.is_overtaken(), "{refused}");
+    let second = new.push("second", Some(&first)).await;
+    assert!(old.copies.change(&old.copy, late).await.unwrap_err().is_overtaken());
+    assert_eq!((old.main(), new.main()), (first, second.clone()));
+    // Whoever leads next sees what the newer one has done.
+    let next = server(&storage, 3);
+    assert!(next.copies.bring(&next.copy).await.unwrap());
+    assert_eq!(next.main(), second);
+    next.git(&["fsck", "--strict"], "");
+}
+
+#[tokio::test]
+async fn an_old_number_that_is_free_again_proves_nothing() {
+    let storage = tempfile::tempdir().unwrap();
+    let (one, two) = (server(&storage, 1), server(&storage, 1));
+    one.copies.bring_or_make(&one.copy).await.unwrap();
+    let first = one.push("first", None).await;
+    assert!(two.copies.bring(&two.copy).await.unwrap());
+    let (_, late) = two.pushed("late", Some(&first)).await;
+    let mut parent = first;
+    for text in ["a", "b", "c"] {
+        parent = one.push(text, Some(&parent)).await;
+    }
+    assert!(two.copies.change(&two.copy, late).await.unwrap_err().is_overtaken());
+    assert!(two.copies.bring(&two.copy).await.unwrap());
+    assert_eq!(two.main(), parent);
+    let states = std::fs::read_dir(storage.path().join("git/of/acme/shop/states")).unwrap();
+    assert_eq!(states.count(), 2, "old states are deleted");
+}
+
+#[tokio::test]
+async fn a_deleted_repository_leaves_nothing_to_inherit() {
+    let storage = tempfile::tempdir().unwrap();
+    let (one, two) = (server(&storage, 1), server(&storage, 2));
+    one.copies.bring_or_make(&one.copy).await.unwrap();
+    one.push("secret", None).await;
+    two.copies.bring(&two.copy).await.unwrap();
+    two.copies.forget(&two.copy).await.unwrap();
+    assert_eq!(packs_of(&storage), Vec::<PathBuf>::new());
+    let three = server(&storage, 3);
+    assert!(!three.copies.bring(&three.copy).await.unwrap());
+    three.copies.bring_or_make(&three.copy).await.unwrap();
+    // A server that has the old one in its directory does not take it for the new one.
+    let four = Server { copies: Copies { epoch: 4, ..one.copies }, ..one };
+    *four.copies.turn(&four.copy.project).await = None;
+    assert!(four.copies.bring(&four.copy).await.unwrap());
+    assert_eq!(four.git(&["for-each-ref"], ""), "");
+}
+
+#[tokio::test]
+async fn many_packs_become_one_and_what_nothing_leads_to_goes() {
+    let storage = tempfile::tempdir().unwrap();
+    let one = server(&storage, 1);
+    one.copies.bring_or_make(&one.copy).await.unwrap();
+    let mut parent = one.push("0", None).await;
+    for text in 1..=PACKS_MAX {
+        parent = one.push(&text.to_string(), Some(&parent)).await;
+    }
+    let (_, _abandoned) = one.pushed("abandoned", Some(&parent)).await;
+    assert_eq!(packs_of(&storage).len(), PACKS_MAX + 2);
+    one.copies.tidy(&one.copy, || true).await.unwrap();
+    assert_eq!(packs_of(&storage).len(), PACKS_MAX + 3, "a push is under way");
+    one.copies.tidy(&one.copy, || false).await.unwrap();
+    assert_eq!(packs_of(&storage).len(), 1);
+    let last = one.push("after", Some(&parent)).await;
+    let two = server(&storage, 2);
+    assert!(two.copies.bring(&two.copy).await.unwrap());
+    assert_eq!(two.main(), last);
+    two.git(&["fsck", "--strict"], "");
+}
+
+#[tokio::test]
+async fn a_damaged_or_missing_pack_is_named_and_mended_by_putting_it_back() {
+    let storage = tempfile::tempdir().unwrap();
+    let one = server(&storage, 1);
+    one.copies.bring_or_make(&one.copy).await.unwrap();
+    let first = one.push("first", None).await;
+    let pack = packs_of(&storage).remove(0);
+    let (whole, name) = (std::fs::read(&pack).unwrap(), pack.file_name().unwrap().to_str().unwrap());
+    let two = server(&storage, 2);
+    let mut rotten = whole.clone();
+    rotten[20] ^= 1;
+    std::fs::write(&pack, rotten).unwrap();
+    let said = two.copies.bring(&two.copy).await.unwrap_err().to_string();
+    assert!(said.contains(name) && said.contains("is damaged") && said.contains("backup"), "{said}");
+    std::fs::remove_file(&pack).unwrap();
+    let said = two.copies.bring(&two.copy).await.unwrap_err().to_string();
+    assert!(said.contains(name) && said.contains("is missing"), "{said}");
+    std::fs::write(&pack, whole).unwrap();
+    assert!(two.copies.bring(&two.copy).await.unwrap());
+    assert_eq!(two.main(), first);
+}
+
+#[tokio::test]
+async fn the_repositories_of_one_machine_are_brought_into_a_storage() {
+    let (machine, storage) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = machine.path().join("acme/shop.git");
+    std::fs::create_dir_all(&path).unwrap();
+    let server_of = |epoch| server(&storage, epoch);
+    let mut one = server_of(1);
+    one.copy.path = path;
+    one.git(&["init", "-q", "--bare"], "");
+    let blob = one.git(&["hash-object", "-w", "--stdin"], "x");
+    let tree = one.git(&["mktree"], &format!("100644 blob {blob}\tfile\n"));
+    let commit = one.git(&["commit-tree", &tree, "-m", "x"], "");
+    one.git(&["update-ref", MAIN, &commit], "");
+    one.git(&["symbolic-ref", "refs/namespaces/dev/HEAD", MAIN], "");
+    let place = Place::directory(storage.path()).below("git").unwrap();
+    for _ in 0..2 {
+        assert_eq!(bring_up(machine.path(), None, place.clone()).await.unwrap(), 1);
+    }
+    assert_eq!(packs_of(&storage).len(), 1);
+    let two = server_of(1);
+    assert!(two.copies.bring(&two.copy).await.unwrap());
+    assert_eq!(two.main(), commit);
+    assert_eq!(two.git(&["symbolic-ref", "refs/namespaces/dev/HEAD"], ""), MAIN);
+}

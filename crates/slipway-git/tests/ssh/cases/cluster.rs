@@ -1,0 +1,60 @@
+//! Two servers with directories of their own, and one storage behind them.
+
+use slipway_git::SharedStorage;
+use slipway_model::id::Epoch;
+use slipway_storage::Place;
+
+use super::cases;
+use crate::world::{Wishes, World, serve};
+
+cases!(whoever_leads_next_has_what_was_pushed, branches_and_tags_are_moved_in_the_storage_first);
+
+fn wishes(storage: &tempfile::TempDir, epoch: u64) -> Wishes {
+    let place = Place::directory(storage.path());
+    Wishes { shared: Some(SharedStorage { place, epoch: Epoch(epoch) }), ..Wishes::default() }
+}
+
+async fn whoever_leads_next_has_what_was_pushed() {
+    let storage = tempfile::tempdir().unwrap();
+    let mut world = World::with(wishes(&storage, 1)).await;
+    let work = world.checkout("shop").await;
+    world.push(&work, &["dev", "main"]).await.succeeds(&["acme/shop/dev runs v1"]);
+    let first = world.head(&work).await;
+    world.commit(&work, "Second").await;
+    let (server, address) = serve(world.dir.path(), "data/other", &world.store, wishes(&storage, 2)).await;
+    let (old, old_address) =
+        (world.server.replace(server).unwrap(), std::mem::replace(&mut world.address, address));
+    // A clone of what the first has received, and a push on top of it.
+    let clone = world.dir.path().join("clone");
+    let (url, into) = (world.url("acme/shop/dev"), clone.display().to_string());
+    world.git("ada", world.dir.path(), &["clone", "-q", &url, &into]).await.succeeds(&[]);
+    assert_eq!(world.head(&clone).await, first);
+    world.push(&work, &[&url, "main"]).await.succeeds(&["acme/shop/dev runs v2"]);
+
+    // The old one has not noticed that it leads no more.
+    world.commit(&work, "Third").await;
+    world.address = old_address;
+    let said = world.push(&work, &["dev", "main"]).await;
+    said.fails(&[]);
+    old.stop(std::time::Duration::from_secs(1)).await;
+    world.address = address;
+    world.push(&work, &[&world.url("acme/shop/dev"), "main"]).await.succeeds(&["acme/shop/dev runs v3"]);
+}
+
+async fn branches_and_tags_are_moved_in_the_storage_first() {
+    let storage = tempfile::tempdir().unwrap();
+    let mut world = World::with(wishes(&storage, 1)).await;
+    let work = world.checkout("shop").await;
+    let first = world.head(&work).await;
+    world.git("ada", &work, &["tag", "-a", "-m", "One", "v1"]).await.succeeds(&[]);
+    world.push(&work, &["dev", "main:feature", "main:gone", "v1"]).await.succeeds(&["Tags are stored"]);
+    world.push(&work, &["dev", "main:feature/x"]).await.fails(&["in the way"]);
+    world.push(&work, &["dev", ":gone"]).await.succeeds(&["gone is deleted"]);
+    let (server, address) = serve(world.dir.path(), "data/other", &world.store, wishes(&storage, 2)).await;
+    world.server = Some(server);
+    world.address = address;
+    let url = world.url("acme/shop/dev");
+    let said = world.git("ada", &work, &["ls-remote", &url]).await;
+    said.succeeds(&[&format!("{first}\trefs/heads/feature"), "refs/tags/v1^{}"]);
+    assert!(!said.text.contains("gone") && !said.text.contains("feature/x"), "{}", said.text);
+}

@@ -110,6 +110,8 @@ impl Supervisor {
                 _ = settings.changed() => {}
                 _ = switches.changed() => {}
                 Some(order) = self.orders.recv() => {
+                    // New settings may have come at the same time.
+                    let now = Arc::clone(&settings.borrow());
                     let result = self.obey(order.what, &now).await;
                     // Who asked may have gone.
                     let _ = order.done.send(result);

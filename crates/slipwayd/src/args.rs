@@ -9,7 +9,7 @@ use slipway_model::unit::{Bytes, Cpus};
 
 mod server;
 
-pub use server::{Server, ZooKeeper};
+pub use server::{Server, Shared, ZooKeeper};
 
 use crate::ensemble::args::Ensemble;
 use crate::node::args::{Agent, Join};
@@ -57,6 +57,23 @@ pub enum Command {
         master_key: PathBuf,
         #[command(flatten)]
         zookeeper: ZooKeeper,
+    },
+    /// Move the images of `up` into the storage that a cluster's servers share, once, before the first of
+    /// them is started
+    MoveImages {
+        #[command(flatten)]
+        places: Places,
+        #[command(flatten)]
+        to: Shared,
+    },
+    /// Move the repositories of `up` into the directory that a cluster's servers share, once, before the first
+    /// of them is started
+    MoveRepositories {
+        #[command(flatten)]
+        places: Places,
+        /// That directory
+        #[arg(long, value_name = "DIR", env = "SLIPWAY_SHARED_DIR")]
+        shared_dir: PathBuf,
     },
     /// Stop everything that runs of a data directory and delete it
     Wipe {
@@ -194,9 +211,8 @@ pub enum Stack {
         name: String,
         #[command(flatten)]
         places: Places,
-        /// For a cluster: the directory that its servers share
-        #[arg(long, value_name = "DIR")]
-        shared_dir: Option<PathBuf>,
+        #[command(flatten)]
+        shared: Shared,
         /// Certificates that the package clients trust
         #[arg(long, default_value = "/etc/ssl/certs/ca-certificates.crt", value_name = "PEM")]
         ca_bundle: PathBuf,
@@ -212,9 +228,8 @@ pub enum Stack {
         build: Option<PathBuf>,
         #[command(flatten)]
         places: Places,
-        /// For a cluster: the directory that its servers share
-        #[arg(long, value_name = "DIR")]
-        shared_dir: Option<PathBuf>,
+        #[command(flatten)]
+        shared: Shared,
     },
     /// Make a stack and write it as an OCI layout, for other machines
     Export {

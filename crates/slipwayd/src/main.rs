@@ -24,6 +24,8 @@ mod up;
 
 mod server;
 
+mod move_images;
+
 mod move_store;
 
 mod term;
@@ -39,6 +41,8 @@ mod ensemble;
 mod router;
 
 mod doctor;
+
+mod shared;
 
 mod stack;
 
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
         args::Command::MoveStore { places, master_key, zookeeper } => {
             move_store::run(&places, &master_key, &zookeeper)
         }
+        args::Command::MoveImages { places, to } => move_images::run(&places, &to),
         args::Command::Join(options) => node::join::join(&options),
         args::Command::Agent(options) => node::agent(&options),
         args::Command::Ensemble(options) => ensemble::run(*options),

@@ -19,8 +19,8 @@ pub const GIT_USER: GitUser = GitUser { uid: 61_022, gid: 61_022 };
 pub struct Places {
     pub data: PathBuf,
     pub run: PathBuf,
-    /// What all servers of a cluster have together: repositories, images, output of builds. The data
-    /// directory, on one machine.
+    /// What all servers of a cluster have together: repositories, output of builds. The data directory, on
+    /// one machine.
     pub shared: PathBuf,
 }
 
@@ -61,8 +61,9 @@ impl Places {
         self.data.join("store")
     }
 
+    /// In a cluster, what this server has of it; see [`crate::shared`].
     pub fn registry(&self) -> PathBuf {
-        self.shared.join("registry")
+        self.data.join("registry")
     }
 
     pub fn repositories(&self) -> PathBuf {

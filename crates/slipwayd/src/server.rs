@@ -33,7 +33,7 @@ use crate::life::{log, wait_for_signal};
 use crate::outside::{Outside, public_url};
 use crate::places::{self, Places, beside};
 use crate::term::{Ground, WorkshopOptions, own_program};
-use crate::{args, capacity, ensemble};
+use crate::{args, capacity, ensemble, shared};
 
 pub mod connect;
 mod election;
@@ -119,6 +119,8 @@ impl Server {
 
         let store = connect::connect(&connect::options(&options.zookeeper, &master)?).await?;
         claim_directory(&places, &store)?;
+        let storage = shared::place(&options.shared_dir, options.shared_s3.as_deref())?;
+        shared::check(&storage).await?;
         let access = open_access(&store, master).await?;
         let ground = Ground {
             store: store.clone(),
@@ -160,6 +162,7 @@ impl Server {
             name: slipway_model::cluster::candidate(name.as_str(), &cluster_address),
             workshop: WorkshopOptions { ca_bundle: options.ca_bundle.clone(), builds: options.builds },
             agent: agent_options(options, &places, &name)?,
+            images: storage.below(shared::IMAGES)?,
             servers: identity.servers,
             own,
             ends,

@@ -14,18 +14,19 @@ use crate::places::Places;
 /// Does what was typed.
 pub fn stack(verb: args::Stack) -> anyhow::Result<()> {
     match verb {
-        args::Stack::Create { name, places, shared_dir, ca_bundle } => {
-            let places = made(&places, shared_dir.as_deref())?;
-            let registry = open(&places.registry())?;
+        args::Stack::Create { name, places, shared, ca_bundle } => {
+            let places = Places::make(&places)?;
             let work = places.data.join("stack-work");
-            let made = create(&name, &registry, &work, &ca_bundle)?;
+            let made =
+                with_registry(&places, &shared, |registry| create(&name, registry, &work, &ca_bundle))?;
             told(&name, &made);
             Ok(())
         }
-        args::Stack::Import { name, path, build, places, shared_dir } => {
-            let places = made(&places, shared_dir.as_deref())?;
-            let registry = open(&places.registry())?;
-            let made = stack::import(&name, &registry, &path, build.as_deref())?;
+        args::Stack::Import { name, path, build, places, shared } => {
+            let places = Places::make(&places)?;
+            let made = with_registry(&places, &shared, |registry| {
+                Ok(stack::import(&name, registry, &path, build.as_deref())?)
+            })?;
             told(&name, &made);
             Ok(())
         }
@@ -44,8 +45,21 @@ pub fn stack(verb: args::Stack) -> anyhow::Result<()> {
     }
 }
 
-fn made(places: &args::Places, shared_dir: Option<&Path>) -> anyhow::Result<Places> {
-    Places::make_with(places, shared_dir.unwrap_or(&places.data_dir))
+/// Works on the machine's registry, or on a cluster's: the server that leads there notices that somebody
+/// else has written, and begins anew.
+fn with_registry<T>(
+    places: &Places,
+    shared: &args::Shared,
+    work: impl FnOnce(&Registry) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let root = places.registry();
+    let Some(images) = shared.images()? else { return work(&open(&root)?) };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let _on_it = runtime.enter();
+    runtime.block_on(crate::shared::check(&images))?;
+    let registry = Registry::open_shared(&root, Options::default(), images)
+        .with_context(|| format!("cannot open the cluster's registry by {}", root.display()))?;
+    work(&registry)
 }
 
 fn export(name: &str, to: &Path, work: &Path, ca_bundle: &Path) -> anyhow::Result<()> {

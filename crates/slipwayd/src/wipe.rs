@@ -36,7 +36,7 @@ pub fn wipe(places: &args::Places, yes: bool) -> anyhow::Result<()> {
     }
     let places = Places::make(places)?;
     // Held until the end: a server that runs has it, and then nothing must be touched.
-    let registry = Registry::open(&places.registry(), Options::default())
+    let registry = Registry::open_to_delete(&places.registry(), Options::default())
         .context("slipwayd runs on this data directory; stop it first. Nothing was touched")?;
     println!("stopping the router and all instances");
     stop_router(&places)?;

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use super::ask::{ask, request};
 use super::process::{Standing, standing};
 use super::{Host, HostKind, Lab, certificates, zookeeper};
-use crate::run::{built, run};
+use crate::run::built;
 
 const API: u16 = 7070;
 const CLUSTER: u16 = 7072;
@@ -60,11 +60,13 @@ fn places(mut command: Command, lab: &Lab, host: &Host) -> Command {
 
 /// Puts the stack into the registry that the servers share.
 pub fn import_stack(lab: &Lab, layout: &Path) -> anyhow::Result<()> {
-    let (layout, shared) = (layout.to_string_lossy(), lab.shared());
-    run(
-        built("slipwayd"),
-        &["stack", "import", "debian-12", &layout, "--data-dir", &shared.to_string_lossy()],
-    )
+    let host = lab.of(HostKind::Server).next().context("there is no server")?;
+    let mut command = Command::new(built("slipwayd"));
+    command.args(["stack", "import", "debian-12"]).arg(layout).arg("--shared-dir").arg(lab.shared());
+    if !places(command, lab, host).status()?.success() {
+        bail!("the stack was not imported");
+    }
+    Ok(())
 }
 
 /// Whether a server answers, itself or by the one that leads.
@@ -80,7 +82,8 @@ pub fn claim(lab: &Lab) -> anyhow::Result<()> {
     let newest = files.max_by_key(|file| fs::metadata(file).and_then(|about| about.modified()).ok());
     let newest = newest.context("there is no server")?;
     let token = fs::read_to_string(newest).context("no server has left a claim token")?;
-    let mut child = command(lab).args(["claim", token.trim(), "--user", "ada"]).stdin(Stdio::piped()).spawn()?;
+    let mut child =
+        command(lab).args(["claim", token.trim(), "--user", "ada"]).stdin(Stdio::piped()).spawn()?;
     child.stdin.take().context("no standard input")?.write_all(format!("{PASSWORD}\n").as_bytes())?;
     if !child.wait()?.success() {
         bail!("the claim was refused");

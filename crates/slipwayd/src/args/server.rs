@@ -1,13 +1,15 @@
 //! What `slipwayd server` takes, and what every command takes that goes to ZooKeeper.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use slipway_model::name::NodeName;
 use slipway_model::unit::Span;
+use slipway_storage::Place;
 
 use super::{Listen, Places};
+use crate::shared;
 
 #[derive(Debug, Clone, Args)]
 pub struct Server {
@@ -17,6 +19,10 @@ pub struct Server {
     /// images, logs of builds
     #[arg(long, value_name = "DIR", env = "SLIPWAY_SHARED_DIR")]
     pub shared_dir: PathBuf,
+    /// Keep images in a bucket with S3's API instead: a file with lines such as `endpoint https://…`,
+    /// `bucket …`, `access-key …`, `secret-key …`
+    #[arg(long, value_name = "FILE", env = "SLIPWAY_SHARED_S3")]
+    pub shared_s3: Option<PathBuf>,
     #[command(flatten)]
     pub zookeeper: ZooKeeper,
     /// Look after this machine's ZooKeeper server as well: a file with the arguments of `slipwayd
@@ -75,6 +81,28 @@ pub struct Server {
 }
 
 /// Where the cluster's records are.
+/// Where a cluster's images are, for commands that work on them.
+#[derive(Debug, Clone, Args)]
+pub struct Shared {
+    /// For a cluster: the directory that its servers share
+    #[arg(long, value_name = "DIR")]
+    pub shared_dir: Option<PathBuf>,
+    /// For a cluster: the file that describes the bucket that its images are in
+    #[arg(long, value_name = "FILE")]
+    pub shared_s3: Option<PathBuf>,
+}
+
+impl Shared {
+    /// Nothing on one machine.
+    pub fn images(&self) -> anyhow::Result<Option<Place>> {
+        if self.shared_dir.is_none() && self.shared_s3.is_none() {
+            return Ok(None);
+        }
+        let dir = self.shared_dir.as_deref().unwrap_or(Path::new("."));
+        Ok(Some(shared::place(dir, self.shared_s3.as_deref())?.below(shared::IMAGES)?))
+    }
+}
+
 #[derive(Debug, Clone, Args)]
 pub struct ZooKeeper {
     /// The ZooKeeper servers; any of them will do

@@ -1,6 +1,5 @@
 //! Standing for election, leading, and standing again.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use slipway_model::id::Epoch;
 use slipway_model::route::RouteTable;
 use slipway_registry::Registry;
 use slipway_registry::server::pulls::{PullLimits, Pulls};
+use slipway_storage::Place;
 use slipway_store::{Leader, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -38,6 +38,8 @@ pub struct Candidate {
     pub workshop: WorkshopOptions,
     /// The agent that makes the sandboxes of builds, over a registry.
     pub agent: Box<dyn Fn(Registry) -> anyhow::Result<slipway_agent::Options> + Send + Sync>,
+    /// The storage of the images that all servers share.
+    pub images: Place,
     pub servers: watch::Receiver<Vec<String>>,
     pub own: watch::Sender<Own>,
     pub ends: watch::Sender<Option<Ends>>,
@@ -148,27 +150,33 @@ impl Candidate {
         open.shelf.send_replace(Some(registry.clone()));
         open.pulls.send_replace(Some(Pulls::new(registry.clone(), PullLimits::default())));
         let agent = open.agent.insert(self.start_agent(&registry).await).clone();
-        let workshop = Workshop::start(&self.ground, &self.workshop, epoch, registry, agent);
+        let workshop = Workshop::start(&self.ground, &self.workshop, epoch, registry.clone(), agent);
         self.front.add_registry(workshop.registry());
         tracing::info!(leader.epoch = epoch.0, "registry and builder are open");
-        open.workshop.insert(workshop).ended().await
+        tokio::select! {
+            what = open.workshop.insert(workshop).ended() => what,
+            // Somebody began to write it who was not elected, such as `slipwayd stack`, and has ended by the
+            // next term.
+            () = registry.deposed() => "the registry",
+        }
     }
 
-    /// The process that led before may hold it until it has noticed that it does not any more.
+    /// Takes the registry over from whoever led before, which needs nothing of that server's. The storage
+    /// may be away, and the term before on this server may not have ended yet.
     async fn open_registry(&self) -> Registry {
         let path = self.ground.places.registry();
         let mut said = Said::default();
         loop {
-            let path: PathBuf = path.clone();
+            let (path, images) = (path.clone(), self.images.clone());
             let opened = tokio::task::spawn_blocking(move || {
-                Registry::open(&path, slipway_registry::Options::default())
+                Registry::open_shared(&path, slipway_registry::Options::default(), images)
             });
             match opened.await {
                 Ok(Ok(registry)) => return registry,
                 Ok(Err(error)) => said.now_and_then(|| {
                     tracing::warn!(
-                        %error,
-                        "the registry cannot be opened; the server that led before may still have it. Trying on"
+                        error = format!("{:#}", anyhow::Error::from(error)),
+                        "the registry cannot be opened; nothing is built or pulled until it can. Trying on"
                     );
                 }),
                 Err(error) => tracing::error!(%error, "opening the registry ended by a panic"),

@@ -2,7 +2,7 @@
 //! still, or cannot reach the records. No nodes here; nothing that is pushed runs.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,7 @@ pub fn cases() -> Vec<Case> {
         without_zookeeper_reads_answer_and_writes_are_refused,
         a_leader_that_stood_still_stands_by,
         a_push_to_a_server_that_stands_by_is_built,
+        a_leader_that_stands_still_keeps_no_build_or_pull_waiting,
         a_server_that_does_not_belong_is_refused_in_words,
     ]
 }
@@ -275,12 +276,81 @@ fn a_push_to_a_server_that_stands_by_is_built(_: &Server) {
         let said = work.slipway(&["builds", "logs", "1", "-r", "paas-dev"]);
         (said.status == 0 && !said.text.trim().is_empty()).then_some(())
     });
+    // The one that is gone had it in a directory of its own.
+    wait_for("a fetch from the new leader", TAKEOVER_MAX, || {
+        (work.git(&["fetch", &url, "main"]).status == 0).then_some(())
+    });
+    assert!(cluster.two.folder.join("data/git/ada/shop.git").exists());
     work.commit(&[("more.txt", "more")], "Second");
     wait_for("a push to the new leader", TAKEOVER_MAX, || (work.git(&push).status == 0).then_some(()));
     wait_for("the second build to succeed", Duration::from_secs(60), || {
         let said = work.slipway(&["builds", "list", "-r", "paas-dev"]).ok();
         (said.text.matches("succeeded").count() == 2).then_some(())
     });
+}
+
+fn a_leader_that_stands_still_keeps_no_build_or_pull_waiting(_: &Server) {
+    let cluster = Cluster::start("registry", true);
+    let owner = cluster.owner();
+    let work = owner.project("shop", &app::files(&app::web("hello")));
+    let url = format!("ssh://git@localhost:{}/ada/shop/dev.git", cluster.two.ports.ssh);
+    let push = ["push", "-o", "detach", &url, "main"];
+    let built = |count: usize| {
+        wait_for("a build to succeed", Duration::from_secs(60), || {
+            let said = work.slipway(&["builds", "list", "-r", "paas-dev"]);
+            assert!(!said.text.contains("failed"), "{}", said.text);
+            (said.status == 0 && said.text.matches("succeeded").count() == count).then_some(())
+        });
+    };
+    work.git(&push).ok();
+    built(1);
+    let token = owner.slipway(&["tokens", "create", "registry"]).ok().out.trim().to_owned();
+    let image = format!("docker://127.0.0.1:{}/ada/tool:1", cluster.two.ports.registry);
+    let copy = |from: &str, to: &str, side: &str| {
+        let (tls, creds) = (format!("--{side}-tls-verify=false"), format!("--{side}-creds"));
+        let copy = ["copy", &tls, &creds, &format!("ada:{token}"), from, to];
+        wait_for("an image to be copied", TAKEOVER_MAX, || {
+            (owner.run_in(&owner.home, "skopeo", &copy, "").status == 0).then_some(())
+        });
+    };
+    small_image(&owner.home.join("image"));
+    copy("dir:image", &image, "dest");
+    // Everything that the other server needs is in the shared storage, and nothing waits for this one.
+    cluster.one.signal(Signal::SIGSTOP);
+    cluster.wait_until_two_leads();
+    let pull = || copy(&image, "dir:pulled", "src");
+    pull();
+    work.commit(&[("more.txt", "more")], "Second");
+    wait_for("a push to the new leader", TAKEOVER_MAX, || (work.git(&push).status == 0).then_some(()));
+    built(2);
+    // It wakes, and does no harm.
+    cluster.one.signal(Signal::SIGCONT);
+    wait_for("the old leader to notice", TAKEOVER_MAX, || {
+        cluster.one.log().contains(LEADS_NO_MORE).then_some(())
+    });
+    pull();
+    work.commit(&[("more.txt", "even more")], "Third");
+    wait_for("a third push", TAKEOVER_MAX, || (work.git(&push).status == 0).then_some(()));
+    built(3);
+}
+
+/// An image of which no program could run, as skopeo keeps one in a directory.
+fn small_image(folder: &Path) {
+    const EMPTY: &str = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+    let part = |kind: &str| {
+        let media_type = format!("application/vnd.oci.image.{kind}");
+        serde_json::json!({ "mediaType": media_type, "digest": format!("sha256:{EMPTY}"), "size": 2 })
+    };
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": part("config.v1+json"),
+        "layers": [part("layer.v1.tar")],
+    });
+    fs::create_dir(folder).unwrap();
+    fs::write(folder.join("version"), "Directory Transport Version: 1.1\n").unwrap();
+    fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
+    fs::write(folder.join(EMPTY), "{}").unwrap();
 }
 
 fn a_server_that_does_not_belong_is_refused_in_words(_: &Server) {

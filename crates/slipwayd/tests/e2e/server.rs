@@ -104,22 +104,24 @@ impl Server {
     }
 
     pub fn import_stack(&self) {
-        self.import_stack_into(&self.folder.join("data"));
+        self.import_stack_with(|command| command);
     }
 
     /// The same for a directory that several servers share.
     pub fn import_stack_into(&self, folder: &Path) {
+        self.import_stack_with(|command| command.arg("--shared-dir").arg(folder));
+    }
+
+    fn import_stack_with(&self, further: impl FnOnce(&mut Command) -> &mut Command) {
         assert!(Path::new(STACK).exists(), "no stack in {STACK}; `cargo xtask test` makes it");
-        let status = Command::new(built("slipwayd"))
+        let mut command = Command::new(built("slipwayd"));
+        command
             .args(["stack", "import", "debian-12", STACK, "--data-dir"])
             .arg(self.folder.join("data"))
             .arg("--run-dir")
             .arg(self.folder.join("run"))
-            .arg("--shared-dir")
-            .arg(folder)
-            .stdin(Stdio::null())
-            .status()
-            .unwrap();
+            .stdin(Stdio::null());
+        let status = further(&mut command).status().unwrap();
         assert!(status.success(), "stack import failed");
     }
 

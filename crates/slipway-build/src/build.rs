@@ -74,6 +74,7 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
     /// See [`Error`]; [`Error::reason`] is for the record.
     pub async fn run(&self) -> Result<BuiltImage, Error> {
         let began = Instant::now();
+        self.config.bring_source(&self.push.environment).await.map_err(Error::Source)?;
         let mut commit = block_in_place(|| self.read_commit())?;
         let Outcome { image, builder, services } = match commit.manifest.build.builder {
             manifest::Builder::Image => block_in_place(|| self.take_image(&commit.manifest))?,

@@ -19,6 +19,9 @@ pub enum Error {
         /// What git said, or did not say.
         why: String,
     },
+    /// The repository could not be brought here.
+    #[error("failed to fetch what was pushed: {0}")]
+    Source(String),
     /// The environment's config variables could not be opened.
     #[error("failed to read the config variables: {0}")]
     Config(String),

@@ -132,6 +132,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same may work a moment later.
+    pub fn is_worth_a_retry(&self) -> bool {
+        matches!(self, Self::Storage { source, .. } if source.is_worth_a_retry())
+    }
+
     /// Whether another server was faster.
     pub(crate) fn is_overtaken(&self) -> bool {
         matches!(self, Self::Overtaken { .. })
@@ -143,7 +148,7 @@ impl Error {
             Self::Overtaken { .. } => {
                 Some("Another server leads now, or has moved a branch meanwhile: fetch first, then push again.".into())
             }
-            Self::Storage { source, .. } if source.is_worth_a_retry() => {
+            Self::Storage { .. } if self.is_worth_a_retry() => {
                 Some("The storage of the repositories cannot be reached; nothing was changed. Try again in a moment.".into())
             }
             Self::Damaged { project, object, what, .. } => Some(format!(

@@ -26,6 +26,7 @@ mod server;
 
 mod move_images;
 
+mod move_repositories;
 mod move_store;
 
 mod term;
@@ -74,6 +75,9 @@ fn main() -> ExitCode {
         args::Command::Doctor(options) => return doctor::doctor(&options),
         args::Command::Stack(verb) => stack::stack(verb),
         args::Command::UploadKey { user, places } => upload_key::upload_key(user, &places),
+        args::Command::MoveRepositories { places, shared_dir } => {
+            move_repositories::run(&places, &shared_dir)
+        }
         args::Command::Wipe { places, yes } => wipe::wipe(&places, yes),
     };
     match result {

@@ -19,7 +19,7 @@ use slipway_control::api::{Api, Instances};
 use slipway_control::leader::{
     self, LeaderHandle, LeaderQueries, LeaderStanding, NodeMessage, Nodes, Ports, RouterMessage,
 };
-use slipway_git::GitServer;
+use slipway_git::{GitServer, SharedStorage, Sources};
 use slipway_model::id::Epoch;
 use slipway_model::route::RouteTable;
 use slipway_store::Store;
@@ -109,7 +109,9 @@ impl Ground {
         Ok(())
     }
 
-    fn git_options(&self) -> anyhow::Result<slipway_git::Options> {
+    fn git_options(&self, epoch: Epoch) -> anyhow::Result<slipway_git::Options> {
+        let place = self.own_api.is_some().then(|| self.places.shared_repositories()).transpose()?;
+        let shared = place.map(|place| SharedStorage { place, epoch });
         Ok(slipway_git::Options {
             host_key: self.places.ssh_host_key(),
             repositories: self.places.repositories(),
@@ -120,7 +122,7 @@ impl Ground {
             push_bytes_max: slipway_model::limit::PUSH_BYTES_MAX,
             heartbeat: HEARTBEAT,
             public_url: self.outside.git_url(),
-            shared: None,
+            shared,
         })
     }
 }
@@ -152,7 +154,8 @@ impl Term {
             },
         )
         .await?;
-        let git = GitServer::start(ground.git_options()?, ground.store.clone(), ground.access.clone())?;
+        let git =
+            GitServer::start(ground.git_options(leader.epoch)?, ground.store.clone(), ground.access.clone())?;
         let api = ground.api(leader.queries(), instances, shelf);
         // Before anything answers, so that whoever sees an answer finds the token.
         ground.offer_claim().await?;
@@ -162,6 +165,11 @@ impl Term {
     /// Which term it is.
     pub fn epoch(&self) -> Epoch {
         self.leader.epoch
+    }
+
+    /// Who has the repositories, for whoever builds.
+    pub fn sources(&self) -> Sources {
+        self.git.sources()
     }
 
     /// Where connections go; the registry's comes with the workshop.

@@ -128,7 +128,7 @@ impl Server {
         tasks.spawn(nodes::report(agent.clone(), capacity::node(&offer, &node, &places)?, node_messages_out));
         tasks.spawn(router::keep(router, places.clone()));
         let how = WorkshopOptions { ca_bundle: options.ca_bundle.clone(), builds: options.builds };
-        let workshop = Workshop::start(&ground, &how, term.epoch(), registry, agent);
+        let workshop = Workshop::start(&ground, &how, term.epoch(), registry, agent, term.sources());
 
         let mut doors = term.doors();
         doors.registry = Some(workshop.registry());

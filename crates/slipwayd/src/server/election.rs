@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_agent::Agent;
+use slipway_git::Sources;
 use slipway_model::id::Epoch;
 use slipway_model::route::RouteTable;
 use slipway_registry::Registry;
@@ -114,13 +115,13 @@ impl Candidate {
 
     /// Leads until the leadership is lost, a part has ended that should not, or `stop`.
     async fn lead(&self, mut term: Term, mut open: Open, ends: Ends, stop: &CancellationToken) -> Retired {
-        let (epoch, hub) = (term.epoch(), open.hub.clone());
+        let (epoch, hub, sources) = (term.epoch(), open.hub.clone(), term.sources());
         self.ends.send_replace(Some(ends));
         self.own.send_replace(Own::Leading { epoch, doors: term.doors() });
         tracing::info!(leader.epoch = epoch.0, "this server leads");
         let what = tokio::select! {
             what = term.ended() => Some(what),
-            what = self.keep_open(epoch, &mut open) => Some(what),
+            what = self.keep_open(epoch, sources, &mut open) => Some(what),
             () = self.tell_servers(&hub) => None,
             () = stop.cancelled() => None,
         };
@@ -145,12 +146,12 @@ impl Candidate {
     }
 
     /// Opens what may still be another's for a while, and waits until a part of it has ended.
-    async fn keep_open(&self, epoch: Epoch, open: &mut Open) -> &'static str {
+    async fn keep_open(&self, epoch: Epoch, sources: Sources, open: &mut Open) -> &'static str {
         let registry = self.open_registry().await;
         open.shelf.send_replace(Some(registry.clone()));
         open.pulls.send_replace(Some(Pulls::new(registry.clone(), PullLimits::default())));
         let agent = open.agent.insert(self.start_agent(&registry).await).clone();
-        let workshop = Workshop::start(&self.ground, &self.workshop, epoch, registry.clone(), agent);
+        let workshop = Workshop::start(&self.ground, &self.workshop, epoch, registry.clone(), agent, sources);
         self.front.add_registry(workshop.registry());
         tracing::info!(leader.epoch = epoch.0, "registry and builder are open");
         tokio::select! {

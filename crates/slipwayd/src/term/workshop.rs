@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use slipway_agent::Agent;
 use slipway_build::{Builder, BuilderHandle};
+use slipway_git::Sources;
 use slipway_model::id::Epoch;
 use slipway_model::push::ImageRef;
 use slipway_registry::Registry;
@@ -43,6 +44,7 @@ impl Workshop {
         epoch: Epoch,
         registry: Registry,
         agent: Agent,
+        sources: Sources,
     ) -> Self {
         let Ground { store, access, places, journal, .. } = ground;
         let mut pins = JoinSet::new();
@@ -62,7 +64,7 @@ impl Workshop {
             store.clone(),
             registry.clone(),
             AgentSandbox { agent, cache: places.cache() },
-            Source { store: store.clone(), keyring: access.keyring().clone() },
+            Source { store: store.clone(), keyring: access.keyring().clone(), sources },
         );
         let authority = TenantAuthority::new(access.clone());
         let registry = Server::new(registry, authority, ServerOptions::default());

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rand::seq::SliceRandom;
 use rustls::{AlertDescription, CertificateError, ClientConfig};
 use slipway_model::unit::Timestamp;
 use tokio::net::TcpStream;
@@ -75,6 +76,16 @@ pub(crate) async fn dial_pinned(
     hello: Hello,
 ) -> Result<LinkStream, Error> {
     dial(&Caller { config: tls::pinned(fingerprint)?, own: None }, addresses, &hello).await
+}
+
+/// Where to ask: what servers say of themselves, in any order, because each knows who leads and not all nodes
+/// need to ask the first; then what was typed when the machine joined, because what they say may not be
+/// reachable from here.
+pub fn in_any_order(told: &[String], typed: &[String]) -> Vec<String> {
+    let mut addresses = told.to_vec();
+    addresses.shuffle(&mut rand::rng());
+    addresses.extend(typed.iter().filter(|typed| !told.contains(typed)).cloned());
+    addresses
 }
 
 struct Caller<'a> {

@@ -33,7 +33,7 @@ mod tls;
 
 mod stream;
 
-mod dialler;
+pub mod dialler;
 
 mod acceptor;
 

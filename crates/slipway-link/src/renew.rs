@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::authority::Authority;
 use crate::credentials::Credentials;
-use crate::dialler::Dialler;
+use crate::dialler::{self, Dialler};
 use crate::error::Error;
 use crate::join;
 
@@ -59,21 +59,23 @@ pub fn is_due(credentials: &Credentials, now: Timestamp) -> bool {
 }
 
 /// Keeps a node's certificate fresh: asks a server for the next one, writes it into `directory`, and
-/// then sends it to whoever uses it. `servers` is where to ask, and is told what the servers say. Runs
-/// until it is dropped.
+/// then sends it to whoever uses it. `servers` is where to ask, and is told what the servers say; `typed` is
+/// asked after them, for where they cannot be reached by what they say. Runs until it is dropped.
 pub async fn keep_node(
     credentials: watch::Sender<Arc<Credentials>>,
     servers: watch::Sender<Vec<String>>,
+    typed: &[String],
     directory: &Path,
     clock: Clock,
 ) {
-    keep_node_at(PACE, credentials, servers, directory, clock).await;
+    keep_node_at(PACE, credentials, servers, typed, directory, clock).await;
 }
 
 async fn keep_node_at(
     pace: Pace,
     credentials: watch::Sender<Arc<Credentials>>,
     servers: watch::Sender<Vec<String>>,
+    typed: &[String],
     directory: &Path,
     clock: Clock,
 ) {
@@ -85,7 +87,7 @@ async fn keep_node_at(
             tokio::time::sleep(pace.check_every).await;
             continue;
         }
-        match renew_node(&dialler, &credentials, &servers, directory).await {
+        match renew_node(&dialler, &credentials, &servers, typed, directory).await {
             Ok(()) => pause = pace.retry_first,
             Err(error) => {
                 let expires_at = credentials.borrow().expires_at();
@@ -97,7 +99,7 @@ async fn keep_node_at(
     }
 }
 
-/// One renewal, now.
+/// One renewal, now; see [`keep_node`].
 ///
 /// # Errors
 /// As for [`join::renew`]; [`Error::Files`].
@@ -105,9 +107,10 @@ pub async fn renew_node(
     dialler: &Dialler,
     credentials: &watch::Sender<Arc<Credentials>>,
     servers: &watch::Sender<Vec<String>>,
+    typed: &[String],
     directory: &Path,
 ) -> Result<(), Error> {
-    let addresses = servers.borrow().clone();
+    let addresses = dialler::in_any_order(&servers.borrow(), typed);
     let renewed = join::renew(dialler, &addresses).await?;
     // Written down before it is used; until then the old one still counts.
     renewed.credentials.save(directory)?;

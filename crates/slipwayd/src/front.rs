@@ -31,12 +31,16 @@ mod http;
 pub mod listen;
 pub mod memory;
 pub mod passage;
-mod place;
+pub mod place;
 
 use listen::{bind, bind_socket};
 use passage::Passage;
 use place::{Place, Places};
 
+/// Connections of one kind at once; one that follows a log sleeps.
+const CONNECTIONS_MAX: usize = 1024;
+/// Of one address.
+const CONNECTIONS_OF_SOURCE_MAX: usize = 512;
 /// After a failed accept, most likely for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// For whoever pushes or fetches where nobody can serve it.
@@ -113,7 +117,7 @@ impl Front {
     /// Not listening yet.
     pub fn new(doorkeeper: Doorkeeper, standing: Standing) -> Self {
         let standing = watch::Sender::new((Arc::new(standing), CancellationToken::new()));
-        let places = Arc::<Places>::default;
+        let places = || Arc::new(Places::new(CONNECTIONS_MAX, CONNECTIONS_OF_SOURCE_MAX));
         let (api_places, registry_places, ssh_places) = (places(), places(), places());
         Self { standing, doorkeeper, api_places, registry_places, ssh_places }
     }
@@ -210,7 +214,7 @@ impl Front {
 
     /// Root on this machine, who needs no token.
     async fn accept_local(self, listener: UnixListener) {
-        let places = Arc::new(Places::default());
+        let places = Arc::new(Places::new(CONNECTIONS_MAX, CONNECTIONS_OF_SOURCE_MAX));
         loop {
             let Ok((stream, _)) = listener.accept().await else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -122,9 +122,10 @@ impl Machine {
         };
         let node = capacity::node(&offer, &name, &places)?;
         let here = Here { node, agent: agent.clone(), servers: addresses.clone() };
+        let typed = told.typed.clone();
         tasks.spawn(remember(directory.clone(), told, addresses.subscribe()));
         tasks.spawn(async move {
-            renew::keep_node(credentials, addresses, &directory, renew::Clock::system()).await;
+            renew::keep_node(credentials, addresses, &typed, &directory, renew::Clock::system()).await;
         });
         tasks.spawn(dial::keep(servers, here, up));
         tracing::info!(node.name = %name, cluster = identity.cluster, "ready");

@@ -60,10 +60,13 @@ async fn f61_a_node_renews_in_time_over_its_own_link_and_writes_it_down() {
     let serial = first.identity().serial.clone();
     let due_at = first.renew_at();
     let credentials = watch::Sender::new(Arc::new(first));
-    let servers = watch::Sender::new(vec![address.to_string()]);
+    // Where the servers say they are, nobody is; where one was typed, one is.
+    let servers = watch::Sender::new(vec!["127.0.0.1:1".to_owned()]);
+    let typed = [address.to_string()];
     let (time, clock) = clock();
     let (sender, places, place) = (credentials.clone(), servers.clone(), directory.path().to_owned());
-    let keeping = tokio::spawn(async move { keep_node_at(QUICK, sender, places, &place, clock).await });
+    let keeping =
+        tokio::spawn(async move { keep_node_at(QUICK, sender, places, &typed, &place, clock).await });
     let mut fresh = credentials.subscribe();
     tokio::time::timeout(Duration::from_millis(100), fresh.changed()).await.expect_err("it is not time yet");
     // Two refusals do not keep it from trying.

@@ -1,17 +1,16 @@
 //! Places for connections, so that nobody who only holds connections open keeps everybody else out.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Connections at once; one that follows a log sleeps.
-const CONNECTIONS_MAX: usize = 1024;
-/// Of one address.
-const CONNECTIONS_OF_SOURCE_MAX: usize = 512;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many connections there are, in all and of each address.
-#[derive(Debug, Default)]
-pub struct Places(Mutex<Taken>);
+#[derive(Debug)]
+pub struct Places {
+    all_max: usize,
+    of_source_max: usize,
+    taken: Mutex<Taken>,
+}
 
 #[derive(Debug, Default)]
 struct Taken {
@@ -20,12 +19,18 @@ struct Taken {
 }
 
 impl Places {
+    /// For so many, and so many of one address.
+    pub fn new(all_max: usize, of_source_max: usize) -> Self {
+        Self { all_max, of_source_max, taken: Mutex::default() }
+    }
+
     /// A place for a connection from there, until it is dropped; `None` when there is none left. Root's own
     /// connections come from nowhere.
     pub fn take(self: &Arc<Self>, source: Option<IpAddr>) -> Option<Place> {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = source.map(source_of);
+        let mut taken = self.taken();
         let of_source = source.map_or(0, |source| taken.by_source.get(&source).copied().unwrap_or(0));
-        if taken.all >= CONNECTIONS_MAX || of_source >= CONNECTIONS_OF_SOURCE_MAX {
+        if taken.all >= self.all_max || of_source >= self.of_source_max {
             return None;
         }
         taken.all += 1;
@@ -33,6 +38,11 @@ impl Places {
             taken.by_source.insert(source, of_source + 1);
         }
         Some(Place { places: self.clone(), source })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        // Nothing here can be half-changed by a panic.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -45,7 +55,7 @@ pub struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.places.taken();
         taken.all -= 1;
         let Some(source) = self.source else { return };
         if let Some(count) = taken.by_source.get_mut(&source) {
@@ -54,6 +64,17 @@ impl Drop for Place {
                 taken.by_source.remove(&source);
             }
         }
+    }
+}
+
+/// What counts as one address: with IPv6 everybody has 2^64 of them.
+fn source_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address => address,
     }
 }
 

@@ -100,19 +100,22 @@ impl Hub {
 
     /// Takes a link of a node ([`Service::Node`](slipway_link::Service::Node)) and serves it until it ends.
     /// Whoever calls this has checked that the certificate counts.
-    pub async fn take(&self, link: LinkStream) {
+    ///
+    /// It ends at the latest with `shut_out`; the leader hears of the end either way.
+    pub async fn take(&self, link: LinkStream, shut_out: impl Future<Output = ()>) {
         let Some(node) = node_of(&link) else { return };
-        self.take_stream(node, link).await;
+        self.take_stream(node, link, shut_out).await;
     }
 
     async fn take_stream(
         &self,
         node: NodeName,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        shut_out: impl Future<Output = ()>,
     ) {
         // Not a handle: a link keeps no hub alive.
         let shared = Arc::clone(&self.shared);
-        link::serve(shared, node, stream).await;
+        link::serve(shared, node, stream, shut_out).await;
     }
 
     /// A place for one more link of a node, until it is dropped; `None` when it has too many.

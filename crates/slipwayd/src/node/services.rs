@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rand::seq::SliceRandom;
+use slipway_link::dialler::in_any_order;
 use slipway_link::{Dialler, Error, Hello, LinkStream, Service};
 use slipway_registry::client::{Connect, Connecting, Duplex};
 use tokio::net::{UnixListener, UnixStream};
@@ -34,12 +34,7 @@ impl Servers {
     /// one that cannot be reached, the others know no better, and a thousand nodes that ask all of them would
     /// keep them from electing one. The next try begins with another.
     pub async fn dial(&self, service: Service) -> Result<LinkStream, Error> {
-        let mut addresses = self.addresses.borrow().clone();
-        // Each knows who leads; no need that all nodes ask the first.
-        addresses.shuffle(&mut rand::rng());
-        let more: Vec<String> =
-            self.typed.iter().filter(|typed| !addresses.contains(typed)).cloned().collect();
-        addresses.extend(more);
+        let addresses = in_any_order(&self.addresses.borrow(), &self.typed);
         let mut last = Error::NoAddress;
         let asking = async {
             for asked in addresses {

@@ -83,7 +83,7 @@ impl Leader {
                     }
                     let node = hub::node_of(&link).unwrap();
                     match service {
-                        Service::Node => hub.take(link).await,
+                        Service::Node => hub.take(link, std::future::pending()).await,
                         Service::Routes => {
                             hub.beside(&node, routers::feed_node(node.clone(), link, table, routers)).await;
                         }

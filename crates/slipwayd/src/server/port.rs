@@ -18,16 +18,18 @@ use slipway_registry::server::pulls::Pulls;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::front::place::Places as Room;
 use crate::front::{Front, Standing};
 use crate::glue::hub::Hub;
 use crate::glue::routers;
 
-mod strangers;
-
-use strangers::Strangers;
-
 const NO_LEADER: &str = "no server leads at this moment; come again";
 const TOO_MANY: &str = "this node has too many links already; come again when one has ended";
+/// Machines that join at once, and of them from one address. Whoever asks has no certificate and may be
+/// anybody: one that asks over and over, or asks and then says nothing, keeps nobody else out. Machines
+/// behind one address that all join at once wait for one another.
+const JOINING_MAX: usize = 256;
+const JOINING_OF_SOURCE_MAX: usize = 32;
 /// Nodes that renew their certificates at once.
 const RENEWING_MAX: usize = 256;
 const NO_REGISTRY: &str = "the registry is not open yet; come again";
@@ -58,11 +60,14 @@ impl Port {
     /// Answers for ever.
     pub async fn serve(self, listener: TcpListener, acceptor: Acceptor) {
         let mut listener = Listener::new(listener, acceptor);
-        let (strangers, renewing) = (Strangers::default(), Arc::new(Semaphore::new(RENEWING_MAX)));
+        let joining = Arc::new(Room::new(JOINING_MAX, JOINING_OF_SOURCE_MAX));
+        let renewing = Arc::new(Semaphore::new(RENEWING_MAX));
         loop {
             let incoming = listener.next().await;
             let place = match incoming.hello.service {
-                Service::Enroll => strangers.place(incoming.far_end().ip()).map(|place| (Some(place), None)),
+                Service::Enroll => {
+                    joining.take(Some(incoming.far_end().ip())).map(|place| (Some(place), None))
+                }
                 Service::Renew => renewing.clone().try_acquire_owned().ok().map(|place| (None, Some(place))),
                 _ => Some((None, None)),
             };
@@ -116,19 +121,25 @@ impl Port {
             return incoming.refuse(TOO_MANY).await;
         };
         let Ok(link) = incoming.take().await else { return };
-        tokio::select! {
-            () = self.serve_node(service, &node, &ends, pulls, link) => {}
-            exclusion = self.admissions.revoked(identity, service) => {
-                tracing::warn!(node.name = %node, why = %exclusion, "a node was cut off");
-                // Without a router it is a node all the same.
-                if !matches!(exclusion, Exclusion::NoRouter { .. }) {
-                    ends.hub.cut(&node);
-                }
+        let shut_out = async {
+            let exclusion = self.admissions.revoked(identity, service).await;
+            tracing::warn!(node.name = %node, why = %exclusion, "a node was cut off");
+            // Without a router it is a node all the same.
+            if !matches!(exclusion, Exclusion::NoRouter { .. }) {
+                ends.hub.cut(&node);
             }
+        };
+        if service == Service::Node {
+            return ends.hub.take(link, shut_out).await;
+        }
+        tokio::select! {
+            () = self.serve_beside(service, &node, &ends, pulls, link) => {}
+            () = shut_out => {}
         }
     }
 
-    async fn serve_node(
+    /// What a node has open beside its own link.
+    async fn serve_beside(
         &self,
         service: Service,
         node: &NodeName,
@@ -138,7 +149,6 @@ impl Port {
     ) {
         let Ends { hub, table, router_messages, .. } = ends;
         match (service, pulls) {
-            (Service::Node, _) => hub.take(link).await,
             (Service::Routes, _) => {
                 let feed = routers::feed_node(node.clone(), link, table.clone(), router_messages.clone());
                 hub.beside(node, feed).await;

@@ -117,11 +117,13 @@ pub async fn read_json<T: serde::de::DeserializeOwned>(
     serde_json::from_slice(&text).map_err(|error| Unanswered::Broken(error.to_string()))
 }
 
-/// Serves a link until it ends.
+/// Serves a link until it ends, at the latest with `shut_out`. Not to be dropped before: the leader would not
+/// hear that the node has gone.
 pub async fn serve(
     shared: Arc<Shared>,
     name: NodeName,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    shut_out: impl Future<Output = ()>,
 ) {
     static NUMBERS: AtomicU64 = AtomicU64::new(1);
     let handshake = timeout(ANSWER_TIME, wire::client().handshake(TokioIo::new(stream))).await;
@@ -134,7 +136,10 @@ pub async fn serve(
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
     let link = Link { number, cut: cut.clone(), sender };
     let talk = async {
-        let ended = talk(&shared, &name, &link).await;
+        let ended = tokio::select! {
+            ended = talk(&shared, &name, &link) => ended,
+            () = shut_out => Ok("the node was shut out"),
+        };
         leave(&shared, &name, &link).await;
         ended
     };
@@ -283,14 +288,26 @@ async fn hand_over(shared: &Shared, name: &NodeName, link: &Link) -> &'static st
 async fn tell_servers(shared: &Shared, name: &NodeName, link: &Link) {
     let mut servers = shared.servers.subscribe();
     servers.mark_changed();
+    let mut wait = RETRY_FIRST;
     while servers.changed().await.is_ok() {
-        let addresses = servers.borrow_and_update().clone();
-        if addresses.is_empty() {
-            continue;
-        }
-        let text = serde_json::to_vec(&addresses).unwrap_or_default();
-        if let Err(error) = link.ask(request(Method::PUT, "/servers", wire::whole(text)), ANSWER_TIME).await {
-            tracing::warn!(node.name = %name, "a node did not hear where the servers are: {error}");
+        loop {
+            let addresses = servers.borrow_and_update().clone();
+            if addresses.is_empty() {
+                break;
+            }
+            let text = serde_json::to_vec(&addresses).unwrap_or_default();
+            match link.ask(request(Method::PUT, "/servers", wire::whole(text)), ANSWER_TIME).await {
+                Ok(_) => {
+                    wait = RETRY_FIRST;
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(node.name = %name, "a node did not hear where the servers are: {error}");
+                }
+            }
+            // Sooner if there is news.
+            let _sooner = timeout(wait, servers.changed()).await;
+            wait = (wait * 2).min(RETRY_LONGEST);
         }
     }
 }

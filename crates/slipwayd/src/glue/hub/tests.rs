@@ -141,13 +141,18 @@ impl Machine {
 
     /// With another's certificate.
     fn dial_as(&self, hub: &Hub, name: &str) -> Line {
+        self.dial_until(hub, name, std::future::pending())
+    }
+
+    /// Until the node is shut out.
+    fn dial_until(&self, hub: &Hub, name: &str, shut_out: impl Future<Output = ()> + Send + 'static) -> Line {
         let ((near, near_pump), (far, far_pump)) = (tokio::io::duplex(64 << 10), tokio::io::duplex(64 << 10));
         let (cut, frozen) = (CancellationToken::new(), watch::Sender::new(false));
         tokio::spawn(pump(near_pump, far_pump, cut.clone(), frozen.subscribe()));
         let here = self.here.clone();
         let node = tokio::spawn(async move { drop(serve(near, here).await) });
         let (hub, name) = (hub.shared.clone(), name.parse().unwrap());
-        tokio::spawn(async move { link::serve(hub, name, far).await });
+        tokio::spawn(async move { link::serve(hub, name, far, shut_out).await });
         Line { cut, frozen, node }
     }
 
@@ -301,6 +306,19 @@ async fn a_newer_link_takes_the_place_of_the_older_without_a_gap() {
 
     leader.hub.cut(&"n1".parse().unwrap());
     leader.hears_going("n1").await;
+}
+
+/// Else the leader would take it for reachable, and it could never be forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_hears_that_a_node_was_shut_out() {
+    let mut leader = Leader::new(1);
+    let machine = Machine::new("n1").await;
+    let (shut_out, until) = tokio::sync::oneshot::channel::<()>();
+    let line = machine.dial_until(&leader.hub, "n1", async { drop(until.await) });
+    leader.hears_join("n1").await;
+    drop(shut_out);
+    leader.hears_going("n1").await;
+    timeout(PATIENCE, line.node).await.expect("its link ends").unwrap();
 }
 
 /// Bad input of the issue: another's certificate, and an agent that lies.

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use slipway_model::account::Limits;
 use slipway_model::deployment::DeploymentState;
 use slipway_model::id::{BuildNumber, InstanceId, ReleaseNumber};
 use slipway_model::instance::{Assignment, Exit, ExitReason, Goal, InstanceRole, InstanceState, Node};
@@ -133,6 +134,8 @@ struct World {
     disk: EnvironmentView,
     /// The one service in it.
     service: ServiceName,
+    /// The tenant's, of this environment alone; from the beginning, or not at all.
+    quota: Option<Limits>,
     nodes: BTreeMap<NodeName, (Node, SimNode)>,
     leader: Option<Leader>,
     generation: u64,
@@ -191,6 +194,7 @@ impl World {
             faults,
             disk: EnvironmentView::new("acme/shop/dev".parse().expect("a path")),
             service: web(),
+            quota: None,
             nodes: all,
             leader: None,
             generation: 0,
@@ -277,6 +281,9 @@ impl World {
         for (name, amount) in promised {
             assert!(amount <= self.nodes[name].0.mem.0, "S11: {name} is promised {amount}");
         }
+        if let Some(most) = self.quota.as_ref().and_then(|quota| quota.instances) {
+            assert!(self.disk.assignments.len() <= most as usize, "ME-03: the quota is passed");
+        }
         self.asked_max = self.asked_max.max(self.asked());
         let specs = self.disk.releases.values().flat_map(|release| release.services.values());
         let (mut keeps_lost, mut may_pause) = (false, false);
@@ -316,16 +323,17 @@ impl World {
             && self.disk.deployment().is_none()
             && self.disk.builds.is_empty()
             && self.disk.runs.is_empty()
-            && self
-                .disk
-                .app
-                .as_ref()
-                .is_none_or(|app| self.disk.aim().is_some_and(|a| a.version == app.version))
+            && self.follows_its_app()
             && self.disk.assignments.len() == asked
             && processes().count() == asked
             && processes().all(is_good)
             && self.routers.iter().all(|router| router.endpoints.len() == asked)
             && self.answering() == asked
+    }
+
+    fn follows_its_app(&self) -> bool {
+        let Some(app) = &self.disk.app else { return true };
+        self.disk.held_back || self.disk.aim().is_some_and(|aim| aim.version == app.version)
     }
 
     /// Ends the faults and lets the world come to rest.

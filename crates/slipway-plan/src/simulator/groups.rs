@@ -2,19 +2,21 @@
 //!
 //! Each app has a world of its own, with nodes and faults; they share the clock, the tenant's records and
 //! the leader that holds apps back. Whoever follows a new version must have waited for the layers below
-//! (MA-55): that is checked against what really ran, not against what the leader believed.
+//! (MA-55): that is checked against what really ran, not against what the leader believed. So is that
+//! nothing moves any more of what a stopped deployment had not begun (MA-16).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use slipway_model::app::{App, GroupAction, GroupActionKind, GroupDeployment, PathId};
 use slipway_model::id::GroupDeploymentId;
-use slipway_model::service::{Rollout, ServiceSpec, UpgradeStrategy};
-use slipway_model::unit::{Bytes, Span, Timestamp};
+use slipway_model::project::AppAim;
+use slipway_model::unit::{Span, Timestamp};
 
-use super::scenarios::readiness;
-use super::{Dice, Faults, Program, World};
-use crate::group::{Standing, State, progress, standing};
+use self::changes::Change;
+use super::{Dice, Faults, World};
+use crate::group::{Standing, State, Versions, left_behind, progress, standing};
 
+mod changes;
 mod scenarios;
 
 const APPS: u64 = 5;
@@ -29,6 +31,11 @@ struct Tenant {
     /// Each app waits for some of those before it.
     dependencies: BTreeMap<PathId, BTreeSet<PathId>>,
     open: BTreeMap<GroupDeploymentId, (GroupDeployment, Before)>,
+    /// Those that were broken off or have failed, until nothing is left of them to hold back.
+    stopped: BTreeMap<GroupDeploymentId, GroupDeployment>,
+    /// What a stopped deployment had not begun: the version that it would have brought, and what the app
+    /// followed then. It ends with the next version of the app.
+    stays: BTreeMap<PathId, (Timestamp, Option<AppAim>)>,
     /// The leader's memory: at which step it has seen each.
     reached: BTreeMap<GroupDeploymentId, usize>,
     /// Which apps of which deployment have really been up, or really gone.
@@ -36,17 +43,6 @@ struct Tenant {
     /// The version that each app followed at the last look.
     followed: BTreeMap<PathId, Option<Timestamp>>,
     faults: Faults,
-}
-
-/// What one change does to an app.
-#[derive(Clone)]
-enum Change {
-    Put(Program, Box<ServiceSpec>),
-    Scale(u32),
-    Restart,
-    Delete,
-    /// As it was, under a new version.
-    Back(Box<App>),
 }
 
 impl Tenant {
@@ -65,6 +61,8 @@ impl Tenant {
             apps,
             dependencies,
             open: BTreeMap::new(),
+            stopped: BTreeMap::new(),
+            stays: BTreeMap::new(),
             reached: BTreeMap::new(),
             were_up: BTreeSet::new(),
             followed: BTreeMap::new(),
@@ -79,14 +77,20 @@ impl Tenant {
         world.step();
         self.now = world.now;
         self.lead();
+        self.check_what_stays();
         self.check();
+    }
+
+    /// Another leader: all that the one before knew is gone, and it begins from the disk.
+    fn change_leader(&mut self) {
+        self.reached.clear();
+        self.apps.values_mut().for_each(|world| world.leader = None);
     }
 
     /// What the leader does about group deployments, at each of its looks.
     fn lead(&mut self) {
         if self.dice.percent(self.faults.leader_crash) && self.dice.percent(10) {
-            self.reached.clear();
-            self.apps.values_mut().for_each(|world| world.leader = None);
+            self.change_leader();
         }
         let mut held_back = BTreeSet::new();
         let mut over = Vec::new();
@@ -105,17 +109,64 @@ impl Tenant {
             let progress = progress(deployment, *reached, self.now, &see);
             *reached = progress.step;
             if progress.is_done(deployment) || progress.failure.is_some() {
-                over.push(id.clone());
+                over.push((id.clone(), !progress.held_back.is_empty()));
             } else {
                 held_back.extend(progress.held_back);
             }
         }
-        over.iter().for_each(|id| drop(self.open.remove(id)));
+        for (id, leaves_something) in over {
+            match leaves_something {
+                true => self.stop(&id),
+                false => drop(self.open.remove(&id)),
+            }
+        }
+        held_back.extend(self.look_at_stopped());
         for (id, world) in &mut self.apps {
             world.disk.held_back = held_back.contains(id);
             if let Some(leader) = &mut world.leader {
                 leader.view.held_back = held_back.contains(id);
             }
+        }
+    }
+
+    /// Who stays as it is; forgets the deployments that hold nobody back.
+    fn look_at_stopped(&mut self) -> BTreeSet<PathId> {
+        let is_settled = self.apps.values().all(|world| world.leader.as_ref().is_some_and(|l| l.is_settled));
+        let mut held_back = BTreeSet::new();
+        let mut over = Vec::new();
+        for (id, deployment) in &self.stopped {
+            let see = |app: &PathId| {
+                let world = &self.apps[app];
+                let view = world.leader.as_ref().map_or(&world.disk, |leader| &leader.view);
+                Versions {
+                    wanted: view.app.as_ref().map(|app| app.version),
+                    followed: view.aim().map(|aim| aim.version),
+                }
+            };
+            let left = left_behind(deployment, self.now, &see);
+            for app in &left {
+                let world = &self.apps[app];
+                if world.disk.app.as_ref().is_some_and(|app| app.version == deployment.version) {
+                    let stays = || (deployment.version, world.disk.aim().cloned());
+                    self.stays.entry(app.clone()).or_insert_with(stays);
+                }
+            }
+            if left.is_empty() && is_settled {
+                over.push(id.clone());
+            }
+            held_back.extend(left);
+        }
+        over.iter().for_each(|id| drop(self.stopped.remove(id)));
+        held_back
+    }
+
+    /// MA-16: what a stopped deployment had not begun stays as it is, until somebody gives it a version.
+    fn check_what_stays(&mut self) {
+        let apps = &self.apps;
+        let wants = |app: &PathId| Some(apps[app].disk.app.as_ref()?.version);
+        self.stays.retain(|app, (version, _)| wants(app) == Some(*version));
+        for (app, (_, followed)) in &self.stays {
+            assert_eq!(apps[app].disk.aim(), followed.as_ref(), "MA-16: {app} moves");
         }
     }
 
@@ -159,140 +210,14 @@ impl Tenant {
         }
     }
 
-    /// One change by the API: refused when it meets another one, unless forced (MA-53).
-    fn change(&mut self, changes: BTreeMap<PathId, Change>, force: bool) -> Option<GroupDeploymentId> {
-        let meets = |deployment: &GroupDeployment| {
-            deployment.steps.iter().flatten().any(|action| changes.contains_key(&action.app))
-        };
-        let conflicting: Vec<_> =
-            self.open.iter().filter(|(_, (d, _))| meets(d)).map(|(id, _)| id.clone()).collect();
-        if !conflicting.is_empty() && !force {
-            return None;
-        }
-        conflicting.iter().for_each(|id| drop(self.open.remove(id)));
-        self.now = self.now.plus(Span::from_millis(1));
-        let version = self.now;
-        let mut before = Before::new();
-        let (mut stops, mut starts) = (Vec::new(), Vec::new());
-        let mut layers: BTreeMap<usize, Vec<GroupAction>> = BTreeMap::new();
-        for (id, change) in changes {
-            let depth = self.depth(&id);
-            let world = self.apps.get_mut(&id).expect("an app");
-            world.now = world.now.max(self.now);
-            let was = world.disk.app.clone();
-            let action = |kind| GroupAction { kind, app: id.clone() };
-            let is_there = was.is_some();
-            let kind = match change {
-                Change::Delete if !is_there => continue,
-                Change::Delete => {
-                    world.delete_app();
-                    stops.push(action(GroupActionKind::StopApplication));
-                    before.insert(id, was);
-                    continue;
-                }
-                Change::Put(program, spec) => {
-                    world.put_app(&id, version, program, *spec);
-                    GroupActionKind::RestartApplication
-                }
-                Change::Back(app) => {
-                    world.put_app(&id, version, Program::Good, app.spec);
-                    GroupActionKind::RestartApplication
-                }
-                Change::Scale(_) | Change::Restart if !is_there => continue,
-                Change::Scale(instances) => {
-                    world.scale_app(version, instances);
-                    GroupActionKind::ScaleApplication
-                }
-                Change::Restart => {
-                    world.restart_app(version);
-                    GroupActionKind::RestartApplication
-                }
-            };
-            before.insert(id.clone(), was);
-            let kind = if is_there { kind } else { GroupActionKind::ScaleApplication };
-            if !is_there {
-                starts.push(action(GroupActionKind::StartApplication));
-            }
-            layers.entry(depth).or_default().push(action(kind));
-        }
-        let steps = [stops, starts].into_iter().chain(layers.into_values());
-        let steps: Vec<_> = steps.filter(|step: &Vec<_>| !step.is_empty()).collect();
-        if steps.is_empty() {
-            return None;
-        }
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.dice.next().to_be_bytes());
-        let id = GroupDeploymentId::from_random(bytes);
-        let versions = before.iter().map(|(id, app)| (id.clone(), app.as_ref().map(|app| app.version)));
-        let deployment = GroupDeployment {
-            tenant: "acme".parse().expect("a name"),
-            id: id.clone(),
-            version,
-            steps,
-            before: versions.collect(),
-            groups_before: BTreeMap::new(),
-            scales_before: BTreeMap::new(),
-            by: "ann".parse().expect("a name"),
-            created_at: self.now,
-            is_stopped: false,
-        };
-        self.open.insert(id.clone(), (deployment, before));
-        self.lead();
-        Some(id)
-    }
-
-    /// MA-54: the changes of one deployment are undone, by one that is forced.
-    fn cancel(&mut self) {
-        let Some((_, (_, before))) = self.open.pop_first() else { return };
-        let back = |app: Option<App>| app.map_or(Change::Delete, |app| Change::Back(Box::new(app)));
-        self.change(before.into_iter().map(|(id, app)| (id, back(app))).collect(), true);
-    }
-
-    /// The longest way down.
-    fn depth(&self, id: &PathId) -> usize {
-        self.dependencies[id].iter().map(|below| self.depth(below) + 1).max().unwrap_or(0)
-    }
-
-    fn some_spec(&mut self) -> ServiceSpec {
-        let cases = [(1000, 1000), (500, 200), (1000, 0), (0, 0)];
-        let (minimum_health_permille, maximum_over_permille) = cases[self.dice.below(4) as usize];
-        ServiceSpec {
-            instances: self.dice.below(4) as u32,
-            listens: true,
-            mem: Bytes::mebi(256),
-            upgrade: UpgradeStrategy { minimum_health_permille, maximum_over_permille },
-            rollout: Rollout { auto_rollback: self.dice.percent(20), ..Rollout::default() },
-            readiness: self.dice.percent(30).then(readiness),
-            ..ServiceSpec::default()
-        }
-    }
-
-    fn some_changes(&mut self) -> BTreeMap<PathId, Change> {
-        let ids: Vec<_> = self.apps.keys().cloned().collect();
-        let mut changes = BTreeMap::new();
-        for id in ids {
-            if !self.dice.percent(50) {
-                continue;
-            }
-            let change = match self.dice.below(10) {
-                0 => Change::Delete,
-                1 | 2 => Change::Scale(self.dice.below(4) as u32),
-                3 => Change::Restart,
-                4 => Change::Put(Program::CrashesAtStart, Box::new(self.some_spec())),
-                5 => Change::Put(Program::Flaky, Box::new(self.some_spec())),
-                _ => Change::Put(Program::Good, Box::new(self.some_spec())),
-            };
-            changes.insert(id, change);
-        }
-        changes
-    }
-
     fn is_converged(&self) -> bool {
         let is_at_rest = |world: &World| match world.disk.app {
             Some(_) => world.is_converged(),
             None => world.disk.status.is_none() && world.nodes.values().all(|(_, n)| n.processes.is_empty()),
         };
-        self.open.is_empty() && self.apps.values().all(is_at_rest)
+        // Nobody is held back without cause.
+        let waits_rightly = |(id, world): (_, &World)| world.disk.held_back == self.stays.contains_key(id);
+        self.open.is_empty() && self.apps.values().all(is_at_rest) && self.apps.iter().all(waits_rightly)
     }
 
     fn heal(&mut self) {

@@ -21,6 +21,7 @@ impl World {
             view.launches.clear();
             view.retiring.clear();
             let mut cluster = Cluster::default();
+            cluster.set_quota(&view.path.tenant, self.quota.clone());
             for (node, sim) in self.nodes.values_mut() {
                 sim.is_connected = false;
                 cluster.put(node.clone(), Contact::Unknown);

@@ -2,6 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use slipway_model::account::Limits;
+use slipway_model::service::{Rollout, ServiceSpec};
+
+use super::super::Program;
 use super::super::scenarios::{option_env_seed, seeds_to_run};
 use super::*;
 
@@ -51,7 +55,11 @@ fn ma_52_ma_53_ma_54_ma_55_l1_l2_groups_hold_through_chaos() {
                 }
                 2 => tenant.cancel(),
                 // MA-16: just stop.
-                3 => drop(tenant.open.pop_first()),
+                3 => {
+                    if let Some(id) = tenant.open.keys().next().cloned() {
+                        tenant.stop(&id);
+                    }
+                }
                 _ => {}
             }
             tenant.step();
@@ -75,8 +83,7 @@ fn ma_53_a_new_leader_goes_on_with_a_deployment_and_does_nothing_twice() {
             tenant.step();
             if leaders < 5 && tenant.dice.percent(2) {
                 leaders += 1;
-                tenant.reached.clear();
-                tenant.apps.values_mut().for_each(|world| world.leader = None);
+                tenant.change_leader();
             }
             if tenant.dice.percent(1) {
                 tenant.now = tenant.now.plus(Span::from_secs(1));
@@ -85,6 +92,89 @@ fn ma_53_a_new_leader_goes_on_with_a_deployment_and_does_nothing_twice() {
         tenant.heal();
         // Twice put, and so two releases of each, however many leaders there were.
         assert!(tenant.apps.values().all(|world| world.disk.status_or_new().last_release.0 == 2));
+    });
+}
+
+/// Brings a deployment somewhere into its middle, and now and then to its end, under leaders that change.
+fn in_the_middle(tenant: &mut Tenant) -> GroupDeploymentId {
+    let changes = tenant.good_changes();
+    let id = tenant.change(changes, false).expect("nothing is in the way");
+    for _ in 0..tenant.dice.below(1500) {
+        some_leader_falls(tenant);
+        tenant.step();
+    }
+    id
+}
+
+fn some_leader_falls(tenant: &mut Tenant) {
+    if tenant.dice.percent(1) {
+        tenant.change_leader();
+    }
+    if tenant.dice.percent(1) {
+        tenant.now = tenant.now.plus(Span::from_secs(1));
+    }
+}
+
+/// Four copies of each app at most: enough for the three that are asked for to be replaced one by one.
+fn limit(tenant: &mut Tenant) {
+    let limits = Limits { instances: Some(4), ..Limits::default() };
+    tenant.apps.values_mut().for_each(|world| world.quota = Some(limits.clone()));
+}
+
+#[test]
+fn ma_16_ma_53_me_03_what_a_stopped_deployment_had_not_begun_stays_under_whatever_leader() {
+    check(120, FAULTS, |tenant| {
+        limit(tenant);
+        let good = all_good(tenant);
+        tenant.change(good, false);
+        tenant.heal();
+        for _ in 0..3 {
+            let id = in_the_middle(tenant);
+            tenant.stop(&id);
+            for _ in 0..tenant.dice.below(400) {
+                some_leader_falls(tenant);
+                tenant.step();
+            }
+            // What had begun is brought to its end, and the rest waits for no one (L2).
+            tenant.heal();
+            let left: BTreeSet<_> = tenant.stays.keys().cloned().collect();
+            for (app, world) in &tenant.apps {
+                let Some(wanted) = &world.disk.app else { continue };
+                let follows = world.disk.aim().is_some_and(|aim| aim.version == wanted.version);
+                assert_ne!(follows, left.contains(app), "{app}");
+            }
+            assert_eq!(tenant.stopped.is_empty(), left.is_empty(), "it is kept as long as it holds back");
+        }
+        // Whoever is given another version follows that.
+        let good = all_good(tenant);
+        tenant.change(good, false).expect("what is stopped locks nothing");
+        tenant.heal();
+        assert!(tenant.stays.is_empty() && tenant.stopped.is_empty());
+    });
+}
+
+#[test]
+fn ma_54_me_03_a_deployment_that_is_undone_midway_goes_back_under_whatever_leader() {
+    check(120, FAULTS, |tenant| {
+        limit(tenant);
+        let good = all_good(tenant);
+        tenant.change(good, false);
+        tenant.heal();
+        let of = |tenant: &Tenant| -> BTreeMap<_, _> {
+            let spec = |world: &World| world.disk.app.as_ref().map(|app| app.spec.clone());
+            tenant.apps.iter().map(|(id, world)| (id.clone(), spec(world))).collect()
+        };
+        let before = of(tenant);
+        let id = in_the_middle(tenant);
+        let is_open = tenant.open.contains_key(&id);
+        tenant.cancel();
+        for _ in 0..tenant.dice.below(400) {
+            some_leader_falls(tenant);
+            tenant.step();
+        }
+        tenant.heal();
+        assert!(tenant.stays.is_empty() && tenant.stopped.is_empty(), "each has a version of its own");
+        assert!(!is_open || of(tenant) == before);
     });
 }
 

@@ -30,9 +30,13 @@ impl Cgroups {
     /// # Errors
     /// When there is nothing that limits memory, processors and processes.
     pub fn detect(parent: &str) -> Result<Self, Error> {
-        let failed = |why: String| Error::Cgroups { why };
         let mounts = fs::read_to_string("/proc/self/mountinfo")
-            .map_err(|error| failed(format!("no mountinfo: {error}")))?;
+            .map_err(|error| Error::Cgroups { why: format!("no mountinfo: {error}") })?;
+        Self::of_mounts(parent, &mounts)
+    }
+
+    /// The same, by the text of `mountinfo`.
+    fn of_mounts(parent: &str, mounts: &str) -> Result<Self, Error> {
         let mut hierarchies = Vec::new();
         let mut controllers = BTreeSet::new();
         let mut limits_swap = false;
@@ -44,7 +48,8 @@ impl Cgroups {
         }
         for needed in ["memory", "pids", "cpu"] {
             if !controllers.contains(needed) {
-                return Err(failed(format!("no cgroup hierarchy has the controller {needed}")));
+                let why = format!("no cgroup hierarchy has the controller {needed}");
+                return Err(Error::Cgroups { why });
             }
         }
         Ok(Self { parent: parent.to_owned(), hierarchies, limits_swap })
@@ -164,3 +169,6 @@ impl Mount {
         self.options.split(',').map(str::to_owned).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -281,9 +281,15 @@ async fn record(shared: &Shared, push: &Incoming, candidate: &Candidate) -> Resu
     let branch = &push.environment.deploy_branch;
     let _turn = shared.turns.take(environment).await;
     let current = push.repository.read_ref(&push.repository.branch_ref(branch)).await?;
-    if current.as_ref().is_some_and(|current| *current != candidate.update.old)
-        || (current.is_none() && !candidate.update.old.is_zero())
-    {
+    let is_as_seen =
+        current.as_ref().map_or(candidate.update.old.is_zero(), |at| *at == candidate.update.old);
+    // Pushes before this one may have become live since its client looked. Nothing of them is lost when
+    // they are part of it.
+    let is_ahead = match &current {
+        Some(current) if !is_as_seen => judge::contains(push, current, &candidate.update.new, None).await?,
+        _ => is_as_seen,
+    };
+    if !is_ahead {
         return Err(refused(format!("{branch} has moved while you were pushing: fetch, and push again")));
     }
     if waiting(shared, push).await? >= PUSH_QUEUE_MAX {

@@ -52,7 +52,7 @@ pub(super) async fn judge(
         let named = named(tree.submodules.iter().map(String::as_str), tree.submodules.len());
         pusher.note(&format!("Submodules are not fetched; these directories will be empty: {named}")).await;
     }
-    let forced = !update.old.is_zero() && !contains(push, &update, quarantine).await?;
+    let forced = !update.old.is_zero() && !contains(push, &update.old, &update.new, quarantine).await?;
     Ok(Some(Candidate { update, subject: commit.subject, forced, options }))
 }
 
@@ -157,10 +157,15 @@ fn named<'a>(names: impl Iterator<Item = &'a str>, count: usize) -> String {
 }
 
 /// True when the new commit contains the old one.
-async fn contains(push: &Incoming, update: &RefUpdate, quarantine: Option<&Path>) -> Result<bool, Error> {
+pub(super) async fn contains(
+    push: &Incoming,
+    old: &CommitId,
+    new: &CommitId,
+    quarantine: Option<&Path>,
+) -> Result<bool, Error> {
     let repository = &push.repository;
     let mut ask = repository.git.command("merge-base", &repository.path);
-    ask.args(["--is-ancestor", update.old.as_str(), update.new.as_str()]);
+    ask.args(["--is-ancestor", old.as_str(), new.as_str()]);
     see_quarantine(&mut ask, &repository.path, quarantine);
     match repository.git.ask(&repository.path, "merge-base", &mut ask).await {
         // A shallow history cannot be walked to its end: not known to contain it.

@@ -7,6 +7,8 @@
 mod cases;
 mod killed;
 mod platform;
+#[path = "../../../slipway-storage/tests/servers/s3.rs"]
+mod s3_server;
 mod world;
 
 use std::process::ExitCode;

@@ -5,9 +5,14 @@ use slipway_model::id::Epoch;
 use slipway_storage::Place;
 
 use super::cases;
+use crate::s3_server::S3Server;
 use crate::world::{Wishes, World, serve};
 
-cases!(whoever_leads_next_has_what_was_pushed, branches_and_tags_are_moved_in_the_storage_first);
+cases!(
+    whoever_leads_next_has_what_was_pushed,
+    branches_and_tags_are_moved_in_the_storage_first,
+    a_bucket_that_is_away_is_named_and_fetches_go_on,
+);
 
 fn wishes(storage: &tempfile::TempDir, epoch: u64) -> Wishes {
     let place = Place::directory(storage.path());
@@ -57,4 +62,25 @@ async fn branches_and_tags_are_moved_in_the_storage_first() {
     let said = world.git("ada", &work, &["ls-remote", &url]).await;
     said.succeeds(&[&format!("{first}\trefs/heads/feature"), "refs/tags/v1^{}"]);
     assert!(!said.text.contains("gone") && !said.text.contains("feature/x"), "{}", said.text);
+}
+
+async fn a_bucket_that_is_away_is_named_and_fetches_go_on() {
+    let Some(mut bucket) = S3Server::start() else { return };
+    let place = bucket.place().below("repositories").unwrap();
+    let in_term = |epoch| {
+        let shared = Some(SharedStorage { place: place.clone(), epoch: Epoch(epoch) });
+        Wishes { shared, ..Wishes::default() }
+    };
+    let mut world = World::with(in_term(1)).await;
+    let work = world.checkout("shop").await;
+    world.push(&work, &["dev", "main"]).await.succeeds(&["acme/shop/dev runs v1"]);
+    let first = world.head(&work).await;
+    let (server, address) = serve(world.dir.path(), "data/other", &world.store, in_term(2)).await;
+    (world.server, world.address) = (Some(server), address);
+    let url = world.url("acme/shop/dev");
+    world.git("ada", &work, &["ls-remote", &url]).await.succeeds(&[&format!("{first}\trefs/heads/main")]);
+    world.commit(&work, "Second").await;
+    bucket.kill();
+    world.push(&work, &[&url, "main"]).await.fails(&["storage of the repositories cannot be reached"]);
+    world.git("ada", &work, &["ls-remote", &url]).await.succeeds(&[&format!("{first}\trefs/heads/main")]);
 }

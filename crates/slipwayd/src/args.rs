@@ -66,14 +66,13 @@ pub enum Command {
         #[command(flatten)]
         to: Shared,
     },
-    /// Move the repositories of `up` into the directory that a cluster's servers share, once, before the first
-    /// of them is started
+    /// Move the repositories of `up` into the storage that a cluster's servers share, once, before the first of
+    /// them is started
     MoveRepositories {
         #[command(flatten)]
         places: Places,
-        /// That directory
-        #[arg(long, value_name = "DIR", env = "SLIPWAY_SHARED_DIR")]
-        shared_dir: PathBuf,
+        #[command(flatten)]
+        to: Shared,
     },
     /// Stop everything that runs of a data directory and delete it
     Wipe {

@@ -75,9 +75,7 @@ fn main() -> ExitCode {
         args::Command::Doctor(options) => return doctor::doctor(&options),
         args::Command::Stack(verb) => stack::stack(verb),
         args::Command::UploadKey { user, places } => upload_key::upload_key(user, &places),
-        args::Command::MoveRepositories { places, shared_dir } => {
-            move_repositories::run(&places, &shared_dir)
-        }
+        args::Command::MoveRepositories { places, to } => move_repositories::run(&places, &to),
         args::Command::Wipe { places, yes } => wipe::wipe(&places, yes),
     };
     match result {

@@ -8,7 +8,6 @@ use anyhow::Context;
 use sha2::{Digest, Sha256};
 use slipway_agent::network::{Cidr, Tag};
 use slipway_git::GitUser;
-use slipway_storage::Place;
 
 use crate::args;
 
@@ -70,11 +69,6 @@ impl Places {
     /// In a cluster, copies of those in the shared storage.
     pub fn repositories(&self) -> PathBuf {
         self.data.join("git")
-    }
-
-    /// What the repositories of a cluster are copies of.
-    pub fn shared_repositories(&self) -> Result<Place, slipway_storage::Error> {
-        Place::directory(&self.shared).below("repositories")
     }
 
     pub fn builds(&self) -> PathBuf {

@@ -129,6 +129,7 @@ impl Server {
             places: places.clone(),
             outside,
             stack: options.stack.clone(),
+            repositories: Some(storage.below(shared::REPOSITORIES)?),
             host_key,
             own_api: Some(own_api(&cluster_address, options.listen.api.port())),
         };

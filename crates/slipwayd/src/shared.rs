@@ -8,6 +8,8 @@ use anyhow::{Context, bail};
 use slipway_storage::s3::{Description, Keys};
 use slipway_storage::{Bucket, Place};
 
+/// The folder of the repositories.
+pub const REPOSITORIES: &str = "repositories";
 /// The folder of the images.
 pub const IMAGES: &str = "images";
 
@@ -28,7 +30,7 @@ pub async fn check(place: &Place) -> anyhow::Result<()> {
         Ok(true) => Ok(()),
         Ok(false) => bail!(
             "{bucket} does not know If-None-Match, by which one of two servers is told that the other was \
-             faster; take another, or keep images in the shared directory"
+             faster; take another, or keep images and repositories in the shared directory"
         ),
         Err(error) => Err(error).with_context(|| format!("{bucket} cannot be used")),
     }

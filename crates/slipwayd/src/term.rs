@@ -22,6 +22,7 @@ use slipway_control::leader::{
 use slipway_git::{GitServer, SharedStorage, Sources};
 use slipway_model::id::Epoch;
 use slipway_model::route::RouteTable;
+use slipway_storage::Place;
 use slipway_store::Store;
 use slipway_store::journal::Journal;
 use tokio::sync::{mpsc, watch};
@@ -50,6 +51,8 @@ pub struct Ground {
     pub outside: Outside,
     /// The stack of projects that name none.
     pub stack: String,
+    /// In a cluster, what the repositories of this server are copies of.
+    pub repositories: Option<Place>,
     /// The host's public SSH key.
     pub host_key: String,
     /// `host:port` of this server's own API. `None` on a single machine, where no other could lead.
@@ -110,8 +113,7 @@ impl Ground {
     }
 
     fn git_options(&self, epoch: Epoch) -> anyhow::Result<slipway_git::Options> {
-        let place = self.own_api.is_some().then(|| self.places.shared_repositories()).transpose()?;
-        let shared = place.map(|place| SharedStorage { place, epoch });
+        let shared = self.repositories.clone().map(|place| SharedStorage { place, epoch });
         Ok(slipway_git::Options {
             host_key: self.places.ssh_host_key(),
             repositories: self.places.repositories(),

@@ -107,6 +107,7 @@ impl Server {
             outside,
             stack: options.stack.clone(),
             host_key: doorkeeper.host_key().to_owned(),
+            repositories: None,
             own_api: None,
         };
         let (node_messages_out, node_messages) = mpsc::channel(1024);

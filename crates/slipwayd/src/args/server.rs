@@ -19,7 +19,7 @@ pub struct Server {
     /// images, logs of builds
     #[arg(long, value_name = "DIR", env = "SLIPWAY_SHARED_DIR")]
     pub shared_dir: PathBuf,
-    /// Keep images in a bucket with S3's API instead: a file with lines such as `endpoint https://…`,
+    /// Keep images and repositories in a bucket with S3's API instead: a file with lines such as `endpoint https://…`,
     /// `bucket …`, `access-key …`, `secret-key …`
     #[arg(long, value_name = "FILE", env = "SLIPWAY_SHARED_S3")]
     pub shared_s3: Option<PathBuf>,
@@ -87,7 +87,7 @@ pub struct Shared {
     /// For a cluster: the directory that its servers share
     #[arg(long, value_name = "DIR")]
     pub shared_dir: Option<PathBuf>,
-    /// For a cluster: the file that describes the bucket that its images are in
+    /// For a cluster: the file that describes the bucket that its images and repositories are in
     #[arg(long, value_name = "FILE")]
     pub shared_s3: Option<PathBuf>,
 }
@@ -95,11 +95,20 @@ pub struct Shared {
 impl Shared {
     /// Nothing on one machine.
     pub fn images(&self) -> anyhow::Result<Option<Place>> {
+        self.below(shared::IMAGES)
+    }
+
+    /// Nothing on one machine.
+    pub fn repositories(&self) -> anyhow::Result<Option<Place>> {
+        self.below(shared::REPOSITORIES)
+    }
+
+    fn below(&self, folder: &str) -> anyhow::Result<Option<Place>> {
         if self.shared_dir.is_none() && self.shared_s3.is_none() {
             return Ok(None);
         }
         let dir = self.shared_dir.as_deref().unwrap_or(Path::new("."));
-        Ok(Some(shared::place(dir, self.shared_s3.as_deref())?.below(shared::IMAGES)?))
+        Ok(Some(shared::place(dir, self.shared_s3.as_deref())?.below(folder)?))
     }
 }
 

@@ -6,6 +6,8 @@
 //! may write any more: the mode bits are the end mark, which keeps the text free of marks, is set in
 //! one step, and is seen by every process and after every restart.
 //!
+//! In a cluster a journal has a copy in shared storage ([`copies`]), so that whoever leads next has it.
+//!
 //! Followers of the same process are woken by each append; for those of another process, and after
 //! whatever could be missed, a follower also looks by itself every [`POLL`].
 
@@ -18,8 +20,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+mod copies;
 mod writer;
 
+use copies::Copies;
+use slipway_storage::Place;
 pub use writer::Writer;
 
 /// How late output of another process may be seen. Nobody notices a fortieth of a second, and a
@@ -47,6 +52,14 @@ pub enum Error {
     /// There is no room on the disk. What fitted was written.
     #[error("no space left on the disk of {0}")]
     Full(PathBuf),
+    /// The storage that the servers share did not do it.
+    #[error("the copy of {path} in the shared storage: {source}")]
+    Shared {
+        /// Of which file.
+        path: PathBuf,
+        /// Why.
+        source: slipway_storage::Error,
+    },
     /// The system refused.
     #[error("failed to {step} {path}")]
     Io {
@@ -75,6 +88,7 @@ impl Error {
 pub struct Journal {
     root: PathBuf,
     appended: Arc<Notify>,
+    copies: Option<Arc<Copies>>,
 }
 
 /// A piece of a journal.
@@ -89,7 +103,22 @@ pub struct Chunk {
 impl Journal {
     /// The journals below `root`, which is made when the first is written.
     pub fn new(root: PathBuf) -> Self {
-        Self { root, appended: Arc::new(Notify::new()) }
+        Self { root, appended: Arc::new(Notify::new()), copies: None }
+    }
+
+    /// The same with copies in storage that several servers share; [`keep_copies`](Self::keep_copies) has to
+    /// run.
+    pub fn with_copies(root: PathBuf, place: Place) -> Self {
+        let copies = Some(Arc::new(Copies::new(root.clone(), place)));
+        Self { copies, ..Self::new(root) }
+    }
+
+    /// Puts into the shared storage what is written here, until it is dropped.
+    pub async fn keep_copies(self) {
+        match &self.copies {
+            Some(copies) => copies.keep().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Begins a journal, or goes on with one whose writer has died. There must be one writer at a
@@ -99,7 +128,8 @@ impl Journal {
     /// [`Error::Finished`] when it has been finished, [`Error::BadPath`], [`Error::Full`],
     /// [`Error::Io`].
     pub fn writer(&self, path: &Path) -> Result<Writer, Error> {
-        Writer::open(self.file(path)?, self.appended.clone())
+        let copies = self.copies.clone().map(|copies| (copies, path.to_owned()));
+        Writer::open(self.file(path)?, self.appended.clone(), copies)
     }
 
     /// All of a journal, which may not be finished yet. At most what a writer keeps.
@@ -107,7 +137,7 @@ impl Journal {
     /// # Errors
     /// [`Error::Absent`], [`Error::BadPath`], [`Error::Io`].
     pub async fn read(&self, path: &Path) -> Result<Vec<u8>, Error> {
-        let path = self.file(path)?;
+        let path = self.brought(path).await?;
         tokio::fs::read(&path).await.map_err(Error::io("read", &path))
     }
 
@@ -116,7 +146,7 @@ impl Journal {
     /// # Errors
     /// [`Error::Absent`], [`Error::BadPath`], [`Error::Io`].
     pub async fn length(&self, path: &Path) -> Result<u64, Error> {
-        let path = self.file(path)?;
+        let path = self.brought(path).await?;
         let found = tokio::fs::metadata(&path).await.map_err(Error::io("examine", &path))?;
         if !found.is_file() {
             return Err(Error::BadPath(path));
@@ -132,6 +162,7 @@ impl Journal {
     pub fn follow(&self, path: &Path, from_offset: u64) -> Result<Follower, Error> {
         Ok(Follower {
             path: self.file(path)?,
+            bring: self.copies.clone().map(|copies| (copies, path.to_owned())),
             file: None,
             offset: from_offset,
             appended: self.appended.clone(),
@@ -141,8 +172,12 @@ impl Journal {
     /// Deletes a journal, or all below a directory. Nothing happens when there is none.
     ///
     /// # Errors
-    /// [`Error::BadPath`], [`Error::Io`].
+    /// [`Error::BadPath`], [`Error::Io`], [`Error::Shared`].
     pub async fn remove(&self, path: &Path) -> Result<(), Error> {
+        if let Some(copies) = &self.copies {
+            let failed = |source| Error::Shared { path: path.to_owned(), source };
+            copies.remove(path).await.map_err(failed)?;
+        }
         let path = self.file(path)?;
         let removed = match tokio::fs::symlink_metadata(&path).await {
             Ok(found) if found.is_dir() => tokio::fs::remove_dir_all(&path).await,
@@ -153,6 +188,15 @@ impl Journal {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", &path)(error)),
             _ => Ok(()),
         }
+    }
+
+    /// Its file, which is as new as it can be had.
+    async fn brought(&self, path: &Path) -> Result<PathBuf, Error> {
+        let file = self.file(path)?;
+        if let Some(copies) = &self.copies {
+            copies.bring(path).await;
+        }
+        Ok(file)
     }
 
     fn file(&self, path: &Path) -> Result<PathBuf, Error> {
@@ -168,6 +212,8 @@ impl Journal {
 #[derive(Debug)]
 pub struct Follower {
     path: PathBuf,
+    /// Done once, before the first look.
+    bring: Option<(Arc<Copies>, PathBuf)>,
     file: Option<Arc<File>>,
     offset: u64,
     appended: Arc<Notify>,
@@ -180,6 +226,10 @@ impl Follower {
     /// # Errors
     /// [`Error::Io`].
     pub async fn next(&mut self) -> Result<Option<Chunk>, Error> {
+        if let Some((copies, path)) = &self.bring {
+            copies.bring(path).await;
+            self.bring = None;
+        }
         loop {
             // Made before looking, so that an append between the look and the wait wakes it.
             let appended = self.appended.clone();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use slipway_model::limit::BUILD_LOG_BYTES_MAX;
 use tokio::sync::Notify;
 
+use super::copies::Copies;
 use super::{Error, MODE_FINISHED, MODE_OPEN, is_finished};
 
 /// Room kept for the line that says how much is missing.
@@ -25,10 +26,15 @@ pub struct Writer {
     dropped: u64,
     ends_in_newline: bool,
     appended: Arc<Notify>,
+    copies: Option<(Arc<Copies>, PathBuf)>,
 }
 
 impl Writer {
-    pub(super) fn open(path: PathBuf, appended: Arc<Notify>) -> Result<Self, Error> {
+    pub(super) fn open(
+        path: PathBuf,
+        appended: Arc<Notify>,
+        copies: Option<(Arc<Copies>, PathBuf)>,
+    ) -> Result<Self, Error> {
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir).map_err(Error::io("make the directory of", &path))?;
         }
@@ -46,6 +52,9 @@ impl Writer {
             .open(&path)
             .map_err(Error::io("open", &path))?;
         let length = file.metadata().map_err(Error::io("examine", &path))?.len();
+        if let Some((copies, path)) = &copies {
+            copies.begin(path);
+        }
         Ok(Self {
             path,
             file,
@@ -55,6 +64,7 @@ impl Writer {
             // After a crash the last line may be broken off.
             ends_in_newline: length == 0,
             appended,
+            copies,
         })
     }
 
@@ -105,6 +115,9 @@ impl Writer {
             .set_permissions(Permissions::from_mode(MODE_FINISHED))
             .map_err(Error::io("finish", &self.path))?;
         self.appended.notify_waiters();
+        if let Some((copies, path)) = &self.copies {
+            copies.finish(path);
+        }
         last
     }
 

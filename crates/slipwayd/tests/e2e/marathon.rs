@@ -9,6 +9,7 @@ mod protocol;
 mod pushed;
 mod python;
 mod rolling;
+mod screens;
 mod stream;
 mod trouble;
 
@@ -25,6 +26,7 @@ pub fn cases() -> Vec<Case> {
         groups::cases(),
         stream::cases(),
         pushed::cases(),
+        screens::cases(),
         python::cases(),
     ]
     .into_iter()

@@ -27,25 +27,22 @@ pub async fn show(
 ) -> Answer<NodeDetail> {
     api.access.operator(&caller).await?;
     let node = find(&api, &name).await?;
-    let mut instances = Vec::new();
-    for environment in api.leader.all(None).await {
-        for instance in environment.instances.iter().filter(|instance| instance.node == name) {
-            instances.push(NodeInstance {
-                id: instance.instance.clone(),
-                environment: environment.path.clone(),
-                of: match &instance.role {
-                    InstanceRole::Service { service } | InstanceRole::Scheduled { service, .. } => {
-                        service.to_string()
-                    }
-                    InstanceRole::ReleaseCommand => "release".to_owned(),
-                    InstanceRole::OneOff { .. } => "run".to_owned(),
-                },
-                state: present::instance_state(instance.state.as_ref()).0,
-                since: instance.since,
-                has_volumes: !instance.volumes.is_empty(),
-            });
-        }
-    }
+    let here = api.leader.on_node(&name).await;
+    let instances = here.into_iter().map(|(environment, instance)| NodeInstance {
+        of: match &instance.role {
+            InstanceRole::Service { service } | InstanceRole::Scheduled { service, .. } => {
+                service.to_string()
+            }
+            InstanceRole::ReleaseCommand => "release".to_owned(),
+            InstanceRole::OneOff { .. } => "run".to_owned(),
+        },
+        state: present::instance_state(instance.state.as_ref()).0,
+        since: instance.since,
+        has_volumes: !instance.volumes.is_empty(),
+        id: instance.instance,
+        environment,
+    });
+    let instances = instances.collect();
     Ok(Json(NodeDetail { node: info(node), instances }))
 }
 
@@ -84,11 +81,7 @@ pub async fn activate(
 }
 
 async fn find(api: &Api, name: &NodeName) -> Result<NodeSnapshot, Refusal> {
-    let nodes = api.leader.nodes().await;
-    nodes
-        .into_iter()
-        .find(|node| node.node.name == *name)
-        .ok_or_else(|| Refusal::no_such(format!("node {name}")))
+    api.leader.node(name).await.ok_or_else(|| Refusal::no_such(format!("node {name}")))
 }
 
 fn info(snapshot: NodeSnapshot) -> NodeInfo {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use slipway_model::id::InstanceId;
-use slipway_model::name::{EnvironmentPath, TenantName};
+use slipway_model::name::{EnvironmentPath, NodeName, TenantName};
 use slipway_model::unit::Timestamp;
 use slipway_plan::quota::Usage;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -75,6 +75,14 @@ pub(super) enum Query {
     },
     Nodes {
         answer: oneshot::Sender<Vec<NodeSnapshot>>,
+    },
+    Node {
+        node: NodeName,
+        answer: oneshot::Sender<Option<NodeSnapshot>>,
+    },
+    OnNode {
+        node: NodeName,
+        answer: oneshot::Sender<Vec<(EnvironmentPath, InstanceSnapshot)>>,
     },
     Usage {
         tenant: TenantName,
@@ -173,6 +181,19 @@ impl LeaderQueries {
     /// Every node, with what is promised on it. Empty when there is no leader.
     pub async fn nodes(&self) -> Vec<NodeSnapshot> {
         self.ask(|answer| Query::Nodes { answer }).await.unwrap_or_default()
+    }
+
+    /// One node; `None` when it is unknown, or there is no leader.
+    pub async fn node(&self, node: &NodeName) -> Option<NodeSnapshot> {
+        let node = node.clone();
+        self.ask(|answer| Query::Node { node, answer }).await.flatten()
+    }
+
+    /// What is assigned to a node, by environment. It costs the leader what the node has, not what the
+    /// cluster has. Empty when there is no leader.
+    pub async fn on_node(&self, node: &NodeName) -> Vec<(EnvironmentPath, InstanceSnapshot)> {
+        let node = node.clone();
+        self.ask(|answer| Query::OnNode { node, answer }).await.unwrap_or_default()
     }
 
     /// What a tenant holds, as its quota counts it. Nothing when there is no leader.

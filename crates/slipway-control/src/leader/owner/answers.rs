@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use slipway_model::id::{InstanceId, ReleaseNumber};
 use slipway_model::instance::{Assignment, Goal, Node};
-use slipway_model::name::{EnvironmentPath, TenantName};
+use slipway_model::name::{EnvironmentPath, NodeName, TenantName};
 use slipway_model::release::Origin;
 use slipway_model::unit::{Span, Timestamp};
 use slipway_plan::action::Action;
@@ -46,6 +46,13 @@ impl Owner {
                 drop(answer.send(whose.collect()));
             }
             Query::Nodes { answer } => drop(answer.send(self.node_snapshots())),
+            Query::Node { node, answer } => {
+                let found = self.cluster.node(&node);
+                drop(
+                    answer.send(found.map(|node| self.node_snapshot(node, self.cluster.contact(&node.name)))),
+                );
+            }
+            Query::OnNode { node, answer } => drop(answer.send(self.on_node(&node))),
             Query::Usage { tenant, answer } => drop(answer.send(self.cluster.usage(&tenant))),
             Query::GroupDeployments { tenant, answer } => {
                 drop(answer.send(self.group_snapshots(tenant.as_ref())));
@@ -107,19 +114,29 @@ impl Owner {
     }
 
     fn node_snapshots(&self) -> Vec<NodeSnapshot> {
-        let snapshot = |(node, contact): (&Node, Contact)| {
-            let instances = self.by_node.get(&node.name).map_or(0, |here| here.len() as u32);
-            let order = self.orders.get(&node.name).cloned();
-            NodeSnapshot {
-                node: node.clone(),
-                is_reachable: contact == Contact::Reachable,
-                promised: self.cluster.promised(&node.name),
-                instances,
-                standing: NodeStanding::of(order.as_ref().map(|order| order.order), instances),
-                order,
-            }
-        };
-        self.cluster.nodes().map(snapshot).collect()
+        self.cluster.nodes().map(|(node, contact)| self.node_snapshot(node, contact)).collect()
+    }
+
+    fn node_snapshot(&self, node: &Node, contact: Contact) -> NodeSnapshot {
+        let instances = self.by_node.get(&node.name).map_or(0, |here| here.len() as u32);
+        let order = self.orders.get(&node.name).cloned();
+        NodeSnapshot {
+            node: node.clone(),
+            is_reachable: contact == Contact::Reachable,
+            promised: self.cluster.promised(&node.name),
+            instances,
+            standing: NodeStanding::of(order.as_ref().map(|order| order.order), instances),
+            order,
+        }
+    }
+
+    fn on_node(&self, node: &NodeName) -> Vec<(EnvironmentPath, InstanceSnapshot)> {
+        let those = self.those_on(node);
+        let here = those.iter().filter_map(|path| self.environments.get(&**path)).flat_map(|held| {
+            let here = held.view.assignments.iter().filter(|assignment| assignment.node == *node);
+            here.map(|assignment| (held.view.path.clone(), held.instance(assignment, &self.cluster)))
+        });
+        here.collect()
     }
 
     /// Ends instances that somebody has picked.

@@ -1,6 +1,6 @@
 //! Services that are made through `/v2`, from their records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use slipway_model::app::{App, PathId};
@@ -166,6 +166,17 @@ async fn ma_03_ma_60_ma_61_ma_80_an_app_runs_as_its_definition_says() {
     assert_eq!(page.environments.len(), 2, "the app's and the shop's");
     assert!(rig.queries().page(Some(&"beta".parse().expect("a name")), None).await.environments.is_empty());
     assert_eq!(rig.queries().whose(vec![instance.instance.clone()]).await, [Some(app.environment())]);
+    let instance_path = app.environment();
+    let on_node = rig.queries().on_node(&instance.node).await;
+    let found: BTreeSet<_> = on_node.iter().map(|(path, found)| (path, &found.instance)).collect();
+    let all = page.environments.iter().flat_map(|one| one.instances.iter().map(move |i| (&one.path, i)));
+    let there: BTreeSet<_> =
+        all.filter(|(_, i)| i.node == instance.node).map(|(p, i)| (p, &i.instance)).collect();
+    assert!(found == there && found.contains(&(&instance_path, &instance.instance)), "{on_node:?}");
+    let node = rig.queries().node(&instance.node).await.expect("the node");
+    assert_eq!((node.node.name, node.instances as usize), (instance.node.clone(), on_node.len()));
+    let nowhere = "nowhere".parse().expect("a name");
+    assert!(rig.queries().node(&nowhere).await.is_none() && rig.queries().on_node(&nowhere).await.is_empty());
 
     let is_live =
         |e: &Event| matches!(&e.what, Happened::Deployment { state: DeploymentState::Live { .. }, .. });

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 pub mod args;
 mod dial;
 pub mod join;
+mod peers;
 mod place;
 pub mod serve;
 mod services;
@@ -121,7 +122,8 @@ impl Machine {
             }
         };
         let node = capacity::node(&offer, &name, &places)?;
-        let here = Here { node, agent: agent.clone(), servers: addresses.clone() };
+        let servers_told = addresses.clone();
+        let here = Here { node, agent: agent.clone(), servers: servers_told, peers: Default::default() };
         let typed = told.typed.clone();
         tasks.spawn(remember(directory.clone(), told, addresses.subscribe()));
         tasks.spawn(async move {

@@ -31,6 +31,9 @@ mod apps;
 /// The node's own parts, as `slipwayd agent` has them, over nodes that run nothing.
 mod serve;
 
+#[path = "../../src/node/peers.rs"]
+mod peers;
+
 #[path = "../../src/node/dial.rs"]
 mod dial;
 

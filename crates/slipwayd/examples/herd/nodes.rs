@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::Failure;
+use crate::peers::Peers;
 use crate::serve::{Here, Listed};
 use crate::servers::Servers as Cluster;
 use crate::services::Servers;
@@ -135,8 +136,8 @@ impl Simulated {
         };
         let (servers, addresses_seen) = watch::channel(addresses.clone());
         let (told, told_seen) = watch::channel(Listed::default());
-        let here =
-            Here { node, servers, told, running: Arc::default(), reports: broadcast::channel(REPORTS).0 };
+        let (running, peers, reports) = (Arc::default(), Peers::default(), broadcast::channel(REPORTS).0);
+        let here = Here { node, servers, peers, told, running, reports };
         let dialler = Dialler::new(watch::channel(Arc::new(own)).1);
         let servers = Servers { dialler, addresses: addresses_seen, typed: addresses.into() };
         Self { servers, here, told: told_seen }

@@ -19,13 +19,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, interval_at};
 
-use crate::wire::{self, Body, HEARTBEAT, Told};
+use crate::peers::Peers;
+use crate::wire::{self, Body, HEARTBEAT, PEERS, Told};
 
 /// What a node answers with. Cheap to clone.
 #[derive(Clone)]
 pub struct Here {
     pub node: Node,
     pub servers: watch::Sender<Vec<String>>,
+    pub peers: Peers,
     /// The newest list, for those who count.
     pub told: watch::Sender<Listed>,
     pub running: Arc<Mutex<Vec<InstanceReport>>>,
@@ -58,10 +60,20 @@ impl Here {
         if (method, path.as_str()) == (Method::GET, "/reports") {
             return self.tell();
         }
+        let peers = request.headers().get(PEERS).and_then(|name| Some(name.to_str().ok()?.to_owned()));
         let Ok(body) = request.into_body().collect().await else { return status(StatusCode::BAD_REQUEST) };
         let body = body.to_bytes();
         let is_understood = match path.as_str() {
-            "/desired" => serde_json::from_slice(&body).map(|desired| self.obey(desired)).is_ok(),
+            "/desired" => match serde_json::from_slice::<Desired>(&body) {
+                Ok(mut desired) => {
+                    if peers.is_some_and(|name| self.peers.complete(&mut desired, &name).is_err()) {
+                        return status(StatusCode::PRECONDITION_FAILED);
+                    }
+                    self.obey(desired);
+                    true
+                }
+                Err(_) => false,
+            },
             "/servers" => {
                 serde_json::from_slice(&body).map(|servers| drop(self.servers.send_replace(servers))).is_ok()
             }
@@ -98,7 +110,8 @@ impl Here {
         tokio::spawn(async move {
             let mut reports = self.reports.subscribe();
             let instances = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let mut told = Some(Told::Joined { node: Box::new(self.node.clone()), instances });
+            let mut told =
+                Some(Told::Joined { node: Box::new(self.node.clone()), instances, peers: self.peers.name() });
             let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
             while let Some(line) = told.take() {
                 if out.send(wire::line(&line)).await.is_err() {

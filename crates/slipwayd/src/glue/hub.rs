@@ -3,7 +3,8 @@
 //! Nodes dial; the front checks who they are and hands each link to [`Hub::take`]. What a node says goes to
 //! the leader, as that node's: a name in it that is not the certificate's ends the link. A newer link of a
 //! node replaces the older, and the leader hears of a node's going only when its newest link has gone. The
-//! newest list of each node is put to it until it has it; older ones are forgotten.
+//! newest list of each node is put to it until it has it; older ones are forgotten. Its peers, which are the
+//! same for all nodes and as many, are left out where the node has them ([`named`]).
 //!
 //! For the API the hub answers over all nodes ([`instances`](self), in `hub/instances.rs` and
 //! `hub/logs.rs`): a node that does not answer is left out, and costs the others nothing. What a node says
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slipway_control::leader::{NodeMessage, Nodes};
 use slipway_link::{LinkStream, Role};
+use slipway_model::cluster::Peer;
 use slipway_model::id::InstanceId;
 use slipway_model::instance::Desired;
 use slipway_model::name::{EnvironmentPath, NodeName};
@@ -29,12 +31,14 @@ mod bounds;
 mod instances;
 mod link;
 mod logs;
+mod named;
 mod ran;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod wire;
 
 use link::Link;
+use named::Named;
 use ran::Ran;
 
 /// Links of one node at once: its own, its routers', and those of its pulls. Each costs a descriptor and some
@@ -56,6 +60,8 @@ struct Shared {
     changed: watch::Sender<u64>,
     messages: mpsc::Sender<NodeMessage>,
     servers: watch::Sender<Vec<String>>,
+    /// The peers that were sent last.
+    peers: Mutex<Option<Named>>,
     closed: CancellationToken,
 }
 
@@ -77,6 +83,8 @@ struct Node {
 /// A list, and what is looked up in it.
 struct Listed {
     desired: Desired,
+    /// What its peers are called; `None` without.
+    peers: Option<Arc<str>>,
     instances: BTreeSet<InstanceId>,
     environments: BTreeSet<EnvironmentPath>,
     repositories: BTreeSet<String>,
@@ -93,6 +101,7 @@ impl Hub {
             changed: watch::Sender::new(0),
             messages,
             servers: watch::Sender::default(),
+            peers: Mutex::default(),
             closed: closed.clone(),
         };
         Self { shared: Arc::new(shared), _life: Arc::new(closed.drop_guard()) }
@@ -184,7 +193,8 @@ impl Nodes for Hub {
         let instances = desired.instances.iter().map(|wish| wish.spec.id.clone()).collect();
         let environments = desired.instances.iter().map(|wish| wish.spec.environment.clone()).collect();
         let repositories = desired.instances.iter().map(|wish| wish.spec.image.repository.clone()).collect();
-        let listed = Arc::new(Listed { desired, instances, environments, repositories });
+        let peers = desired.peers.as_ref().map(|peers| self.shared.name_of(peers));
+        let listed = Arc::new(Listed { desired, peers, instances, environments, repositories });
         self.shared.node(node, |node| node.desired.send_replace(Some(listed)));
         self.shared.note_change();
     }
@@ -199,6 +209,15 @@ impl Shared {
     /// Looks at or changes what is known of a node.
     fn node<T>(&self, name: &NodeName, look: impl FnOnce(&mut Node) -> T) -> T {
         look(self.nodes().entry(name.clone()).or_insert_with(Node::new))
+    }
+
+    /// What these peers are called, by whichever leader.
+    fn name_of(&self, peers: &Arc<[Peer]>) -> Arc<str> {
+        let mut last = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(named) if Arc::ptr_eq(&named.peers, peers) => named.name.clone(),
+            _ => last.insert(Named::new(peers.clone())).name.clone(),
+        }
     }
 
     fn note_change(&self) {

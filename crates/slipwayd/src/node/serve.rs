@@ -12,7 +12,7 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
@@ -29,9 +29,10 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at};
 
+use super::peers::Peers;
 use crate::glue::hub::wire::{
-    self, DESIRED_BYTES_MAX, FilesWhat, FilesWish, HEARTBEAT, Listing, LogPiece, LogWish, SERVERS_MAX, SIZE,
-    SandboxesWish, Told,
+    self, DESIRED_BYTES_MAX, FilesWhat, FilesWish, HEARTBEAT, Listing, LogPiece, LogWish, PEERS, SERVERS_MAX,
+    SIZE, SandboxesWish, Told,
 };
 use crate::glue::instances::LocalInstances;
 use crate::glue::nodes;
@@ -50,6 +51,8 @@ pub struct Here {
     pub agent: Option<Agent>,
     /// Where the servers are, kept by whoever dials.
     pub servers: watch::Sender<Vec<String>>,
+    /// What was told of other nodes, on whichever link.
+    pub peers: Peers,
 }
 
 /// Serves a link until it breaks; why it did.
@@ -82,8 +85,12 @@ struct OnLink {
 
 type Refused = (StatusCode, String);
 
-async fn desired(State(on): State<OnLink>, body: Bytes) -> Result<StatusCode, Refused> {
-    let desired: Desired = read(&body)?;
+async fn desired(State(on): State<OnLink>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Refused> {
+    let mut desired: Desired = read(&body)?;
+    if let Some(name) = headers.get(PEERS).and_then(|name| name.to_str().ok()) {
+        let completed = on.here.peers.complete(&mut desired, name);
+        completed.map_err(|error| (StatusCode::PRECONDITION_FAILED, error.to_string()))?;
+    }
     let Some(agent) = on.here.agent.clone() else {
         for wish in desired.instances {
             let error = "this machine runs no instances (--no-instances)".to_owned();
@@ -155,7 +162,9 @@ async fn report(on: OnLink, out: mpsc::Sender<Bytes>) {
             // What happened goes before that it is still there.
             biased;
             Some(message) = messages.recv() => match message {
-                NodeMessage::Joined { node, instances } => Told::Joined { node: Box::new(node), instances },
+                NodeMessage::Joined { node, instances } => {
+                    Told::Joined { node: Box::new(node), instances, peers: on.here.peers.name() }
+                }
                 NodeMessage::Report { report, .. } => Told::Report(Box::new(report)),
                 NodeMessage::Gone { .. } => return,
             },

@@ -140,7 +140,7 @@ async fn a_machine_joins_comes_back_pulls_and_feeds_its_router() {
         capacity::node(&Offer { ports: (31_000, 32_000), ..Offer::default() }, &name, &places).unwrap();
     let (up, is_up) = watch::channel(false);
     // It runs no instances: those are shown with the hub.
-    let here = Here { node, agent: None, servers: addresses };
+    let here = Here { node, agent: None, servers: addresses, peers: Default::default() };
     tokio::spawn(dial::keep(servers.clone(), here, up));
     assert!(matches!(leader.hears().await, NodeMessage::Joined { node, .. } if node.name == name));
 

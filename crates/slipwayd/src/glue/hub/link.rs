@@ -5,21 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use slipway_control::leader::NodeMessage;
+use slipway_model::instance::Desired;
 use slipway_model::name::NodeName;
 use slipway_model::unit::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::wire::{self, ANSWER_BYTES_MAX, Body, Lines, SILENCE_MAX, TOLD_LINE_BYTES_MAX, Told};
-use super::{Shared, bounds};
+use super::wire::{self, ANSWER_BYTES_MAX, Body, Lines, List, PEERS, SILENCE_MAX, TOLD_LINE_BYTES_MAX, Told};
+use super::{Listed, Shared, bounds};
 
 /// A node answers a question within this time, or does not count.
 pub const ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -164,7 +165,8 @@ async fn talk(shared: &Shared, name: &NodeName, link: &Link) -> io::Result<&'sta
     let response = asked.map_err(io::Error::other)?;
     let mut lines = Lines::new(response.into_body(), TOLD_LINE_BYTES_MAX);
     let Some(first) = next(&mut lines, link).await? else { return Ok("it said nothing") };
-    let Told::Joined { .. } = first else { return Ok("it did not say who it is") };
+    let Told::Joined { peers: ref known, .. } = first else { return Ok("it did not say who it is") };
+    let known = known.clone();
     let mut message = heard(name, first)?;
     // From here on the leader hears of its end.
     {
@@ -190,7 +192,7 @@ async fn talk(shared: &Shared, name: &NodeName, link: &Link) -> io::Result<&'sta
     };
     tokio::select! {
         ended = telling => ended,
-        why = hand_over(shared, name, link) => Ok(why),
+        why = hand_over(shared, name, link, known) => Ok(why),
         () = tell_servers(shared, name, link) => Ok("nobody listens"),
     }
 }
@@ -212,7 +214,7 @@ fn heard(name: &NodeName, told: Told) -> io::Result<Option<NodeMessage>> {
             bounds::cut(&mut report);
             Ok(Some(NodeMessage::Report { node: name.clone(), report: *report }))
         }
-        Told::Joined { mut node, mut instances } => {
+        Told::Joined { mut node, mut instances, .. } => {
             instances.iter_mut().for_each(bounds::cut);
             if node.name != *name {
                 let why = format!("its certificate is that of {name}, but it says that it is {}", node.name);
@@ -253,8 +255,9 @@ async fn leave(shared: &Shared, name: &NodeName, link: &Link) {
     shared.note_change();
 }
 
-/// Puts the newest list to the node whenever there is one; why it gave up.
-async fn hand_over(shared: &Shared, name: &NodeName, link: &Link) -> &'static str {
+/// Puts the newest list to the node whenever there is one; why it gave up. `known` is what the node calls the
+/// peers that it has; they are left out of lists that have the same.
+async fn hand_over(shared: &Shared, name: &NodeName, link: &Link, mut known: Option<String>) -> &'static str {
     let mut desired = shared.node(name, |node| node.desired.subscribe());
     // One that came before the link counts as new.
     desired.mark_changed();
@@ -265,12 +268,18 @@ async fn hand_over(shared: &Shared, name: &NodeName, link: &Link) -> &'static st
         }
         loop {
             let Some(listed) = desired.borrow_and_update().clone() else { break };
-            let text = serde_json::to_vec(&listed.desired).unwrap_or_default();
+            let leaves_out = listed.peers.is_some() && listed.peers.as_deref() == known.as_deref();
+            let (question, told) = (list(&listed, leaves_out), listed.peers.clone());
             drop(listed);
-            match link.ask(request(Method::PUT, "/desired", wire::whole(text)), LIST_TIME).await {
+            match link.ask(question, LIST_TIME).await {
                 Ok(_) => {
                     wait = RETRY_FIRST;
+                    known = told.map_or(known, |told| Some(told.to_string()));
                     break;
+                }
+                Err(Unanswered::Refused(StatusCode::PRECONDITION_FAILED, _)) if leaves_out => {
+                    known = None;
+                    continue;
                 }
                 Err(Unanswered::Refused(StatusCode::CONFLICT, why)) => {
                     tracing::error!(node.name = %name, why, "the node obeys a newer leader");
@@ -283,6 +292,18 @@ async fn hand_over(shared: &Shared, name: &NodeName, link: &Link) -> &'static st
             wait = (wait * 2).min(RETRY_LONGEST);
         }
     }
+}
+
+/// The question that puts a list to a node.
+fn list(listed: &Listed, leaves_out_peers: bool) -> Request<Body> {
+    let Desired { epoch, generation, instances, volumes, peers } = &listed.desired;
+    let peers = peers.as_deref().filter(|_| !leaves_out_peers);
+    let list = List { epoch: *epoch, generation: *generation, instances, volumes, peers };
+    let text = serde_json::to_vec(&list).unwrap_or_default();
+    let mut question = request(Method::PUT, "/desired", wire::whole(text));
+    let name = listed.peers.as_deref().and_then(|name| HeaderValue::from_str(name).ok());
+    question.headers_mut().extend(name.map(|name| (PEERS, name)));
+    question
 }
 
 async fn tell_servers(shared: &Shared, name: &NodeName, link: &Link) {

@@ -28,6 +28,8 @@ use futures_util::StreamExt;
 use super::*;
 use crate::node::serve::{Here, serve};
 
+mod peers;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The leader's ear, and the hub.
@@ -126,7 +128,15 @@ impl Machine {
             attributes: BTreeMap::from([("rack".into(), "r1".into())]),
             joined_at: Timestamp(1),
         };
-        Self { directory, here: Here { node, agent: Some(agent), servers: watch::Sender::default() } }
+        Self {
+            directory,
+            here: Here {
+                node,
+                agent: Some(agent),
+                servers: watch::Sender::default(),
+                peers: Default::default(),
+            },
+        }
     }
 
     /// Ends the agent and starts it again.

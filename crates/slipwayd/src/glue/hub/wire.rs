@@ -3,6 +3,8 @@
 //!
 //! ```text
 //! PUT  /desired                 the whole list, as JSON      → 204, or 409 and a sentence: a newer leader has spoken
+//!                               with `slipway-peers`, a name for its peers, it may leave these out when the
+//!                               node has said that name   → 412: it does not know them, all has to be told
 //! PUT  /servers                 addresses of servers, as JSON → 204
 //! GET  /reports                 lines of Told: joined, then what changes, and a heartbeat
 //! GET  /logs?…                  lines of LogPiece
@@ -14,6 +16,7 @@
 //! Refusals are a status and one sentence as text. Both sides ping, so that each notices within ten
 //! seconds that the other is gone.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::pin::Pin;
 use std::time::Duration;
@@ -30,8 +33,9 @@ use serde::{Deserialize, Serialize};
 use slipway_api::client::Attachment;
 use slipway_api::wire::LogLine;
 use slipway_control::api::FileEntry;
-use slipway_model::id::InstanceId;
-use slipway_model::instance::{InstanceReport, Node};
+use slipway_model::cluster::Peer;
+use slipway_model::id::{Epoch, InstanceId, VolumeId};
+use slipway_model::instance::{DesiredInstance, InstanceReport, Node};
 use slipway_model::name::{EnvironmentPath, ServiceName};
 use tokio::sync::mpsc;
 use tokio_util::io::{ReaderStream, StreamReader};
@@ -65,6 +69,9 @@ const ATTACH_BUFFER: usize = 64 << 10;
 /// How long a file is.
 pub const SIZE: HeaderName = HeaderName::from_static("slipway-size");
 
+/// What the peers of a list are called.
+pub const PEERS: HeaderName = HeaderName::from_static("slipway-peers");
+
 /// The body of a question.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -78,11 +85,24 @@ pub enum Told {
         node: Box<Node>,
         /// All that it knows of.
         instances: Vec<InstanceReport>,
+        /// The name of the peers that it was told last; `None`: it has to be told all.
+        #[serde(default)]
+        peers: Option<String>,
     },
     /// Something has changed.
     Report(Box<InstanceReport>),
     /// It is still there.
     Heartbeat,
+}
+
+/// The body of `PUT /desired`: a [`Desired`](slipway_model::instance::Desired), perhaps without its peers.
+#[derive(Serialize)]
+pub struct List<'a> {
+    pub epoch: Epoch,
+    pub generation: u64,
+    pub instances: &'a [DesiredInstance],
+    pub volumes: &'a Option<BTreeSet<VolumeId>>,
+    pub peers: Option<&'a [Peer]>,
 }
 
 /// A line of `GET /logs`.

@@ -217,7 +217,12 @@ impl Tenant {
         };
         // Nobody is held back without cause.
         let waits_rightly = |(id, world): (_, &World)| world.disk.held_back == self.stays.contains_key(id);
-        self.open.is_empty() && self.apps.values().all(is_at_rest) && self.apps.iter().all(waits_rightly)
+        // What is stopped is kept as long as it holds somebody back.
+        let keeps_rightly = self.stopped.is_empty() == self.stays.is_empty();
+        self.open.is_empty()
+            && keeps_rightly
+            && self.apps.values().all(is_at_rest)
+            && self.apps.iter().all(waits_rightly)
     }
 
     fn heal(&mut self) {

@@ -61,6 +61,8 @@ fn places(mut command: Command, lab: &Lab, host: &Host) -> Command {
 /// Puts the stack into the registry that the servers share.
 pub fn import_stack(lab: &Lab, layout: &Path) -> anyhow::Result<()> {
     let host = lab.of(HostKind::Server).next().context("there is no server")?;
+    // What is not there is taken for a directory that is not mounted.
+    fs::create_dir_all(lab.shared())?;
     let mut command = Command::new(built("slipwayd"));
     command.args(["stack", "import", "debian-12"]).arg(layout).arg("--shared-dir").arg(lab.shared());
     if !places(command, lab, host).status()?.success() {

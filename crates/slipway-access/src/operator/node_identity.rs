@@ -96,5 +96,5 @@ impl Operator {
 }
 
 fn not_joined(node: &NodeName) -> Error {
-    Error::NotFound { what: format!("{node} as a node that has joined") }
+    Error::NotFound { what: format!("the node {node}") }
 }

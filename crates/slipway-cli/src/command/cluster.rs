@@ -107,7 +107,13 @@ async fn watch_drain(
     let mut told = String::new();
     loop {
         let detail: NodeDetail = client.get(&format!("/v1/nodes/{node}")).await?;
-        let text = left_text(&detail.instances);
+        let mut text = left_text(&detail.instances);
+        if !detail.node.connected {
+            // Nothing is heard of it, so this may be the last that there will ever be to tell.
+            text += &format!(
+                "; {node} is away. If it will not come back: slipway nodes gone {node} --confirm {node}"
+            );
+        }
         if detail.node.standing == "drained" {
             session.printer.note("-----> nothing runs there any more");
             return session.printer.result(&detail.node, || format!("{node} is drained"));

@@ -69,9 +69,10 @@ pub fn join(options: &args::Join) -> anyhow::Result<()> {
     }
     println!(
         "This machine is the node {name} now; its instances have addresses in {}.\nStart it with: slipwayd agent \
-         --data-dir {}",
+         --data-dir {} --run-dir {}",
         told.subnet,
-        places.data.display()
+        places.data.display(),
+        places.run.display()
     );
     Ok(())
 }

@@ -91,12 +91,15 @@ impl Keyring {
     }
 
     /// Seals what belongs to the platform itself and to no tenant; `place` says which thing it is.
-    pub(crate) fn seal_own(&self, place: &str, value: &str) -> Sealed {
+    pub fn seal_own(&self, place: &str, value: &str) -> Sealed {
         seal(&self.own_cipher(), place, value)
     }
 
     /// Opens what [`Keyring::seal_own`] sealed for that very place.
-    pub(crate) fn open_own(&self, place: &str, sealed: &Sealed) -> Result<Plaintext, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Unsealable`] when it is damaged, belongs elsewhere, or was sealed under another master key.
+    pub fn open_own(&self, place: &str, sealed: &Sealed) -> Result<Plaintext, Error> {
         open_at(&self.own_cipher(), place, sealed).ok_or_else(|| Error::Unsealable { what: place.to_owned() })
     }
 

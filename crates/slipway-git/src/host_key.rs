@@ -10,6 +10,27 @@ use russh::keys::{Algorithm, PrivateKey};
 
 use crate::error::Error;
 
+/// Makes the host key, unless it is there.
+///
+/// # Errors
+/// [`Error::HostKey`]; also when what is there is none.
+pub fn make(path: &Path) -> Result<(), Error> {
+    load_or_make(path).map(drop)
+}
+
+/// Puts this host key, as OpenSSH writes them, in the place of what is there.
+///
+/// # Errors
+/// It is none, or the file cannot be written.
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    PrivateKey::from_openssh(text).map_err(io::Error::other)?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    write_new(path, text.as_bytes())
+}
+
 /// Reads the host key, or makes it. A crash in between leaves no half key: it is linked into place
 /// once it is whole and on disk.
 pub(crate) fn load_or_make(path: &Path) -> Result<PrivateKey, Error> {

@@ -57,6 +57,7 @@ mod error;
 pub use copies::{SharedStorage, bring_up};
 pub use error::Error;
 pub use git::GitUser;
+pub use host_key::{make as make_host_key, replace as write_host_key};
 pub use server::{GitServer, Options, Sources};
 pub use ssh::Entrance;
 pub use ssh::turn_away::Doorkeeper;

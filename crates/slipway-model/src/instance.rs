@@ -460,7 +460,8 @@ impl std::fmt::Display for ExitReason {
 pub struct Node {
     /// Its name.
     pub name: NodeName,
-    /// What it has for instances.
+    /// What it has for instances; 0 where none can be.
+    #[serde(deserialize_with = "cpus_or_none")]
     pub cpus: Cpus,
     /// What it has for instances.
     pub mem: Bytes,
@@ -479,6 +480,12 @@ pub struct Node {
     pub attributes: BTreeMap<String, String>,
     /// When it joined.
     pub joined_at: Timestamp,
+}
+
+/// What people ask for is never nothing; what a node has may be.
+fn cpus_or_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Cpus, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text == "0" { Ok(Cpus(0)) } else { text.parse().map_err(serde::de::Error::custom) }
 }
 
 impl Node {

@@ -121,6 +121,16 @@ impl Journal {
         }
     }
 
+    /// Puts up every finished journal that is not in the shared storage yet, and says how many. For a machine
+    /// that becomes a cluster.
+    ///
+    /// # Errors
+    /// [`Error::Shared`].
+    pub async fn move_to_copies(&self) -> Result<usize, Error> {
+        let Some(copies) = &self.copies else { return Ok(0) };
+        copies.send_all().await.map_err(|(path, source)| Error::Shared { path, source })
+    }
+
     /// Begins a journal, or goes on with one whose writer has died. There must be one writer at a
     /// time.
     ///

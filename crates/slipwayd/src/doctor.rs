@@ -39,8 +39,7 @@ pub fn doctor(options: &args::Doctor) -> ExitCode {
 
 fn host_options(options: &args::Doctor) -> anyhow::Result<(Tag, HostOptions)> {
     let data_dir = std::path::absolute(&options.places.data_dir)?;
-    let places =
-        Places { data: data_dir.clone(), run: options.places.run_dir.clone(), shared: data_dir.clone() };
+    let places = Places { data: data_dir.clone(), run: options.places.run_dir.clone() };
     let listens = [("router", 8080), ("API", 7070), ("registry", 7071), ("git over SSH", 2222)];
     let tag = places.tag()?;
     let options = HostOptions {

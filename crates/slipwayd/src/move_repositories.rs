@@ -1,23 +1,35 @@
-//! `slipwayd move-repositories`: the repositories of this machine go to a cluster's shared storage, once.
+//! `slipwayd move-repositories`: the repositories of this machine, and the logs of its builds, go to a
+//! cluster's shared storage, once.
 //!
 //! Nothing is taken away here, and what is there already stays as it is: broken off, it is run again.
 
 use anyhow::Context;
+use slipway_store::journal::Journal;
 
 use crate::places::{GIT_USER, Places};
 use crate::{args, shared};
 
 /// Does what was typed.
 pub fn run(places: &args::Places, to: &args::Shared) -> anyhow::Result<()> {
-    let place = to.repositories()?.context("say where to: --shared-dir or --shared-s3")?;
-    let from = Places::make(places)?.repositories();
+    let storage = to.place()?.context("say where to: --shared-dir or --shared-s3")?;
+    let place = storage.below(shared::REPOSITORIES)?;
+    // Places would be made where a name is mistyped.
+    anyhow::ensure!(
+        places.data_dir.join("git").is_dir(),
+        "{} is no data directory",
+        places.data_dir.display()
+    );
+    let places = Places::make(places)?;
+    let (from, logs) = (places.repositories(), storage.below(shared::BUILDS)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let moved = runtime.block_on(async {
         shared::check(&place).await?;
-        anyhow::Ok(slipway_git::bring_up(&from, Some(GIT_USER), place).await?)
+        let repositories = slipway_git::bring_up(&from, Some(GIT_USER), place).await?;
+        let logs = Journal::with_copies(places.builds(), logs).move_to_copies().await?;
+        anyhow::Ok((repositories, logs))
     });
-    let moved =
-        moved.context("not all repositories have been moved; stop slipwayd first, and run this again")?;
-    println!("{moved} repositories are in the shared storage.");
+    let (repositories, logs) =
+        moved.context("not all has been moved; stop slipwayd first, and run this again")?;
+    println!("{repositories} repositories are in the shared storage, and {logs} logs of builds came to it.");
     Ok(())
 }

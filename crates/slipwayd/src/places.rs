@@ -19,28 +19,19 @@ pub const GIT_USER: GitUser = GitUser { uid: 61_022, gid: 61_022 };
 pub struct Places {
     pub data: PathBuf,
     pub run: PathBuf,
-    /// What all servers of a cluster have together: repositories, output of builds. The data directory, on
-    /// one machine.
-    pub shared: PathBuf,
 }
 
 impl Places {
     /// Makes the directories. Others may pass through them (git's own user and the runtime of a
     /// tenant must), but not look.
     pub fn make(places: &args::Places) -> anyhow::Result<Self> {
-        Self::make_with(places, &places.data_dir)
-    }
-
-    /// The same, with a directory that several servers share.
-    pub fn make_with(places: &args::Places, shared_dir: &Path) -> anyhow::Result<Self> {
         let make = |path: &Path| {
             let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(path);
             made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o711)))
                 .and_then(|()| path.canonicalize())
                 .with_context(|| format!("cannot make the directory {}", path.display()))
         };
-        let places =
-            Self { data: make(&places.data_dir)?, run: make(&places.run_dir)?, shared: make(shared_dir)? };
+        let places = Self { data: make(&places.data_dir)?, run: make(&places.run_dir)? };
         for private in [
             places.store(),
             places.registry(),
@@ -49,6 +40,7 @@ impl Places {
             places.agent(),
             places.network(),
             places.router(),
+            places.ran(),
         ] {
             keep_out(&private, 0o700, None)?;
         }
@@ -71,8 +63,9 @@ impl Places {
         self.data.join("git")
     }
 
+    /// In a cluster, those written here, and copies of others in the shared storage.
     pub fn builds(&self) -> PathBuf {
-        self.shared.join("builds")
+        self.data.join("builds")
     }
 
     pub fn cache(&self) -> PathBuf {
@@ -88,7 +81,7 @@ impl Places {
     }
 
     pub fn ssh_host_key(&self) -> PathBuf {
-        self.shared.join("ssh_host_ed25519_key")
+        self.data.join("ssh_host_ed25519_key")
     }
 
     /// The router's last good table and access log.
@@ -101,9 +94,9 @@ impl Places {
         self.run.join("api.sock")
     }
 
-    /// Which node ran which instance, for the servers that lead later.
+    /// Which node ran which instance; copies go to the servers that lead later.
     pub fn ran(&self) -> PathBuf {
-        self.shared.join("ran")
+        self.data.join("ran")
     }
 
     pub fn claim_token(&self) -> PathBuf {

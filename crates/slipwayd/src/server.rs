@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use slipway_access::{Access, MasterKey};
+use slipway_access::{Access, Keyring, MasterKey};
 use slipway_agent::RuntimeChoice;
 use slipway_agent::network::NetworkOptions;
 use slipway_control::leader::LeaderQueries;
@@ -19,6 +19,7 @@ use slipway_git::Doorkeeper;
 use slipway_link::{Acceptor, Dialler};
 use slipway_model::name::NodeName;
 use slipway_registry::Registry;
+use slipway_storage::Place;
 use slipway_store::Store;
 use slipway_store::journal::Journal;
 use tokio::net::TcpListener;
@@ -39,6 +40,7 @@ pub mod connect;
 mod election;
 mod identity;
 mod port;
+mod ran;
 mod standing;
 
 use election::Candidate;
@@ -47,8 +49,6 @@ use standing::Own;
 
 /// Sandboxes of the network that are kept ready: builds are few.
 const NETWORK_POOL: usize = 2;
-/// Says whose the shared directory is.
-const CLUSTER_FILE: &str = "cluster";
 
 /// Runs the server until a signal.
 pub fn server(options: args::Server) -> anyhow::Result<()> {
@@ -105,12 +105,17 @@ impl Server {
     async fn start(options: &args::Server) -> anyhow::Result<Self> {
         let outside = outside(options);
         outside.check()?;
-        let places = Places::make_with(&options.places, &options.shared_dir)?;
+        let places = Places::make(&options.places)?;
+        let storage = options.shared.place()?.context(
+            "say where repositories, images and logs of the cluster are: --shared-dir or --shared-s3",
+        )?;
         let name: NodeName = options.name.clone().unwrap_or_else(capacity::host_name);
         let listeners = Listeners::bind(&options.listen)?;
         let cluster_port = bind("the cluster", "--cluster", options.cluster)?;
         let cluster_address = cluster_address(options, &cluster_port)?;
-        let master = master_key(options, &places)?;
+        let master = master_key(options, &storage).await?;
+        let keyring = Keyring::new(master.clone());
+        shared::bring_host_key(&storage, &keyring, &places.ssh_host_key()).await?;
         // From here on whoever connects is told how things are, however long the rest takes.
         let doorkeeper = Doorkeeper::new(&places.ssh_host_key())?;
         let host_key = doorkeeper.host_key().to_owned();
@@ -118,14 +123,13 @@ impl Server {
         let listening = front.open(listeners, &places)?;
 
         let store = connect::connect(&connect::options(&options.zookeeper, &master)?).await?;
-        claim_directory(&places, &store)?;
-        let storage = shared::place(&options.shared_dir, options.shared_s3.as_deref())?;
+        shared::claim(&storage, store.cluster_id()).await?;
         shared::check(&storage).await?;
         let access = open_access(&store, master).await?;
         let ground = Ground {
             store: store.clone(),
             access: access.clone(),
-            journal: Journal::new(places.builds()),
+            journal: Journal::with_copies(places.builds(), storage.below(shared::BUILDS)?),
             places: places.clone(),
             outside,
             stack: options.stack.clone(),
@@ -134,6 +138,8 @@ impl Server {
             own_api: Some(own_api(&cluster_address, options.listen.api.port())),
         };
         let mut tasks = JoinSet::new();
+        tasks.spawn(ground.journal.clone().keep_copies());
+        tasks.spawn(ran::keep_copies(places.ran(), storage.below(shared::RAN)?));
         let identity = identity::establish(&access, &name, &cluster_address, &mut tasks).await?;
         let (own, own_seen) = watch::channel(Own::None);
         let (ends, ends_seen) = watch::channel(None);
@@ -203,36 +209,18 @@ fn idle(ground: &Ground) -> Memory {
 }
 
 /// The cluster's key. Only the first server of a cluster makes one.
-fn master_key(options: &args::Server, places: &Places) -> anyhow::Result<MasterKey> {
+async fn master_key(options: &args::Server, storage: &Place) -> anyhow::Result<MasterKey> {
     let path = &options.master_key;
-    if !path.exists() && places.shared.join(CLUSTER_FILE).exists() {
+    if !path.exists()
+        && let Some(cluster) = shared::cluster(storage).await?
+    {
         bail!(
-            "there is no master key at {}, and {} belongs to a cluster that has one: copy it from another \
-             server, or name its place with --master-key",
+            "there is no master key at {}, and {storage} belongs to {cluster}, which has one: copy it from \
+             another server, or name its place with --master-key",
             path.display(),
-            places.shared.display()
         );
     }
     Ok(MasterKey::load_or_create(path)?)
-}
-
-/// Refuses the directory of another cluster.
-fn claim_directory(places: &Places, store: &Store) -> anyhow::Result<()> {
-    let (path, own) = (places.shared.join(CLUSTER_FILE), store.cluster_id().as_str());
-    match std::fs::read_to_string(&path) {
-        Ok(found) if found.trim() == own => Ok(()),
-        Ok(found) => bail!(
-            "{} belongs to the cluster {}, and the records in ZooKeeper are of the cluster {own}: give the \
-             right --shared-dir or --zookeeper-root",
-            places.shared.display(),
-            found.trim()
-        ),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            std::fs::write(&path, format!("{own}\n"))
-                .with_context(|| format!("cannot write {}", path.display()))
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
 }
 
 /// ZooKeeper may go away at any moment, which is no reason to end.

@@ -5,6 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use slipway_access::Keyring;
+use slipway_model::id::ClusterId;
+use slipway_model::project::Sealed;
 use slipway_storage::s3::{Description, Keys};
 use slipway_storage::{Bucket, Place};
 
@@ -12,13 +15,87 @@ use slipway_storage::{Bucket, Place};
 pub const REPOSITORIES: &str = "repositories";
 /// The folder of the images.
 pub const IMAGES: &str = "images";
+/// The folder of the logs of builds.
+pub const BUILDS: &str = "builds";
+/// The folder of what tells where instances ran.
+pub const RAN: &str = "ran";
 
-/// The bucket that a file describes, or else the shared directory.
-pub fn place(shared_dir: &Path, bucket_file: Option<&Path>) -> anyhow::Result<Place> {
-    Ok(match bucket_file {
-        Some(file) => Place::bucket(bucket(file)?),
-        None => Place::directory(shared_dir),
+/// What belongs to the cluster as a whole.
+const CLUSTER: &str = "cluster";
+const ID: &str = "id";
+const HOST_KEY: &str = "ssh-host-key";
+/// Both are shorter.
+const OBJECT_BYTES_MAX: usize = 16 << 10;
+
+/// The bucket that a file describes, or a shared directory, or neither.
+pub fn place(shared_dir: Option<&Path>, bucket_file: Option<&Path>) -> anyhow::Result<Option<Place>> {
+    Ok(match (bucket_file, shared_dir) {
+        (Some(file), _) => Some(Place::bucket(bucket(file)?)),
+        (None, directory) => directory.map(Place::directory),
     })
+}
+
+/// The id of the cluster whose storage it is.
+pub async fn cluster(place: &Place) -> anyhow::Result<Option<String>> {
+    let found = place.get(CLUSTER, ID, OBJECT_BYTES_MAX).await.context("the shared storage")?;
+    Ok(found.map(|text| String::from_utf8_lossy(&text).trim().to_owned()))
+}
+
+/// Refuses the storage of another cluster.
+pub async fn claim(place: &Place, own: &ClusterId) -> anyhow::Result<()> {
+    let own = own.as_str();
+    if place.create(CLUSTER, ID, format!("{own}\n").into()).await.context("the shared storage")? {
+        return Ok(());
+    }
+    let found = cluster(place).await?.unwrap_or_default();
+    if found != own {
+        bail!(
+            "{place} belongs to the cluster {found}, and the records in ZooKeeper are of the cluster {own}: \
+             give the right --shared-dir, --shared-s3 or --zookeeper-root"
+        );
+    }
+    Ok(())
+}
+
+/// Makes the SSH host key in `file` the one that all servers have. The first server brings its own, if it
+/// has one. It is sealed in the storage, under the master key.
+pub async fn bring_host_key(place: &Place, keyring: &Keyring, file: &Path) -> anyhow::Result<()> {
+    match sealed_host_key(place).await {
+        Ok(None) => {}
+        Ok(Some(sealed)) => return write_host_key(keyring, &sealed, file),
+        Err(error) if file.exists() => {
+            tracing::warn!("this server goes on with the SSH host key that it has: {error:#}");
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    }
+    slipway_git::make_host_key(file)?;
+    let own = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let sealed = serde_json::to_vec(&keyring.seal_own(HOST_KEY, &own))?;
+    if place.create(CLUSTER, HOST_KEY, sealed.into()).await.context("the shared storage")? {
+        return Ok(());
+    }
+    // Another server was faster.
+    let sealed = sealed_host_key(place).await?.context("the SSH host key went away from the storage")?;
+    write_host_key(keyring, &sealed, file)
+}
+
+async fn sealed_host_key(place: &Place) -> anyhow::Result<Option<Sealed>> {
+    let found = place.get(CLUSTER, HOST_KEY, OBJECT_BYTES_MAX).await.context("the shared storage")?;
+    let sealed = found.map(|text| serde_json::from_slice(&text)).transpose();
+    sealed.with_context(|| format!("the SSH host key in {place} is damaged"))
+}
+
+fn write_host_key(keyring: &Keyring, sealed: &Sealed, file: &Path) -> anyhow::Result<()> {
+    let text = keyring.open_own(HOST_KEY, sealed).context(
+        "the SSH host key in the shared storage was sealed under another master key: give this server the \
+         cluster's --master-key, or the right --shared-dir or --shared-s3",
+    )?;
+    if fs::read_to_string(file).is_ok_and(|own| own == text.expose()) {
+        return Ok(());
+    }
+    slipway_git::write_host_key(file, text.expose())
+        .with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// Refuses a bucket whose server would let two servers create the same object, such as an entry of the

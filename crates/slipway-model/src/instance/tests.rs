@@ -17,3 +17,14 @@ fn the_last_output_of_a_program_fits_a_record_whatever_it_has_written() {
         assert!(bytes < RECORD_BYTES_MAX * 3 / 4, "{bytes}");
     }
 }
+
+#[test]
+fn a_node_that_offers_nothing_is_read_as_it_was_written() {
+    let text =
+        r#"{"name":"edge","cpus":"0","mem":"0","disk":"0","ports":[1,0],"attributes":{},"joined_at":0}"#;
+    let node: Node = serde_json::from_str(text).unwrap();
+    assert!(!node.runs_instances());
+    let again: Node = serde_json::from_str(&serde_json::to_string(&node).unwrap()).unwrap();
+    assert_eq!(again, node);
+    assert!(serde_json::from_str::<Node>(&text.replace(r#""cpus":"0""#, r#""cpus":"-1""#)).is_err());
+}

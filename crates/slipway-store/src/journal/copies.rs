@@ -84,6 +84,16 @@ impl Copies {
         }
     }
 
+    /// What an earlier process has finished, once.
+    pub(super) async fn send_all(&self) -> Result<usize, (PathBuf, Error)> {
+        self.look_round();
+        let all: Vec<_> = self.writing().iter().map(|(path, progress)| (path.clone(), *progress)).collect();
+        for (path, progress) in &all {
+            self.send(path, *progress).await.map_err(|error| (path.clone(), error))?;
+        }
+        Ok(all.len())
+    }
+
     async fn send(&self, path: &Path, progress: Progress) -> Result<(), Error> {
         let Some((folder, name)) = split(path) else { return Ok(()) };
         let file = self.root.join(path);

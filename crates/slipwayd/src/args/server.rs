@@ -1,7 +1,7 @@
 //! What `slipwayd server` takes, and what every command takes that goes to ZooKeeper.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use slipway_model::name::NodeName;
@@ -15,14 +15,8 @@ use crate::shared;
 pub struct Server {
     #[command(flatten)]
     pub places: Places,
-    /// The directory that all servers of the cluster have together, on NFS or the like: repositories,
-    /// images, logs of builds
-    #[arg(long, value_name = "DIR", env = "SLIPWAY_SHARED_DIR")]
-    pub shared_dir: PathBuf,
-    /// Keep images and repositories in a bucket with S3's API instead: a file with lines such as `endpoint https://…`,
-    /// `bucket …`, `access-key …`, `secret-key …`
-    #[arg(long, value_name = "FILE", env = "SLIPWAY_SHARED_S3")]
-    pub shared_s3: Option<PathBuf>,
+    #[command(flatten)]
+    pub shared: Shared,
     #[command(flatten)]
     pub zookeeper: ZooKeeper,
     /// Look after this machine's ZooKeeper server as well: a file with the arguments of `slipwayd
@@ -80,15 +74,16 @@ pub struct Server {
     pub log_json: bool,
 }
 
-/// Where the cluster's records are.
-/// Where a cluster's images are, for commands that work on them.
+/// Where a cluster's repositories, images and logs are.
 #[derive(Debug, Clone, Args)]
 pub struct Shared {
-    /// For a cluster: the directory that its servers share
-    #[arg(long, value_name = "DIR")]
+    /// The directory that all servers of the cluster have together, on NFS or the like: repositories,
+    /// images, logs of builds
+    #[arg(long, value_name = "DIR", env = "SLIPWAY_SHARED_DIR", conflicts_with = "shared_s3")]
     pub shared_dir: Option<PathBuf>,
-    /// For a cluster: the file that describes the bucket that its images and repositories are in
-    #[arg(long, value_name = "FILE")]
+    /// The same in a bucket with S3's API: a file with lines such as `endpoint https://…`, `bucket …`,
+    /// `access-key …`, `secret-key …`
+    #[arg(long, value_name = "FILE", env = "SLIPWAY_SHARED_S3")]
     pub shared_s3: Option<PathBuf>,
 }
 
@@ -99,19 +94,16 @@ impl Shared {
     }
 
     /// Nothing on one machine.
-    pub fn repositories(&self) -> anyhow::Result<Option<Place>> {
-        self.below(shared::REPOSITORIES)
+    pub fn place(&self) -> anyhow::Result<Option<Place>> {
+        shared::place(self.shared_dir.as_deref(), self.shared_s3.as_deref())
     }
 
     fn below(&self, folder: &str) -> anyhow::Result<Option<Place>> {
-        if self.shared_dir.is_none() && self.shared_s3.is_none() {
-            return Ok(None);
-        }
-        let dir = self.shared_dir.as_deref().unwrap_or(Path::new("."));
-        Ok(Some(shared::place(dir, self.shared_s3.as_deref())?.below(folder)?))
+        Ok(self.place()?.map(|place| place.below(folder)).transpose()?)
     }
 }
 
+/// Where the cluster's records are.
 #[derive(Debug, Clone, Args)]
 pub struct ZooKeeper {
     /// The ZooKeeper servers; any of them will do

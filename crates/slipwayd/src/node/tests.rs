@@ -131,11 +131,7 @@ async fn a_machine_joins_comes_back_pulls_and_feeds_its_router() {
     // What was typed counts when nobody answers where servers are told to be.
     let typed = [leader.address.clone()].into();
     let servers = Servers { dialler, addresses: addresses.subscribe(), typed };
-    let places = Places {
-        data: leader.directory.path().into(),
-        run: leader.directory.path().into(),
-        shared: leader.directory.path().into(),
-    };
+    let places = Places { data: leader.directory.path().into(), run: leader.directory.path().into() };
     let node =
         capacity::node(&Offer { ports: (31_000, 32_000), ..Offer::default() }, &name, &places).unwrap();
     let (up, is_up) = watch::channel(false);

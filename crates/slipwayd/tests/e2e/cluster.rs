@@ -122,11 +122,6 @@ impl Cluster {
     }
 }
 
-impl Cluster {
-    /// Before the case itself has ended.
-    fn end(self) {}
-}
-
 /// Nothing stays on the machine, however a case ends.
 impl Drop for Cluster {
     fn drop(&mut self) {
@@ -372,9 +367,13 @@ fn a_server_that_does_not_belong_is_refused_in_words(_: &Server) {
     refused(&cluster, "master key");
     fs::rename(folder.join("aside.key"), &key).unwrap();
     // The directory of another cluster.
-    fs::write(folder.join("shared/cluster"), "another\n").unwrap();
+    let cluster_folder = folder.join("shared/cluster");
+    fs::remove_dir_all(&cluster_folder).unwrap();
+    fs::create_dir(&cluster_folder).unwrap();
+    fs::write(cluster_folder.join("id"), "another\n").unwrap();
     refused(&cluster, "belongs to the cluster another");
-    fs::rename(folder.join("aside.cluster"), folder.join("shared/cluster")).unwrap();
+    fs::remove_dir_all(&cluster_folder).unwrap();
+    fs::rename(folder.join("aside.cluster"), &cluster_folder).unwrap();
 
     // Without ZooKeeper it waits, and says so to everybody who asks.
     cluster.one.stop();

@@ -81,9 +81,10 @@ async fn what_was_finished_in_an_earlier_life_goes_up_and_what_is_removed_goes_e
     writer.finish().unwrap();
     assert_eq!(text(&world.other).await, "", "nobody has put it up yet");
     let reborn = Journal::with_copies(world.one.root.clone(), world.place.clone());
-    let keeping = tokio::spawn(reborn.keep_copies());
+    let keeping = tokio::spawn(reborn.clone().keep_copies());
     until("it is up", || async { text(&world.other).await == "finished\n" }).await;
     keeping.abort();
+    assert_eq!(world.other.move_to_copies().await.unwrap(), 0, "nothing waits there");
     world.one.remove(Path::new(LOG)).await.unwrap();
     assert_eq!(text(&world.other).await, "");
     assert_eq!(text(&world.one).await, "");

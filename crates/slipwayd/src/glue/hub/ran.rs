@@ -2,15 +2,16 @@
 //! and believed. Any other could show what it likes to whoever looks.
 //!
 //! It is known from the lists that nodes are given. So that it outlives the term, each term writes a file
-//! of its own into a directory that the servers share, and begins it with what is in the others'. What is
-//! lost of it, the last moment before a crash, is in the next term's lists unless it has ended by then.
+//! of its own into a directory whose files the other servers get, and begins it with what is in the others'.
+//! Nothing is read or written before the first list: who stands by for days must not know what was then. What
+//! is lost of it, the last moment before a crash, is in the next term's lists unless it has ended by then.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use slipway_model::id::InstanceId;
@@ -31,9 +32,11 @@ const READING_TIME: Duration = Duration::from_secs(5);
 /// See the module.
 pub struct Ran {
     known: Arc<Mutex<Known>>,
-    lines: Option<SyncSender<(InstanceId, NodeName)>>,
+    directory: Option<PathBuf>,
+    /// Begun with the first use; see the module.
+    lines: OnceLock<Option<SyncSender<(InstanceId, NodeName)>>>,
     /// Whether what earlier terms have written has been read.
-    is_read: watch::Receiver<bool>,
+    is_read: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -63,25 +66,29 @@ impl Known {
 impl Ran {
     /// With what earlier terms have left in `directory`; in memory only without one.
     pub fn new(directory: Option<PathBuf>) -> Self {
-        let known = Arc::<Mutex<Known>>::default();
-        let (read, is_read) = watch::channel(directory.is_none());
-        let lines = directory.map(|directory| {
+        let is_read = watch::Sender::new(directory.is_none());
+        Self { known: Arc::default(), directory, lines: OnceLock::new(), is_read }
+    }
+
+    fn lines(&self) -> Option<&SyncSender<(InstanceId, NodeName)>> {
+        let begin = || {
+            let directory = self.directory.clone()?;
             let (lines, waiting) = sync_channel(LINES_WAITING_MAX);
-            let known = Arc::clone(&known);
+            let (known, is_read) = (Arc::clone(&self.known), self.is_read.clone());
             std::thread::spawn(move || {
                 let earlier = read_all(&directory).unwrap_or_else(|error| {
                     tracing::warn!(directory = %directory.display(), %error, "cannot tell where earlier instances ran");
                     Vec::new()
                 });
                 let all = merge(&known, earlier);
-                read.send_replace(true);
+                is_read.send_replace(true);
                 if let Err(error) = write_all(&directory, &all, &waiting) {
                     tracing::warn!(directory = %directory.display(), %error, "cannot write down where instances run");
                 }
             });
-            lines
-        });
-        Self { known, lines, is_read }
+            Some(lines)
+        };
+        self.lines.get_or_init(begin).as_ref()
     }
 
     /// A node has been given instances.
@@ -89,7 +96,7 @@ impl Ran {
         let mut known = lock(&self.known);
         for instance in instances {
             if known.note(instance, node)
-                && let Some(lines) = &self.lines
+                && let Some(lines) = self.lines()
             {
                 // A disk that is too slow costs what is known after the term, not the term.
                 let _full = lines.try_send((instance.clone(), node.clone()));
@@ -104,7 +111,8 @@ impl Ran {
 
     /// Waits until what earlier terms knew is known, if that does not take too long.
     pub async fn read(&self) {
-        let mut is_read = self.is_read.clone();
+        let _begun = self.lines();
+        let mut is_read = self.is_read.subscribe();
         let _late = timeout(READING_TIME, is_read.wait_for(|is_read| *is_read)).await;
     }
 }

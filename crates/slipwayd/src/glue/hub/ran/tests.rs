@@ -41,6 +41,26 @@ async fn the_next_term_knows_where_instances_ran() {
     assert!(files(&place).unwrap().len() <= FILES_MAX + 1);
 }
 
+#[tokio::test]
+async fn who_stands_by_reads_when_it_leads_and_writes_nothing_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("ran");
+    let standing_by = Ran::new(Some(place.clone()));
+    let leading = Ran::new(Some(place.clone()));
+    leading.note(&name("n1"), [id(1)].iter());
+    leading.read().await;
+    let is_written = || {
+        files(&place)
+            .is_ok_and(|files| files.iter().any(|file| fs::read_to_string(file).unwrap().ends_with(".\n")))
+    };
+    while !is_written() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(files(&place).unwrap().len(), 1);
+    standing_by.read().await;
+    assert_eq!(standing_by.node(&id(1)), Some(name("n1")));
+}
+
 #[test]
 fn what_this_term_says_counts_and_the_oldest_is_forgotten() {
     let ran = Ran::new(None);

@@ -185,15 +185,15 @@ async fn a_full_disk() {
     if !rustix::process::getuid().is_root() {
         return;
     }
-    // A disk of its own for the repositories, large enough to begin and too small to end.
+    // A disk of its own for the repositories, large enough to begin and too small to end. The server keeps a
+    // copy of its program beside them, for git's hooks, which is this one.
+    let program = std::fs::metadata(std::env::current_exe().unwrap()).unwrap().len();
+    let options = format!("size={},mode=755", program + (72 << 20));
     let dir = tempfile::tempdir().unwrap();
     let git = dir.path().join("data/git");
     std::fs::create_dir_all(&git).unwrap();
-    let status = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=120m,mode=755", "tmpfs"])
-        .arg(&git)
-        .status()
-        .unwrap();
+    let status =
+        Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&git).status().unwrap();
     assert!(status.success());
     let _unmount = Unmount(git.clone());
     let mut world = World::at(dir, Wishes::default()).await;

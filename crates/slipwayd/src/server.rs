@@ -1,6 +1,6 @@
 //! `slipwayd server`: one of the servers of a cluster, from its start to its end.
 //!
-//! All servers are alike: same ports, same ZooKeeper, same shared directory. One of them leads: what it
+//! All servers are alike: same ports, same ZooKeeper, same shared storage. One of them leads: what it
 //! runs then is a [term](crate::term). The others stand by and pass on to it whoever connects to them
 //! ([`crate::front`]). Losing ZooKeeper ends a term, never the process.
 //!

@@ -107,7 +107,7 @@ pub async fn check(place: &Place) -> anyhow::Result<()> {
         Ok(true) => Ok(()),
         Ok(false) => bail!(
             "{bucket} does not know If-None-Match, by which one of two servers is told that the other was \
-             faster; take another, or keep images and repositories in the shared directory"
+             faster; take another, or a directory that all servers share (--shared-dir)"
         ),
         Err(error) => Err(error).with_context(|| format!("{bucket} cannot be used")),
     }

@@ -78,26 +78,7 @@ impl Cluster {
     }
 
     fn command(&self, server: &Server, name: &str, port: u16) -> Command {
-        let mut command = Command::new(built("slipwayd"));
-        let address = format!("127.0.0.1:{port}");
-        command
-            .args(["server", "--name", name, "--base-domain", "localhost", "--session", "2s"])
-            .args(["--zookeeper", &format!("127.0.0.1:{}", self.zookeeper.port)])
-            .args(["--cluster", &address, "--cluster-address", &address])
-            .args(["--api", &format!("127.0.0.1:{}", server.ports.api)])
-            .args(["--registry", &format!("127.0.0.1:{}", server.ports.registry)])
-            .args(["--ssh", &format!("127.0.0.1:{}", server.ports.ssh)])
-            .args(["--subnet", &server.subnet])
-            .arg("--shared-dir")
-            .arg(self.folder.join("shared"))
-            .arg("--data-dir")
-            .arg(server.folder.join("data"))
-            .arg("--run-dir")
-            .arg(server.folder.join("run"))
-            .arg("--master-key")
-            .arg(self.folder.join("master.key"))
-            .stdin(Stdio::null());
-        command
+        server_command(server, name, port, self.zookeeper.port, &self.folder)
     }
 
     /// Somebody who owns the cluster and a tenant of that name, all of it through the second server.
@@ -120,6 +101,30 @@ impl Cluster {
         });
         since.elapsed()
     }
+}
+
+/// `slipwayd server`, which shares what is in `folder` with others of its cluster.
+fn server_command(server: &Server, name: &str, port: u16, zookeeper: u16, folder: &Path) -> Command {
+    let mut command = Command::new(built("slipwayd"));
+    let address = format!("127.0.0.1:{port}");
+    command
+        .args(["server", "--name", name, "--base-domain", "localhost", "--session", "2s"])
+        .args(["--zookeeper", &format!("127.0.0.1:{zookeeper}")])
+        .args(["--cluster", &address, "--cluster-address", &address])
+        .args(["--api", &format!("127.0.0.1:{}", server.ports.api)])
+        .args(["--registry", &format!("127.0.0.1:{}", server.ports.registry)])
+        .args(["--ssh", &format!("127.0.0.1:{}", server.ports.ssh)])
+        .args(["--subnet", &server.subnet])
+        .arg("--shared-dir")
+        .arg(folder.join("shared"))
+        .arg("--data-dir")
+        .arg(server.folder.join("data"))
+        .arg("--run-dir")
+        .arg(server.folder.join("run"))
+        .arg("--master-key")
+        .arg(folder.join("master.key"))
+        .stdin(Stdio::null());
+    command
 }
 
 /// Nothing stays on the machine, however a case ends.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::LEADS;
+use super::{LEADS, server_command};
 use crate::server::{Server, built, free_port, wait_for};
 use crate::{Case, cases};
 
@@ -49,29 +49,9 @@ impl Place {
     }
 
     fn run(&self) {
-        let address = format!("127.0.0.1:{}", free_port());
-        let mut command = Command::new(built("slipwayd"));
-        let (server, ports) = (&self.server, &self.server.ports);
-        command
-            .args(["server", "--name", "one", "--base-domain", "localhost", "--session", "2s"])
-            .args(["--zookeeper", &format!("127.0.0.1:{}", self.client_port)])
-            .args(["--cluster", &address, "--cluster-address", &address])
-            .args(["--api", &format!("127.0.0.1:{}", ports.api)])
-            .args(["--registry", &format!("127.0.0.1:{}", ports.registry)])
-            .args(["--ssh", &format!("127.0.0.1:{}", ports.ssh)])
-            .args(["--subnet", &server.subnet])
-            .arg("--ensemble")
-            .arg(self.folder.join("arguments"))
-            .arg("--shared-dir")
-            .arg(self.folder.join("shared"))
-            .arg("--data-dir")
-            .arg(server.folder.join("data"))
-            .arg("--run-dir")
-            .arg(server.folder.join("run"))
-            .arg("--master-key")
-            .arg(self.folder.join("master.key"))
-            .stdin(Stdio::null());
-        server.run_as(command);
+        let mut command = server_command(&self.server, "one", free_port(), self.client_port, &self.folder);
+        command.arg("--ensemble").arg(self.folder.join("arguments"));
+        self.server.run_as(command);
     }
 
     fn until_it_leads(&self, times: usize) {

@@ -7,6 +7,7 @@
 //! told `ok` only when the release is live and the ref moved, and never moves that ref itself; other
 //! branches are left to git ("fall-through").
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -19,6 +20,7 @@ use slipway_model::project::{Environment, EnvironmentStatus, Project};
 use slipway_model::push::{Build, Push, PushOptions};
 use slipway_model::unit::Timestamp;
 use slipway_store::Batch;
+use tokio::fs;
 use tokio::sync::watch;
 
 use crate::copies::Pack;
@@ -133,7 +135,7 @@ pub(crate) async fn pre_receive(
     }
     let mut pusher = Pusher::new(streams.stderr)?;
     let judged = match judge(shared, push, &mut pusher, &updates, quarantine.as_deref(), options).await {
-        Ok(candidate) => put(push, quarantine.as_deref()).await.map(|packs| (candidate, packs)),
+        Ok(candidate) => admit(push, quarantine.as_deref()).await.map(|packs| (candidate, packs)),
         Err(stop) => Err(stop),
     };
     match judged {
@@ -156,11 +158,34 @@ pub(crate) async fn pre_receive(
     }
 }
 
-/// Puts what was received where all servers have it.
-async fn put(push: &Incoming, quarantine: Option<&Path>) -> Result<Vec<Pack>, Stop> {
+/// Puts what was received where all servers have it, and makes it fit to be moved into the repository.
+async fn admit(push: &Incoming, quarantine: Option<&Path>) -> Result<Vec<Pack>, Stop> {
     let Some(quarantine) = quarantine else { return Ok(Vec::new()) };
     let quarantine = judge::in_repository(quarantine, &push.repository.path)?;
+    drop_marks(&quarantine.join("pack")).await.map_err(|source| Error::RunGit {
+        command: "receive-pack",
+        repository: push.repository.path.clone(),
+        source,
+    })?;
     Ok(push.repository.put_packs(quarantine).await?)
+}
+
+/// Removes the `.keep` files that git puts beside packs, so that a collection passes over them until
+/// their refs are there. Here a push takes as long as its build: were git killed in that time, its mark
+/// would stay, and as it names the process, git would refuse the same pack from any other push ("differ
+/// in contents"). The mark is not needed: nothing is collected while a push runs, and the commit gets
+/// its ref before the build begins.
+async fn drop_marks(packs: &Path) -> io::Result<()> {
+    let mut listing = match fs::read_dir(packs).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        listing => listing?,
+    };
+    while let Some(entry) = listing.next_entry().await? {
+        if Path::new(&entry.file_name()).extension().is_some_and(|extension| extension == "keep") {
+            fs::remove_file(entry.path()).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The hook `proc-receive`. True when it answered git as git expects, whatever the answer.

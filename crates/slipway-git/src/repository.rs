@@ -169,7 +169,9 @@ impl Repositories {
                 objects.clone(),
                 &(|name: &str| name.starts_with("tmp_objdir-")) as &(dyn Fn(&str) -> bool + Sync),
             ),
-            (objects.join("pack"), &|name: &str| name.starts_with("tmp_") || name.starts_with(".tmp-")),
+            (objects.join("pack"), &|name: &str| {
+                name.starts_with("tmp_") || name.starts_with(".tmp-") || name.ends_with(".keep")
+            }),
             (path.to_owned(), &|name: &str| name.ends_with(".lock") || name.starts_with("shallow_")),
         ] {
             for entry in entries(&directory).await? {

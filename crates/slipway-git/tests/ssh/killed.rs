@@ -116,6 +116,7 @@ async fn leftovers_are_swept() {
     let repository = world.repository();
     let files = [
         "objects/pack/tmp_pack_x",
+        "objects/pack/pack-x.keep",
         "refs/namespaces/dev/refs/heads/main.lock",
         "packed-refs.lock",
         "shallow.lock",

@@ -20,6 +20,7 @@ super::cases!(
     a_program_that_crashes_fails_the_push,
     two_pushes_queue_and_each_hears_its_own,
     a_dropped_client_does_not_stop_the_build,
+    what_is_received_is_marked_as_nobodys,
     other_branches_tags_and_options,
     detach_answers_at_once,
     a_forced_push_is_taken_and_noted,
@@ -135,6 +136,24 @@ async fn a_dropped_client_does_not_stop_the_build() {
     until("the release is live", || async { world.main_of("dev").await == Some(commit.clone()) }).await;
     world.commit(&work, "Next").await;
     world.push(&work, &["dev", "main"]).await.succeeds(&["Build 2", "runs v2"]);
+}
+
+/// git's mark on a pack names the process that received it; were it to stay, nobody else could push the
+/// same objects.
+async fn what_is_received_is_marked_as_nobodys() {
+    let world = World::new().await;
+    let work = world.checkout("shop").await;
+    world.commit(&work, "A slow change").await;
+    let mut push = world.git_command("ada", &work, &["push", "dev", "main"]);
+    let push = push.stderr(Stdio::piped()).spawn().unwrap();
+    until("the push is being built", || async {
+        world.store.get::<Build>(&(dev(), BuildNumber(1))).await.unwrap().is_some()
+    })
+    .await;
+    let stored = world.stored_objects();
+    assert!(stored.iter().any(|name| name.ends_with(".pack")), "{stored:?}");
+    assert!(stored.iter().all(|name| !name.ends_with(".keep")), "{stored:?}");
+    said(push.wait_with_output().await.unwrap()).succeeds(&["runs v1"]);
 }
 
 async fn a_client_that_dies_at_any_moment_holds_nothing() {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
+use crate::configuration::{Configuration, Member, Role};
 use crate::handle::Handle;
 use crate::monitor::{self, State};
 use crate::options::Options;
@@ -20,15 +21,10 @@ use crate::settings::{Kind, Server, Servers, Settings};
 use crate::shared::{self, Locks, SharedSettings};
 use crate::{config, instance, wire, words};
 
-pub mod configuration;
-
 pub mod decide;
-
-pub mod roll;
 
 mod rolling;
 
-use configuration::{Configuration, Member, Role};
 use decide::{Change, Decision, Instance, Reason, Rules, Situation, Size};
 
 /// Where the instances say that they are there.
@@ -217,7 +213,6 @@ impl Members {
             configuration,
             leader: looks.leader,
             since_change: self.list.1.elapsed(),
-            holds_lock: true,
         }
     }
 

@@ -17,8 +17,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::task::JoinSet;
 
+use crate::configuration::majority;
 use crate::handle::{Handle, What};
-use crate::members::configuration::majority;
 use crate::monitor::{self, State};
 use crate::options::Options;
 use crate::process;

@@ -20,8 +20,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinSet;
 
 use crate::backup::{self, Dirs, Folder, Id};
+use crate::configuration::majority;
 use crate::instance;
-use crate::members::configuration::majority;
 use crate::monitor::{self, State};
 use crate::options::Options;
 use crate::place::Place;

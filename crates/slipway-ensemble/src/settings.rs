@@ -13,14 +13,15 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 mod extra;
 mod java;
+pub mod roll;
 mod servers;
 
 pub use extra::{Error as ExtraError, Extra};
 pub use java::{Error as JavaError, JavaOptions};
 pub use servers::{Error, Kind, Server, Servers};
 
-use crate::members::roll::Rolling;
 use crate::monitor::Ticks;
+use roll::Roll;
 
 #[cfg(test)]
 mod tests;
@@ -102,6 +103,21 @@ pub struct Settings {
     /// to set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rolling: Option<Rolling>,
+}
+
+/// New settings on their way, as they stand in the shared ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rolling {
+    /// The version of the shared settings in which it began. By this the servers say what they run by.
+    pub id: u64,
+    /// What all servers are to run by.
+    pub new: Box<Settings>,
+    /// How far it is.
+    pub roll: Roll,
+    /// Why it does not go on, when whose turn it is does not come back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands: Option<String>,
 }
 
 impl Default for Settings {
@@ -252,6 +268,27 @@ impl Settings {
             "" => self.snapshots(own),
             path => path.into(),
         }
+    }
+}
+
+impl Rolling {
+    /// The settings in force, with a change for all servers on its way.
+    pub fn begin(id: u64, old: Settings, new: Settings) -> Settings {
+        let roll = Roll::new(&old.servers_spec, &new.servers_spec);
+        let rolling = Self { id, new: Box::new(new), roll, stands: None };
+        Settings { rolling: Some(rolling), ..old }
+    }
+
+    /// The same the other way round, as [`Roll::back`] says.
+    pub fn back(self, id: u64, old: Settings) -> Settings {
+        let old = Settings { rolling: None, ..old };
+        let rolling = Self { id, new: Box::new(old), roll: self.roll.back(), stands: None };
+        Settings { rolling: Some(rolling), ..*self.new }
+    }
+
+    /// A sentence for the operator.
+    pub fn status(&self) -> String {
+        self.stands.clone().unwrap_or_else(|| self.roll.status())
     }
 }
 

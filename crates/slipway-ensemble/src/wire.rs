@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::members::configuration::{self, Configuration};
+use crate::configuration::{self, Configuration};
 
 #[cfg(test)]
 mod tests;

@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::cluster::result;
-use crate::members::roll::Rolling;
 use crate::monitor::State as Running;
-use crate::settings::Settings;
+use crate::settings::{Rolling, Settings};
 use crate::shared::{Error, Version};
 
 /// What Exhibitor says to who comes second.

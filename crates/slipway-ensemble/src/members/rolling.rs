@@ -8,12 +8,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::roll::{Progress, Roll, Rolling, Seen};
 use super::{Error, Looks, Members, ROUNDS_SILENT_MAX};
 use crate::handle::Handle;
 use crate::instance;
 use crate::monitor::State;
-use crate::settings::{Kind, Settings};
+use crate::settings::roll::{Progress, Roll, Seen};
+use crate::settings::{Kind, Rolling, Settings};
 use crate::shared;
 use crate::supervisor::describe;
 

@@ -1,6 +1,6 @@
 //! ZooKeeper's own answers to changes of its servers.
 
-use slipway_ensemble::members::configuration::Role;
+use slipway_ensemble::configuration::Role;
 use slipway_ensemble::wire::{Client, Error, Reconfiguration, Refusal};
 
 use super::servers::{self, Server, options, start, until};

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use slipway_ensemble::members::configuration::{Configuration, Member, Role};
+use slipway_ensemble::configuration::{Configuration, Member, Role};
 use slipway_ensemble::wire::{Client, Options};
 use tempfile::TempDir;
 

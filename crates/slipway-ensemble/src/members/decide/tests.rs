@@ -3,7 +3,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::members::configuration::Member;
+use crate::configuration::Member;
+use crate::settings::Kind;
 
 mod random;
 
@@ -60,7 +61,6 @@ fn check(size: Size, list: &str, configured: &str, seen: &str, expected: &str) {
         configuration: Some(&configuration),
         leader: Some(1),
         since_change: LONG,
-        holds_lock: true,
     };
     assert_eq!(line(&decide(&situation)), expected, "{list} over {configured}, where {seen}");
 }

@@ -9,30 +9,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::configuration::majority;
+use super::servers::Servers;
+use crate::configuration::majority;
 use crate::monitor::State;
-use crate::settings::{Servers, Settings};
 
 #[cfg(test)]
 mod tests;
 
 /// After so many looks without an answer a server is left out (EX-11).
 pub const SILENT_MAX: u8 = 4;
-
-/// New settings on their way, as they stand in the shared ones.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Rolling {
-    /// The version of the shared settings in which it began. By this the servers say what they run by.
-    pub id: u64,
-    /// What all servers are to run by.
-    pub new: Box<Settings>,
-    /// How far it is.
-    pub roll: Roll,
-    /// Why it does not go on, when whose turn it is does not come back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stands: Option<String>,
-}
 
 /// How far a change is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,27 +72,6 @@ pub enum Progress {
     Changed,
     /// All had their turn: the new settings are the settings now, and the roll is over.
     Finished,
-}
-
-impl Rolling {
-    /// The settings in force, with a change for all servers on its way.
-    pub fn begin(id: u64, old: Settings, new: Settings) -> Settings {
-        let roll = Roll::new(&old.servers_spec, &new.servers_spec);
-        let rolling = Self { id, new: Box::new(new), roll, stands: None };
-        Settings { rolling: Some(rolling), ..old }
-    }
-
-    /// The same the other way round, as [`Roll::back`] says.
-    pub fn back(self, id: u64, old: Settings) -> Settings {
-        let old = Settings { rolling: None, ..old };
-        let rolling = Self { id, new: Box::new(old), roll: self.roll.back(), stands: None };
-        Settings { rolling: Some(rolling), ..*self.new }
-    }
-
-    /// A sentence for the operator.
-    pub fn status(&self) -> String {
-        self.stands.clone().unwrap_or_else(|| self.roll.status())
-    }
 }
 
 impl Roll {

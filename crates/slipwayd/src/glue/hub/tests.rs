@@ -101,6 +101,24 @@ impl Leader {
 struct Machine {
     directory: tempfile::TempDir,
     here: Here,
+    /// What serves its links, and has the agent as long as it lives.
+    links: std::sync::Mutex<Vec<tokio::task::AbortHandle>>,
+}
+
+/// A test leaves no cgroup and no directory behind, also when it fails.
+impl Drop for Machine {
+    fn drop(&mut self) {
+        for link in self.links.get_mut().unwrap().drain(..) {
+            link.abort();
+        }
+        let Some(agent) = self.here.agent.take() else { return };
+        tokio::task::block_in_place(|| {
+            let removed = tokio::runtime::Handle::current().block_on(timeout(PATIENCE, agent.remove_all()));
+            if !matches!(removed, Ok(Ok(()))) {
+                eprintln!("{} is left behind: {removed:?}", self.directory.path().display());
+            }
+        });
+    }
 }
 
 /// The connection of a node to a hub.
@@ -136,6 +154,7 @@ impl Machine {
                 servers: watch::Sender::default(),
                 peers: Default::default(),
             },
+            links: Default::default(),
         }
     }
 
@@ -161,6 +180,7 @@ impl Machine {
         tokio::spawn(pump(near_pump, far_pump, cut.clone(), frozen.subscribe()));
         let here = self.here.clone();
         let node = tokio::spawn(async move { drop(serve(near, here).await) });
+        self.links.lock().unwrap().push(node.abort_handle());
         let (hub, name) = (hub.shared.clone(), name.parse().unwrap());
         tokio::spawn(async move { link::serve(hub, name, far, shut_out).await });
         Line { cut, frozen, node }

@@ -18,7 +18,7 @@ pub struct Options {
     pub dir: PathBuf,
     /// The program `java`.
     pub java: PathBuf,
-    /// ZooKeeper's jars, when the settings name no directory for them.
+    /// ZooKeeper's jars.
     pub class_path: String,
     /// How much the kernel should prefer others when memory is short: -1000 to 1000.
     pub oom_score_adj: i32,

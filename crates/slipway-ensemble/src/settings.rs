@@ -2,7 +2,7 @@
 //!
 //! They come from a store that others can write to, and end up in ZooKeeper's configuration file and
 //! on Java's command line. So what goes there is of types that cannot hold a second line, a key that
-//! is ours, or an option that would start another program.
+//! is ours, or an option that would load or start something else.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,7 +36,7 @@ const PERIOD_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Settings {
-    /// Where ZooKeeper's jars are; empty for those that the instance was started with.
+    /// Empty, and there for Exhibitor's clients: whoever starts an instance says where ZooKeeper's jars are.
     pub zookeeper_install_directory: String,
     /// Where snapshots are; empty for the instance's own directory.
     pub zookeeper_data_directory: String,
@@ -164,6 +164,12 @@ pub enum Invalid {
     /// Too often to be of use, or so seldom that the unit must be wrong.
     #[error("{0} must be {CHECK_MS_MIN} to {PERIOD_MS_MAX} milliseconds")]
     Period(&'static str),
+    /// The settings would say what code Java loads.
+    #[error(
+        "zookeeperInstallDirectory must stay empty: where the jars are is said to each instance when it is \
+         started, with --class-path, and not by whoever can write the shared settings"
+    )]
+    InstallDirectory,
     /// A directory is not absolute, or holds a character that a line of configuration cannot.
     #[error("{0} must be an absolute path of printable ASCII without a backslash")]
     Directory(&'static str),
@@ -193,8 +199,10 @@ impl Settings {
                 return Err(Invalid::Period(name));
             }
         }
+        if !self.zookeeper_install_directory.is_empty() {
+            return Err(Invalid::InstallDirectory);
+        }
         let directories = [
-            ("zookeeperInstallDirectory", &self.zookeeper_install_directory),
             ("zookeeperDataDirectory", &self.zookeeper_data_directory),
             ("zookeeperLogDirectory", &self.zookeeper_log_directory),
         ];
@@ -221,7 +229,6 @@ impl Settings {
     pub fn needs_restart_for(&self, new: &Self) -> bool {
         let significant = |settings: &Self| {
             (
-                settings.zookeeper_install_directory.clone(),
                 settings.zookeeper_data_directory.clone(),
                 settings.zookeeper_log_directory.clone(),
                 settings.java_environment.clone(),

@@ -254,12 +254,8 @@ impl Supervisor {
         let options = self.handle.options();
         let membership = self.others_say(settings, own).await;
         let config = files::write(settings, options, own, membership.as_deref())?;
-        let class_path = match settings.zookeeper_install_directory.as_str() {
-            "" => options.class_path.clone(),
-            path => format!("{path}/*:{path}/lib/*"),
-        };
         let mut arguments: Vec<String> = settings.java_environment.iter().map(str::to_owned).collect();
-        arguments.extend(["-cp".to_owned(), class_path]);
+        arguments.extend(["-cp".to_owned(), options.class_path.clone()]);
         let score = options.oom_score_adj;
         let (process, unprotected) = Process::start(&options.dir, &options.java, &arguments, &config, score)?;
         if let Some(error) = unprotected {

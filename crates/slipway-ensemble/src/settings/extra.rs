@@ -12,8 +12,9 @@ const VALUE_BYTES_MAX: usize = 1000;
 const KEY_BYTES_MAX: usize = 100;
 
 /// What we write ourselves, or what would take the server out of our hands: who is a member, what
-/// guards it, which words it answers, where its files are. In small letters, compared as beginnings.
-const RESERVED: [&str; 25] = [
+/// guards it and who may do everything there, which words it answers, where its files are.
+/// In small letters, compared as beginnings.
+const RESERVED: [&str; 28] = [
     "4lw.",
     "admin.",
     "authprovider",
@@ -22,6 +23,7 @@ const RESERVED: [&str; 25] = [
     "configpath",
     "datadir",
     "datalogdir",
+    "digestauthenticationprovider",
     "dynamicconfigfile",
     "enforce.auth.",
     "group.",
@@ -35,7 +37,9 @@ const RESERVED: [&str; 25] = [
     "skipacl",
     "ssl",
     "standaloneenabled",
+    "superuser",
     "weight.",
+    "x509authenticationprovider",
     "zookeeper.",
     "ignored.",
     "client.portunification",

@@ -51,6 +51,14 @@ fn ex_04_bad_settings_are_refused_with_the_reason() {
         (r#"{"javaEnvironment":"-XX:OnError=reboot"}"#, "not an option that tunes"),
         (r#"{"javaEnvironment":"-javaagent:/tmp/x.jar"}"#, "not an option that tunes"),
         (r#"{"javaEnvironment":"@/tmp/options"}"#, "not an option that tunes"),
+        (r#"{"javaEnvironment":"-Xlog:gc:file=/etc/cron.d/x"}"#, "not an option that tunes"),
+        (r#"{"javaEnvironment":"-XX:SharedArchiveFile=/mnt/x.jsa"}"#, "not an option that tunes"),
+        (r#"{"javaEnvironment":"-XX:+UnlockDiagnosticVMOptions"}"#, "not an option that tunes"),
+        (r#"{"javaEnvironment":"-Dzookeeper.skipACL=yes"}"#, "not an option that tunes"),
+        (r#"{"javaEnvironment":"-Dlog4j.configuration=http://x/"}"#, "not an option that tunes"),
+        (r#"{"javaEnvironment":"-Dcom.sun.management.jmxremote.port=9999"}"#, "not an option that tunes"),
+        (r#"{"javaEnvironment":"-Xmx1g/../x"}"#, "not an option that tunes"),
+        (r#"{"zookeeperInstallDirectory":"/mnt/shared/zookeeper"}"#, "must stay empty"),
         (r#"{"zooCfgExtra":{"a":"1\nserver.9=evil:1:2"}}"#, "not one short line"),
         (r#"{"zooCfgExtra":{"a":"1\\"}}"#, "not one short line"),
         (r#"{"zooCfgExtra":{"a\nb":"1"}}"#, "not a key"),
@@ -58,6 +66,11 @@ fn ex_04_bad_settings_are_refused_with_the_reason() {
         (r#"{"zooCfgExtra":{"server.9":"evil:1:2"}}"#, "other settings decide it"),
         (r#"{"zooCfgExtra":{"DataDir":"/"}}"#, "other settings decide it"),
         (r#"{"zooCfgExtra":{"skipACL":"yes"}}"#, "other settings decide it"),
+        (
+            r#"{"zooCfgExtra":{"DigestAuthenticationProvider.superDigest":"super:x"}}"#,
+            "other settings decide it",
+        ),
+        (r#"{"zooCfgExtra":{"X509AuthenticationProvider.superUser":"CN=x"}}"#, "other settings decide it"),
         (r#"{"zooCfgExtra":{"admin.enableServer":"true"}}"#, "other settings decide it"),
         (r#"{"zooCfgExtra":{"sslQuorum":"false"}}"#, "other settings decide it"),
         (r#"{"zooCfgExtra":{"tickTime":"-5"}}"#, "whole number"),
@@ -66,6 +79,14 @@ fn ex_04_bad_settings_are_refused_with_the_reason() {
         let error = parse(json).unwrap_err();
         assert!(error.contains(reason), "{json}: {error}");
     }
+}
+
+#[test]
+fn ex_04_options_that_tune_java_are_taken() {
+    let options = "-Xmx512m -Xms1G -Xss512k -XX:+UseSerialGC -XX:-UsePerfData -XX:TieredStopAtLevel=1 \
+                   -XX:MaxRAMPercentage=75.0 -Djute.maxbuffer=2097152 -Djava.net.preferIPv4Stack=true";
+    let settings = parse(&serde_json::json!({ "javaEnvironment": options }).to_string()).unwrap();
+    assert_eq!(settings.java_environment.iter().count(), 9);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use rand::seq::SliceRandom;
 use rustls::{AlertDescription, CertificateError, ClientConfig};
+use slipway_model::limit::SERVERS_MAX;
 use slipway_model::unit::Timestamp;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -27,8 +28,6 @@ const ANSWER_TIME: Duration = Duration::from_secs(4);
 const DIAL_TIME: Duration = Duration::from_secs(30);
 /// How often one server may send on to another. Two would do: any server knows the leader.
 const GO_TO_MAX: usize = 4;
-/// Addresses that are tried.
-const ADDRESSES_MAX: usize = 32;
 
 /// Makes links with the newest credentials. Clones share them.
 #[derive(Debug, Clone)]
@@ -97,7 +96,7 @@ async fn dial(caller: &Caller<'_>, addresses: &[String], hello: &Hello) -> Resul
     let mut last = None;
     let mut telling = None;
     let everything = async {
-        for address in addresses.iter().take(ADDRESSES_MAX) {
+        for address in addresses.iter().take(SERVERS_MAX) {
             match follow(caller, address, hello).await {
                 Ok(link) => return Some(link),
                 Err(error @ (Error::Unreachable { .. } | Error::TooSlow { .. } | Error::Broken { .. })) => {

@@ -119,3 +119,5 @@ pub const JOIN_TOKENS_MAX: usize = 2000;
 /// Certificates of one node that count. A node whose disk is full gets a new one with each try and
 /// keeps the old.
 pub const NODE_CERTIFICATES_MAX: usize = 4;
+/// Servers of one cluster: whom nodes are told of and dial. More than any cluster has.
+pub const SERVERS_MAX: usize = 32;

@@ -1,6 +1,7 @@
 //! Where the servers are.
 
 use slipway_model::cluster::Server;
+use slipway_model::limit::SERVERS_MAX;
 use slipway_model::unit::Span;
 use slipway_store::Batch;
 
@@ -14,9 +15,6 @@ const SILENT_MAX: Span = Span::from_secs(86_400);
 
 /// Then its record goes.
 const FORGOTTEN_AFTER: Span = Span::from_secs(7 * 86_400);
-
-/// More than any cluster has; whoever dials tries no more.
-const NAMED_MAX: usize = 32;
 
 impl Access {
     /// A server tells of itself: when it starts, and every few minutes. The time in it is set here.
@@ -45,7 +43,7 @@ impl Access {
         let all = self.list::<Server>("").await?.into_iter().map(|found| found.record);
         let mut servers: Vec<_> = all.filter(|server| now.since(server.seen_at) <= SILENT_MAX).collect();
         servers.sort_by(|a, b| (b.seen_at, &a.name).cmp(&(a.seen_at, &b.name)));
-        servers.truncate(NAMED_MAX);
+        servers.truncate(SERVERS_MAX);
         Ok(servers)
     }
 

@@ -21,6 +21,7 @@ use slipway_link::{LinkStream, Role};
 use slipway_model::cluster::Peer;
 use slipway_model::id::InstanceId;
 use slipway_model::instance::Desired;
+use slipway_model::limit::SERVERS_MAX;
 use slipway_model::name::{EnvironmentPath, NodeName};
 use slipway_registry::Repository;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -161,7 +162,7 @@ impl Hub {
 
     /// Tells all nodes where servers are, now and when they come.
     pub fn tell_servers(&self, mut addresses: Vec<String>) {
-        addresses.truncate(wire::SERVERS_MAX);
+        addresses.truncate(SERVERS_MAX);
         self.shared.servers.send_if_modified(|known| {
             let is_news = *known != addresses;
             *known = addresses;

@@ -23,6 +23,7 @@ use slipway_control::api::{FilesFound, FilesWanted, Instances, LogQuery};
 use slipway_control::leader::NodeMessage;
 use slipway_model::id::InstanceId;
 use slipway_model::instance::{Desired, Exit, ExitReason, InstanceReport, InstanceState, Node};
+use slipway_model::limit::SERVERS_MAX;
 use slipway_model::unit::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -31,8 +32,8 @@ use tokio::time::{Instant, interval_at};
 
 use super::peers::Peers;
 use crate::glue::hub::wire::{
-    self, DESIRED_BYTES_MAX, FilesWhat, FilesWish, HEARTBEAT, Listing, LogPiece, LogWish, PEERS, SERVERS_MAX,
-    SIZE, SandboxesWish, Told,
+    self, DESIRED_BYTES_MAX, FilesWhat, FilesWish, HEARTBEAT, Listing, LogPiece, LogWish, PEERS, SIZE,
+    SandboxesWish, Told,
 };
 use crate::glue::instances::LocalInstances;
 use crate::glue::nodes;

@@ -48,8 +48,6 @@ pub const TOLD_LINE_BYTES_MAX: usize = 64 << 20;
 pub const LOG_LINE_BYTES_MAX: usize = 256 << 10;
 /// Everything else that is read as a whole.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;
-/// Servers of one cluster that are told of.
-pub const SERVERS_MAX: usize = 64;
 
 /// A node that has nothing to say says so this often.
 pub const HEARTBEAT: Duration = Duration::from_secs(2);

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use slipway_model::cause::chain;
+
 /// A build that did not become an image.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -81,15 +83,7 @@ impl Error {
         match self {
             Self::Refused(reason) => reason.clone(),
             Self::Cancelled | Self::Stack { .. } => self.to_string(),
-            _ => {
-                let mut text = format!("the platform failed, not your push: {self}");
-                let mut cause = std::error::Error::source(self);
-                while let Some(error) = cause {
-                    text.push_str(&format!(": {error}"));
-                    cause = error.source();
-                }
-                text
-            }
+            _ => format!("the platform failed, not your push: {}", chain(self)),
         }
     }
 

@@ -164,18 +164,4 @@ impl Error {
                 | Error::Clock { .. }
         )
     }
-
-    /// What it came from, outermost first; empty when it says all itself.
-    pub fn source_text(&self) -> String {
-        let mut text = String::new();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        text
-    }
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use slipway_model::cause::causes;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -63,7 +64,7 @@ impl Listener {
                     Ok(Ok(incoming)) => return incoming,
                     Ok(Err(error @ Error::TurnedAway { .. })) => tracing::warn!("{error}"),
                     Ok(Err(error)) => {
-                        let why = error.source_text();
+                        let why = causes(&error);
                         tracing::debug!(why, "{error}");
                     }
                     // It was ended here, or it panicked, which has been logged.

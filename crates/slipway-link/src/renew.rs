@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use slipway_model::cause::causes;
 use slipway_model::unit::Timestamp;
 use tokio::sync::watch;
 
@@ -91,7 +92,7 @@ async fn keep_node_at(
             Ok(()) => pause = pace.retry_first,
             Err(error) => {
                 let expires_at = credentials.borrow().expires_at();
-                tracing::warn!(%expires_at, why = error.source_text(), "failed to renew this node's certificate: {error}");
+                tracing::warn!(%expires_at, why = causes(&error), "failed to renew this node's certificate: {error}");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(pace.retry_longest);
             }
@@ -152,7 +153,7 @@ fn renew_server(authority: &Authority, credentials: &watch::Sender<Arc<Credentia
     match authority.server_credentials(&old.identity().name, now) {
         Ok(fresh) => _ = credentials.send_replace(Arc::new(fresh)),
         Err(error) => {
-            tracing::error!(why = error.source_text(), "failed to renew this server's certificate: {error}")
+            tracing::error!(why = causes(&error), "failed to renew this server's certificate: {error}")
         }
     }
 }

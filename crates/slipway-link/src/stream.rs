@@ -49,14 +49,6 @@ impl LinkStream {
     pub fn far_end(&self) -> SocketAddr {
         self.far_end
     }
-
-    /// The own address on this link.
-    ///
-    /// # Errors
-    /// When the connection is no more.
-    pub fn near_end(&self) -> io::Result<SocketAddr> {
-        self.tls.get_ref().0.local_addr()
-    }
 }
 
 /// Settings of a connection that is to become a link.

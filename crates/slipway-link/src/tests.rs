@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use slipway_model::cause::causes;
 use slipway_model::unit::{Span, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -130,7 +131,7 @@ pub(crate) async fn dial(
 /// The error's own words and those of its causes have all of `words`.
 #[track_caller]
 pub(crate) fn says(error: &Error, words: &[&str]) {
-    let text = format!("{error}: {}", error.source_text());
+    let text = format!("{error}: {}", causes(error));
     for word in words {
         assert!(text.contains(word), "{text:?} should say {word:?}");
     }

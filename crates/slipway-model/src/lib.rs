@@ -6,7 +6,7 @@
 //! path: [`account`] (who), [`project`] (what is pushed, and where to), [`manifest`]
 //! (`slipway.yaml`), [`push`], [`release`], [`deployment`], [`app`] (services without a push), [`instance`] (what a node is told and
 //! what it reports), [`route`]; [`cluster`] has what several machines need. [`record`] says under which key each stored record lives and who
-//! writes it; [`limit`] lists every bound with its reason.
+//! writes it; [`limit`] lists every bound with its reason; [`cause`] puts an error on one line.
 
 pub mod name;
 
@@ -17,6 +17,8 @@ pub mod unit;
 pub mod cidr;
 
 pub mod limit;
+
+pub mod cause;
 
 pub mod cron;
 

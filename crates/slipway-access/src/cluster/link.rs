@@ -1,7 +1,8 @@
 //! Links of machines that ask for certificates, and the list of who may have links at all.
 
 use slipway_link::join::{self, EnrollAnswer, EnrollRequest, RenewAnswer, RenewRequest};
-use slipway_link::{Admissions, Identity, Incoming};
+use slipway_link::{Admissions, Incoming};
+use slipway_model::cause::causes;
 use slipway_model::cluster::NodeIdentity;
 use slipway_model::record::Record;
 use slipway_store::WatchEvent;
@@ -25,7 +26,7 @@ impl Access {
             join::answer(&mut link, &answer).await
         };
         if let Err(error) = answering.await {
-            tracing::info!(%source, why = error.source_text(), "a machine did not join: {error}");
+            tracing::info!(%source, why = causes(&error), "a machine did not join: {error}");
         }
     }
 
@@ -43,7 +44,7 @@ impl Access {
             join::answer(&mut link, &answer).await
         };
         if let Err(error) = answering.await {
-            tracing::info!(node.name = identity.name, why = error.source_text(), "no renewal: {error}");
+            tracing::info!(node.name = identity.name, why = causes(&error), "no renewal: {error}");
         }
     }
 
@@ -65,19 +66,6 @@ impl Access {
                 WatchEvent::Unreadable(_) => {}
             }
         }
-    }
-
-    /// Whether somebody with a verified certificate is let in, by what is stored now.
-    ///
-    /// # Errors
-    /// [`Error::Rule`] says why not; [`Error::Store`].
-    pub async fn admit(&self, identity: &Identity) -> Result<(), Error> {
-        let stored = match identity.name.parse() {
-            Ok(name) => self.get::<NodeIdentity>(&name).await?,
-            Err(_) => None,
-        };
-        slipway_link::admit(identity, stored.as_ref().map(|stored| &stored.record))
-            .map_err(|exclusion| Error::rule(exclusion.to_string()))
     }
 }
 

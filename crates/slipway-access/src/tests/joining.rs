@@ -372,10 +372,12 @@ async fn f61_old_and_new_certificates_count_together_after_a_renewal() {
     // A certificate of n1 does nothing for another name.
     let mut posing = old.identity().clone();
     posing.name = "n2".to_owned();
-    refused(cluster.world.access.admit(&posing).await, Kind::Conflict, "there is no node n2");
+    let (access, (_, request)) = (&cluster.world.access, join::key_and_request().unwrap());
+    let request = join::RenewRequest { request };
+    refused(access.renew_node(&posing, &request).await, Kind::Conflict, "there is no node n2");
     cluster.joined("n2").await;
-    refused(cluster.world.access.admit(&posing).await, Kind::Conflict, "does not count");
-    cluster.world.access.admit(old.identity()).await.unwrap();
+    refused(access.renew_node(&posing, &request).await, Kind::Conflict, "does not count");
+    access.renew_node(old.identity(), &request).await.unwrap();
 }
 
 #[tokio::test]

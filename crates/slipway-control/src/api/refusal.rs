@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use slipway_api::error::{ErrorBody, ErrorCode};
+use slipway_model::cause::chain;
 
 /// Whoever is told "not now" may come again after so many seconds: about what it takes until another
 /// server leads.
@@ -33,13 +34,7 @@ impl Refusal {
 
     /// 500; the cause goes to the log, because it may speak of other tenants' things.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut causes = vec![error.to_string()];
-        let mut source = error.source();
-        while let Some(cause) = source {
-            causes.push(cause.to_string());
-            source = cause.source();
-        }
-        tracing::error!(error = causes.join(": "), "a request failed");
+        tracing::error!(error = chain(error), "a request failed");
         Self::new(ErrorCode::Internal, "something went wrong on the server; its log says what")
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use slipway_link::Service;
+use slipway_model::cause::chain;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -54,16 +55,4 @@ pub async fn keep(servers: Servers, here: Here, up: watch::Sender<bool>) {
         sleep(wait.mul_f64(rand::random::<f64>())).await;
         wait = (wait * 2).min(WAIT_LONGEST);
     }
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -111,24 +111,9 @@ pub struct QuotaInfo {
     /// Whose.
     #[schemars(with = "String")]
     pub tenant: TenantName,
-    /// Processors; no limit when absent, as for each of these but ports.
-    #[schemars(with = "Option<String>")]
-    pub cpus: Option<Cpus>,
-    /// Memory.
-    #[schemars(with = "Option<String>")]
-    pub mem: Option<Bytes>,
-    /// Disk.
-    #[schemars(with = "Option<String>")]
-    pub disk: Option<Bytes>,
-    /// Accelerators.
-    pub gpus: Option<u32>,
-    /// Instances.
-    pub instances: Option<u32>,
-    /// Ports of nodes; when absent, a quarter of those of all nodes that can be reached, or 50 where that
-    /// is more.
-    pub ports: Option<u32>,
-    /// Of two tenants that wait, the one with the lower share of the cluster per weight comes first.
-    pub weight: u32,
+    /// How much.
+    #[serde(flatten)]
+    pub limits: QuotaLimits,
     /// These are the limits of the default quota: it has none of its own.
     #[serde(default)]
     pub is_default: bool,
@@ -147,6 +132,14 @@ pub struct QuotaInfo {
 pub struct DefaultQuotaInfo {
     /// Whether somebody has set it.
     pub is_set: bool,
+    /// How much, for each of them.
+    #[serde(flatten)]
+    pub limits: QuotaLimits,
+}
+
+/// How much somebody may use at most.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QuotaLimits {
     /// Processors; no limit when absent, as for each of these but ports.
     #[schemars(with = "Option<String>")]
     pub cpus: Option<Cpus>,
@@ -160,9 +153,10 @@ pub struct DefaultQuotaInfo {
     pub gpus: Option<u32>,
     /// Instances.
     pub instances: Option<u32>,
-    /// Ports of nodes.
+    /// Ports of nodes; when absent, a quarter of those of all nodes that can be reached, or 50 where that
+    /// is more.
     pub ports: Option<u32>,
-    /// As that of a quota.
+    /// Of two tenants that wait, the one with the lower share of the cluster per weight comes first.
     pub weight: u32,
 }
 

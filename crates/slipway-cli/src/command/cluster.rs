@@ -264,7 +264,7 @@ fn quotas_text(quotas: &[QuotaInfo]) -> String {
         quotas.iter().map(|quota| {
             let [cpus, mem, disk, gpus, instances, ports] =
                 kinds(quota).map(|(_, used, limit)| format!("{used} of {}", limit.as_deref().unwrap_or("-")));
-            let weight = quota.weight.to_string();
+            let weight = quota.limits.weight.to_string();
             let whose = if quota.is_default { "default" } else { "own" }.to_owned();
             [quota.tenant.to_string(), cpus, mem, disk, gpus, instances, ports, weight, whose]
         }),
@@ -275,17 +275,19 @@ fn default_text(quota: &DefaultQuotaInfo) -> String {
     if !quota.is_set {
         return "there is no default quota".to_owned();
     }
+    let limits = &quota.limits;
     let number = |limit: Option<u32>| limit.map(|limit| limit.to_string());
     let rows = [
-        ("cpus", quota.cpus.map(|limit| limit.to_string())),
-        ("memory", quota.mem.map(size)),
-        ("disk", quota.disk.map(size)),
-        ("gpus", number(quota.gpus)),
-        ("instances", number(quota.instances)),
-        ("ports", number(quota.ports)),
+        ("cpus", limits.cpus.map(|limit| limit.to_string())),
+        ("memory", limits.mem.map(size)),
+        ("disk", limits.disk.map(size)),
+        ("gpus", number(limits.gpus)),
+        ("instances", number(limits.instances)),
+        ("ports", number(limits.ports)),
     ];
     let rows = rows.map(|(kind, limit)| [kind.to_owned(), limit.unwrap_or_else(|| unset(kind).into())]);
-    format!("each tenant without a quota of its own, weight {}\n", quota.weight) + &table(["", "LIMIT"], rows)
+    format!("each tenant without a quota of its own, weight {}\n", limits.weight)
+        + &table(["", "LIMIT"], rows)
 }
 
 /// What it is called that nobody has set: ports are limited also then.
@@ -295,14 +297,14 @@ fn unset(kind: &str) -> &'static str {
 
 /// Each kind, what is used of it, and how much may be.
 fn kinds(quota: &QuotaInfo) -> [(&'static str, String, Option<String>); 6] {
-    let used = &quota.used;
+    let (used, limits) = (&quota.used, &quota.limits);
     [
-        ("cpus", used.cpus.to_string(), quota.cpus.map(|limit| limit.to_string())),
-        ("memory", size(used.mem), quota.mem.map(size)),
-        ("disk", size(used.disk), quota.disk.map(size)),
-        ("gpus", used.gpus.to_string(), quota.gpus.map(|limit| limit.to_string())),
-        ("instances", quota.used_instances.to_string(), quota.instances.map(|limit| limit.to_string())),
-        ("ports", quota.used_ports.to_string(), quota.ports.map(|limit| limit.to_string())),
+        ("cpus", used.cpus.to_string(), limits.cpus.map(|limit| limit.to_string())),
+        ("memory", size(used.mem), limits.mem.map(size)),
+        ("disk", size(used.disk), limits.disk.map(size)),
+        ("gpus", used.gpus.to_string(), limits.gpus.map(|limit| limit.to_string())),
+        ("instances", quota.used_instances.to_string(), limits.instances.map(|limit| limit.to_string())),
+        ("ports", quota.used_ports.to_string(), limits.ports.map(|limit| limit.to_string())),
     ]
 }
 
@@ -310,7 +312,7 @@ fn quota_text(quota: &QuotaInfo) -> String {
     let rows = kinds(quota)
         .map(|(kind, used, limit)| [kind.to_owned(), used, limit.unwrap_or_else(|| unset(kind).into())]);
     let whose = if quota.is_default { ", by the default quota" } else { "" };
-    format!("{}, weight {}{whose}\n", quota.tenant, quota.weight) + &table(["", "USED", "LIMIT"], rows)
+    format!("{}, weight {}{whose}\n", quota.tenant, quota.limits.weight) + &table(["", "USED", "LIMIT"], rows)
 }
 
 #[cfg(test)]

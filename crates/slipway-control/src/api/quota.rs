@@ -88,18 +88,10 @@ fn merge(before: Limits, wanted: &SetQuota) -> Limits {
 }
 
 fn info(tenant: &TenantName, quota: QuotaInForce, used: Usage) -> QuotaInfo {
-    let QuotaInForce { limits, is_default } = quota;
-    let Limits { cpus, mem, disk, gpus, instances, ports, weight } = limits;
     QuotaInfo {
         tenant: tenant.clone(),
-        cpus,
-        mem,
-        disk,
-        gpus,
-        instances,
-        ports,
-        weight,
-        is_default,
+        limits: said(quota.limits),
+        is_default: quota.is_default,
         used: amounts(used.amount),
         used_instances: used.instances,
         used_ports: used.ports,
@@ -107,9 +99,12 @@ fn info(tenant: &TenantName, quota: QuotaInForce, used: Usage) -> QuotaInfo {
 }
 
 fn default_info(limits: Option<Limits>) -> DefaultQuotaInfo {
-    let is_set = limits.is_some();
-    let Limits { cpus, mem, disk, gpus, instances, ports, weight } = limits.unwrap_or_default();
-    DefaultQuotaInfo { is_set, cpus, mem, disk, gpus, instances, ports, weight }
+    DefaultQuotaInfo { is_set: limits.is_some(), limits: said(limits.unwrap_or_default()) }
+}
+
+fn said(limits: Limits) -> QuotaLimits {
+    let Limits { cpus, mem, disk, gpus, instances, ports, weight } = limits;
+    QuotaLimits { cpus, mem, disk, gpus, instances, ports, weight }
 }
 
 #[cfg(test)]

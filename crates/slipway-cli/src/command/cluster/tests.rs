@@ -69,13 +69,15 @@ fn me_10_what_is_drained_is_not_to_be_drained() {
 fn me_03_a_quota_shows_what_is_used_of_it() {
     let quota = QuotaInfo {
         tenant: "acme".parse().unwrap(),
-        cpus: Some(Cpus(4000)),
-        mem: None,
-        disk: None,
-        gpus: None,
-        instances: Some(50),
-        ports: None,
-        weight: 2,
+        limits: QuotaLimits {
+            cpus: Some(Cpus(4000)),
+            mem: None,
+            disk: None,
+            gpus: None,
+            instances: Some(50),
+            ports: None,
+            weight: 2,
+        },
         is_default: false,
         used: amounts(500, 256, 1),
         used_instances: 1,
@@ -87,7 +89,11 @@ fn me_03_a_quota_shows_what_is_used_of_it() {
     assert_eq!(lines[0], "acme, weight 2");
     assert_eq!(lines[2..4], ["cpus 0.5 4", "memory 256M no limit"]);
     assert_eq!(lines[6..], ["instances 1 50", "ports 3 a share"]);
-    let text = quota_text(&QuotaInfo { ports: Some(40), is_default: true, ..quota });
+    let text = quota_text(&QuotaInfo {
+        limits: QuotaLimits { ports: Some(40), ..quota.limits },
+        is_default: true,
+        ..quota
+    });
     assert!(text.lines().any(|line| line.split_whitespace().eq(["ports", "3", "40"])), "{text}");
     assert!(text.starts_with("acme, weight 2, by the default quota\n"), "{text}");
 }

@@ -6,24 +6,17 @@
 //! looked at again before that is stored and applied. What a batch under way will hold of a node is
 //! promised when it is handed over, so that no other environment is given the same room.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use slipway_model::account::Tenant;
-use slipway_model::app::PathId;
-use slipway_model::id::{BuildNumber, InstanceId, ReleaseNumber};
+use slipway_model::id::{BuildNumber, InstanceId};
 use slipway_model::instance::{Node, NodeOrder};
-use slipway_model::name::{EnvironmentPath, NodeName, ServiceName, TenantName};
-use slipway_model::project::HostClaim;
+use slipway_model::name::{EnvironmentPath, NodeName, TenantName};
 use slipway_model::record::Record;
-use slipway_model::release::Release;
-use slipway_model::route::Route;
 use slipway_model::unit::Timestamp;
 use slipway_plan::cluster::{Cluster, Contact};
-use slipway_plan::environment::Waiting;
-use slipway_plan::intake::Surroundings;
-use slipway_plan::view::EnvironmentView;
 use slipway_store::{Leadership, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -32,12 +25,14 @@ use tokio::time::Instant;
 use super::events::Events;
 use super::queries::Query;
 use super::records::{Changes, KINDS};
-use super::{EndSnapshot, Error, LeaderStanding, NodeMessage, Options, Ports, RouterMessage};
-use crate::routes::{Asking, Claims, Routers};
+use super::{Error, LeaderStanding, NodeMessage, Options, Ports, RouterMessage};
+use crate::routes::{Claims, Routers};
 
 mod answers;
 mod changes;
 mod groups;
+mod hearing;
+mod held;
 mod known;
 mod lists;
 mod marks;
@@ -50,10 +45,11 @@ mod waiting;
 mod working;
 
 use groups::Groups;
+use held::{Held, Others};
 use marks::Marks;
 use pace::Pace;
 use peers::Peers;
-use storing::{Done, Submitted};
+use storing::Done;
 use waiting::Waiters;
 
 /// Nothing to wait for is waited for so long.
@@ -111,75 +107,6 @@ pub(super) struct Owner {
     abdicates_at: Option<Instant>,
     /// Whether enough of the nodes have told what they run.
     is_settled: bool,
-}
-
-/// By name.
-type SharedVariables = Arc<BTreeMap<String, String>>;
-
-/// An environment in memory.
-struct Held {
-    view: EnvironmentView,
-    /// The same path as the view's, shared by everything that points here.
-    path: Arc<EnvironmentPath>,
-    /// Remembered when the environment is deleted, so that its end can be told.
-    app: Option<PathId>,
-    /// What its releases ask for in their labels.
-    asking: Asking,
-    routes: BTreeMap<String, Route>,
-    waiting: Vec<Waiting>,
-    /// Since when something of it waits.
-    waiting_since: Option<Timestamp>,
-    next: Option<Timestamp>,
-    ends: VecDeque<EndSnapshot>,
-    /// The variables that all instances of a service in a release share, made once, because opening config
-    /// costs something.
-    variables: BTreeMap<(ReleaseNumber, Option<ServiceName>), SharedVariables>,
-    /// The nodes on which volumes of it rest.
-    rests_on: BTreeSet<NodeName>,
-    /// What is seen of each instance beyond its last report.
-    times: BTreeMap<InstanceId, Times>,
-    /// Instances that somebody wants to go first, and until when that counts.
-    first_to_go: BTreeMap<InstanceId, Timestamp>,
-    /// Ends that somebody asked for while a batch was under way.
-    kills: Vec<answers::Asked>,
-    /// The batch that is under way, or of which it is being found out whether it was stored.
-    submitted: Option<Submitted>,
-    /// Batches that could not be stored since the last that was.
-    failures: u32,
-    /// It was marked while a batch was under way.
-    is_marked_again: bool,
-    /// The build whose push was looked for, and whether it is known by now that there is none.
-    push_sought: Option<(BuildNumber, bool)>,
-    /// Looks since it was last at rest or heard of something new.
-    passes: u32,
-}
-
-/// Points in time of an instance, as far as this leader knows them.
-#[derive(Debug, Clone, Copy, Default)]
-struct Times {
-    started_at: Option<Timestamp>,
-    healthy_since: Option<Timestamp>,
-}
-
-/// What an environment may see of the others while it is planned.
-struct Others<'a> {
-    base_domain: &'a str,
-    claims: &'a Claims,
-    environments: &'a HashMap<EnvironmentPath, Held>,
-}
-
-impl Surroundings for Others<'_> {
-    fn base_domain(&self) -> &str {
-        self.base_domain
-    }
-
-    fn claim(&self, host: &str) -> Option<&HostClaim> {
-        self.claims.get(host)
-    }
-
-    fn release(&self, environment: &EnvironmentPath, number: ReleaseNumber) -> Option<&Release> {
-        self.environments.get(environment)?.view.releases.get(&number)
-    }
 }
 
 impl Owner {
@@ -365,32 +292,6 @@ impl Owner {
     fn those_on(&self, node: &NodeName) -> BTreeSet<Arc<EnvironmentPath>> {
         let instances = self.by_node.get(node).into_iter().flatten();
         instances.filter_map(|instance| self.places.get(instance).cloned()).collect()
-    }
-}
-
-impl Held {
-    fn new(path: &EnvironmentPath) -> Self {
-        Self {
-            view: EnvironmentView::new(path.clone()),
-            path: Arc::new(path.clone()),
-            app: None,
-            asking: Asking::default(),
-            routes: BTreeMap::new(),
-            waiting: Vec::new(),
-            waiting_since: None,
-            next: None,
-            ends: VecDeque::new(),
-            variables: BTreeMap::new(),
-            rests_on: BTreeSet::new(),
-            times: BTreeMap::new(),
-            first_to_go: BTreeMap::new(),
-            kills: Vec::new(),
-            submitted: None,
-            failures: 0,
-            is_marked_again: false,
-            push_sought: None,
-            passes: 0,
-        }
     }
 }
 

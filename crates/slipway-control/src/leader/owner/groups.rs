@@ -16,12 +16,15 @@ use slipway_model::unit::Timestamp;
 use slipway_plan::group::{self, Standing, Versions, left_behind, progress, standing};
 use slipway_store::WatchEvent;
 
-use super::known::Patience;
 use super::storing::Done;
 use super::{Held, Owner, below, now};
 use crate::leader::commit::Prepared;
 use crate::leader::events::{GroupStage, Happened};
-use crate::leader::{GroupDeploymentSnapshot, ReadinessSnapshot};
+mod reading;
+
+mod snapshot;
+
+use reading::Reading;
 
 /// Ended deployments that are remembered, in case a read from before their end comes late.
 const ENDED_KEPT: usize = 256;
@@ -55,14 +58,6 @@ struct Open {
     has_begun: bool,
     /// Its record is being deleted.
     is_ending: bool,
-}
-
-#[derive(Default)]
-struct Reading {
-    /// Wait for the read that is under way.
-    now: Vec<EnvironmentPath>,
-    /// Came after it began, and wait for the next.
-    next: Vec<EnvironmentPath>,
 }
 
 /// How a group deployment ends.
@@ -314,56 +309,6 @@ impl Owner {
         }
     }
 
-    /// Apps with a new version wait until it is known which group deployments there are.
-    pub(super) fn ask_for_groups(&mut self, paths: Vec<EnvironmentPath>) {
-        for path in paths {
-            let reading = self.groups.reading.entry(path.tenant.clone()).or_default();
-            reading.next.push(path.clone());
-            let is_idle = reading.now.is_empty();
-            if let Some(held) = self.environments.get_mut(&path) {
-                held.view.held_back = true;
-            }
-            if is_idle {
-                self.read_groups(&path.tenant);
-            }
-        }
-    }
-
-    fn read_groups(&mut self, tenant: &TenantName) {
-        let Some(reading) = self.groups.reading.get_mut(tenant) else { return };
-        reading.now = std::mem::take(&mut reading.next);
-        if reading.now.is_empty() {
-            self.groups.reading.remove(tenant);
-            return;
-        }
-        let (store, tenant) = (self.store.clone(), tenant.clone());
-        self.reads.spawn(async move {
-            let mut patience = Patience::default();
-            loop {
-                let groups = store.list::<GroupDeployment>(tenant.as_str()).await;
-                if let Some(groups) = patience.take(groups).await {
-                    return Done::Groups { tenant, groups };
-                }
-            }
-        });
-    }
-
-    /// The group deployments of a tenant as they are stored.
-    pub(super) fn take_groups_read(
-        &mut self,
-        tenant: &TenantName,
-        groups: Result<Vec<slipway_store::Versioned<GroupDeployment>>, slipway_store::Error>,
-    ) {
-        match groups {
-            Ok(groups) => groups.into_iter().for_each(|group| self.take_group(group.record)),
-            Err(error) => tracing::error!(tenant = %tenant, %error, "group deployments cannot be read"),
-        }
-        let Some(reading) = self.groups.reading.get_mut(tenant) else { return };
-        let waited = std::mem::take(&mut reading.now);
-        self.read_groups(tenant);
-        waited.iter().for_each(|path| self.refresh_hold(path));
-    }
-
     fn standing(&self, tenant: &TenantName, id: &PathId) -> Standing {
         match self.service_at(tenant, id) {
             Some((held, service)) => standing(&held.view, &service, &self.cluster),
@@ -378,40 +323,6 @@ impl Owner {
             let held = self.environments.get(&service.environment())?;
             Some((held, service.service))
         })
-    }
-
-    pub(super) fn group_snapshots(&self, tenant: Option<&TenantName>) -> Vec<GroupDeploymentSnapshot> {
-        let of_tenant = self.groups.open.values().filter(|g| tenant.is_none_or(|t| g.record.tenant == *t));
-        let mut snapshots: Vec<_> = of_tenant.map(|group| self.group_snapshot(group)).collect();
-        snapshots.sort_by_key(|snapshot| snapshot.deployment.created_at);
-        snapshots
-    }
-
-    fn group_snapshot(&self, group: &Open) -> GroupDeploymentSnapshot {
-        let step = group.record.steps.get(group.step).filter(|_| !group.record.is_stopped);
-        let actions = step.into_iter().flatten();
-        let is_open = |(at, _): &(usize, _)| !group.done.get(*at).copied().unwrap_or(false);
-        let current: Vec<_> = actions.enumerate().filter(is_open).map(|(_, action)| action.clone()).collect();
-        let mut readiness = Vec::new();
-        for action in &current {
-            let Some((held, service)) = self.service_at(&group.record.tenant, &action.app) else { continue };
-            for result in group::readiness(&held.view, &service) {
-                readiness.push(ReadinessSnapshot {
-                    app: action.app.clone(),
-                    instance: result.instance,
-                    name: result.name,
-                    is_ready: result.is_ready,
-                    last: result.last,
-                });
-            }
-        }
-        GroupDeploymentSnapshot { deployment: group.record.clone(), step: group.step + 1, current, readiness }
-    }
-}
-
-impl Reading {
-    fn holds(&self, path: &EnvironmentPath) -> bool {
-        self.now.contains(path) || self.next.contains(path)
     }
 }
 

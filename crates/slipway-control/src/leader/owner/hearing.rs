@@ -1,0 +1,145 @@
+//! What nodes and routers say: it changes memory, and marks what is worth a look.
+//!
+//! A node is believed only of itself. It may say what became of the instances on its own list and at its
+//! own addresses, and where it is unless its identity says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use slipway_model::instance::{InstanceReport, Node};
+use slipway_model::name::{EnvironmentPath, NodeName};
+use slipway_model::unit::Span;
+use slipway_plan::cluster::Contact;
+
+use super::storing::Done;
+use super::{NodeMessage, Owner, RouterMessage, now};
+use crate::leader::commit::Prepared;
+use crate::leader::events::{Happened, InstanceChange};
+
+impl Owner {
+    pub(super) fn take_node_message(&mut self, message: NodeMessage) {
+        match message {
+            NodeMessage::Joined { node, instances } => self.take_join(node, instances),
+            NodeMessage::Report { node, report } => self.take_report(&node, report),
+            NodeMessage::Gone { node } => {
+                let before = self.before_on(&node);
+                self.cluster.set_contact(&node, Contact::Unreachable { since: now() });
+                self.mark_those_on(&node);
+                before.into_iter().for_each(|before| self.tell_since(before, InstanceChange::Unreachable));
+            }
+        }
+    }
+
+    /// A node tells everything: what it does not name, it does not have.
+    fn take_join(&mut self, mut node: Node, instances: Vec<InstanceReport>) {
+        let name = node.name.clone();
+        let known = self.cluster.node(&name);
+        if let Some(known) = known {
+            node.joined_at = known.joined_at;
+        }
+        let pinned = self.peers.address(&name);
+        if let Some(pinned) = pinned.filter(|pinned| node.address.replace(*pinned) != Some(*pinned)) {
+            tracing::warn!(
+                node.name = %name, address = %pinned,
+                "a node says that it is at another address than it joined from; not believed. If it has moved: \
+                 slipway nodes set {name} --address ADDRESS"
+            );
+        }
+        let is_news = known != Some(&node);
+        tracing::info!(node.name = %name, instances = instances.len(), "a node has joined");
+        let was_away = matches!(self.cluster.contact(&name), Contact::Unreachable { .. });
+        // What a new leader hears first is no news.
+        let before = if was_away { self.before_on(&name) } else { Vec::new() };
+        self.cluster.put(node, Contact::Reachable);
+        if is_news {
+            self.record_node(&name, Span::ZERO);
+        }
+        self.refresh_peers();
+        let mut by_place: BTreeMap<_, Vec<InstanceReport>> = BTreeMap::new();
+        for report in instances {
+            let is_believed = self.may_tell(&name, &report);
+            match self.places.get(&report.instance).filter(|_| is_believed) {
+                Some(path) => by_place.entry(path.clone()).or_default().push(report),
+                None => self.tell_unknown(&report, &name),
+            }
+        }
+        // Also those of which it names nothing.
+        for path in self.those_on(&name) {
+            let reports = by_place.remove(&path).unwrap_or_default();
+            if let Some(held) = self.environments.get_mut(&*path) {
+                held.view.hear_all(&name, &reports, self.started_at);
+                reports.iter().for_each(|report| held.note_times(report));
+            }
+            self.mark(&path);
+        }
+        before.into_iter().for_each(|before| self.tell_since(before, InstanceChange::Reachable));
+        self.waiters.note_room();
+        self.marked_nodes.insert(name);
+    }
+
+    /// Writes the record of a node as it is in memory, unless it is forgotten.
+    pub(super) fn record_node(&mut self, name: &NodeName, after: Span) {
+        let Some(node) = self.cluster.node(name) else { return };
+        let mut prepared = Prepared::new(self.leadership.epoch);
+        prepared.put(node);
+        let name = name.clone();
+        self.carry_out(prepared.after(after), move |stored| Done::Node { name, stored });
+    }
+
+    fn take_report(&mut self, node: &NodeName, report: InstanceReport) {
+        let is_believed = self.may_tell(node, &report);
+        let Some(path) = self.places.get(&report.instance).filter(|_| is_believed).cloned() else {
+            // It is on no list: the node learns that from the next one (S6).
+            self.tell_unknown(&report, node);
+            self.marked_nodes.insert(node.clone());
+            return;
+        };
+        self.hear(&path, report);
+    }
+
+    /// Whether a node may say that: of an instance on its own list, and at an address that is its own to
+    /// give. Routers go wherever an address leads, so one node could have them ask at any other's.
+    fn may_tell(&self, node: &NodeName, report: &InstanceReport) -> bool {
+        let is_here = self.by_node.get(node).is_some_and(|here| here.contains(&report.instance));
+        let is_own = report.address.is_none_or(|address| self.peers.has(node, address));
+        if is_here && !is_own {
+            let InstanceReport { instance, address, .. } = report;
+            tracing::warn!(node.name = %node, %instance, ?address, "a node gives an instance an address that is not its own; not believed");
+        }
+        is_here && is_own
+    }
+
+    /// A report of an instance that belongs where it comes from.
+    pub(super) fn hear(&mut self, path: &EnvironmentPath, report: InstanceReport) {
+        let before = self.before(&report.instance);
+        let Some(held) = self.environments.get_mut(path) else { return };
+        held.note_times(&report);
+        if held.view.hear(report) {
+            self.mark(path);
+            if let Some(before) = before {
+                self.tell_since(before, InstanceChange::State);
+            }
+        }
+    }
+
+    fn tell_unknown(&self, report: &InstanceReport, node: &NodeName) {
+        if !report.state.is_alive() && self.events.has_followers() {
+            let (instance, node) = (report.instance.clone(), node.clone());
+            self.events.tell(None, now(), Happened::UnknownInstance { instance, node });
+        }
+    }
+
+    pub(super) fn mark_those_on(&mut self, node: &NodeName) {
+        for path in self.those_on(node) {
+            self.mark(&path);
+        }
+    }
+
+    pub(super) fn take_router_message(&mut self, message: RouterMessage) {
+        let concerned = match message {
+            RouterMessage::Report { router, report } => self.routers.hear(router, report),
+            RouterMessage::Gone { router } => self.routers.forget_router(&router),
+        };
+        let paths: BTreeSet<_> = concerned.iter().filter_map(|i| self.places.get(i).cloned()).collect();
+        paths.iter().for_each(|path| self.mark(path));
+    }
+}

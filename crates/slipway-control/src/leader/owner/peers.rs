@@ -43,9 +43,14 @@ impl Peers {
         self.places.get(node)?.address
     }
 
-    /// Whether an address is one that a node gives its instances. On a machine that is alone all are.
+    /// Whether an address is one that a node gives its instances. On a machine that is alone all are; in a
+    /// cluster none is of a node whose identity does not count (any more): what it said last may still wait to
+    /// be heard.
     pub(super) fn has(&self, node: &NodeName, address: Ipv4Addr) -> bool {
-        self.places.get(node).is_none_or(|place| place.subnet.contains(address))
+        match self.places.get(node) {
+            Some(place) => place.subnet.contains(address),
+            None => self.told.is_none(),
+        }
     }
 }
 

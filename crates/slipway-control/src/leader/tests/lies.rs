@@ -54,6 +54,24 @@ async fn s7_an_address_of_the_nodes_own_is_believed() {
     rig.stop().await;
 }
 
+/// Its last words may wait to be heard when its identity ceases to count.
+#[tokio::test]
+async fn s7_no_address_is_believed_of_a_node_that_was_revoked() {
+    let mut rig = rig_with(Cidr::containing(Ipv4Addr::new(10, 0, 0, 0), 20)).await;
+    let is_peer = |rig: &Rig, is_one: bool| rig.agent.peers().is_some_and(|peers| peers.is_empty() != is_one);
+    eventually("the leader knows it", async || is_peer(&rig, true)).await;
+    let name: NodeName = "n1".parse().expect("a name");
+    let found = rig.store.get::<NodeIdentity>(&name).await.expect("a store").expect("an identity");
+    let revoked = NodeIdentity { revoked_at: Some(Timestamp(2)), ..found.record };
+    rig.store.commit(Batch::new().update(&revoked, found.version)).await.expect("it is revoked");
+    eventually("the leader knows it no more", async || is_peer(&rig, false)).await;
+    rig.push(&shop(), 1, image("good", 1)).await;
+    eventually("it is started", async || !rig.agent.running().is_empty()).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(rig.endpoints(HOST).is_none_or(|count| count == 0), "it would lead wherever the node says");
+    rig.stop().await;
+}
+
 /// The rig's node says that it is at 192.0.2.1; the others would send it what is for whoever is there.
 #[tokio::test]
 async fn s7_a_node_is_where_it_joined_from_and_not_where_it_says() {

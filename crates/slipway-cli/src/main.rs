@@ -31,9 +31,10 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            // Causes follow the sentence, because "cannot reach the server" alone does not help.
+            // Causes follow the sentence, because "cannot reach the server" alone does not help. What a server
+            // or a node refuses, it says in its own words.
             let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-            eprintln!("slipway: {}", causes.join(": "));
+            eprintln!("slipway: {}", printer::plain(&causes.join(": ")));
             ExitCode::FAILURE
         }
     }

@@ -85,12 +85,16 @@ async fn show(session: &Session, stream: &mut Stream, shown: &mut Shown) -> anyh
                 session.printer.data(&json)?;
                 continue;
             }
-            let short = &line.instance.as_str()[..6];
-            let text = format!("{} {}.{short}: {}\n", line.at, line.source, plain(&line.text));
-            session.printer.data(text.as_bytes())?;
+            session.printer.data(words(&line).as_bytes())?;
         }
     }
     Ok(())
+}
+
+/// A line for people. Node and program wrote what is in it.
+fn words(line: &LogLine) -> String {
+    let short = &line.instance.as_str()[..6];
+    format!("{} {}.{short}: {}\n", line.at, plain(&line.source), plain(&line.text))
 }
 
 /// How far each instance's lines have been shown: the time of the last one, and how many had that time.

@@ -28,3 +28,10 @@ fn nothing_is_shown_twice_after_a_reconnect_and_nothing_is_left_out() {
         !shown.is_new(&line(1, 8, "h")) && !shown.is_new(&line(1, 8, "i")) && shown.is_new(&line(1, 8, "j"))
     );
 }
+
+#[test]
+fn n98_a_node_cannot_move_the_cursor_of_who_reads_a_log() {
+    let hostile = LogLine { source: "web\u{1b}[2J".into(), ..line(1, 5, "a\u{1b}]0;b\u{7}") };
+    let words = words(&hostile);
+    assert!(words.ends_with(": a]0;b\n") && !words.trim_end().contains(char::is_control), "{words:?}");
+}

@@ -38,6 +38,30 @@ async fn a_thousand_silent_connections_are_bounded_and_a_node_still_gets_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_machine_that_floods_the_port_keeps_no_other_out() {
+    let world = World::new();
+    let (address, mut listener) = port(&world).await;
+    listener.unmet_max = 64;
+    // None goes for its age.
+    listener.grace = Duration::from_secs(3600);
+    let serving = tokio::spawn(async move { listener.next().await.take().await.map(drop) });
+    let flood = tokio::spawn(async move {
+        let mut silent = VecDeque::new();
+        loop {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+            silent.extend(socket.connect(address).await.ok());
+            silent.drain(..silent.len().saturating_sub(256));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    dial(&world.dialler("n1"), address, Service::Node).await.unwrap();
+    serving.await.unwrap().unwrap();
+    flood.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_of_nodes_all_get_in_through_few_places() {
     let world = World::new();
     let (address, mut listener) = port(&world).await;

@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use slipway_access::Keyring;
 use slipway_model::account::Tenant;
+use slipway_model::cluster::Candidate;
 use slipway_model::id::Epoch;
 use slipway_model::instance::{Desired, InstanceReport, Node};
 use slipway_model::name::{ConfigKey, EnvironmentPath, NodeName};
@@ -51,8 +52,8 @@ pub use snapshot::*;
 /// What the leader is told once.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The name under which it is elected.
-    pub candidate: String,
+    /// As whom it is elected.
+    pub candidate: Candidate,
     /// Whether it retires when it is asked to ([`LeaderQueries::abdicate`]): where others may stand for
     /// election.
     pub may_abdicate: bool,
@@ -76,7 +77,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            candidate: "slipwayd".into(),
+            candidate: Candidate::alone("slipwayd".parse().expect("a name")),
             may_abdicate: false,
             base_domain: "localhost".into(),
             public: PublicUrl { scheme: "http", port: Some(8080) },

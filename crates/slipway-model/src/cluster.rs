@@ -117,13 +117,25 @@ pub struct Server {
 }
 
 impl Server {
-    /// Under which it stands for election: who it is, and where it takes links.
-    pub fn candidate(&self) -> String {
-        candidate(self.name.as_str(), &self.cluster_address)
+    /// As which it stands for election.
+    pub fn candidate(&self) -> Candidate {
+        Candidate { name: self.name.clone(), cluster_address: Some(self.cluster_address.clone()) }
     }
 }
 
-/// See [`Server::candidate`].
-pub fn candidate(name: &str, cluster_address: &str) -> String {
-    format!("{name} {cluster_address}")
+/// Who stands for election, and so who leads: the others know by it where to pass on what they are asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The server's name, under the rules of nodes' names.
+    pub name: NodeName,
+    /// Where it takes links, as `host:port`; `None` on a machine that is alone, where nobody asks.
+    #[serde(default)]
+    pub cluster_address: Option<String>,
+}
+
+impl Candidate {
+    /// On a machine that is alone.
+    pub fn alone(name: NodeName) -> Self {
+        Self { name, cluster_address: None }
+    }
 }

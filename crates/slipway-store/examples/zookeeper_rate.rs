@@ -15,6 +15,7 @@
 
 use std::time::{Duration, Instant};
 
+use slipway_model::cluster::Candidate;
 use slipway_model::id::{Epoch, InstanceId, ReleaseNumber};
 use slipway_model::instance::{Assignment, Assignments, Goal, InstanceRole};
 use slipway_model::unit::Timestamp;
@@ -49,7 +50,11 @@ async fn main() {
         ..ZooKeeperOptions::new(ensemble.addresses(), "/rate")
     });
     let store = store.await.expect("the servers serve");
-    let epoch = store.elect("rate").await.expect("nobody else stands").epoch;
+    let epoch = store
+        .elect(&Candidate::alone("rate".parse().expect("a name")))
+        .await
+        .expect("nobody else stands")
+        .epoch;
     Raw::to(&ensemble.servers[0].address()).create("/singles", b"");
     let mut measured: Vec<Vec<f64>> = vec![Vec::new(); 1 + SIZES.len()];
     for round in 0..=rounds {

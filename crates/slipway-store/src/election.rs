@@ -1,5 +1,6 @@
 //! Who leads, and how a leader learns that it does not any more.
 
+use slipway_model::cluster::Candidate;
 use slipway_model::id::Epoch;
 use tokio::sync::watch;
 
@@ -35,6 +36,6 @@ impl Leadership {
 pub struct Leader {
     /// Its epoch.
     pub epoch: Epoch,
-    /// The name under which it stood for election ([`crate::Store::elect`]).
-    pub candidate: String,
+    /// As whom it stood for election ([`crate::Store::elect`]).
+    pub candidate: Candidate,
 }

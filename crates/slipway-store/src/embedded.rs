@@ -10,6 +10,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use slipway_model::cluster::Candidate;
 use slipway_model::id::ClusterId;
 use tokio::sync::{oneshot, watch};
 
@@ -95,14 +96,14 @@ impl Embedded {
         result.await.map_err(|_| Error::Closed)?
     }
 
-    pub(crate) async fn elect(&self, candidate: &str) -> Result<Leadership, Error> {
+    pub(crate) async fn elect(&self, candidate: &Candidate) -> Result<Leadership, Error> {
         let (answer, result) = oneshot::channel();
-        self.writer.send(Command::Elect { candidate: candidate.to_owned(), answer }).await?;
+        self.writer.send(Command::Elect { candidate: candidate.clone(), answer }).await?;
         let epoch = result.await.map_err(|_| Error::Closed)??;
         self.leader.send_if_modified(|leader| {
             let newer = leader.as_ref().is_none_or(|leader| leader.epoch < epoch);
             if newer {
-                *leader = Some(Leader { epoch, candidate: candidate.to_owned() });
+                *leader = Some(Leader { epoch, candidate: candidate.clone() });
             }
             newer
         });

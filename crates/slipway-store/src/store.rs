@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use slipway_model::cluster::Candidate;
 use slipway_model::id::ClusterId;
 use slipway_model::record::Record;
 use tokio::sync::watch;
@@ -158,14 +159,14 @@ impl Store {
         })
     }
 
-    /// Becomes the leader under the name `candidate`, waiting for it if need be. In the embedded
+    /// Becomes the leader as `candidate`, waiting for it if need be. In the embedded
     /// store this deposes at once whoever led before: the process that has the file open leads. On
     /// ZooKeeper, a handle and its clones are one candidate, which deposes itself and waits for others.
     /// Dropping the [`Leadership`] makes room for the next.
     ///
     /// # Errors
     /// As for [`Store::commit`].
-    pub async fn elect(&self, candidate: &str) -> Result<Leadership, Error> {
+    pub async fn elect(&self, candidate: &Candidate) -> Result<Leadership, Error> {
         match &self.backend {
             Backend::Embedded(embedded) => embedded.elect(candidate).await,
             Backend::ZooKeeper(zookeeper) => zookeeper.elect(candidate).await,

@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use slipway_model::cluster::Candidate;
 use slipway_model::id::{ClusterId, Epoch};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -244,7 +245,7 @@ impl ZooKeeper {
         self.0.groups.commit(batch).await
     }
 
-    pub(crate) async fn elect(&self, candidate: &str) -> Result<Leadership, Error> {
+    pub(crate) async fn elect(&self, candidate: &Candidate) -> Result<Leadership, Error> {
         self.0.elections.elect(candidate).await
     }
 

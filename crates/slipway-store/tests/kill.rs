@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use slipway_model::account::User;
+use slipway_model::cluster::Candidate;
 use slipway_model::id::Epoch;
 use slipway_model::unit::Timestamp;
 use slipway_store::journal::Journal;
@@ -27,7 +28,7 @@ fn child_writes_until_it_is_killed() {
     let dir = Path::new(&dir);
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let store = Store::open(dir).unwrap();
-        let epoch = store.elect("child").await.unwrap().epoch;
+        let epoch = store.elect(&Candidate::alone("child".parse().unwrap())).await.unwrap().epoch;
         let mut log = Journal::new(dir.join("journal")).writer(Path::new("child.log")).unwrap();
         println!("elected {}", epoch.0);
         let writers: Vec<_> = (0..WRITERS)

@@ -17,6 +17,7 @@ use slipway_agent::network::NetworkOptions;
 use slipway_control::leader::LeaderQueries;
 use slipway_git::Doorkeeper;
 use slipway_link::{Acceptor, Dialler};
+use slipway_model::cluster::Candidate;
 use slipway_model::name::NodeName;
 use slipway_registry::Registry;
 use slipway_storage::Place;
@@ -43,7 +44,7 @@ mod port;
 mod ran;
 mod standing;
 
-use election::Candidate;
+use election::Campaign;
 use port::Port;
 use standing::Own;
 
@@ -164,9 +165,9 @@ impl Server {
             ssh = %options.listen.ssh, registry = %options.listen.registry, git.host_key = ground.host_key,
             "ready; standing for election"
         );
-        let candidate = Candidate {
+        let campaign = Campaign {
             front,
-            name: slipway_model::cluster::candidate(name.as_str(), &cluster_address),
+            candidate: Candidate { name: name.clone(), cluster_address: Some(cluster_address.clone()) },
             workshop: WorkshopOptions { ca_bundle: options.ca_bundle.clone(), builds: options.builds },
             agent: agent_options(options, &places, &name)?,
             images: storage.below(shared::IMAGES)?,
@@ -177,7 +178,7 @@ impl Server {
         };
         let stop = CancellationToken::new();
         let until = stop.clone();
-        let election = tokio::spawn(async move { candidate.stand(&until).await });
+        let election = tokio::spawn(async move { campaign.stand(&until).await });
         Ok(Self { front: listening, tasks, election, stop, store })
     }
 

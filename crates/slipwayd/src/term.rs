@@ -20,6 +20,7 @@ use slipway_control::leader::{
     self, LeaderHandle, LeaderQueries, LeaderStanding, NodeMessage, Nodes, Ports, RouterMessage,
 };
 use slipway_git::{GitServer, SharedStorage, Sources};
+use slipway_model::cluster::Candidate;
 use slipway_model::id::Epoch;
 use slipway_model::route::RouteTable;
 use slipway_storage::Place;
@@ -130,10 +131,10 @@ impl Ground {
 }
 
 impl Term {
-    /// Waits until this process is elected, under the name `candidate`, and begins.
+    /// Waits until this process is elected, as `candidate`, and begins.
     pub async fn start(
         ground: &Ground,
-        candidate: String,
+        candidate: Candidate,
         around: Around,
         shelf: Shelf,
     ) -> anyhow::Result<Self> {

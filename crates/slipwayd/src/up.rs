@@ -13,6 +13,7 @@ use slipway_agent::network::NetworkOptions;
 use slipway_agent::{Agent, RuntimeChoice};
 use slipway_git::Doorkeeper;
 use slipway_model::account::MasterKeyCheck;
+use slipway_model::cluster::Candidate;
 use slipway_model::name::NodeName;
 use slipway_model::route::RouteTable;
 use slipway_registry::Registry;
@@ -121,7 +122,7 @@ impl Server {
             instances: Arc::new(LocalInstances(agent.clone())),
         };
         let (_, shelf) = watch::channel(Some(registry.clone()));
-        let term = Term::start(&ground, node.to_string(), around, shelf).await?;
+        let term = Term::start(&ground, Candidate::alone(node.clone()), around, shelf).await?;
         let (cpus, mem, address) = (options.cpus, options.mem, options.address);
         let offer = Offer { cpus, mem, ports, address, ..Offer::default() };
         let mut tasks = JoinSet::new();

@@ -1,6 +1,6 @@
 //! Where the servers are.
 
-use slipway_model::cluster::Server;
+use slipway_model::cluster::{Candidate, Server};
 use slipway_model::limit::SERVERS_MAX;
 use slipway_model::unit::Span;
 use slipway_store::Batch;
@@ -66,7 +66,7 @@ impl Operator {
     }
 
     /// The candidate that was elected last, as the store knows; it may have died since.
-    pub fn elected(&self) -> Option<String> {
+    pub fn elected(&self) -> Option<Candidate> {
         self.access().store.leader().borrow().as_ref().map(|leader| leader.candidate.clone())
     }
 }

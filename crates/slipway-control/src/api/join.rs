@@ -81,7 +81,7 @@ pub async fn servers(State(api): State<Api>, Asking(caller): Asking) -> Answer<I
     let elected = operator.elected();
     let servers = operator.servers().await?.into_iter();
     let items = servers.map(|server| ClusterServer {
-        leads: elected.as_deref() == Some(&server.candidate()),
+        leads: elected.as_ref() == Some(&server.candidate()),
         name: server.name,
         cluster_address: server.cluster_address,
         version: server.version,

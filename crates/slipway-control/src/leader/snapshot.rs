@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use slipway_marathon::present::TaskState;
 use slipway_model::app::{GroupAction, GroupDeployment, PathId};
+use slipway_model::cluster::Candidate;
 use slipway_model::deployment::Deployment;
 use slipway_model::id::{Epoch, InstanceId, ReleaseNumber, VolumeId};
 use slipway_model::instance::{
@@ -261,8 +262,8 @@ impl NodeStanding {
 /// The leader itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaderSnapshot {
-    /// The name under which it was elected.
-    pub candidate: String,
+    /// As whom it was elected.
+    pub candidate: Candidate,
     /// Its epoch.
     pub epoch: Epoch,
     /// When it began.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use slipway_model::cluster::Candidate;
 use slipway_model::id::Epoch;
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,7 +27,7 @@ const GROUP_BYTES_MAX: usize = 2 << 20;
 
 pub(super) enum Command {
     Commit { batch: Batch, answer: oneshot::Sender<Result<(), Error>> },
-    Elect { candidate: String, answer: oneshot::Sender<Result<Epoch, Error>> },
+    Elect { candidate: Candidate, answer: oneshot::Sender<Result<Epoch, Error>> },
     Close { answer: oneshot::Sender<()> },
 }
 
@@ -134,7 +135,7 @@ impl Group {
             Command::Elect { candidate, answer } => {
                 self.sequence += 1;
                 self.epoch += 1;
-                tracing::info!(leader.epoch = self.epoch, leader.name = candidate, "elected");
+                tracing::info!(leader.epoch = self.epoch, leader.name = %candidate.name, "elected");
                 self.answers.push(Answer::Elect(answer, Epoch(self.epoch)));
             }
             Command::Close { answer } => self.close = Some(answer),

@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use slipway_model::limit::BUILD_LOG_BYTES_MAX;
-use slipway_storage::{Error, Place};
+use slipway_storage::{Authenticated, Error};
 use tokio::sync::Notify;
 
 use super::{MODE_FINISHED, MODE_OPEN};
@@ -34,7 +34,7 @@ const DEPTH_MAX: usize = 6;
 #[derive(Debug)]
 pub(super) struct Copies {
     root: PathBuf,
-    place: Place,
+    storage: Authenticated,
     /// By path below the root: what is written here, and what waits to go up.
     writing: Mutex<BTreeMap<PathBuf, Progress>>,
     finished: Notify,
@@ -48,8 +48,8 @@ struct Progress {
 }
 
 impl Copies {
-    pub(super) fn new(root: PathBuf, place: Place) -> Self {
-        Self { root, place, writing: Mutex::default(), finished: Notify::new() }
+    pub(super) fn new(root: PathBuf, storage: Authenticated) -> Self {
+        Self { root, storage, writing: Mutex::default(), finished: Notify::new() }
     }
 
     /// Somebody writes it from now on.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use slipway_model::cluster::Candidate;
 use slipway_model::id::Epoch;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -34,6 +35,11 @@ const LEADER: &str = "leader";
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LeaderNode {
     pub(super) epoch: Epoch,
+    /// `None` before the first election here.
+    #[serde(default)]
+    candidate: Option<Candidate>,
+    /// What servers wrote in place of the candidate before it had fields; see [`former`].
+    #[serde(default, skip_serializing)]
     name: String,
     /// Random; tells the winner of an election whose answer was lost. Empty when there was none.
     election: String,
@@ -42,7 +48,7 @@ pub(super) struct LeaderNode {
 impl LeaderNode {
     /// After this epoch, before the first election here.
     pub(super) fn after(epoch: Epoch) -> Self {
-        Self { epoch, name: String::new(), election: String::new() }
+        Self { epoch, candidate: None, name: String::new(), election: String::new() }
     }
 
     /// For the node's content of this version.
@@ -64,9 +70,16 @@ impl LeaderNode {
     }
 
     fn elected(self) -> Option<Leader> {
-        let Self { epoch, name, election } = self;
-        (!election.is_empty()).then_some(Leader { epoch, candidate: name })
+        let Self { epoch, candidate, name, election } = self;
+        let candidate = candidate.or_else(|| former(&name)).filter(|_| !election.is_empty())?;
+        Some(Leader { epoch, candidate })
     }
+}
+
+/// A candidate in one text: its name, and after a space where it takes links.
+fn former(text: &str) -> Option<Candidate> {
+    let (name, address) = text.split_once(' ').map_or((text, None), |(name, rest)| (name, Some(rest)));
+    Some(Candidate { name: name.parse().ok()?, cluster_address: address.map(str::to_owned) })
 }
 
 /// Who leads now.
@@ -125,24 +138,24 @@ impl Elections {
     }
 
     /// Waits until this candidate leads. If it leads already, that leadership ends.
-    pub(super) async fn elect(&self, name: &str) -> Result<Leadership, Error> {
+    pub(super) async fn elect(&self, own: &Candidate) -> Result<Leadership, Error> {
         let mut candidate = self.candidate.lock().await;
         loop {
             let known = candidate.take();
             let node = match known {
                 Some(node) => node,
-                None => self.stand(name).await?,
+                None => self.stand(own).await?,
             };
             // Before waiting, which may be cancelled.
             *candidate = Some(node.clone());
             let first = self.wait_until_first(&node).await?;
-            let office = if first { self.take_office(name, &node).await? } else { None };
+            let office = if first { self.take_office(own, &node).await? } else { None };
             let Some(office) = office else {
                 // The node went with its session.
                 *candidate = None;
                 continue;
             };
-            tracing::info!(leader.epoch = office.epoch.0, leader.name = name, "elected");
+            tracing::info!(leader.epoch = office.epoch.0, leader.name = %own.name, "elected");
             let (epochs, newest) = watch::channel(office.epoch);
             let leadership = Leadership::new(office.epoch, newest);
             tokio::spawn(hold(self.client.clone(), self.layout.clone(), office, epochs));
@@ -155,10 +168,11 @@ impl Elections {
     }
 
     /// Makes our candidate's node.
-    async fn stand(&self, name: &str) -> Result<String, Error> {
+    async fn stand(&self, own: &Candidate) -> Result<String, Error> {
         let random = format!("{:032x}", rand::random::<u128>());
         let path = self.path(&format!("{random}-"));
-        let create = self.layout.create_living(Life::EphemeralNumbered, path, name.as_bytes().to_vec());
+        let create =
+            self.layout.create_living(Life::EphemeralNumbered, path, own.name.as_str().as_bytes().to_vec());
         let create = Request::change(&create);
         let deadline = Instant::now() + self.client.patience();
         loop {
@@ -207,7 +221,7 @@ impl Elections {
     }
 
     /// `None` when our node is gone.
-    async fn take_office(&self, name: &str, node: &str) -> Result<Option<Office>, Error> {
+    async fn take_office(&self, own: &Candidate, node: &str) -> Result<Option<Office>, Error> {
         let election = format!("{:032x}", rand::random::<u128>());
         let path = self.layout.leader();
         let candidate = self.path(node);
@@ -224,8 +238,12 @@ impl Elections {
             if leader.election == election {
                 return Ok(Some(Office { epoch: leader.epoch, version, candidate, asked_at }));
             }
-            let (epoch, name) = (leader.epoch.next(), name.to_owned());
-            let next = LeaderNode { epoch, name, election: election.clone() };
+            let next = LeaderNode {
+                epoch: leader.epoch.next(),
+                candidate: Some(own.clone()),
+                name: String::new(),
+                election: election.clone(),
+            };
             let request = Request::multi(&[
                 NodeChange::Check { path: candidate.clone(), version: -1 },
                 NodeChange::Set { path: path.clone(), data: next.encode(&self.layout, version + 1), version },
@@ -304,3 +322,6 @@ async fn hold(client: Client, layout: Layout, mut office: Office, epochs: watch:
     // If that fails, the node goes with the session.
     let _ = client.ask(resign).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::test_runner::{Config, TestRunner};
 use slipway_model::account::User;
+use slipway_model::cluster::Candidate;
 use slipway_model::id::Epoch;
 use slipway_model::limit::RECORD_BYTES_MAX;
 use slipway_model::project::{HostClaim, HostState};
@@ -43,12 +44,12 @@ pub fn check(cases: u32, open: impl AsyncFn(&Path) -> Store) {
     runtime.block_on(only_the_newest_epoch_writes(&store));
     let (dir, store) = fresh();
     runtime.block_on(async {
-        let first = store.elect("a").await.unwrap().epoch;
+        let first = store.elect(&candidate("a")).await.unwrap().epoch;
         let cluster = store.cluster_id().clone();
         store.close().await;
         let again = open(dir.path()).await;
         assert_eq!(*again.cluster_id(), cluster);
-        assert_eq!(again.elect("a").await.unwrap().epoch, first.next());
+        assert_eq!(again.elect(&candidate("a")).await.unwrap().epoch, first.next());
     });
 
     let (_dir, store) = fresh();
@@ -74,6 +75,10 @@ pub fn check(cases: u32, open: impl AsyncFn(&Path) -> Store) {
 }
 
 /// A record whose content is a number.
+pub fn candidate(name: &str) -> Candidate {
+    Candidate::alone(name.parse().unwrap())
+}
+
 pub fn made(name: &str, number: u64) -> User {
     User {
         name: name.parse().unwrap(),
@@ -223,9 +228,9 @@ async fn what_is_too_large_or_odd_is_refused(store: &Store) {
 }
 
 async fn only_the_newest_epoch_writes(store: &Store) {
-    let mut old = store.elect("a").await.unwrap();
+    let mut old = store.elect(&candidate("a")).await.unwrap();
     store.commit(Batch::new().put(&made("ann", 1)).fenced(old.epoch)).await.unwrap();
-    let mut new = store.elect("b").await.unwrap();
+    let mut new = store.elect(&candidate("b")).await.unwrap();
     assert_eq!(new.epoch, old.epoch.next());
     old.lost().await;
     assert!(tokio::time::timeout(Duration::from_millis(10), new.lost()).await.is_err());
@@ -241,9 +246,10 @@ async fn it_is_told_who_leads(store: &Store) {
     assert_eq!(store.standing(), Standing::Reachable);
     let mut leader = store.leader();
     assert_eq!(*leader.borrow_and_update(), None);
-    for candidate in ["a", r#"{"name":"b","address":"10.0.0.1:7000"}"#, "c"] {
-        let epoch = store.elect(candidate).await.unwrap().epoch;
-        let wanted = Some(Leader { epoch, candidate: candidate.to_owned() });
+    let server = Candidate { cluster_address: Some("10.0.0.1:7000".to_owned()), ..candidate("b") };
+    for candidate in [candidate("a"), server, candidate("c")] {
+        let epoch = store.elect(&candidate).await.unwrap().epoch;
+        let wanted = Some(Leader { epoch, candidate });
         leader.wait_for(|found| *found == wanted).await.unwrap();
     }
 }

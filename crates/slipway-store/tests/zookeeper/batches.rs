@@ -107,7 +107,7 @@ fn what_is_too_large_is_refused_before_it_is_sent() {
     let ensemble = Ensemble::start(1);
     run(async {
         let store = connect(ensemble.addresses()).await;
-        let leadership = store.elect("a").await.unwrap();
+        let leadership = store.elect(&candidate("a")).await.unwrap();
         let creates = |count: u32| {
             (0..count).fold(Batch::new(), |batch, at| batch.create(&made(&format!("user{at}"), 1)))
         };
@@ -127,7 +127,7 @@ fn batches_that_go_together_keep_their_own_verdicts() {
     let ensemble = Ensemble::start(1);
     run(async {
         let store = connect(ensemble.addresses()).await;
-        let epoch = store.elect("a").await.unwrap().epoch;
+        let epoch = store.elect(&candidate("a")).await.unwrap().epoch;
         store.commit(Batch::new().create(&made("taken", 1))).await.unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for at in 0..BATCHES {

@@ -13,12 +13,12 @@ fn a_leader_that_is_cut_off_stops_before_the_next_begins() {
         let other = connect(ensemble.addresses()).await;
         let mut watch = cut.watch::<User>("");
         let mut seen = Model::new();
-        let mut old = cut.elect("old").await.unwrap();
+        let mut old = cut.elect(&candidate("old")).await.unwrap();
         cut.commit(Batch::new().put(&made("ann", 1)).fenced(old.epoch)).await.unwrap();
         until_equal(&mut watch, &mut seen, &cut).await;
         let next = tokio::spawn({
             let other = other.clone();
-            async move { (other.elect("new").await.unwrap(), Instant::now()) }
+            async move { (other.elect(&candidate("new")).await.unwrap(), Instant::now()) }
         });
 
         proxy.set(Way::Cut);
@@ -46,7 +46,7 @@ fn a_leader_that_is_cut_off_stops_before_the_next_begins() {
 
         // Who does not want to lead any more makes room.
         drop(new);
-        let again = cut.elect("old").await.unwrap();
+        let again = cut.elect(&candidate("old")).await.unwrap();
         assert_eq!(again.epoch, old.epoch.next().next());
     });
 }
@@ -57,8 +57,8 @@ fn ma_20_a_leader_that_gives_up_makes_room_at_once() {
     let ensemble = Ensemble::start(1);
     run(async {
         let [one, two] = [connect(ensemble.addresses()).await, connect(ensemble.addresses()).await];
-        let mut old = one.elect("one").await.unwrap();
-        let next = tokio::spawn(async move { two.elect("two").await.map(|new| (new, two)) });
+        let mut old = one.elect(&candidate("one")).await.unwrap();
+        let next = tokio::spawn(async move { two.elect(&candidate("two")).await.map(|new| (new, two)) });
         let given_up_at = Instant::now();
         old.give_up();
         old.lost().await;
@@ -69,7 +69,7 @@ fn ma_20_a_leader_that_gives_up_makes_room_at_once() {
         assert!(error.is_fenced(), "{error}");
         // Who gave up stands again as any other.
         drop(new);
-        assert_eq!(one.elect("one").await.unwrap().epoch, old.epoch.next().next());
+        assert_eq!(one.elect(&candidate("one")).await.unwrap().epoch, old.epoch.next().next());
         two.close().await;
     });
 }
@@ -85,12 +85,12 @@ fn a_candidate_whose_answer_is_lost_stands_once() {
         let mut raw = Raw::to(&ensemble.servers[0].address());
         for way in [Way::LoseReply(CREATE), Way::Lose(CREATE), Way::LoseReply(MULTI), Way::Lose(MULTI)] {
             proxy.set(way);
-            let leadership = store.elect("a").await.unwrap();
+            let leadership = store.elect(&candidate("a")).await.unwrap();
             proxy.lost().await;
             assert_eq!(raw.children("/tests/slipway/candidates"), 1, "{way:?}");
             let dropped_at = Instant::now();
             drop(leadership);
-            drop(other.elect("b").await.unwrap());
+            drop(other.elect(&candidate("b")).await.unwrap());
             assert!(dropped_at.elapsed() < SESSION / 2, "{way:?}: it had to wait for the session's end");
             while raw.children("/tests/slipway/candidates") > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -111,14 +111,14 @@ fn of_many_candidates_one_wakes() {
             ..options(vec![proxy.address.clone()])
         };
         let first = connect(ensemble.addresses()).await;
-        let first = first.elect("first").await.unwrap();
+        let first = first.elect(&candidate("first")).await.unwrap();
         let (tell, mut elected) = tokio::sync::mpsc::unbounded_channel();
         let mut tasks = tokio::task::JoinSet::new();
         for at in 0..CANDIDATES {
             let (options, tell) = (options.clone(), tell.clone());
             tasks.spawn(async move {
                 let store = Store::connect(options).await.unwrap();
-                let leadership = store.elect(&format!("candidate {at}")).await.unwrap();
+                let leadership = store.elect(&candidate(&format!("candidate-{at}"))).await.unwrap();
                 tell.send((leadership.epoch, leadership, store)).unwrap();
             });
         }
@@ -156,7 +156,7 @@ fn a_new_leader_sees_all_that_the_last_one_wrote() {
             let late = Store::connect(late).await.unwrap();
             late.list::<User>("").await.unwrap();
             for round in 0..5u64 {
-                let leadership = last.elect("last").await.unwrap();
+                let leadership = last.elect(&candidate("last")).await.unwrap();
                 // So long that it falls behind, and shorter than a session.
                 follower.pause(true);
                 for number in 0..20 {
@@ -165,7 +165,7 @@ fn a_new_leader_sees_all_that_the_last_one_wrote() {
                 }
                 drop(leadership);
                 follower.pause(false);
-                let leadership = late.elect("late").await.unwrap();
+                let leadership = late.elect(&candidate("late")).await.unwrap();
                 let WatchEvent::Whole(whole) = late.watch::<User>("").next().await else { panic!() };
                 assert_eq!(whole[0].record, made("ann", round * 100 + 19), "watched, {keep_mirror}");
                 assert_eq!(user(&late, "ann").await.unwrap().0, round * 100 + 19);

@@ -11,7 +11,7 @@ use slipway_store::{
     Acl, Batch, Error, Standing, Store, Version, Watch, WatchEvent, ZooKeeperOptions, ZooKeeperTls,
 };
 
-use contract::{made, user};
+use contract::{candidate, made, user};
 use ensemble::Ensemble;
 use ensemble::certificates::Authority;
 use ensemble::proxy::{CREATE, MULTI, Proxy, Way};

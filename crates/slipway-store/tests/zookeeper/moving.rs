@@ -39,9 +39,9 @@ async fn fill(dir: &Path, count: usize) -> Epoch {
     });
     store.commit(hosts).await.unwrap();
     for _ in 0..4 {
-        store.elect("up").await.unwrap();
+        store.elect(&candidate("up")).await.unwrap();
     }
-    let epoch = store.elect("up").await.unwrap().epoch;
+    let epoch = store.elect(&candidate("up")).await.unwrap().epoch;
     store.close().await;
     epoch
 }
@@ -75,7 +75,7 @@ fn a_store_moves_whole_and_is_not_used_afterwards() {
         assert!(matches!(&error, Error::Moved { to, .. } if to.contains("/moved")), "{error}");
         let store = Store::connect(here("/moved")).await.unwrap();
         assert_eq!((content(&store).await, store.cluster_id()), (wanted, &cluster));
-        assert_eq!(store.elect("server").await.unwrap().epoch, epoch.next());
+        assert_eq!(store.elect(&candidate("server")).await.unwrap().epoch, epoch.next());
 
         // Once more says the same; elsewhere, and from elsewhere, it is refused.
         assert_eq!(transfer(dir.path(), here("/moved")).await.unwrap(), moved);
@@ -141,7 +141,7 @@ fn a_move_that_is_killed_goes_on() {
                     let (_, version) = user(&store, "user7").await.unwrap();
                     let batch = Batch::new().delete::<User>(&"user7".parse().unwrap(), version);
                     store.commit(batch.put(&made("user8", 2)).put(&made("zoe", 1))).await.unwrap();
-                    store.elect("up").await.unwrap();
+                    store.elect(&candidate("up")).await.unwrap();
                     store.close().await;
                 }
                 Err(error) => assert!(matches!(error, Error::Moved { .. }), "{error}"),
@@ -155,7 +155,7 @@ fn a_move_that_is_killed_goes_on() {
                 assert_eq!(user(&store, "user7").await, None);
                 assert_eq!(user(&store, "user8").await.unwrap().0, 2);
             }
-            assert_eq!(store.elect("server").await.unwrap().epoch, moved.epoch.next());
+            assert_eq!(store.elect(&candidate("server")).await.unwrap().epoch, moved.epoch.next());
         }
         println!("{broken_off} of {ROUNDS} moves were broken off in the middle; a whole one takes {took:?}");
         assert!(broken_off > 0);

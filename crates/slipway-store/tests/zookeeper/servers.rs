@@ -17,7 +17,7 @@ fn without_a_server_requests_fail_in_time_and_later_succeed() {
         for result in [
             store.get::<User>(&"ann".parse().unwrap()).await.map(drop),
             store.commit(Batch::new().create(&made("bob", 1))).await,
-            store.elect("a").await.map(drop),
+            store.elect(&candidate("a")).await.map(drop),
         ] {
             let error = result.unwrap_err();
             assert!(matches!(error, Error::Unavailable { .. }) && error.is_worth_a_retry(), "{error}");
@@ -40,7 +40,7 @@ fn three_servers_go_on_when_their_leader_is_killed() {
     run(async {
         let store = connect(ensemble.addresses()).await;
         let other = connect(ensemble.addresses()).await;
-        let mut leadership = store.elect("a").await.unwrap();
+        let mut leadership = store.elect(&candidate("a")).await.unwrap();
         let mut watch = other.watch::<User>("");
         let mut seen = Model::new();
         let mut acknowledged = 0;
@@ -128,14 +128,14 @@ fn after_all_servers_stood_still_there_is_a_leader_again() {
     let ensemble = Ensemble::start(3);
     run(async {
         let stores = [connect(ensemble.addresses()).await, connect(ensemble.addresses()).await];
-        let mut first = stores[0].elect("a").await.unwrap();
+        let mut first = stores[0].elect(&candidate("a")).await.unwrap();
         ensemble.servers.iter().for_each(|server| server.pause(true));
         first.lost().await;
         tokio::time::sleep(SESSION * 2).await;
         ensemble.servers.iter().for_each(|server| server.pause(false));
         let mut second = None;
         while second.is_none() {
-            second = stores[1].elect("b").await.ok();
+            second = stores[1].elect(&candidate("b")).await.ok();
         }
         let second = second.unwrap();
         assert!(second.epoch > first.epoch);

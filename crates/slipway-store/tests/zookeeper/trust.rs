@@ -70,7 +70,7 @@ fn a_record_that_is_not_as_it_was_written_is_unreadable() {
         assert_eq!(store.list::<User>("").await.unwrap().len(), 3);
 
         // No leader's words either are believed.
-        let leadership = store.elect("a").await.unwrap();
+        let leadership = store.elect(&candidate("a")).await.unwrap();
         let leader = raw.get("/tests/slipway/leader");
         raw.set("/tests/slipway/leader", &leader[..leader.len() - 1]);
         let error =

@@ -95,8 +95,10 @@ impl Servers {
 
     /// Ends the leading server without a word.
     pub fn kill_leader(&mut self) -> Result<(), Failure> {
-        let leader = self.store.leader().borrow().as_ref().map(|leader| leader.candidate.clone());
-        let at = self.all.iter().position(|server| Some(server.candidate()) == leader);
+        let leader = self.store.leader().borrow().as_ref().map(|leader| leader.candidate.name.clone());
+        let is_leader =
+            |server: &Server| leader.as_ref().is_some_and(|leader| leader.as_str() == server.name);
+        let at = self.all.iter().position(is_leader);
         let at = at.ok_or("nobody leads")?;
         self.all[at].kill();
         self.dead = Some(at);
@@ -174,11 +176,6 @@ impl Server {
         let (api, cluster, others) = (port()?, port()?, [port()?, port()?]);
         let (name, folder, process) = (format!("s{number}"), folder.to_owned(), None);
         Ok(Self { name, folder, api, cluster, others, process })
-    }
-
-    /// The name that it is elected by.
-    fn candidate(&self) -> String {
-        slipway_model::cluster::candidate(&self.name, &format!("127.0.0.1:{}", self.cluster))
     }
 
     fn address(&self) -> String {

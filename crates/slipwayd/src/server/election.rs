@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use slipway_agent::Agent;
 use slipway_git::Sources;
+use slipway_model::cluster::Candidate;
 use slipway_model::id::Epoch;
 use slipway_model::route::RouteTable;
 use slipway_registry::Registry;
@@ -31,11 +32,10 @@ const OPEN_AGAIN: Duration = Duration::from_millis(500);
 const SAY_AGAIN: Duration = Duration::from_secs(30);
 
 /// What stands for election.
-pub struct Candidate {
+pub struct Campaign {
     pub ground: Ground,
     pub front: Front,
-    /// Who it is in elections.
-    pub name: String,
+    pub candidate: Candidate,
     pub workshop: WorkshopOptions,
     /// The agent that makes the sandboxes of builds, over a registry.
     pub agent: Box<dyn Fn(Registry) -> anyhow::Result<slipway_agent::Options> + Send + Sync>,
@@ -55,13 +55,13 @@ struct Open {
     workshop: Option<Workshop>,
 }
 
-impl Candidate {
+impl Campaign {
     /// Stands, leads, and stands again, until `stop`.
     pub async fn stand(&self, stop: &CancellationToken) {
         let mut retired = JoinSet::new();
         while !stop.is_cancelled() {
             let (open, around, ends) = self.prepare();
-            let begun = Term::start(&self.ground, self.name.clone(), around, open.shelf.subscribe());
+            let begun = Term::start(&self.ground, self.candidate.clone(), around, open.shelf.subscribe());
             let elected = tokio::select! {
                 elected = begun => elected,
                 () = stop.cancelled() => break,

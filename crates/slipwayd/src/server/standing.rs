@@ -20,11 +20,6 @@ pub enum Own {
     Retired { epoch: Epoch, memory: Memory },
 }
 
-/// Where the server of that candidate takes links: see [`slipway_model::cluster::candidate`].
-fn address_of(candidate: &str) -> Option<&str> {
-    candidate.split_once(' ').map(|(_, address)| address)
-}
-
 /// What decides where connections go.
 #[derive(Debug, PartialEq, Eq)]
 enum Course {
@@ -41,7 +36,7 @@ fn course(own: &Own, leader: Option<&Leader>, own_address: &str) -> Course {
         Own::None => None,
     };
     let other = leader.filter(|leader| own_epoch.is_none_or(|own| leader.epoch > own));
-    match other.and_then(|leader| address_of(&leader.candidate)) {
+    match other.and_then(|leader| leader.candidate.cluster_address.as_deref()) {
         // This server before it was started again, or on its way to lead.
         Some(address) if address == own_address => Course::Remember,
         Some(address) => Course::PassOn(address.to_owned()),

@@ -1,9 +1,12 @@
 //! Who is believed to lead.
 
+use slipway_model::cluster::Candidate;
+
 use super::*;
 
-fn leader(epoch: u64, candidate: &str) -> Leader {
-    Leader { epoch: Epoch(epoch), candidate: candidate.to_owned() }
+fn leader(epoch: u64, name: &str, address: &str) -> Leader {
+    let candidate = Candidate { name: name.parse().unwrap(), cluster_address: Some(address.to_owned()) };
+    Leader { epoch: Epoch(epoch), candidate }
 }
 
 fn retired(epoch: u64) -> Own {
@@ -19,23 +22,24 @@ fn check(own: &Own, elected: Option<Leader>, expected: Course) {
 #[test]
 fn a_server_that_never_led_believes_the_store() {
     check(&Own::None, None, Course::Remember);
-    check(&Own::None, Some(leader(4, "two 10.0.0.2:7072")), Course::PassOn("10.0.0.2:7072".into()));
+    check(&Own::None, Some(leader(4, "two", "10.0.0.2:7072")), Course::PassOn("10.0.0.2:7072".into()));
 }
 
 #[test]
 fn nothing_is_passed_on_to_oneself() {
-    check(&Own::None, Some(leader(4, "one 10.0.0.1:7072")), Course::Remember);
-    check(&retired(4), Some(leader(5, "one 10.0.0.1:7072")), Course::Remember);
+    check(&Own::None, Some(leader(4, "one", "10.0.0.1:7072")), Course::Remember);
+    check(&retired(4), Some(leader(5, "one", "10.0.0.1:7072")), Course::Remember);
 }
 
 #[test]
 fn a_retired_server_waits_for_somebody_newer() {
-    check(&retired(4), Some(leader(4, "one 10.0.0.1:7072")), Course::Remember);
-    check(&retired(4), Some(leader(3, "two 10.0.0.2:7072")), Course::Remember);
-    check(&retired(4), Some(leader(5, "two 10.0.0.2:7072")), Course::PassOn("10.0.0.2:7072".into()));
+    check(&retired(4), Some(leader(4, "one", "10.0.0.1:7072")), Course::Remember);
+    check(&retired(4), Some(leader(3, "two", "10.0.0.2:7072")), Course::Remember);
+    check(&retired(4), Some(leader(5, "two", "10.0.0.2:7072")), Course::PassOn("10.0.0.2:7072".into()));
 }
 
 #[test]
 fn a_candidate_of_another_kind_is_not_passed_on_to() {
-    check(&Own::None, Some(leader(1, "up")), Course::Remember);
+    let candidate = Candidate::alone("up".parse().unwrap());
+    check(&Own::None, Some(Leader { epoch: Epoch(1), candidate }), Course::Remember);
 }

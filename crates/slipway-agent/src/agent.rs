@@ -320,6 +320,10 @@ impl Shared {
     /// Gives an instance its entry and, unless it has ended, its task.
     fn enter(self: &Arc<Self>, found: recovery::Found) {
         let (goal, goal_seen) = watch::channel(Goal::Run);
+        let started_at = match &found {
+            recovery::Found::Running { since, .. } => Some(*since),
+            recovery::Found::Wanted { .. } | recovery::Found::Ended { .. } => None,
+        };
         let (mut spec, state, at, begin) = match found {
             recovery::Found::Wanted { spec } => {
                 (spec.clone(), InstanceState::Preparing, instance::now(), Some((spec, Begin::Launch)))
@@ -342,7 +346,8 @@ impl Shared {
         let directory = self.paths.instance(&spec.id);
         let ready = instance::readiness(&directory);
         let checks = instance::known_checks(&directory).unwrap_or_default();
-        let report = InstanceReport { instance: spec.id.clone(), state, address, at, ready, checks };
+        let report =
+            InstanceReport { instance: spec.id.clone(), state, address, at, started_at, ready, checks };
         // Both hold secrets.
         spec.env.clear();
         spec.fetch.clear();

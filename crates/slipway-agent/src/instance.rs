@@ -260,7 +260,10 @@ async fn watch_it(
     let directory = shared.paths.instance(&spec.id);
     let known = known_checks(&directory);
     let state = adopted_state(known.as_deref());
-    shared.report(&spec.id, state, address);
+    let started_at = shim::read_process(&directory).map(|process| Timestamp(process.at));
+    shared.change_report(&spec.id, |report| {
+        (report.state, report.address, report.started_at) = (state, address, started_at);
+    });
     let (news, mut heard) = mpsc::channel(4);
     let was_ready = readiness(&directory).is_some_and(|readiness| readiness.ready);
     let target = Target::new(shared, spec, shim.init_pid, address, known, was_ready);

@@ -310,6 +310,10 @@ pub struct InstanceReport {
     pub address: Option<Ipv4Addr>,
     /// When the state was entered, by the node's clock.
     pub at: Timestamp,
+    /// When its program was started, by the node's clock, once it was: the same whatever happens to it later,
+    /// and whoever leads. `None` from an older agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
     /// What readiness said last; `None` when it has no such check, or has not been asked. An answer that
     /// has once been good is not asked for again (MA-46).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -480,6 +484,9 @@ pub struct Node {
     pub attributes: BTreeMap<String, String>,
     /// When it joined.
     pub joined_at: Timestamp,
+    /// What on the machine does not work and an operator should mend, in words; instances go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// What people ask for is never nothing; what a node has may be.
@@ -511,6 +518,9 @@ pub struct NodeOrder {
     pub by: UserName,
     /// When.
     pub created_at: Timestamp,
+    /// What the node was when it was given up, since nothing else is kept of it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<Box<Node>>,
 }
 
 /// What can be asked of a node.

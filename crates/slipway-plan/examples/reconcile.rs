@@ -65,6 +65,7 @@ fn cluster() -> Cluster {
             gpus: 0,
             ports: (1, 0),
             address: None,
+            trouble: None,
         };
         cluster.put(node, Contact::Reachable);
     }
@@ -131,6 +132,7 @@ fn environment(number: u32) -> EnvironmentView {
             at: Timestamp(0),
             ready: None,
             checks: Vec::new(),
+            started_at: None,
         };
         view.reports.insert(instance.clone(), report);
         view.traffic.insert(instance.clone(), Traffic::In);

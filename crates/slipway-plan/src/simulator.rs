@@ -184,6 +184,7 @@ impl World {
                 gpus: 0,
                 ports: (1, 0),
                 address: None,
+                trouble: None,
             };
             all.insert(node.name.clone(), (node, SimNode::default()));
         }

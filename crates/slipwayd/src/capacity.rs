@@ -51,6 +51,7 @@ pub fn node(offer: &Offer, name: &NodeName, places: &Places) -> anyhow::Result<N
         gpus: 0,
         ports: offer.ports,
         address: offer.address.or_else(slipway_agent::network::default_address),
+        trouble: None,
     })
 }
 

@@ -7,7 +7,7 @@ use slipway_link::authority::{Issued, NODE_LIFETIME};
 use slipway_link::join::{EnrollAnswer, EnrollRequest, JoinText};
 use slipway_model::cidr::Cidr;
 use slipway_model::cluster::{self, JoinToken, NodeCertificate, NodeIdentity};
-use slipway_model::instance::Node;
+use slipway_model::instance::{Node, NodeOrder, NodeOrderKind};
 use slipway_model::name::NodeName;
 use slipway_model::unit::Timestamp;
 use slipway_store::{Batch, Versioned};
@@ -58,6 +58,13 @@ impl Access {
             let batch = match &earlier {
                 Some(earlier) => batch.update(&identity, earlier.version),
                 None => batch.create(&identity),
+            };
+            // What was said of the machine that will not come back is not meant for this one.
+            let batch = match self.get::<NodeOrder>(&request.node).await? {
+                Some(order) if order.record.order == NodeOrderKind::Gone => {
+                    batch.delete::<NodeOrder>(&request.node, order.version)
+                }
+                _ => batch,
             };
             if self.commit(batch).await? {
                 tracing::info!(node.name = %identity.node, %subnet, ?address, %source, "a node has joined");

@@ -17,6 +17,14 @@ impl Operator {
         Ok(self.access.list::<NodeOrder>("").await?.into_iter().map(|order| order.record).collect())
     }
 
+    /// What is asked of one node.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn node_order(&self, node: &NodeName) -> Result<Option<NodeOrder>, Error> {
+        Ok(self.access.get::<NodeOrder>(node).await?.map(|order| order.record))
+    }
+
     /// Asks something of a node, in place of what was asked before.
     ///
     /// # Errors
@@ -28,6 +36,7 @@ impl Operator {
             order,
             by: self.caller.user().clone(),
             created_at: self.access.now(),
+            was: None,
         };
         for _ in 0..TRIES {
             let earlier = self.access.get::<NodeOrder>(node).await?;
@@ -37,10 +46,14 @@ impl Operator {
                     "{node} has been given up, and what ran there is lost; activate it first if it is to come back"
                 )));
             }
+            let there = self.access.get::<Node>(node).await?.map(|there| Box::new(there.record));
             // A node that was given up is forgotten, and may be given up again all the same.
-            if !is_gone && self.access.get::<Node>(node).await?.is_none() {
+            if !is_gone && there.is_none() {
                 return Err(Error::NotFound { what: format!("node {node}") });
             }
+            let was = there.or_else(|| earlier.as_ref().and_then(|earlier| earlier.record.was.clone()));
+            let was = was.filter(|_| order.order == NodeOrderKind::Gone);
+            let order = NodeOrder { was, ..order.clone() };
             let batch = match earlier {
                 Some(earlier) => Batch::new().update(&order, earlier.version),
                 None => Batch::new().create(&order),

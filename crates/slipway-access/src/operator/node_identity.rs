@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use slipway_model::cluster::{self, NodeIdentity};
-use slipway_model::instance::Node;
+use slipway_model::instance::{Node, NodeOrder};
 use slipway_model::name::NodeName;
 use slipway_store::Batch;
 
@@ -69,23 +69,46 @@ impl Operator {
         Err(too_busy())
     }
 
-    /// Gives the name and the subnet of a revoked node back.
+    /// One of [`Operator::node_identities`]; `None` for a name that nobody has joined under.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn node_identity(&self, node: &NodeName) -> Result<Option<NodeIdentity>, Error> {
+        Ok(self.access.get::<NodeIdentity>(node).await?.map(|found| found.record))
+    }
+
+    /// Gives the name and the subnet of a revoked node back, and keeps nothing of it. A node that was given
+    /// up and never joined, such as that of a server's own machine, has no certificate to be revoked.
     ///
     /// # Errors
     /// [`Error::Rule`] while it is not revoked, or while it is a node that instances belong on, because
     /// their addresses are of that subnet; [`Error::NotFound`]; [`Error::Store`].
     pub async fn forget_node(&self, node: &NodeName) -> Result<(), Error> {
         for _ in 0..TRIES {
-            let found = self.access.get::<NodeIdentity>(node).await?.ok_or_else(|| not_joined(node))?;
-            if found.record.revoked_at.is_none() {
-                return Err(Error::rule(format!("{node} is part of the cluster; revoke it first")));
+            let found = self.access.get::<NodeIdentity>(node).await?;
+            let order = self.access.get::<NodeOrder>(node).await?;
+            if found.is_none() && order.is_none() {
+                return Err(not_joined(node));
+            }
+            if found.as_ref().is_some_and(|found| found.record.revoked_at.is_none()) {
+                return Err(Error::rule(format!(
+                    "{node} is part of the cluster; revoke it first, with 'slipway nodes revoke {node}'"
+                )));
             }
             if self.access.get::<Node>(node).await?.is_some() {
                 return Err(Error::rule(format!(
-                    "{node} may still run instances; give it up first, with 'slipway nodes gone {node}'"
+                    "{node} may still run instances, or its agent is connected; stop that and give the node up \
+                     first, with 'slipway nodes gone {node} --confirm {node}'"
                 )));
             }
-            let batch = Batch::new().delete::<NodeIdentity>(node, found.version).absent::<Node>(node);
+            let mut batch = Batch::new().absent::<Node>(node);
+            if let Some(found) = found {
+                batch = batch.delete::<NodeIdentity>(node, found.version);
+            }
+            // Whoever has the name next takes part as usual.
+            if let Some(order) = order {
+                batch = batch.delete::<NodeOrder>(node, order.version);
+            }
             if self.access.commit(batch).await? {
                 tracing::info!(node.name = %node, by = %self.caller.user(), "node forgotten");
                 return Ok(());

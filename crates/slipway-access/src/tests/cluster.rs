@@ -35,6 +35,7 @@ pub(super) fn node(text: &str) -> Node {
         address: None,
         attributes: Default::default(),
         joined_at: Timestamp(0),
+        trouble: None,
     }
 }
 
@@ -149,10 +150,22 @@ async fn me_10_nodes_are_ordered_out_and_back_in() {
     }
     desk.order_node(&n1, NodeOrderKind::Gone).await.unwrap();
     refused(desk.order_node(&n1, drain).await, Kind::Conflict, "n1 has been given up");
+    let was = desk.node_order(&n1).await.unwrap().unwrap().was;
+    assert_eq!(was.as_deref(), Some(&node("n1")), "it is told what it was");
     // The leader has forgotten it; the order keeps it from coming back unasked.
     let found = world.access.get::<Node>(&n1).await.unwrap().unwrap();
     world.access.store.commit(Batch::new().delete::<Node>(&n1, found.version)).await.unwrap();
     desk.order_node(&n1, NodeOrderKind::Gone).await.unwrap();
+    assert_eq!(desk.node_order(&n1).await.unwrap().unwrap().was, was, "it is told still");
     desk.activate_node(&n1).await.unwrap();
     assert_eq!(desk.node_orders().await.unwrap(), []);
+    // It never joined, and nothing keeps it from being forgotten.
+    world.put(&node("n1")).await;
+    desk.order_node(&n1, NodeOrderKind::Gone).await.unwrap();
+    refused(desk.forget_node(&n1).await, Kind::Conflict, "may still run instances");
+    let found = world.access.get::<Node>(&n1).await.unwrap().unwrap();
+    world.access.store.commit(Batch::new().delete::<Node>(&n1, found.version)).await.unwrap();
+    desk.forget_node(&n1).await.unwrap();
+    assert_eq!(desk.node_orders().await.unwrap(), []);
+    refused(desk.forget_node(&n1).await, Kind::NotFound, "n1");
 }

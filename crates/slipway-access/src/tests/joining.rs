@@ -3,6 +3,7 @@
 use slipway_link::join::{self, Enrolled, JoinText, Place};
 use slipway_link::{Acceptor, Admissions, Credentials, Dialler, Hello, LinkStream, Listener, Service};
 use slipway_model::cluster::{NodeIdentity, Server};
+use slipway_model::instance::NodeOrderKind;
 use slipway_model::name::NodeName;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -316,6 +317,25 @@ async fn a_name_is_one_machines_until_an_operator_says_otherwise() {
     // A node of a server's own machine has no identity; its name is taken all the same.
     cluster.world.put(&super::cluster::node("own")).await;
     hears(cluster.join(&cluster.token(None).await.text, "own").await, "a server's own node");
+}
+
+/// An operator meant the machine that had the name, not the one that has been given a token for it.
+#[tokio::test]
+async fn me_10_who_joins_in_the_place_of_a_node_that_was_given_up_takes_part() {
+    let cluster = Cluster::new().await;
+    let n1: NodeName = name("n1");
+    cluster.joined("n1").await;
+    cluster.world.put(&super::cluster::node("n1")).await;
+    cluster.desk.order_node(&n1, NodeOrderKind::Gone).await.unwrap();
+    hears(cluster.join(&cluster.token(None).await.text, "n1").await, "there is a node n1 already");
+    assert!(cluster.desk.node_order(&n1).await.unwrap().is_some(), "nobody has joined");
+    cluster.join(&cluster.token(Some("n1")).await.text, "n1").await.unwrap();
+    assert_eq!(cluster.desk.node_order(&n1).await.unwrap(), None);
+    // What else was asked of it is of the place, and stays.
+    cluster.desk.order_node(&n1, NodeOrderKind::Deactivate).await.unwrap();
+    cluster.join(&cluster.token(Some("n1")).await.text, "n1").await.unwrap();
+    let order = cluster.desk.node_order(&n1).await.unwrap().map(|order| order.order);
+    assert_eq!(order, Some(NodeOrderKind::Deactivate));
 }
 
 #[tokio::test]

@@ -90,7 +90,8 @@ async fn adopted(mut world: World) {
     let spec = world.spec(COUNTER);
     let id = world.run(spec);
     let list = world.desired();
-    world.until_healthy(&id).await;
+    let started_at = world.until_healthy(&id).await.started_at;
+    assert!(started_at.is_some());
     let before = start_time(world.init_pid(&id)).unwrap();
     for _ in 0..3 {
         let child = agent_elsewhere(&mut world, list.clone()).await;
@@ -104,6 +105,7 @@ async fn adopted(mut world: World) {
     assert_eq!(report.state, InstanceState::Healthy);
     assert_eq!(start_time(world.init_pid(&id)).unwrap(), before);
     assert!(report.address.is_some());
+    assert_eq!(report.started_at, started_at, "when it was started, not when it was adopted");
     let so_far = world.log(&id).len();
     while world.log(&id).len() < so_far + 20 {
         tokio::time::sleep(Duration::from_millis(10)).await;

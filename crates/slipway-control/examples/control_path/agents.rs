@@ -92,6 +92,7 @@ impl Agents {
                 address: Some(Ipv4Addr::from(0x0a00_0000 + number as u32)),
                 attributes: [("rack".to_owned(), format!("r{}", number % 20))].into(),
                 joined_at: now(),
+                trouble: None,
             })
         };
         let nodes = (0..count).map(node).collect::<Result<Vec<_>, _>>()?;
@@ -162,6 +163,7 @@ pub fn healthy(instance: &InstanceId) -> InstanceReport {
         state: InstanceState::Healthy,
         address: Some(Ipv4Addr::new(10, 64, 0, 2)),
         at: now(),
+        started_at: None,
         ready: None,
         checks: vec![CheckStatus { alive: true, first_success: Some(now()), ..CheckStatus::default() }],
     }

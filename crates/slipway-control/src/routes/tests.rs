@@ -191,6 +191,7 @@ fn ma_80_a_label_says_which_port_a_host_name_leads_to() {
         at: T,
         ready: None,
         checks: Vec::new(),
+        started_at: None,
     };
     view.reports.insert(id(1), report);
     let claim =

@@ -78,6 +78,7 @@ pub fn lose_nodes(case: &Case, Placed { mut cluster, mut views }: Placed) {
             at: NOW,
             ready: None,
             checks: Vec::new(),
+            started_at: None,
         };
         view.reports =
             view.assignments.iter().map(|a| (a.instance.clone(), healthy(a.instance.clone()))).collect();

@@ -18,6 +18,7 @@ pub(crate) fn node(name: &str, mem_mebi: u64) -> Node {
         gpus: 2,
         ports: (31_000, 31_003),
         address: None,
+        trouble: None,
     }
 }
 

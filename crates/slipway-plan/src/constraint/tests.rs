@@ -13,6 +13,7 @@ fn node(name: &str, attributes: &[(&str, &str)]) -> Node {
         gpus: 0,
         ports: (1, 0),
         address: None,
+        trouble: None,
     }
 }
 

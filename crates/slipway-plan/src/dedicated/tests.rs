@@ -20,6 +20,7 @@ fn cluster(nodes: &[(&str, &str)]) -> Cluster {
             gpus: 0,
             ports: (1, 0),
             address: None,
+            trouble: None,
         };
         cluster.put(node, Contact::Reachable);
     }

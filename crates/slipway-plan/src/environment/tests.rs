@@ -71,6 +71,7 @@ impl Stage {
             gpus: 0,
             ports: (1, 0),
             address: None,
+            trouble: None,
         };
         self.cluster.put(node, contact);
     }
@@ -136,6 +137,7 @@ impl Stage {
             at: self.now,
             ready: None,
             checks: Vec::new(),
+            started_at: None,
         });
     }
 
@@ -299,6 +301,7 @@ fn with_room_for_one_more_a_rollout_goes_one_by_one() {
         at: stage.now,
         ready: None,
         checks: Vec::new(),
+        started_at: None,
     });
     stage.step();
     assert!(stage.step().iter().any(|line| line.starts_with("assign #4 web v2")));

@@ -162,6 +162,7 @@ fn node(name: &str) -> Node {
         address: None,
         attributes: BTreeMap::new(),
         joined_at: Timestamp(0),
+        trouble: None,
     }
 }
 
@@ -241,6 +242,7 @@ impl Stage {
             at: Timestamp(0),
             ready: ready.map(|ready| Readiness { ready, status: Some(200), body: String::new() }),
             checks: Vec::new(),
+            started_at: None,
         });
     }
 

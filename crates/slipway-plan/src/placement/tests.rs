@@ -19,6 +19,7 @@ fn cluster(nodes: &[(&str, u64, &str)]) -> Cluster {
             gpus: 0,
             ports: (1, 0),
             address: None,
+            trouble: None,
         };
         cluster.put(node, Contact::Reachable);
     }

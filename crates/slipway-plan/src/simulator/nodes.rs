@@ -96,6 +96,7 @@ impl World {
                     at: self.now,
                     ready: None,
                     checks: Vec::new(),
+                    started_at: None,
                 };
                 // An old report comes again after an end; the end must stand.
                 if leader.view.reports.get(&late.instance).is_some_and(|known| !known.state.is_alive()) {
@@ -152,5 +153,5 @@ fn report_of(sim: &SimNode, id: &InstanceId, at: Timestamp) -> Option<InstanceRe
     let process = sim.processes.get(id).filter(|process| process.state == InstanceState::Healthy);
     let ready =
         process.map(|process| Readiness { ready: process.is_ready(at), status: None, body: String::new() });
-    Some(InstanceReport { instance: id.clone(), state, address: None, at, ready, checks: Vec::new() })
+    Some(InstanceReport { instance: id.clone(), state, address: None, at, ready, checks: Vec::new(), started_at: None })
 }

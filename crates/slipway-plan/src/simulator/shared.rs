@@ -98,6 +98,7 @@ impl Shared {
                 address: None,
                 attributes: BTreeMap::new(),
                 joined_at: Timestamp(0),
+                trouble: None,
             };
             let (processes, ended) = (BTreeMap::new(), BTreeMap::new());
             (node.name.clone(), Machine { node, is_connected: true, processes, ended })

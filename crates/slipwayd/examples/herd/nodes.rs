@@ -133,6 +133,7 @@ impl Simulated {
             address: Some(address_of(number)),
             attributes: BTreeMap::from([("rack".to_owned(), format!("r{}", number % 20))]),
             joined_at: Timestamp(1),
+            trouble: None,
         };
         let (servers, addresses_seen) = watch::channel(addresses.clone());
         let (told, told_seen) = watch::channel(Listed::default());

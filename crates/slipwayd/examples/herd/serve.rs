@@ -143,6 +143,7 @@ fn healthy(instance: slipway_model::id::InstanceId) -> InstanceReport {
         state: InstanceState::Healthy,
         address: Some(Ipv4Addr::new(10, 64, 0, 2)),
         at: now,
+        started_at: None,
         ready: None,
         checks: vec![CheckStatus { alive: true, first_success: Some(now), ..CheckStatus::default() }],
     }

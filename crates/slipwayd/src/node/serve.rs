@@ -104,6 +104,7 @@ async fn desired(State(on): State<OnLink>, headers: HeaderMap, body: Bytes) -> R
                 at,
                 ready: None,
                 checks: Vec::new(),
+                started_at: None,
             };
             // Heard by whoever reads the reports.
             let _nobody = on.refused.send(report);

@@ -97,6 +97,8 @@ impl Held {
     /// What a report says of when things began, which the next report will not say again.
     pub(super) fn note_times(&mut self, report: &InstanceReport) {
         let times = self.times.entry(report.instance.clone()).or_default();
+        // Agents of before do not say it; then it is when this leader first heard that it runs.
+        times.started_at = report.started_at.or(times.started_at);
         match report.state {
             InstanceState::Preparing => {}
             InstanceState::Starting | InstanceState::Unhealthy { .. } => {
@@ -132,3 +134,6 @@ impl Surroundings for Others<'_> {
         self.environments.get(environment)?.view.releases.get(&number)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,7 +117,15 @@ impl Owner {
     fn say_failed(&mut self, path: &EnvironmentPath, instance: InstanceId, error: String) {
         let exit = Exit { reason: ExitReason::LaunchFailed { error }, tail: Vec::new() };
         let (state, address, at) = (InstanceState::Ended { exit }, None, now());
-        let report = InstanceReport { instance, state, address, at, ready: None, checks: Vec::new() };
+        let report = InstanceReport {
+            instance,
+            state,
+            address,
+            at,
+            ready: None,
+            checks: Vec::new(),
+            started_at: None,
+        };
         self.hear(path, report);
     }
 

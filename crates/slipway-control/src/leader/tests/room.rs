@@ -142,6 +142,7 @@ async fn me_10_a_deactivated_node_gets_nothing_new_and_keeps_what_it_has() {
         order: NodeOrderKind::Deactivate,
         by: "ann".parse().expect("a name"),
         created_at: Timestamp(1),
+        was: None,
     };
     rig.store.commit(Batch::new().create(&order)).await.expect("an order");
     let standing = async || rig.queries().nodes().await.first().map(|node| (node.standing, node.instances));
@@ -176,6 +177,7 @@ async fn me_10_a_node_that_is_gone_is_forgotten_with_all_that_ran_there() {
         order: NodeOrderKind::Gone,
         by: "ann".parse().expect("a name"),
         created_at: Timestamp(1),
+        was: None,
     };
     rig.store.commit(Batch::new().create(&order)).await.expect("an order");
     eventually("nothing is left of it", async || {

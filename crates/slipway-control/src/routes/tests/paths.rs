@@ -88,6 +88,7 @@ fn run(view: &mut EnvironmentView, instance: u8, release: u64) {
         at: T,
         ready: None,
         checks: Vec::new(),
+        started_at: None,
     };
     view.reports.insert(id(instance), report);
 }

@@ -146,6 +146,7 @@ fn live_through(stage: &mut Stage, dice: &mut Dice) {
                 at: stage.now,
                 ready: None,
                 checks: Vec::new(),
+                started_at: None,
             });
         }
         stage.now = stage.now.plus(Span::from_millis(dice.below(100_000)));

@@ -228,6 +228,7 @@ impl Stage {
             at: self.now,
             ready: Some(slipway_model::instance::Readiness { ready, status: Some(200), body: String::new() }),
             checks: Vec::new(),
+            started_at: None,
         });
     }
 }

@@ -48,6 +48,7 @@ impl Dice {
             gpus: self.one_of(&[0, 0, 2]),
             ports: (1, 0),
             address: None,
+            trouble: None,
         }
     }
 

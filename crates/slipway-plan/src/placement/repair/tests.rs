@@ -26,6 +26,7 @@ fn node(dice: &mut Dice, number: u64) -> (Node, u64) {
         gpus: 0,
         ports: (1, 0),
         address: None,
+        trouble: None,
     };
     (node, room)
 }

@@ -123,6 +123,7 @@ pub(super) fn reports(machine: &Machine, at: Timestamp) -> Vec<InstanceReport> {
         at,
         ready: None,
         checks: Vec::new(),
+        started_at: None,
     };
     let running = machine.processes.iter().map(|(id, process)| report(id, process.state.clone()));
     let ended =

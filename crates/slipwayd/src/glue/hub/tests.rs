@@ -145,6 +145,7 @@ impl Machine {
             address: None,
             attributes: BTreeMap::from([("rack".into(), "r1".into())]),
             joined_at: Timestamp(1),
+            trouble: None,
         };
         Self {
             directory,
@@ -390,6 +391,7 @@ fn what_a_node_says_of_an_instance_fits_a_record() {
         },
         address: None,
         at: Timestamp(u64::MAX),
+        started_at: None,
         ready: Some(Readiness { ready: true, status: None, body: "x".repeat(1 << 20) }),
         checks: vec![
             CheckStatus { last_failure_cause: Some("x".repeat(1 << 20)), ..CheckStatus::default() };

@@ -85,6 +85,7 @@ impl Agent {
             gpus: 0,
             ports: (31_000, 31_099),
             address: Some(Ipv4Addr::new(192, 0, 2, 1)),
+            trouble: None,
         };
         leader.send(NodeMessage::Joined { node, instances }).await.expect("a leader");
         if is_first {
@@ -195,6 +196,7 @@ impl Inner {
                     at: owner::now(),
                     ready: is_asked.then_some(readiness),
                     checks: Vec::new(),
+                    started_at: None,
                 }
             };
         self.processes.iter().map(report).collect()

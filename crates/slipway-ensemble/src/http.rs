@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -95,6 +95,11 @@ async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response
         return (StatusCode::FORBIDDEN, "this request comes from another site's page\n").into_response();
     }
     // Nested routes see the path without what they are nested below.
+    let is_get = request.method() == Method::GET;
+    if is_get && changes(request.uri().path()) && is_browser(request.headers()) {
+        let why = "a browser may be led here by another site's page; change things by POST\n";
+        return (StatusCode::FORBIDDEN, why).into_response();
+    }
     let is_list = request.uri().path() == "/cluster/list";
     let may = (is_list && api.is_list_open) || api.authority.allows(credentials(request.headers()));
     if may {
@@ -117,4 +122,21 @@ fn is_led_here(headers: &HeaderMap) -> bool {
         host.is_none() || host != text("host")
     });
     is_other_site || is_other_origin
+}
+
+/// Whether what is asked for changes something, by whatever method.
+fn changes(path: &str) -> bool {
+    let changing = ["cluster/set", "cluster/restart", "cluster/start", "cluster/stop"];
+    let rolling = ["config/rollback-rolling", "config/force-commit-rolling"];
+    let path = path.trim_start_matches('/');
+    changing
+        .iter()
+        .chain(&rolling)
+        .any(|begin| path.strip_prefix(begin).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
+/// As all of them say.
+fn is_browser(headers: &HeaderMap) -> bool {
+    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    agent.is_some_and(|agent| agent.starts_with("Mozilla/"))
 }

@@ -43,3 +43,23 @@ fn ex_03_a_browser_is_not_led_here_by_another_site() {
     check(&[("host", "a:8181"), ("origin", "http://evil")], true);
     check(&[("host", "a:8181"), ("origin", "null")], true);
 }
+
+#[test]
+fn ex_03_a_browsers_get_changes_nothing() {
+    for (path, changing) in [
+        ("/cluster/stop", true),
+        ("/cluster/stop/zk1", true),
+        ("/cluster/set/restarts/false/zk1", true),
+        ("/cluster/start", true),
+        ("/config/force-commit-rolling", true),
+        ("/cluster/state", false),
+        ("/cluster/status", false),
+        ("/cluster/log/zk1", false),
+        ("/config/get-state", false),
+    ] {
+        assert_eq!(changes(path), changing, "{path}");
+    }
+    let of = |agent: &'static str| HeaderMap::from_iter([(header::USER_AGENT, agent.parse().unwrap())]);
+    assert!(is_browser(&of("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")));
+    assert!(!is_browser(&of("curl/8.5.0")) && !is_browser(&HeaderMap::new()));
+}

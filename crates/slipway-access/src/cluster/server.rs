@@ -13,6 +13,10 @@ use crate::operator::Operator;
 /// servers wait between two times, because their clocks may differ.
 const SILENT_MAX: Span = Span::from_secs(86_400);
 
+/// So long after it told of itself last a server counts as away: it does that every minute, and clocks
+/// differ.
+const AWAY_AFTER: Span = Span::from_secs(180);
+
 /// Then its record goes.
 const FORGOTTEN_AFTER: Span = Span::from_secs(7 * 86_400);
 
@@ -63,6 +67,11 @@ impl Operator {
     /// [`Error::Store`].
     pub async fn servers(&self) -> Result<Vec<Server>, Error> {
         self.access().servers().await
+    }
+
+    /// Whether a server has told nothing of itself for too long to be there.
+    pub fn is_away(&self, server: &Server) -> bool {
+        self.access().now().since(server.seen_at) > AWAY_AFTER
     }
 
     /// The candidate that was elected last, as the store knows; it may have died since.

@@ -471,10 +471,14 @@ async fn servers_are_named_while_they_tell_of_themselves() {
     };
     let day = Span::from_secs(86_400);
     world.access.tell_server(server("s1")).await.unwrap();
+    let desk = world.access.operator(&world.access.local_operator()).await.unwrap();
+    let one = desk.servers().await.unwrap().remove(0);
     world.later(Span::from_secs(60));
+    assert!(!desk.is_away(&one), "it tells of itself every minute");
     world.access.tell_server(server("s2")).await.unwrap();
     assert_eq!(world.access.server_addresses().await.unwrap(), ["s2:7443", "s1:7443"]);
     world.later(day);
+    assert!(desk.is_away(&one));
     assert_eq!(world.access.server_addresses().await.unwrap(), ["s2:7443"]);
     world.access.tell_server(server("s1")).await.unwrap();
     assert_eq!(world.access.server_addresses().await.unwrap(), ["s1:7443", "s2:7443"]);

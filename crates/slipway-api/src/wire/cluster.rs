@@ -20,6 +20,13 @@ pub struct NodeInfo {
     pub connected: bool,
     /// `active`, `deactivated`, `draining`, `drained` or `gone`.
     pub standing: String,
+    /// Since when nothing of it counts any more, by an operator's word, milliseconds since 1970.
+    #[serde(default)]
+    #[schemars(with = "Option<u64>")]
+    pub revoked_at: Option<Timestamp>,
+    /// What on its machine does not work, such as its router; instances go on.
+    #[serde(default)]
+    pub trouble: Option<String>,
     /// What an operator has asked of it.
     pub order: Option<NodeOrderInfo>,
     /// How many instances are assigned to it.

@@ -110,6 +110,14 @@ pub struct ClusterServer {
     /// Whether it was elected last. It may have died since.
     #[serde(default)]
     pub leads: bool,
+    /// When its term began, as that server says, milliseconds since 1970; absent where it does not lead, or
+    /// cannot be asked (ME-22).
+    #[serde(default)]
+    #[schemars(with = "Option<u64>")]
+    pub leads_since: Option<Timestamp>,
+    /// It has not told of itself for so long that it has ended, or cannot reach the records.
+    #[serde(default)]
+    pub away: bool,
     /// Which Slipway it is.
     pub version: String,
     /// When it told of itself last, milliseconds since 1970.

@@ -12,7 +12,7 @@ use slipway_model::unit::Span;
 
 use super::ps::amounts;
 use crate::args::{DefaultQuota, Limit, Limits, Nodes, Quota};
-use crate::printer::{ago, size, table, until};
+use crate::printer::{ago, plain, size, table, until};
 use crate::session::Session;
 
 mod join;
@@ -147,10 +147,11 @@ fn left_text(instances: &[NodeInstance]) -> String {
 fn nodes_text(nodes: &[NodeInfo]) -> String {
     let row = |n: &NodeInfo| {
         let agent = if n.connected { "connected" } else { "away" };
+        let state = if is_cut_off(n) { "revoked" } else { &n.standing };
         let of = |given: String, has: String| format!("{given} of {has}");
         [
             n.name.to_string(),
-            n.standing.clone(),
+            state.to_owned(),
             agent.to_owned(),
             n.instances.to_string(),
             of(n.given.cpus.to_string(), n.has.cpus.to_string()),
@@ -159,13 +160,53 @@ fn nodes_text(nodes: &[NodeInfo]) -> String {
             of(n.given.gpus.to_string(), n.has.gpus.to_string()),
         ]
     };
-    table(["NODE", "STATE", "AGENT", "INSTANCES", "CPUS", "MEMORY", "DISK", "GPUS"], nodes.iter().map(row))
+    let heading = ["NODE", "STATE", "AGENT", "INSTANCES", "CPUS", "MEMORY", "DISK", "GPUS"];
+    let mut text = table(heading, nodes.iter().map(row));
+    for node in nodes {
+        if is_cut_off(node) {
+            text += &format!("{}: {}\n", node.name, cut_off_text(node));
+        }
+        if let Some(trouble) = &node.trouble {
+            text += &format!("{}: {}\n", node.name, plain(trouble));
+        }
+    }
+    text
+}
+
+/// Whether nothing of it counts, and it was not given up either.
+fn is_cut_off(node: &NodeInfo) -> bool {
+    node.revoked_at.is_some() && node.standing != "gone"
+}
+
+/// What to do about a node that was cut off.
+fn cut_off_text(NodeInfo { name, revoked_at, .. }: &NodeInfo) -> String {
+    let since = revoked_at.map_or(String::new(), ago);
+    format!(
+        "revoked {since}, nothing of it counts any more. To let it join anew: slipway nodes token --node {name}. \
+         To be rid of it: slipway nodes gone {name} --confirm {name}, and then slipway nodes forget {name}"
+    )
+}
+
+/// What to do about a node that was given up.
+fn given_up_text(NodeInfo { name, revoked_at, .. }: &NodeInfo) -> String {
+    let revoke =
+        if revoked_at.is_none() { format!("slipway nodes revoke {name}, and ") } else { String::new() };
+    format!(
+        "A machine that takes its place takes part: slipway nodes token --node {name}. To give its name and \
+         addresses back: {revoke}slipway nodes forget {name}"
+    )
 }
 
 fn detail_text(detail: &NodeDetail) -> String {
     let NodeDetail { node, instances } = detail;
     let agent = if node.connected { "its agent is connected" } else { "its agent is away" };
     let mut text = format!("{}: {}, {agent}, joined {}\n", node.name, node.standing, ago(node.joined_at));
+    if is_cut_off(node) {
+        text += &format!("  {}\n", cut_off_text(node));
+    }
+    if let Some(trouble) = &node.trouble {
+        text += &format!("  {}\n", plain(trouble));
+    }
     if let Some(order) = &node.order {
         let wish = match order.order {
             NodeWish::Deactivate => "deactivated",
@@ -180,12 +221,19 @@ fn detail_text(detail: &NodeDetail) -> String {
         let deadline = deadline.map_or(String::new(), |at| format!(", at the latest {}", until(at)));
         text += &format!("  {to_be}{wish}{deadline}: {}, {}\n", order.by, ago(order.created_at));
     }
-    text += &format!("  has    {}\n  given  {}\n", amounts(&node.has), amounts(&node.given));
+    let is_forgotten = node.standing == "gone" && !node.connected && instances.is_empty();
+    text += &match is_forgotten {
+        true => format!("  had    {}\n", amounts(&node.has)),
+        false => format!("  has    {}\n  given  {}\n", amounts(&node.has), amounts(&node.given)),
+    };
     if let Some(address) = &node.address {
         text += &format!("  address {address}\n");
     }
     for (name, value) in &node.attributes {
         text += &format!("  {name}: {value}\n");
+    }
+    if is_forgotten {
+        return text + &format!("\n{}\n", given_up_text(node));
     }
     if instances.is_empty() {
         return text + "\nnothing runs there\n";

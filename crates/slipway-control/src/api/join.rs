@@ -79,13 +79,20 @@ pub async fn forget(
 pub async fn servers(State(api): State<Api>, Asking(caller): Asking) -> Answer<Items<ClusterServer>> {
     let operator = api.access.operator(&caller).await?;
     let elected = operator.elected();
-    let servers = operator.servers().await?.into_iter();
-    let items = servers.map(|server| ClusterServer {
-        leads: elected.as_ref() == Some(&server.candidate()),
-        name: server.name,
-        cluster_address: server.cluster_address,
-        version: server.version,
-        seen_at: server.seen_at,
+    let own_term = if api.leader.leads() { api.leader.leader().await } else { None };
+    let items = operator.servers().await?.into_iter().map(|server| {
+        let candidate = server.candidate();
+        let leads = elected.as_ref() == Some(&candidate);
+        let own_term = own_term.as_ref().filter(|term| term.candidate == candidate);
+        ClusterServer {
+            leads,
+            leads_since: own_term.filter(|_| leads).map(|term| term.since),
+            away: !leads && operator.is_away(&server),
+            name: server.name,
+            cluster_address: server.cluster_address,
+            version: server.version,
+            seen_at: server.seen_at,
+        }
     });
     Ok(Json(Items { items: items.collect() }))
 }

@@ -1,13 +1,15 @@
 //! Nodes, as operators see and order them (ME-10, AU-07).
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::State;
 use slipway_api::wire::*;
-use slipway_model::instance::{InstanceRole, NodeOrder, NodeOrderKind};
+use slipway_model::cluster::NodeIdentity;
+use slipway_model::instance::{InstanceRole, Node, NodeOrder, NodeOrderKind};
 use slipway_model::name::NodeName;
-use slipway_model::unit::Timestamp;
+use slipway_model::unit::{Bytes, Cpus, Timestamp};
 use slipway_plan::cluster::Resources;
 
 use super::extract::{Asking, Body, Named};
@@ -16,8 +18,15 @@ use super::{Answer, Api, Refusal, present};
 use crate::leader::{NodeSnapshot, NodeStanding};
 
 pub async fn list(State(api): State<Api>, Asking(caller): Asking) -> Answer<Items<NodeInfo>> {
-    api.access.operator(&caller).await?;
-    Ok(Json(Items { items: api.leader.nodes().await.into_iter().map(info).collect() }))
+    let operator = api.access.operator(&caller).await?;
+    let identities = operator.node_identities().await?.into_iter();
+    let revoked: BTreeMap<NodeName, Timestamp> =
+        identities.filter_map(|identity| Some((identity.node, identity.revoked_at?))).collect();
+    let nodes = api.leader.nodes().await.into_iter().map(|node| {
+        let revoked_at = revoked.get(&node.node.name).copied();
+        NodeInfo { revoked_at, ..info(node) }
+    });
+    Ok(Json(Items { items: nodes.collect() }))
 }
 
 pub async fn show(
@@ -25,8 +34,16 @@ pub async fn show(
     Asking(caller): Asking,
     Named(name): Named<NodeName>,
 ) -> Answer<NodeDetail> {
-    api.access.operator(&caller).await?;
-    let node = find(&api, &name).await?;
+    let operator = api.access.operator(&caller).await?;
+    let identity = operator.node_identity(&name).await?;
+    let Some(node) = api.leader.node(&name).await else {
+        let given_up = operator.node_order(&name).await?.filter(|order| order.order == NodeOrderKind::Gone);
+        let Some(order) = given_up else { return Err(unknown(&name, identity.as_ref())) };
+        let revoked_at = identity.as_ref().and_then(|identity| identity.revoked_at);
+        let node = NodeInfo { revoked_at, ..info(forgotten(order, identity)) };
+        return Ok(Json(NodeDetail { node, instances: Vec::new() }));
+    };
+    let revoked_at = identity.and_then(|identity| identity.revoked_at);
     let here = api.leader.on_node(&name).await;
     let instances = here.into_iter().map(|(environment, instance)| NodeInstance {
         of: match &instance.role {
@@ -43,7 +60,46 @@ pub async fn show(
         environment,
     });
     let instances = instances.collect();
-    Ok(Json(NodeDetail { node: info(node), instances }))
+    Ok(Json(NodeDetail { node: NodeInfo { revoked_at, ..info(node) }, instances }))
+}
+
+/// A node that was given up and that the leader has forgotten since, as it was.
+fn forgotten(order: NodeOrder, identity: Option<NodeIdentity>) -> NodeSnapshot {
+    let node = order.was.as_deref().cloned().unwrap_or_else(|| Node {
+        name: order.node.clone(),
+        cpus: Cpus(0),
+        mem: Bytes(0),
+        disk: Bytes(0),
+        gpus: 0,
+        ports: (1, 0),
+        address: identity.as_ref().and_then(|identity| identity.address),
+        attributes: BTreeMap::new(),
+        joined_at: identity.map_or(order.created_at, |identity| identity.joined_at),
+        trouble: None,
+    });
+    NodeSnapshot {
+        node,
+        is_reachable: false,
+        promised: Resources::default(),
+        instances: 0,
+        order: Some(order),
+        standing: NodeStanding::Gone,
+    }
+}
+
+/// Why there is nothing to show of a name.
+fn unknown(name: &NodeName, identity: Option<&NodeIdentity>) -> Refusal {
+    match identity {
+        Some(NodeIdentity { revoked_at: Some(at), .. }) => Refusal::no_such(format!(
+            "node {name}: it was revoked at {at}. To let the machine in again, make a token with 'slipway nodes \
+             token --node {name}'; to give its name and addresses back: slipway nodes forget {name}"
+        )),
+        Some(NodeIdentity { joined_at, .. }) => Refusal::no_such(format!(
+            "node {name} yet: a machine joined under that name at {joined_at}, and its agent has not been \
+             connected since; start slipwayd agent there"
+        )),
+        None => Refusal::no_such(format!("node {name}; 'slipway nodes list' names those there are")),
+    }
 }
 
 pub async fn order(
@@ -81,7 +137,7 @@ pub async fn activate(
 }
 
 async fn find(api: &Api, name: &NodeName) -> Result<NodeSnapshot, Refusal> {
-    api.leader.node(name).await.ok_or_else(|| Refusal::no_such(format!("node {name}")))
+    api.leader.node(name).await.ok_or_else(|| unknown(name, None))
 }
 
 fn info(snapshot: NodeSnapshot) -> NodeInfo {
@@ -90,6 +146,8 @@ fn info(snapshot: NodeSnapshot) -> NodeInfo {
         has: amounts(Resources::of_node(&node)),
         given: amounts(promised),
         connected: is_reachable,
+        revoked_at: None,
+        trouble: node.trouble.filter(|_| is_reachable),
         standing: match standing {
             NodeStanding::Active => "active",
             NodeStanding::Deactivated => "deactivated",

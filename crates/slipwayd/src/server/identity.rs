@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Between two times that a server tells where it is.
-const TELL_INTERVAL: Duration = Duration::from_secs(300);
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
 /// The same when it could not.
 const TELL_AGAIN: Duration = Duration::from_secs(5);
 

@@ -7,6 +7,7 @@ use http::Method;
 use slipway_api::client::Client;
 use slipway_api::wire::*;
 use slipway_model::name::NodeName;
+use slipway_model::unit::Timestamp;
 
 use crate::printer::{ago, table, until};
 use crate::session::Session;
@@ -69,18 +70,7 @@ pub async fn set(
 
 pub async fn servers(session: &Session, client: &Client) -> anyhow::Result<()> {
     let servers: Items<ClusterServer> = client.get("/v1/servers").await?;
-    session.printer.result(&servers, || {
-        let row = |server: &ClusterServer| {
-            [
-                server.name.to_string(),
-                if server.leads { "leads" } else { "stands by" }.to_owned(),
-                server.cluster_address.clone(),
-                server.version.clone(),
-                ago(server.seen_at),
-            ]
-        };
-        table(["SERVER", "STATE", "ADDRESS", "VERSION", "SEEN"], servers.items.iter().map(row))
-    })
+    session.printer.result(&servers, || servers_text(&servers.items))
 }
 
 /// Lets another server lead. Whoever takes a server down next wants to know that it does.
@@ -88,6 +78,8 @@ pub async fn hand_over(session: &Session, client: &Client) -> anyhow::Result<()>
     let before = leader(client).await?;
     let since = Instant::now();
     let _begun: Done = client.post("/v1/servers/hand-over", &Done {}).await?;
+    // That nobody leads for a moment is what was asked for, and what is said at its end is new.
+    let client = &client.clone().when_old(|_| {});
     loop {
         tokio::time::sleep(LOOK_AGAIN).await;
         // Between two leaders some answers fail; the last one is told if none comes.
@@ -109,6 +101,32 @@ pub async fn hand_over(session: &Session, client: &Client) -> anyhow::Result<()>
 async fn leader(client: &Client) -> anyhow::Result<Option<ClusterServer>> {
     let servers: Items<ClusterServer> = client.get("/v1/servers").await?;
     Ok(servers.items.into_iter().find(|server| server.leads))
+}
+
+fn servers_text(servers: &[ClusterServer]) -> String {
+    let row = |server: &ClusterServer| {
+        let state = match server {
+            ClusterServer { leads: true, leads_since: Some(since), .. } => {
+                format!("leads, {}", since_text(*since))
+            }
+            ClusterServer { leads: true, .. } => "leads".to_owned(),
+            ClusterServer { away: true, .. } => format!("away, {}", since_text(server.seen_at)),
+            _ => "stands by".to_owned(),
+        };
+        [
+            server.name.to_string(),
+            state,
+            server.cluster_address.clone(),
+            server.version.clone(),
+            ago(server.seen_at),
+        ]
+    };
+    table(["SERVER", "STATE", "ADDRESS", "VERSION", "SEEN"], servers.iter().map(row))
+}
+
+/// `since 4m`
+fn since_text(at: Timestamp) -> String {
+    format!("since {}", ago(at).trim_end_matches(" ago"))
 }
 
 fn tokens_text(tokens: &[JoinTokenInfo]) -> String {

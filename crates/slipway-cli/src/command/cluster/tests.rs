@@ -12,6 +12,8 @@ fn node() -> NodeInfo {
         name: "one".parse().unwrap(),
         connected: true,
         standing: "draining".into(),
+        revoked_at: None,
+        trouble: None,
         order: None,
         instances: 2,
         has: amounts(2000, 4096, 50),
@@ -63,6 +65,50 @@ fn me_10_what_is_drained_is_not_to_be_drained() {
     };
     assert!(text("draining").contains("  to be drained, at the latest now: ada"), "{}", text("draining"));
     assert!(text("drained").contains("  drained: ada"), "{}", text("drained"));
+}
+
+#[test]
+fn a_node_that_was_cut_off_says_so_and_what_to_do() {
+    let node =
+        NodeInfo { standing: "active".into(), connected: false, revoked_at: Some(Timestamp(0)), ..node() };
+    let text = nodes_text(std::slice::from_ref(&node));
+    let row = text.lines().nth(1).unwrap().split_whitespace().take(3).collect::<Vec<_>>();
+    assert_eq!(row, ["one", "revoked", "away"]);
+    let detail = detail_text(&NodeDetail { node: node.clone(), instances: Vec::new() });
+    for words in
+        ["slipway nodes token --node one", "slipway nodes gone one --confirm one", "nodes forget one"]
+    {
+        assert!(text.contains(words) && detail.contains(words), "{text}{detail}");
+    }
+    // What was given up as well is gone, and nothing is to be done at once.
+    let text = nodes_text(&[NodeInfo { standing: "gone".into(), ..node }]);
+    assert!(text.contains("gone") && !text.contains("revoked") && text.lines().count() == 2, "{text}");
+}
+
+#[test]
+fn me_10_a_node_that_is_gone_says_what_it_was_and_since_when() {
+    let order = NodeOrderInfo {
+        order: NodeWish::Gone,
+        deadline: None,
+        by: "ada".parse().unwrap(),
+        created_at: Timestamp::from(std::time::SystemTime::now()),
+    };
+    let node =
+        NodeInfo { standing: "gone".into(), connected: false, order: Some(order), instances: 0, ..node() };
+    let text = detail_text(&NodeDetail { node, instances: Vec::new() });
+    for words in
+        ["one: gone, its agent is away, joined", "  given up: ada, 0s ago", "  had    2 cpus", "rack: r1"]
+    {
+        assert!(text.contains(words), "{text}");
+    }
+    assert!(text.ends_with("back: slipway nodes revoke one, and slipway nodes forget one\n"), "{text}");
+}
+
+#[test]
+fn what_does_not_work_on_a_node_is_told_below_the_list() {
+    let trouble = Some("its router does not run: the port is taken".to_owned());
+    let text = nodes_text(&[NodeInfo { trouble, ..node() }]);
+    assert!(text.ends_with("\none: its router does not run: the port is taken\n"), "{text}");
 }
 
 #[test]

@@ -44,3 +44,27 @@ fn nodes_that_are_revoked_say_so() {
     assert!(row(&text, 1).starts_with("n1 10.64.16.0/20 192.0.2.1 yes ends now"), "{text}");
     assert!(row(&text, 2).starts_with("n1 10.64.16.0/20 192.0.2.1 yes revoked"), "{text}");
 }
+
+#[test]
+fn me_22_servers_tell_since_when_one_leads_and_who_is_away() {
+    let server = |name: &str| ClusterServer {
+        name: name.parse().unwrap(),
+        cluster_address: "192.0.2.1:7072".into(),
+        leads: false,
+        leads_since: None,
+        away: false,
+        version: "1".into(),
+        seen_at: Timestamp(0),
+    };
+    let now = Timestamp::from(std::time::SystemTime::now());
+    let leads = ClusterServer { leads: true, leads_since: Some(now), seen_at: now, ..server("s1") };
+    let unasked = ClusterServer { leads_since: None, ..leads.clone() };
+    let stands_by = ClusterServer { seen_at: now, ..server("s2") };
+    let away = ClusterServer { away: true, seen_at: Timestamp(now.0 - 600_000), ..server("s3") };
+    let text = servers_text(&[leads, unasked, stands_by, away]);
+    let rows = [1, 2, 3, 4].map(|line| row(&text, line));
+    assert_eq!(rows[0], "s1 leads, since 0s 192.0.2.1:7072 1 0s ago");
+    assert_eq!(rows[1], "s1 leads 192.0.2.1:7072 1 0s ago");
+    assert_eq!(rows[2], "s2 stands by 192.0.2.1:7072 1 0s ago");
+    assert_eq!(rows[3], "s3 away, since 10m 192.0.2.1:7072 1 10m ago");
+}

@@ -3,7 +3,6 @@
 
 pub mod authority;
 pub mod config;
-pub mod hub;
 pub mod images;
 pub mod instances;
 pub mod nobody;

@@ -1,8 +1,8 @@
 //! The server: every role of Slipway in one binary.
 //!
 //! This crate decides nothing. It reads the command line and the environment, starts the components
-//! in the right order ([`up`]), connects those that may not know each other ([`glue`]), and ends them
-//! again. Git starts the same binary as its hooks, and the agent as the process that
+//! in the right order ([`up`], [`server`], [`node`]), connects those that may not know each other ([`glue`],
+//! and over links [`hub`]), and ends them again. Git starts the same binary as its hooks, and the agent as the process that
 //! fetches files; then the name it is called by says what to do.
 
 use std::path::Path;
@@ -32,6 +32,8 @@ mod move_store;
 mod term;
 
 mod front;
+
+mod hub;
 
 mod glue;
 

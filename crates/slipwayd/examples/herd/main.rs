@@ -42,7 +42,7 @@ mod dial;
 mod services;
 
 #[expect(dead_code, reason = "the leader and whole nodes need more of it")]
-#[path = "../../src/glue/hub/wire.rs"]
+#[path = "../../src/hub/wire.rs"]
 mod wire;
 
 #[expect(dead_code, reason = "the store's tests need more of it")]

@@ -6,7 +6,7 @@ use slipway_control::leader::{NodeMessage, Nodes};
 use slipway_model::instance::{Desired, Node};
 use slipway_model::name::NodeName;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// The one node there is.
 pub struct LocalNode(pub Agent);
@@ -19,19 +19,38 @@ impl Nodes for LocalNode {
     }
 }
 
-/// Tells the leader what the agent reports, for ever.
-pub async fn report(agent: Agent, node: Node, leader: mpsc::Sender<NodeMessage>) {
+/// What does not work on this machine and is no instance's, in words; see [`Node::trouble`].
+pub type Trouble = watch::Receiver<Option<String>>;
+
+/// Tells the leader what the agent reports, and what else does not work, for ever. A machine without an
+/// agent has no instances.
+pub async fn report(agent: Option<Agent>, node: Node, mut trouble: Trouble, leader: mpsc::Sender<NodeMessage>) {
     // Subscribed before the whole is told, so that nothing is missed in between.
-    let mut reports = agent.reports();
-    let joined = |agent: &Agent| NodeMessage::Joined { node: node.clone(), instances: agent.snapshot() };
-    if leader.send(joined(&agent)).await.is_err() {
+    let mut reports = agent.as_ref().map(Agent::reports);
+    let joined = |trouble: &mut Trouble| {
+        let node = Node { trouble: trouble.borrow_and_update().clone(), ..node.clone() };
+        let instances = agent.as_ref().map(Agent::snapshot).unwrap_or_default();
+        NodeMessage::Joined { node, instances }
+    };
+    if leader.send(joined(&mut trouble)).await.is_err() {
         return;
     }
     loop {
-        let message = match reports.recv().await {
-            Ok(report) => NodeMessage::Report { node: node.name.clone(), report },
-            Err(RecvError::Lagged(_)) => joined(&agent),
-            Err(RecvError::Closed) => return,
+        let next = async {
+            match &mut reports {
+                Some(reports) => reports.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let message = tokio::select! {
+            report = next => match report {
+                Ok(report) => NodeMessage::Report { node: node.name.clone(), report },
+                Err(RecvError::Lagged(_)) => joined(&mut trouble),
+                Err(RecvError::Closed) => return,
+            },
+            // Not when nobody can say anything new.
+            Ok(()) = trouble.changed() => joined(&mut trouble),
+            () = leader.closed() => return,
         };
         if leader.send(message).await.is_err() {
             return;

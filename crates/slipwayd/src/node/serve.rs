@@ -1,5 +1,5 @@
 //! The node's end of its link: what the leader asks is answered here. The other end, and what both say, is
-//! in [`crate::glue::hub`].
+//! in [`crate::hub`].
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,12 +31,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at};
 
 use super::peers::Peers;
-use crate::glue::hub::wire::{
+use crate::glue::instances::LocalInstances;
+use crate::glue::nodes::{self, Trouble};
+use crate::hub::wire::{
     self, DESIRED_BYTES_MAX, FilesWhat, FilesWish, HEARTBEAT, Listing, LogPiece, LogWish, PEERS, SIZE,
     SandboxesWish, Told,
 };
-use crate::glue::instances::LocalInstances;
-use crate::glue::nodes;
 
 /// Frames that wait for a slow side.
 const FRAMES_WAITING_MAX: usize = 16;
@@ -54,6 +54,8 @@ pub struct Here {
     pub servers: watch::Sender<Vec<String>>,
     /// What was told of other nodes, on whichever link.
     pub peers: Peers,
+    /// What an operator should mend on this machine.
+    pub trouble: Trouble,
 }
 
 /// Serves a link until it breaks; why it did.
@@ -148,15 +150,8 @@ async fn report(on: OnLink, out: mpsc::Sender<Bytes>) {
     let (messages_out, mut messages) = mpsc::channel(64);
     let mut refused = on.refused.subscribe();
     let mut tasks = JoinSet::new();
-    match on.here.agent.clone() {
-        Some(agent) => _ = tasks.spawn(nodes::report(agent, on.here.node.clone(), messages_out)),
-        None => {
-            let joined = NodeMessage::Joined { node: on.here.node.clone(), instances: Vec::new() };
-            // There is room for one.
-            let _sent = messages_out.try_send(joined);
-            tasks.spawn(async move { messages_out.closed().await });
-        }
-    }
+    let here = &on.here;
+    tasks.spawn(nodes::report(here.agent.clone(), here.node.clone(), here.trouble.clone(), messages_out));
     // Not at once: what is said first is who this is.
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     loop {

@@ -19,8 +19,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::*;
-use crate::glue::hub::{self, Hub};
 use crate::glue::routers;
+use crate::hub::{self, Hub};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -136,9 +136,15 @@ async fn a_machine_joins_comes_back_pulls_and_feeds_its_router() {
         capacity::node(&Offer { ports: (31_000, 32_000), ..Offer::default() }, &name, &places).unwrap();
     let (up, is_up) = watch::channel(false);
     // It runs no instances: those are shown with the hub.
-    let here = Here { node, agent: None, servers: addresses, peers: Default::default() };
+    let trouble = watch::Sender::new(Some("its router does not run\u{1b}".to_owned()));
+    let peers = Default::default();
+    let here = Here { node, agent: None, servers: addresses, peers, trouble: trouble.subscribe() };
     tokio::spawn(dial::keep(servers.clone(), here, up));
-    assert!(matches!(leader.hears().await, NodeMessage::Joined { node, .. } if node.name == name));
+    let NodeMessage::Joined { node, .. } = leader.hears().await else { panic!() };
+    assert_eq!((&node.name, node.trouble.as_deref()), (&name, Some("its router does not run")));
+    // Told without a new link when that changes.
+    trouble.send_replace(None);
+    assert!(matches!(leader.hears().await, NodeMessage::Joined { node, .. } if node.trouble.is_none()));
 
     // A router of this machine, before and after the link was lost.
     let socket = leader.directory.path().join("router.sock");
@@ -171,7 +177,7 @@ async fn a_machine_joins_comes_back_pulls_and_feeds_its_router() {
     let puller = Puller::new(Arc::new(servers)).with_patience(Duration::from_millis(100));
     let refused = puller.config(&repository, &blob).await.unwrap_err();
     assert!(refused.to_string().contains("404"), "{refused}");
-    let wish = crate::glue::hub::tests::spec("acme/shop/dev", "acme/shop");
+    let wish = crate::hub::tests::spec("acme/shop/dev", "acme/shop");
     let wish =
         slipway_model::instance::DesiredInstance { spec: wish, goal: slipway_model::instance::Goal::Run };
     let instance = wish.spec.id.clone();

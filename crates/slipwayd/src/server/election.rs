@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::port::Ends;
 use super::standing::Own;
 use crate::front::{Front, Memory, memory};
-use crate::glue::hub::Hub;
+use crate::hub::Hub;
 use crate::term::{Around, Ground, Retired, Term, Workshop, WorkshopOptions};
 
 /// After a term that could not begin.

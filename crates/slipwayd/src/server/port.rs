@@ -20,8 +20,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::front::place::Places as Room;
 use crate::front::{Front, Standing};
-use crate::glue::hub::Hub;
 use crate::glue::routers;
+use crate::hub::Hub;
 
 const NO_LEADER: &str = "no server leads at this moment; come again";
 const TOO_MANY: &str = "this node has too many links already; come again when one has ended";

@@ -1,4 +1,4 @@
-//! Where instances ran, for the servers that lead later: the files that terms write (`glue::hub::ran`) go to
+//! Where instances ran, for the servers that lead later: the files that terms write (`hub::ran`) go to
 //! the shared storage and come from it, as long as a server runs.
 //!
 //! A file has one writer, a name that no other has, and only grows: the longer copy is the newer one.

@@ -37,6 +37,14 @@ pub fn cut(report: &mut InstanceReport) {
     causes.chain(report.ready.as_mut().map(|ready| &mut ready.body)).for_each(shorten);
 }
 
+/// Cuts what a node says of its machine.
+pub fn cut_node(node: &mut Node) {
+    if let Some(trouble) = &mut node.trouble {
+        trouble.retain(|c| !c.is_control());
+        shorten(trouble);
+    }
+}
+
 fn shorten(text: &mut String) {
     text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
 }

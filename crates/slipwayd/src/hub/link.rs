@@ -221,6 +221,7 @@ fn heard(name: &NodeName, told: Told) -> io::Result<Option<NodeMessage>> {
                 return Err(io::Error::other(why));
             }
             bounds::check(&node).map_err(io::Error::other)?;
+            bounds::cut_node(&mut node);
             node.joined_at = Timestamp::from(SystemTime::now());
             Ok(Some(NodeMessage::Joined { node: *node, instances }))
         }

@@ -1,10 +1,19 @@
-//! The leader's end of the nodes' connections, for one term.
+//! The hub: the leader's end of the nodes' links, for one term.
 //!
-//! Nodes dial; the front checks who they are and hands each link to [`Hub::take`]. What a node says goes to
-//! the leader, as that node's: a name in it that is not the certificate's ends the link. A newer link of a
-//! node replaces the older, and the leader hears of a node's going only when its newest link has gone. The
-//! newest list of each node is put to it until it has it; older ones are forgotten. Its peers, which are the
-//! same for all nodes and as many, are left out where the node has them ([`named`]).
+//! ```text
+//! leader ─ Desired ─▶ Hub::send ─▶ newest list ─▶ hand_over ── PUT /desired ──▶ node
+//!                         └─▶ ran: which node was given which instance
+//! leader ◀─ NodeMessage ◀─ pass_on ◀─ heard: what is believed ◀── /reports ──── node
+//! API ── Instances ─▶ instances, logs ─ /logs /files /sandboxes /attach ──▶ nodes
+//!     ◀── what the node that says it was given (ran) ◀────────────────────────┘
+//! ```
+//!
+//! Nodes dial; the cluster port checks who they are and hands each link to [`Hub::take`]; all of a link's
+//! life is in [`link`], and [`wire`] is what both ends say. What a node says goes to the leader, as that
+//! node's: a name in it that is not the certificate's ends the link. A newer link of a node replaces the
+//! older, and the leader hears of a node's going only when its newest link has gone. The newest list of each
+//! node is put to it until it has it; older ones are forgotten. Its peers, which are the same for all nodes
+//! and as many, are left out where the node has them ([`named`]).
 //!
 //! For the API the hub answers over all nodes ([`instances`](self), in `hub/instances.rs` and
 //! `hub/logs.rs`): a node that does not answer is left out, and costs the others nothing. What a node says

@@ -99,15 +99,19 @@ impl Machine {
         let (up, is_up) = watch::channel(false);
 
         let mut tasks = JoinSet::new();
+        let (trouble, trouble_seen) = watch::channel(None);
         if let Some(router) = router_options(options) {
             // The socket must be there before a router looks for it.
             let feed = bind_socket(&places.router_socket())?;
             router::replace_if_other(&router, &places)?;
-            if router::lock(&places)?.is_some() {
-                router::spawn(&router, &places)?;
+            if router::lock(&places)?.is_some()
+                && let Err(error) = router::spawn(&router, &places)
+            {
+                // Most likely an old router has the port; instances need none.
+                router::say_trouble(&trouble, &error);
             }
             tasks.spawn(services::routes(feed, servers.clone(), is_up));
-            tasks.spawn(router::keep(router, places.clone()));
+            tasks.spawn(router::keep(router, places.clone(), trouble));
         }
 
         let agent = match options.no_instances {
@@ -123,7 +127,13 @@ impl Machine {
         };
         let node = capacity::node(&offer, &name, &places)?;
         let servers_told = addresses.clone();
-        let here = Here { node, agent: agent.clone(), servers: servers_told, peers: Default::default() };
+        let here = Here {
+            node,
+            agent: agent.clone(),
+            servers: servers_told,
+            peers: Default::default(),
+            trouble: trouble_seen,
+        };
         let typed = told.typed.clone();
         tasks.spawn(remember(directory.clone(), told, addresses.subscribe()));
         tasks.spawn(async move {

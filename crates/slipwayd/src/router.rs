@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -17,6 +18,7 @@ use slipway_router::limits::Limits;
 use slipway_router::tls::TlsOptions;
 use slipway_router::{Listen, Options, Router};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::args;
 use crate::places::Places;
@@ -25,6 +27,8 @@ use crate::places::Places;
 const ACCESS_LOG_BYTES_MAX: u64 = 64 << 20;
 /// Between two looks whether there is a router. Without one nothing answers, so it is short.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// After a router that could not be started: somebody has to do something first.
+const TRY_AGAIN: Duration = Duration::from_secs(3);
 /// The router says little; its access log is another file.
 const LOG_BYTES_MAX: i64 = 8 << 20;
 /// Requests under way at a stop get this long.
@@ -134,25 +138,59 @@ fn own_lock(places: &Places) -> anyhow::Result<Flock<fs::File>> {
     bail!("another router serves {} already", places.run.display())
 }
 
-/// Starts the router again whenever there is none, for ever.
-pub async fn keep(router: args::Router, places: Places) {
-    loop {
-        tokio::time::sleep(LOOK_INTERVAL).await;
-        let (router, places) = (router.clone(), places.clone());
-        let looked = tokio::task::spawn_blocking(move || match lock(&places)? {
-            None => anyhow::Ok(false),
-            Some(free) => {
-                drop(free);
-                spawn(&router, &places)?;
-                Ok(true)
-            }
-        });
-        match looked.await {
-            Ok(Ok(false)) => {}
-            Ok(Ok(true)) => tracing::warn!("the router had ended and was started again"),
-            Ok(Err(error)) => tracing::error!("the router has ended and cannot be started: {error:#}"),
-            Err(error) => tracing::error!(%error, "looking after the router ended by a panic"),
+/// Starts the router again whenever there is none, for ever. `trouble` says why there is none.
+pub async fn keep(router: args::Router, places: Places, trouble: watch::Sender<Option<String>>) {
+    let look = move || match lock(&places)? {
+        None => anyhow::Ok(false),
+        Some(free) => {
+            drop(free);
+            spawn(&router, &places)?;
+            Ok(true)
         }
+    };
+    keep_looking(look, trouble, [LOOK_INTERVAL, TRY_AGAIN]).await;
+}
+
+/// `look` starts the router if there is none, and says whether it had to. It may block. It is asked again after
+/// the first of the two waits, or after the second when there is no router.
+async fn keep_looking(
+    look: impl Fn() -> anyhow::Result<bool> + Send + Sync + 'static,
+    trouble: watch::Sender<Option<String>>,
+    [look_interval, try_again]: [Duration; 2],
+) {
+    let look = Arc::new(look);
+    let mut wait = if trouble.borrow().is_some() { try_again } else { look_interval };
+    loop {
+        tokio::time::sleep(wait).await;
+        let look = Arc::clone(&look);
+        let failed = match tokio::task::spawn_blocking(move || look()).await {
+            Ok(Ok(was_started)) => {
+                if trouble.send_replace(None).is_some() {
+                    tracing::info!("the router runs now");
+                } else if was_started {
+                    tracing::warn!("the router had ended and was started again");
+                }
+                wait = look_interval;
+                continue;
+            }
+            Ok(Err(error)) => error,
+            Err(error) => anyhow::Error::new(error).context("looking after the router ended by a panic"),
+        };
+        say_trouble(&trouble, &failed);
+        wait = try_again;
+    }
+}
+
+/// Says that there is no router, and why: once for each reason, not for each try.
+pub fn say_trouble(trouble: &watch::Sender<Option<String>>, error: &anyhow::Error) {
+    let text = format!("its router does not run, which is tried again every few seconds: {error:#}");
+    let is_news = trouble.send_if_modified(|known| {
+        let is_news = known.as_ref() != Some(&text);
+        *known = Some(text);
+        is_news
+    });
+    if is_news {
+        tracing::error!("this machine's router does not run; trying on: {error:#}");
     }
 }
 
@@ -222,3 +260,6 @@ fn reachable(mut address: std::net::SocketAddr) -> std::net::SocketAddr {
     }
     address
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,8 +127,10 @@ impl Server {
         let offer = Offer { cpus, mem, ports, address, ..Offer::default() };
         let mut tasks = JoinSet::new();
         tasks.spawn(routers::feed(feed, table_seen, router_messages_out));
-        tasks.spawn(nodes::report(agent.clone(), capacity::node(&offer, &node, &places)?, node_messages_out));
-        tasks.spawn(router::keep(router, places.clone()));
+        let (trouble, trouble_seen) = watch::channel(None);
+        let this_node = capacity::node(&offer, &node, &places)?;
+        tasks.spawn(nodes::report(Some(agent.clone()), this_node, trouble_seen, node_messages_out));
+        tasks.spawn(router::keep(router, places.clone(), trouble));
         let how = WorkshopOptions { ca_bundle: options.ca_bundle.clone(), builds: options.builds };
         let workshop = Workshop::start(&ground, &how, term.epoch(), registry, agent, term.sources());
 

@@ -24,7 +24,12 @@ pub type Trouble = watch::Receiver<Option<String>>;
 
 /// Tells the leader what the agent reports, and what else does not work, for ever. A machine without an
 /// agent has no instances.
-pub async fn report(agent: Option<Agent>, node: Node, mut trouble: Trouble, leader: mpsc::Sender<NodeMessage>) {
+pub async fn report(
+    agent: Option<Agent>,
+    node: Node,
+    mut trouble: Trouble,
+    leader: mpsc::Sender<NodeMessage>,
+) {
     // Subscribed before the whole is told, so that nothing is missed in between.
     let mut reports = agent.as_ref().map(Agent::reports);
     let joined = |trouble: &mut Trouble| {

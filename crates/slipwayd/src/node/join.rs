@@ -15,6 +15,7 @@ use crate::places::Places;
 /// Joins, and says what to do next.
 pub fn join(options: &args::Join) -> anyhow::Result<()> {
     let token: JoinText = options.token.trim().parse()?;
+    place::check_is_nodes_own(&options.places.data_dir)?;
     let places = Places::make(&options.places)?;
     let directory = place::directory(&places)?;
     let before = Credentials::load(&directory)?;

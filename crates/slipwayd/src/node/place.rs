@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use slipway_model::cidr::Cidr;
 
@@ -35,6 +35,25 @@ pub fn directory(places: &Places) -> anyhow::Result<PathBuf> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
     made.with_context(|| format!("cannot make {}", directory.display()))?;
     Ok(directory)
+}
+
+/// Refuses the data directory of another part of Slipway: what the whole machine shares is named after the
+/// directory, so a node in it would take the instances and the network there for its own, and end them.
+pub fn check_is_nodes_own(data: &Path) -> anyhow::Result<()> {
+    // Both are made empty everywhere; only their owners put anything into them.
+    let has = |part: &str| fs::read_dir(data.join(part)).is_ok_and(|mut found| found.next().is_some());
+    let whose = if has("store") {
+        "a single machine's, made by slipwayd up; its records are there, also when they were moved to a cluster"
+    } else if has("registry") {
+        "that of a slipwayd server"
+    } else {
+        return Ok(());
+    };
+    bail!(
+        "the data directory {} is {whose}. A node needs directories of its own: say, to join and to agent, \
+         --data-dir /var/lib/slipway-node --run-dir /run/slipway-node",
+        data.display()
+    );
 }
 
 impl Told {
@@ -65,3 +84,6 @@ impl Told {
         write().with_context(|| format!("cannot write {}", path.display()))
     }
 }
+
+#[cfg(test)]
+mod tests;

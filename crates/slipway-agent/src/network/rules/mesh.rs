@@ -121,6 +121,12 @@ impl Mesh<'_> {
     type filter hook output priority raw; policy accept;
     ip saddr {address} ip daddr @peers udp dport {port} notrack
   }}
+  # What others behind this machine send, such as builds with a network of their own, leaves with its
+  # address, which the peers would believe. After the rules that give it that address.
+  chain as_this_machine {{
+    type filter hook postrouting priority srcnat + 10; policy accept;
+    ip daddr @peers udp dport {port} ct status snat drop
+  }}
 "#
         );
         // Masqueraded, it would look like this machine's own.

@@ -114,6 +114,34 @@ fn instances_do_not_speak_to_machines_of_nodes_whatever_is_allowed() {
     nodes.stop();
 }
 
+/// Such as the builds of a server on the same machine, which have a network of their own.
+#[test]
+fn nobody_behind_a_nodes_machine_speaks_to_other_nodes_in_its_name() {
+    let nodes = Nodes::new(2);
+    let (a, b) = (&nodes.nodes[0], &nodes.nodes[1]);
+    let options = NetworkOptions { ports: (1, 0), ..nodes.world.options("builds", "10.121.0.0/24") };
+    let builds = nodes.world.inside(&b.host, || Ok(Network::start(options).unwrap()));
+    let build = builds.take(&instance(9), &tenant("evil"), 1, Egress::InternetAlone).unwrap();
+    let (a1, b1) = (a.take(1, 0), b.take(2, 0));
+    let ear = nodes.world.udp(&open(&a1), a1.address, 9000);
+    let hears = |wait| {
+        ear.set_read_timeout(Some(wait)).unwrap();
+        ear.recv(&mut [0; 64]).is_ok()
+    };
+    let mesh = a.options.mesh.clone().unwrap();
+    let frame = frame(&mesh, 1, b.inner_host(), a, (a1.address, 9000));
+    let mouth = nodes.world.udp(&open(&build), build.address, 0);
+    mouth.send_to(&frame, (a.address(), mesh.port)).unwrap();
+    assert!(!hears(SILENCE), "a build was taken for the router of its machine");
+    // While the node itself speaks, and the build reaches what else is there.
+    nodes.world.udp(&open(&b1), b1.address, 0).send_to(b"hello", (a1.address, 9000)).unwrap();
+    assert!(hears(PATIENCE));
+    let _web = nodes.world.listen(&nodes.world.internet, World::PUBLIC, 7000);
+    nodes.check(&open(&build), (World::PUBLIC, 7000), Outcome::Connected);
+    builds.stop().unwrap();
+    nodes.stop();
+}
+
 #[test]
 fn a_forged_source_does_not_leave_the_node() {
     let nodes = Nodes::new(2);

@@ -5,10 +5,11 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 use slipway_model::app::PathId;
-use slipway_model::unit::Timestamp;
+use slipway_model::service::{HealthCheck, Probe};
+use slipway_model::unit::{Span, Timestamp};
 
-use crate::app::check::HealthCheck;
-use crate::present::task::IpAddress;
+use crate::app::check::Protocol;
+use crate::present::task::{HealthResult, IpAddress};
 use crate::present::{DeploymentPlan, Step, TaskState};
 use crate::timestamp;
 
@@ -71,12 +72,17 @@ pub enum Event {
         app_id: PathId,
         #[serde(serialize_with = "timestamp::as_text")]
         version: Timestamp,
-        health_check: HealthCheck,
+        health_check: CheckInfo,
     },
     /// An app's checks are gone.
     RemoveHealthCheck { app_id: PathId },
     /// A check failed.
-    FailedHealthCheck { app_id: PathId, task_id: String, health_check: HealthCheck },
+    FailedHealthCheck {
+        app_id: PathId,
+        task_id: String,
+        instance_id: String,
+        health_check_result: HealthResult,
+    },
     /// An instance is killed because its check failed too often.
     UnhealthyInstanceKill {
         app_id: PathId,
@@ -108,6 +114,48 @@ pub enum Event {
     EventStreamAttached { remote_address: String },
     /// Somebody listens no more.
     EventStreamDetached { remote_address: String },
+}
+
+/// A check as it runs: by the node of the instance, whatever the definition says of who asks (MA-42).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckInfo {
+    /// What is asked.
+    pub protocol: Protocol,
+    /// Between two questions.
+    pub interval_seconds: u64,
+    /// An answer that takes longer is none.
+    pub timeout_seconds: u64,
+    /// 0: never killed.
+    pub max_consecutive_failures: u32,
+    /// Failures do not count so long.
+    pub grace_period_seconds: u64,
+    /// Which of the app's ports.
+    pub port_index: usize,
+    /// For the kinds that speak HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+impl From<&HealthCheck> for CheckInfo {
+    fn from(check: &HealthCheck) -> Self {
+        let (protocol, path) = match &check.probe {
+            Probe::Http(path) => (Protocol::MesosHttp, Some(path.clone())),
+            Probe::Https(path) => (Protocol::MesosHttps, Some(path.clone())),
+            Probe::Tcp | Probe::Answer => (Protocol::MesosTcp, None),
+            Probe::Command(_) => (Protocol::Command, None),
+        };
+        let seconds = |span: Span| span.millis().div_ceil(1000);
+        Self {
+            protocol,
+            interval_seconds: seconds(check.interval),
+            timeout_seconds: seconds(check.timeout),
+            max_consecutive_failures: check.failures_max,
+            grace_period_seconds: check.grace.map_or(0, seconds),
+            port_index: check.port_index.unwrap_or(0),
+            path,
+        }
+    }
 }
 
 impl Event {

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use slipway_model::app::{GroupAction, GroupActionKind, GroupDeployment};
+use slipway_model::instance::CheckStatus;
 
 use super::*;
 use crate::present::{AppExtras, app_info};
@@ -43,8 +44,17 @@ fn all() -> Vec<(Event, &'static str, Value)> {
     let app = crate::app::AppUpdate::read(body, &PathId::root()).unwrap().create().unwrap();
     let shown = app_info(&app.to_json(), &AppExtras::of(time(), None)).unwrap();
     let shown_json: Value = serde_json::from_str(shown.get()).unwrap();
-    let check = app.health_checks[0].clone();
-    let check_json = serde_json::to_value(&check).unwrap();
+    let check = CheckInfo::from(&crate::spec::wanted(&app).spec.health.unwrap());
+    let check_json = json!({"protocol": "MESOS_HTTP", "path": "/", "intervalSeconds": 60, "timeoutSeconds": 20,
+        "maxConsecutiveFailures": 3, "gracePeriodSeconds": 300, "portIndex": 0});
+    let status = CheckStatus {
+        alive: false,
+        consecutive_failures: 2,
+        first_success: None,
+        last_failure: Some(time()),
+        last_success: None,
+        last_failure_cause: Some("500".into()),
+    };
     vec![
         (
             Event::ApiPost { client_ip: "10.0.0.1".into(), uri: "/v2/apps".into(), app_definition: shown },
@@ -111,15 +121,22 @@ fn all() -> Vec<(Event, &'static str, Value)> {
             json!({"appId": "/x", "instanceId": "i", "version": T, "alive": false}),
         ),
         (
-            Event::AddHealthCheck { app_id: id("/x"), version: time(), health_check: check.clone() },
+            Event::AddHealthCheck { app_id: id("/x"), version: time(), health_check: check },
             "add_health_check_event",
             json!({"appId": "/x", "version": T, "healthCheck": check_json}),
         ),
         (Event::RemoveHealthCheck { app_id: id("/x") }, "remove_health_check_event", json!({"appId": "/x"})),
         (
-            Event::FailedHealthCheck { app_id: id("/x"), task_id: "t".into(), health_check: check },
+            Event::FailedHealthCheck {
+                app_id: id("/x"),
+                task_id: "t".into(),
+                instance_id: "i".into(),
+                health_check_result: HealthResult::new(&status, "i".into()),
+            },
             "failed_health_check_event",
-            json!({"appId": "/x", "taskId": "t", "healthCheck": check_json}),
+            json!({"appId": "/x", "taskId": "t", "instanceId": "i", "healthCheckResult": {"alive": false,
+                "consecutiveFailures": 2, "firstSuccess": null, "lastFailure": T, "lastSuccess": null,
+                "lastFailureCause": "500", "instanceId": "i"}}),
         ),
         (
             Event::UnhealthyInstanceKill {

@@ -10,9 +10,9 @@ use slipway_marathon::present::task::{HealthResult, IpAddress, instance_id, task
 use slipway_marathon::present::{DeploymentInfo, DeploymentPlan, Step, TaskState};
 use slipway_marathon::timestamp;
 use slipway_model::app::{GroupAction, GroupDeployment, PathId, pushed_service};
-use slipway_model::instance::InstanceState;
-use slipway_model::service::{HealthCheck, Probe};
-use slipway_model::unit::Span;
+use slipway_model::instance::{CheckStatus, InstanceState};
+use slipway_model::service::HealthCheck;
+use slipway_model::unit::Timestamp;
 
 use super::ids::Ids;
 use super::running::{readiness, state_of};
@@ -31,9 +31,8 @@ pub struct Frame {
 /// The frames of an event; none for what Marathon had no words for.
 pub fn frames(event: &Event, is_several: bool) -> Vec<Frame> {
     let mut frames = Vec::new();
-    let of_checks = checks(event).into_iter();
-    let of_rest = said(&event.what).into_iter().map(|words| (words.name(), words.to_json(event.at)));
-    for (kind, mut data) in of_checks.chain(of_rest) {
+    for words in said(&event.what) {
+        let (kind, mut data) = (words.name(), words.to_json(event.at));
         let is_about_plan = kind.starts_with("deployment_");
         if let Some(tenant) = event.tenant.as_ref().filter(|_| is_several || is_about_plan)
             && let Ok(mut value) = serde_json::from_str::<Value>(&data)
@@ -62,6 +61,10 @@ fn said(what: &Happened) -> Vec<Words> {
     match what {
         Happened::Instance(event) => instance(event),
         Happened::Health { of, instance, is_alive } => health(of, instance, *is_alive),
+        Happened::CheckFailed { of, instance, status, .. } => check_failed(of, instance, status),
+        Happened::ChecksChanged { of, version, added, removed } => {
+            checks_changed(of, *version, added, removed)
+        }
         Happened::KilledForHealth { of, instance, reason } => killed(of, instance, reason),
         Happened::GroupDeployment { deployment, stage } => stage_of(deployment, stage),
         Happened::AppTerminated { app } => vec![Words::AppTerminated { app_id: app.clone() }],
@@ -88,67 +91,38 @@ fn said(what: &Happened) -> Vec<Words> {
         Happened::StreamDetached { client } => {
             vec![Words::EventStreamDetached { remote_address: client.clone() }]
         }
-        Happened::CheckFailed { .. } | Happened::ChecksChanged { .. } => Vec::new(),
         Happened::LeaderBegan { .. } | Happened::UnknownInstance { .. } | Happened::Deployment { .. } => {
             Vec::new()
         }
     }
 }
 
-/// What Marathon says of single checks. The checks are those of the release that runs, which
-/// `slipway-marathon` does not know, so they are put into words here.
-fn checks(event: &Event) -> Vec<(&'static str, String)> {
-    let at = timestamp::render(event.at);
-    let line = |kind: &'static str, mut data: Value| {
-        data["eventType"] = json!(kind);
-        data["timestamp"] = json!(at);
-        (kind, data.to_string())
-    };
-    match &event.what {
-        Happened::CheckFailed { of, instance, status, .. } => {
-            let Some(app) = id_of(of) else { return Vec::new() };
-            let data = json!({
-                "appId": app,
-                "taskId": task_id(&app, &instance.instance),
-                "instanceId": instance_id(&app, &instance.instance),
-                "healthCheckResult": HealthResult::new(status, instance_id(&app, &instance.instance)),
-            });
-            vec![line("failed_health_check_event", data)]
-        }
-        Happened::ChecksChanged { of, version, added, removed } => {
-            let Some(app) = id_of(of) else { return Vec::new() };
-            let version = timestamp::render(*version);
-            let added = added.iter().map(|check| {
-                let data = json!({ "appId": app, "version": version, "healthCheck": check_of(check) });
-                line("add_health_check_event", data)
-            });
-            let removed = removed.iter().map(|_| line("remove_health_check_event", json!({ "appId": app })));
-            removed.chain(added).collect()
-        }
-        _ => Vec::new(),
-    }
+fn check_failed(of: &ServiceOf, instance: &InstanceSnapshot, status: &CheckStatus) -> Vec<Words> {
+    let Some(app) = id_of(of) else { return Vec::new() };
+    let instance_id = instance_id(&app, &instance.instance);
+    vec![Words::FailedHealthCheck {
+        task_id: task_id(&app, &instance.instance),
+        instance_id: instance_id.clone(),
+        health_check_result: HealthResult::new(status, instance_id),
+        app_id: app,
+    }]
 }
 
-fn check_of(check: &HealthCheck) -> Value {
-    let (protocol, path) = match &check.probe {
-        Probe::Http(path) => ("MESOS_HTTP", Some(path)),
-        Probe::Https(path) => ("MESOS_HTTPS", Some(path)),
-        Probe::Tcp | Probe::Answer => ("MESOS_TCP", None),
-        Probe::Command(_) => ("COMMAND", None),
-    };
-    let seconds = |span: Span| span.millis().div_ceil(1000);
-    let mut said = json!({
-        "protocol": protocol,
-        "intervalSeconds": seconds(check.interval),
-        "timeoutSeconds": seconds(check.timeout),
-        "maxConsecutiveFailures": check.failures_max,
-        "gracePeriodSeconds": check.grace.map_or(0, seconds),
-        "portIndex": check.port_index.unwrap_or(0),
+/// Marathon tells of each check that is gone, and never of which.
+fn checks_changed(
+    of: &ServiceOf,
+    version: Timestamp,
+    added: &[HealthCheck],
+    removed: &[HealthCheck],
+) -> Vec<Words> {
+    let Some(app) = id_of(of) else { return Vec::new() };
+    let removed = removed.iter().map(|_| Words::RemoveHealthCheck { app_id: app.clone() });
+    let added = added.iter().map(|check| Words::AddHealthCheck {
+        app_id: app.clone(),
+        version,
+        health_check: check.into(),
     });
-    if let Some(path) = path {
-        said["path"] = json!(path);
-    }
-    said
+    removed.chain(added).collect()
 }
 
 /// The id under which a service is shown; none for what runs once.

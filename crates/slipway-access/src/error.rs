@@ -91,6 +91,14 @@ pub enum Error {
         /// Which, oldest first.
         deployments: Vec<GroupDeploymentId>,
     },
+    /// It comes from a push, and only another push changes it.
+    #[error("{what}; {instead}")]
+    Pushed {
+        /// What comes from where.
+        what: String,
+        /// What to do.
+        instead: &'static str,
+    },
     /// So many deployments of one tenant are under way that another has to wait (MA-25).
     #[error("at most {max} deployments of one tenant can be under way at once; wait for one of them")]
     TooManyDeployments {
@@ -181,6 +189,7 @@ impl Error {
             Error::Forbidden { .. }
             | Error::OperatorOnly
             | Error::LimitedToken
+            | Error::Pushed { .. }
             | Error::TooManyDeployments { .. } => Kind::Forbidden,
             Error::Taken { .. } | Error::Busy { .. } | Error::Rule { .. } | Error::Locked { .. } => {
                 Kind::Conflict

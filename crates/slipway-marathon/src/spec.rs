@@ -16,7 +16,7 @@ use crate::app::container::VolumeKind;
 use crate::app::{self, AppDefinition, EnvValue, PortDefinition, PortMapping};
 use crate::decimal::Decimal;
 
-mod pushed;
+pub mod pushed;
 
 pub use pushed::Pushed;
 

@@ -117,6 +117,32 @@ impl AppsState {
     pub fn pushed_service(&self, id: &PathId) -> Option<PushedService<'_>> {
         self.pushed.get(&id.parent()?)?.services().find(|service| service.id == *id)
     }
+
+    /// Refuses to delete an app that is a service of a push.
+    ///
+    /// # Errors
+    /// [`Error::Pushed`].
+    pub fn may_delete(&self, id: &PathId) -> Result<(), Error> {
+        if self.pushed_service(id).is_none() {
+            return Ok(());
+        }
+        let instead = "take it out of slipway.yaml and push, or scale it to 0";
+        Err(Error::Pushed { what: format!("{id} comes from a push"), instead })
+    }
+
+    /// Refuses to delete a group that is of pushes, holds one that is, or is held by one.
+    ///
+    /// # Errors
+    /// [`Error::Pushed`].
+    pub fn may_delete_group(&self, id: &PathId) -> Result<(), Error> {
+        match self.pushed.keys().find(|group| group.is_within(id) || id.is_within(group)) {
+            None => Ok(()),
+            Some(group) => Err(Error::Pushed {
+                what: format!("{group} comes from pushes"),
+                instead: "delete its environment or project instead",
+            }),
+        }
+    }
 }
 
 impl PushedEnvironment {

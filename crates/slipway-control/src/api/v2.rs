@@ -18,12 +18,12 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use slipway_marathon::error::Error as Told;
 
 use super::Api;
-use crate::leader::LeaderQueries;
 
 mod answer;
 mod app;
 mod asked;
 mod change;
+mod context;
 mod definitions;
 mod deployment;
 mod endpoint;
@@ -43,6 +43,7 @@ mod words;
 
 use answer::Answer;
 use asked::Asked;
+use context::Context;
 use definitions::Definitions;
 use endpoint::{Endpoint, Found};
 use events::Hub;
@@ -66,17 +67,6 @@ pub struct Marathon {
     listings: Arc<Places>,
     /// What is counted.
     pub counters: Arc<Counters>,
-}
-
-/// What every handler works with.
-pub struct Context {
-    api: Api,
-    hub: Arc<Hub>,
-    definitions: Arc<Definitions>,
-    listings: Arc<Places>,
-    counters: Arc<Counters>,
-    asked: Asked,
-    view: View,
 }
 
 impl Marathon {

@@ -16,6 +16,7 @@ use crate::app::{
     Residency,
 };
 use crate::decimal::Decimal;
+use crate::error::Error;
 
 /// The name of the port on which a pushed service answers HTTP.
 const HTTP: &str = "http";
@@ -128,6 +129,23 @@ impl Pushed<'_> {
             delay_seconds: 0,
         }
     }
+}
+
+/// How many copies an update asks for of a pushed service that is shown as `shown`; `None`: as many as there
+/// are.
+///
+/// # Errors
+/// It asks for anything else.
+pub fn scale(shown: &AppDefinition, update: AppUpdate) -> Result<Option<u32>, Error> {
+    let new = update.onto(shown)?;
+    let level = AppDefinition { instances: shown.instances, ..new.clone() };
+    if level != *shown {
+        return Err(Error::Forbidden(format!(
+            "{} comes from a push: clients may scale and restart it, anything else is changed in slipway.yaml",
+            shown.id
+        )));
+    }
+    Ok((new.instances != shown.instances).then_some(new.instances))
 }
 
 fn mapping(port: &PortSpec) -> PortMapping {

@@ -261,3 +261,17 @@ fn ma_78_clients_may_send_a_pushed_service_back() {
         assert_eq!(update.create().unwrap(), app);
     }
 }
+
+#[test]
+fn ma_78_clients_may_scale_a_pushed_service_and_nothing_else() {
+    let app = pushed(&ServiceSpec::default());
+    let asked = |body: &str| {
+        pushed::scale(&app, AppUpdate::read(body.as_bytes(), &PathId::root()).unwrap())
+            .map_err(|error| (error.status(), error.to_string()))
+    };
+    assert_eq!(asked(r#"{"instances": 7}"#), Ok(Some(7)));
+    assert_eq!(asked(r#"{"instances": 3}"#), Ok(None));
+    let (status, why) = asked(r#"{"instances": 7, "mem": 512}"#).unwrap_err();
+    assert_eq!(status, 403);
+    assert!(why.starts_with("/prod/shop/web comes from a push: clients may scale"), "{why}");
+}

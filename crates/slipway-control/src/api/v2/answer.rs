@@ -27,6 +27,21 @@ pub fn text_of_json(status: StatusCode, body: impl Into<Body>) -> Response {
     (status, headers, body.into()).into_response()
 }
 
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, body) = self.into_parts();
+        let mut response = text_of_json(status, body);
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Basic realm=\"slipway\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, crate::api::refusal::RETRY_AFTER);
+        }
+        response
+    }
+}
+
 /// 200 with a body of JSON.
 pub fn ok(body: &impl Serialize) -> Answer {
     Ok(json(StatusCode::OK, body))

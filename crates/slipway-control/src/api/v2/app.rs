@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::json;
-use serde_json::value::RawValue;
 use slipway_access::Scoped;
-use slipway_marathon::present::{AppEmbed, AppExtras, Identifiable, TaskCounts, app_info, stored_app};
+use slipway_marathon::present::{AppEmbed, stored_app};
 use slipway_marathon::select::Selector;
 use slipway_model::account::{Right, Tenant};
-use slipway_model::app::App;
 
-use super::Context;
 use super::answer::{self, Answer};
-use super::group::write::version_of;
+use super::asked::version_of;
+use super::context::Context;
 use super::listing::{Listed, Listing};
 use super::refusal::Refusal;
 use super::running::{self, Open};
@@ -77,28 +75,9 @@ pub async fn show(context: &Context, id: &str) -> Answer {
     let (tenant, service) = running::find(context, id, Right::View).await?;
     let embed = AppEmbed::of(context.asked.query.all("embed")).of_one();
     let snapshot = context.api.leader.snapshot(&service.environment).await;
-    let open = open(context, tenant).await?;
+    let open = Open::now(context, tenant).await?;
     let shown = service.shown(snapshot.as_ref(), &open, embed)?;
     answer::ok(&json!({ "app": running::outward(&context.view, &tenant.name, shown) }))
-}
-
-/// What is under way in a tenant.
-pub async fn open(context: &Context, tenant: &Scoped<Tenant>) -> Result<Open, Refusal> {
-    let records = tenant.group_deployments().await?;
-    let known = match records.is_empty() {
-        true => Vec::new(),
-        false => context.api.leader.group_deployments(Some(&tenant.name)).await,
-    };
-    Ok(Open::new(&records, &known))
-}
-
-/// An app that has just been made: nothing runs of it.
-pub fn fresh(context: &Context, app: &App, deployments: Vec<Identifiable>) -> Result<Box<RawValue>, Refusal> {
-    let mut extras = AppExtras::of_app(app);
-    extras.counts = Some(TaskCounts::default());
-    extras.deployments = Some(deployments);
-    extras.tasks = Some(Vec::new());
-    Ok(running::outward(&context.view, &app.tenant, app_info(&app.definition, &extras)?))
 }
 
 /// `GET /v2/apps/{id}/versions`
@@ -119,7 +98,7 @@ pub async fn version(context: &Context, id: &str, version: &str) -> Answer {
     let shown = match service.app() {
         Some(app) => {
             let found = tenant.app_version(&app.id, version).await;
-            stored_app(&found.map_err(|error| write::missing(error, &app.id, Some(version)))?)?
+            stored_app(&found.map_err(|error| Refusal::of_version(error, &app.id, Some(version)))?)?
         }
         None if service.version() == version => service.bare()?,
         None => return Err(Refusal::no_app(id)),

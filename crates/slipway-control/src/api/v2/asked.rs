@@ -12,6 +12,7 @@ use serde_json::Value;
 use slipway_access::{Caller, Error};
 use slipway_marathon::error::Error as Told;
 use slipway_model::limit::API_BODY_BYTES_MAX;
+use slipway_model::unit::Timestamp;
 
 use super::refusal::Refusal;
 use crate::api::{Api, Local};
@@ -166,6 +167,12 @@ async fn bytes(body: Body) -> Result<Vec<u8>, Refusal> {
         return Err(Told::TooLarge { limit: API_BODY_BYTES_MAX }.into());
     }
     Ok(bytes)
+}
+
+/// What a version's text means.
+pub fn version_of(text: &str) -> Result<Timestamp, Refusal> {
+    let bad = || Told::BadRequest(format!("{text} is not a version, such as 2026-11-22T17:05:09.123Z"));
+    Ok(slipway_marathon::timestamp::parse(text).ok_or_else(bad)?)
 }
 
 #[cfg(test)]

@@ -8,20 +8,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::json;
 use slipway_access::{AppDraft, AppHosts, AppsChange, AppsChanged, AppsState, Error, GroupDraft, Scoped};
 use slipway_marathon::app::AppDefinition;
 use slipway_marathon::error::{Detail, Error as Told};
 use slipway_marathon::group::{GroupFacts, Tree};
 use slipway_marathon::spec;
 use slipway_marathon::steps::AppChange;
-use slipway_marathon::virtual_host;
+use slipway_marathon::{timestamp, virtual_host};
 use slipway_model::account::{Right, Tenant};
 use slipway_model::app::{App, PathId};
 use slipway_model::push::ImageRef;
 
-use super::Context;
+use super::context::Context;
 use super::definitions::Definitions;
 use super::refusal::Refusal;
+use super::{answer, events};
 
 /// How often the registry is asked for one change: each time is for all images that are not known yet, and
 /// only somebody else's change at the same moment can bring more.
@@ -300,4 +304,19 @@ pub async fn rehearse(
             Err(Stop::ImagesUnknown) => desk.find_images(context, tenant).await?,
         }
     }
+}
+
+/// `{version, deploymentId}`
+pub fn begun(status: StatusCode, changed: &AppsChanged) -> Response {
+    let id = changed.deployment.as_ref().map(|deployment| &deployment.id);
+    let body = json!({ "version": timestamp::render(changed.version), "deploymentId": id });
+    answer::with_deployment(answer::json(status, &body), id)
+}
+
+/// Lets followers know what was asked for (MA-64).
+pub fn tell(context: &Context, tenant: &Tenant, changed: &AppsChanged) {
+    for app in changed.apps.values() {
+        events::posted(context, &tenant.name, app.definition.as_str().into());
+    }
+    events::group_changed(context, &tenant.name, changed.version);
 }

@@ -14,9 +14,10 @@ use slipway_model::app::{GroupAction, GroupActionKind, GroupDeployment};
 use slipway_model::id::GroupDeploymentId;
 
 use super::answer::{self, Answer};
-use super::app::write::{begun, tell};
+use super::change::{self, begun, tell};
+use super::context::Context;
 use super::refusal::Refusal;
-use super::{Context, change, words};
+use super::words;
 
 /// `GET /v2/deployments`: what is stored, with what the leader knows of it. It may not have seen one that
 /// has just been made.

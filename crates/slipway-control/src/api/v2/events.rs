@@ -20,8 +20,8 @@ use slipway_model::name::{TenantName, UserName};
 use slipway_model::unit::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 
-use super::Context;
 use super::answer::Answer;
+use super::context::Context;
 use super::ids::Ids;
 use super::refusal::Refusal;
 use super::view::View;

@@ -14,10 +14,11 @@ use slipway_model::app::PathId;
 use slipway_model::unit::Timestamp;
 
 use super::answer::{self, Answer};
+use super::asked::version_of;
+use super::context::Context;
 use super::listing::{self, Listed, Listing};
 use super::refusal::Refusal;
 use super::running::Open;
-use super::{Context, app};
 
 pub mod write;
 
@@ -66,7 +67,7 @@ async fn shown(
     embed: GroupEmbed,
     listing: &mut Listing,
 ) -> Result<Value, Refusal> {
-    let open: Arc<Open> = Arc::new(app::open(context, tenant).await?);
+    let open: Arc<Open> = Arc::new(Open::now(context, tenant).await?);
     let mut apps = BTreeMap::new();
     let services = if embed.apps { Listed::all(tenant, state) } else { Vec::new() };
     for service in services.into_iter().filter(|service| service.id().is_within(group)) {
@@ -104,7 +105,7 @@ fn has_group(state: &AppsState, facts: &BTreeMap<PathId, GroupFacts>, id: &PathI
 /// `GET /v2/groups[/{id}]/versions/{version}`: the apps as they were, those that are deleted since, too.
 pub async fn version(context: &Context, id: &str, version: &str) -> Answer {
     let (tenant, inside) = context.view.group(id, Right::View)?;
-    let version = write::version_of(version)?;
+    let version = version_of(version)?;
     let place = context.listings.take(context.asked.caller.user()).await?;
     let apps = tenant.group_at(&inside, version).await?;
     if apps.is_empty() {

@@ -7,8 +7,8 @@ use slipway_marathon::error::Error as Told;
 use slipway_marathon::present::Info;
 use slipway_model::name::TenantName;
 
-use super::Context;
 use super::answer::{self, Answer};
+use super::context::Context;
 use super::refusal::Refusal;
 use crate::api::Api;
 use crate::leader::Abdication;

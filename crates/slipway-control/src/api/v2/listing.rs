@@ -25,10 +25,12 @@ use slipway_model::app::{App, PathId};
 use slipway_model::name::{TenantName, UserName};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::answer;
+use super::context::Context;
 use super::refusal::Refusal;
 use super::running::{self, Open, Service};
 use super::view::View;
-use super::{Context, LeaderQueries, answer};
+use crate::leader::LeaderQueries;
 
 /// Listings of one user that are under way at once.
 pub const LISTINGS_OF_USER_MAX: usize = 16;

@@ -12,8 +12,8 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use slipway_model::instance::InstanceState;
 
-use super::Context;
 use super::answer::{self, Answer};
+use super::context::Context;
 
 /// What is counted while the process lives.
 #[derive(Debug)]

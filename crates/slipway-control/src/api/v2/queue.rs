@@ -12,8 +12,8 @@ use slipway_model::account::Right;
 use slipway_model::unit::Timestamp;
 use slipway_plan::placement::{Reason, Refusal as Refused};
 
-use super::Context;
 use super::answer::{self, Answer};
+use super::context::Context;
 use super::running::{self, Service};
 use crate::leader::{EnvironmentSnapshot, WaitingSnapshot};
 

@@ -1,10 +1,11 @@
 //! Why a request was not done, on its way to the client. The words are `slipway-marathon`'s.
 
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use serde_json::json;
 use slipway_access::{Error, Kind};
 use slipway_marathon::error::Error as Told;
+use slipway_model::app::PathId;
+use slipway_model::unit::Timestamp;
 
 /// A status and a body in Marathon's shape (MA-25).
 #[derive(Debug)]
@@ -17,6 +18,11 @@ impl Refusal {
     /// A status and a sentence.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, body: json!({ "message": message.into() }).to_string() }
+    }
+
+    /// What is sent.
+    pub fn into_parts(self) -> (StatusCode, String) {
+        (self.status, self.body)
     }
 
     /// Whether it says that something is not there.
@@ -32,6 +38,14 @@ impl Refusal {
     /// 404 for an app, by the id that the client wrote.
     pub fn no_app(id: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("App '{id}' does not exist"))
+    }
+
+    /// 404 for an app or a version that is not there; other errors as they are.
+    pub fn of_version(error: Error, id: &PathId, version: Option<Timestamp>) -> Self {
+        match error.is_not_found() {
+            true => Told::NoApp { id: id.clone(), version }.into(),
+            false => error.into(),
+        }
     }
 
     /// 404 for a group, by the id that the client wrote.
@@ -72,19 +86,5 @@ impl From<Error> for Refusal {
             }
         };
         Self::new(status, error.to_string())
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let mut response = super::answer::text_of_json(self.status, self.body);
-        if self.status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static("Basic realm=\"slipway\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, crate::api::refusal::RETRY_AFTER);
-        }
-        response
     }
 }

@@ -7,21 +7,22 @@ use std::time::SystemTime;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use slipway_access::{AppsState, PushedService, Scoped};
+use slipway_marathon::app::AppDefinition;
 use slipway_marathon::error::Error as Told;
 use slipway_marathon::present::task::{LocalVolume, TaskFacts, task_id};
 use slipway_marathon::present::{
     AppEmbed, AppExtras, HttpResponse, Identifiable, ReadinessResult, Task, TaskCounts, TaskFact,
     TaskFailure, TaskState, TaskStatsByVersion, VersionInfo, app_info,
 };
+use slipway_marathon::spec::Pushed;
 use slipway_model::account::{Right, Tenant};
 use slipway_model::app::{App, GroupDeployment, PathId, app_service};
 use slipway_model::instance::InstanceState;
-use slipway_model::name::{EnvironmentPath, ServiceName, TenantName};
+use slipway_model::name::{EnvironmentPath, ServiceName, ServicePath, TenantName};
 use slipway_model::service::ServiceSpec;
 use slipway_model::unit::{Bytes, Timestamp};
 
-use super::Context;
-use super::app::write::pushed_definition;
+use super::context::Context;
 use super::ids::Ids;
 use super::refusal::Refusal;
 use crate::leader::{EndSnapshot, EnvironmentSnapshot, GroupDeploymentSnapshot, InstanceSnapshot};
@@ -51,6 +52,22 @@ pub struct Service {
 enum Definition {
     Stored(Arc<App>),
     Made(Arc<str>),
+}
+
+/// A pushed service in Marathon's words; `None` when nothing of it runs yet.
+pub fn pushed_definition(tenant: &Tenant, service: &PushedService<'_>) -> Option<AppDefinition> {
+    let release = service.of.release.as_ref()?;
+    let path = &service.of.environment.path;
+    let full = ServicePath {
+        tenant: tenant.name.clone(),
+        project: path.project.clone(),
+        environment: path.environment.clone(),
+        service: service.name.clone(),
+    };
+    let pushed =
+        Pushed { service: &full, spec: service.spec, image: &release.image, instances: service.instances };
+    // marathon-python fails at names that Marathon did not have; whoever pushes says these in slipway.yaml.
+    Some(AppDefinition { slipway: None, ..pushed.definition() })
 }
 
 impl Service {
@@ -254,6 +271,19 @@ impl Open {
             open.readiness.extend(readiness(progress));
         }
         open
+    }
+
+    /// What is under way in a tenant now.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub async fn now(context: &Context, tenant: &Scoped<Tenant>) -> Result<Self, Refusal> {
+        let records = tenant.group_deployments().await?;
+        let known = match records.is_empty() {
+            true => Vec::new(),
+            false => context.api.leader.group_deployments(Some(&tenant.name)).await,
+        };
+        Ok(Self::new(&records, &known))
     }
 
     fn of(&self, app: &PathId) -> Vec<Identifiable> {

@@ -3,8 +3,8 @@
 use serde_json::json;
 use slipway_marathon::present::{MesosFramework, MesosSlave, MesosState, MesosTask};
 
-use super::Context;
 use super::answer::{self, Answer};
+use super::context::Context;
 use super::{listing, running};
 
 /// Each tenant is a framework; its nodes are those that it could be on.

@@ -14,10 +14,11 @@ use slipway_model::app::{GroupAction, GroupActionKind, PathId};
 use slipway_model::id::InstanceId;
 
 use super::answer::{self, Answer};
-use super::app::write::{begun, tell};
+use super::change::{self, begun, tell};
+use super::context::Context;
 use super::refusal::Refusal;
 use super::running::{self, Service};
-use super::{Context, asked, change, listing};
+use super::{asked, listing};
 use crate::leader::Kill;
 
 /// Ids in one request: each is looked for.

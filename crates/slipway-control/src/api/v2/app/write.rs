@@ -5,23 +5,24 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::{HeaderValue, StatusCode, header};
-use serde_json::{Value, json};
-use slipway_access::{AppsChange, AppsChanged, AppsState, PushedService, Scoped};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use slipway_access::{AppsChange, AppsChanged, Scoped};
 use slipway_marathon::app::{AppDefinition, AppUpdate, Change};
 use slipway_marathon::error::Error as Told;
 use slipway_marathon::group::Tree;
-use slipway_marathon::present::Identifiable;
-use slipway_marathon::spec::Pushed;
-use slipway_marathon::timestamp;
+use slipway_marathon::present::{AppExtras, Identifiable, TaskCounts, app_info};
+use slipway_marathon::spec::pushed;
 use slipway_model::account::{Right, Tenant};
 use slipway_model::app::{App, GroupAction, GroupActionKind, PathId};
-use slipway_model::name::ServicePath;
+use slipway_model::unit::Timestamp;
 
 use super::super::answer::{self, Answer};
 use super::super::asked;
-use super::super::change::{self, Stop};
+use super::super::change::{self, Stop, begun, tell};
+use super::super::context::Context;
 use super::super::refusal::Refusal;
-use super::super::{Context, events};
+use super::super::running;
 
 /// `POST /v2/apps`
 pub async fn create(context: &Context, body: Body) -> Answer {
@@ -41,7 +42,7 @@ pub async fn create(context: &Context, body: Body) -> Answer {
     let Some(made) = changed.apps.get(&id) else { return Err(Told::NoApp { id, version: None }.into()) };
     tell(context, tenant, &changed);
     let deployments = changed.deployment.iter().map(|open| Identifiable { id: open.id.to_string() });
-    let shown = super::fresh(context, made, deployments.collect())?;
+    let shown = fresh(context, made, deployments.collect())?;
     let mut response = answer::json(StatusCode::CREATED, &shown);
     let location = format!("/v2/apps{}", context.view.outward(&tenant.name, id.as_str()));
     if let Ok(location) = HeaderValue::from_str(&location) {
@@ -125,7 +126,10 @@ async fn put_each(
             let mut scale = BTreeMap::new();
             for (id, update) in updates {
                 if let Some(service) = state.pushed_service(id) {
-                    scale.extend(scaled(tenant, &service, update)?.map(|count| (id.clone(), count)));
+                    // Nothing of it runs yet, and there is nothing to scale.
+                    let Some(shown) = running::pushed_definition(tenant, &service) else { continue };
+                    let count = pushed::scale(&shown, update.clone())?;
+                    scale.extend(count.map(|count| (id.clone(), count)));
                     continue;
                 }
                 let old = after.apps.get(id).cloned();
@@ -147,41 +151,6 @@ async fn put_each(
     Ok((changed, is_new))
 }
 
-/// How many copies of a pushed service there shall be; `None`: as many as there are. Anything else of it is
-/// said elsewhere.
-fn scaled(
-    tenant: &Scoped<Tenant>,
-    service: &PushedService<'_>,
-    update: &AppUpdate,
-) -> Result<Option<u32>, Told> {
-    let Some(old) = pushed_definition(tenant, service) else { return Ok(None) };
-    let new = update.clone().onto(&old)?;
-    let level = AppDefinition { instances: old.instances, ..new.clone() };
-    if level != old {
-        return Err(Told::Forbidden(format!(
-            "{} comes from a push: clients may scale and restart it, anything else is changed in slipway.yaml",
-            service.id
-        )));
-    }
-    Ok((new.instances != old.instances).then_some(new.instances))
-}
-
-/// A pushed service in Marathon's words; `None` when nothing of it runs yet.
-pub fn pushed_definition(tenant: &Tenant, service: &PushedService<'_>) -> Option<AppDefinition> {
-    let release = service.of.release.as_ref()?;
-    let path = &service.of.environment.path;
-    let full = ServicePath {
-        tenant: tenant.name.clone(),
-        project: path.project.clone(),
-        environment: path.environment.clone(),
-        service: service.name.clone(),
-    };
-    let pushed =
-        Pushed { service: &full, spec: service.spec, image: &release.image, instances: service.instances };
-    // marathon-python fails at names that Marathon did not have; whoever pushes says these in slipway.yaml.
-    Some(AppDefinition { slipway: None, ..pushed.definition() })
-}
-
 /// One step more, or none for nobody.
 fn add_step<'a>(change: &mut AppsChange, kind: GroupActionKind, apps: impl Iterator<Item = &'a PathId>) {
     let step: Vec<_> = apps.map(|app| GroupAction { kind, app: app.clone() }).collect();
@@ -194,23 +163,14 @@ fn add_step<'a>(change: &mut AppsChange, kind: GroupActionKind, apps: impl Itera
 async fn earlier(
     tenant: &Scoped<Tenant>,
     id: &PathId,
-    version: slipway_model::unit::Timestamp,
+    version: Timestamp,
 ) -> Result<BTreeMap<PathId, App>, Refusal> {
-    tenant.app(id).await.map_err(|error| missing(error, id, None))?;
-    let app = tenant.app_version(id, version).await.map_err(|error| missing(error, id, Some(version)))?;
+    tenant.app(id).await.map_err(|error| Refusal::of_version(error, id, None))?;
+    let app = tenant
+        .app_version(id, version)
+        .await
+        .map_err(|error| Refusal::of_version(error, id, Some(version)))?;
     Ok(BTreeMap::from([(id.clone(), app)]))
-}
-
-/// 404 for an app or a version that is not there.
-pub fn missing(
-    error: slipway_access::Error,
-    id: &PathId,
-    version: Option<slipway_model::unit::Timestamp>,
-) -> Refusal {
-    match error.is_not_found() {
-        true => Told::NoApp { id: id.clone(), version }.into(),
-        false => error.into(),
-    }
 }
 
 /// Gives apps back the versions that they had (MA-06, MA-54).
@@ -236,7 +196,7 @@ pub async fn delete(context: &Context, id: &str) -> Answer {
     let (tenant, id) = context.view.app(id, Right::Deploy)?;
     let force = context.asked.query.flag("force").unwrap_or(true);
     let changed = change::replace(context, tenant, force, BTreeMap::new(), |state, before| {
-        refuse_pushed(state, &id)?;
+        state.may_delete(&id)?;
         let mut after = before.clone();
         if after.apps.remove(&id).is_none() {
             return Err(Refusal::no_app(outward(context, tenant, &id)).into());
@@ -246,15 +206,6 @@ pub async fn delete(context: &Context, id: &str) -> Answer {
     .await?;
     tell(context, tenant, &changed);
     Ok(begun(StatusCode::OK, &changed))
-}
-
-fn refuse_pushed(state: &AppsState, id: &PathId) -> Result<(), Told> {
-    match state.pushed_service(id) {
-        None => Ok(()),
-        Some(_) => Err(Told::Forbidden(format!(
-            "{id} comes from a push; take it out of slipway.yaml and push, or scale it to 0"
-        ))),
-    }
 }
 
 /// `POST /v2/apps/{id}/restart`
@@ -277,19 +228,13 @@ pub async fn restart(context: &Context, id: &str) -> Answer {
     Ok(begun(StatusCode::OK, &changed))
 }
 
-/// `{version, deploymentId}`
-pub fn begun(status: StatusCode, changed: &AppsChanged) -> axum::response::Response {
-    let id = changed.deployment.as_ref().map(|deployment| &deployment.id);
-    let body = json!({ "version": timestamp::render(changed.version), "deploymentId": id });
-    answer::with_deployment(answer::json(status, &body), id)
-}
-
-/// Lets followers know what was asked for (MA-64).
-pub fn tell(context: &Context, tenant: &Tenant, changed: &AppsChanged) {
-    for app in changed.apps.values() {
-        events::posted(context, &tenant.name, app.definition.as_str().into());
-    }
-    events::group_changed(context, &tenant.name, changed.version);
+/// An app that has just been made: nothing runs of it.
+fn fresh(context: &Context, app: &App, deployments: Vec<Identifiable>) -> Result<Box<RawValue>, Refusal> {
+    let mut extras = AppExtras::of_app(app);
+    extras.counts = Some(TaskCounts::default());
+    extras.deployments = Some(deployments);
+    extras.tasks = Some(Vec::new());
+    Ok(running::outward(&context.view, &app.tenant, app_info(&app.definition, &extras)?))
 }
 
 fn outward(context: &Context, tenant: &Tenant, id: &PathId) -> String {

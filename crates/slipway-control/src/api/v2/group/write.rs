@@ -12,14 +12,13 @@ use slipway_marathon::error::Error as Told;
 use slipway_marathon::group::{GroupChange, Tree, read_partial};
 use slipway_model::account::{Right, Tenant};
 use slipway_model::app::{App, PathId};
-use slipway_model::unit::Timestamp;
 
 use super::super::answer::{self, Answer};
-use super::super::app::write::{begun, tell};
 use super::super::asked;
-use super::super::change::{self, Stop};
+use super::super::change::{self, Stop, begun, tell};
+use super::super::context::Context;
 use super::super::refusal::Refusal;
-use super::super::{Context, words};
+use super::super::words;
 
 /// `POST /v2/groups[/{id}]`
 pub async fn create(context: &Context, id: &str, body: Body) -> Answer {
@@ -134,12 +133,7 @@ pub async fn delete(context: &Context, id: &str) -> Answer {
     let (tenant, id) = context.view.group(id, Right::Deploy)?;
     let changed =
         change::replace(context, tenant, context.asked.force(), BTreeMap::new(), |state, before| {
-            if let Some(pushed) =
-                state.pushed.keys().find(|group| group.is_within(&id) || id.is_within(group))
-            {
-                let why = format!("{pushed} comes from pushes; delete its environment or project instead");
-                return Err(Told::Forbidden(why).into());
-            }
+            state.may_delete_group(&id)?;
             if !before.has_group(&id) {
                 return Err(Refusal::no_group(context.view.outward(&tenant.name, id.as_str())).into());
             }
@@ -156,10 +150,4 @@ pub async fn versions(context: &Context, id: &str) -> Answer {
     let versions = tenant.group_versions(&id).await?;
     let texts: Vec<String> = versions.into_iter().map(slipway_marathon::timestamp::render).collect();
     answer::ok(&texts)
-}
-
-/// What a version's text means.
-pub fn version_of(text: &str) -> Result<Timestamp, Refusal> {
-    let bad = || Told::BadRequest(format!("{text} is not a version, such as 2026-11-22T17:05:09.123Z"));
-    Ok(slipway_marathon::timestamp::parse(text).ok_or_else(bad)?)
 }

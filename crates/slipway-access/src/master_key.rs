@@ -91,6 +91,11 @@ impl MasterKey {
         self.derive("store authentication", &[])
     }
 
+    /// What the objects in the storage that a cluster's servers share are authenticated with.
+    pub fn storage_authentication(&self) -> [u8; KEY_BYTES] {
+        self.derive("storage authentication", &[])
+    }
+
     /// A key for one purpose: the master key itself seals nothing.
     pub(crate) fn derive(&self, purpose: &str, parts: &[&[u8]]) -> [u8; KEY_BYTES] {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key of any length will do");

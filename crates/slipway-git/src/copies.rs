@@ -9,6 +9,13 @@
 //! pause can write no more, also where nothing has changed since. After that first use nobody else writes,
 //! so what this server knows is true until its own next write fails, and reading costs no requests.
 //!
+//! Whoever can write the storage must not be able to move a ref. So states are
+//! [authenticated](Authenticated); packs are named in them with their digest, and git computes the id of
+//! each object that it takes out of one (`index-pack`; no index is ever fetched). A copy notes which state
+//! it was at last: a newest one with a lower number, or with that number and other content, is not the
+//! newest that there was, and nothing is done with it, unless the storage was put back
+//! [on purpose](slipway_storage::Identity::restored).
+//!
 //! An object is in the storage before a ref leads to it, and a ref is moved in the storage before it is
 //! moved in the copy. A copy is never more than that: what it lacks is fetched, and one that is not of
 //! this very repository is put aside. Which packs a copy has is noted beside it ([`local::Notes`]), because
@@ -23,7 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use slipway_model::id::Epoch;
 use slipway_model::name::{ProjectPath, TenantName};
-use slipway_storage::{Error as StorageError, Place};
+use slipway_storage::{Authenticated, Closed, Code, Error as StorageError};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::error::Error;
@@ -33,6 +40,7 @@ mod local;
 mod packs;
 mod state;
 
+use local::Seen;
 pub(crate) use state::{Change, Pack, State, Update};
 use state::{STATE_BYTES_MAX, name_of, number_of};
 
@@ -47,7 +55,7 @@ const CLEARED_MAX: usize = 100;
 #[derive(Debug, Clone)]
 pub struct SharedStorage {
     /// The folder of the repositories.
-    pub place: Place,
+    pub storage: Authenticated,
     /// The term in which this server leads.
     pub epoch: Epoch,
 }
@@ -55,7 +63,7 @@ pub struct SharedStorage {
 /// All copies of this server.
 #[derive(Debug)]
 pub(crate) struct Copies {
-    place: Place,
+    storage: Authenticated,
     epoch: u64,
     git: Git,
     /// What is known to be true, for each repository that was used in this term. Whoever holds the
@@ -67,6 +75,8 @@ pub(crate) struct Copies {
 #[derive(Debug, Clone)]
 struct Known {
     number: u64,
+    /// Of its object.
+    code: Code,
     state: State,
 }
 
@@ -81,7 +91,7 @@ type Turn = OwnedMutexGuard<Option<Known>>;
 
 impl Copies {
     pub(crate) fn new(shared: SharedStorage, git: Git) -> Self {
-        Self { place: shared.place, epoch: shared.epoch.0, git, projects: Mutex::default() }
+        Self { storage: shared.storage, epoch: shared.epoch.0, git, projects: Mutex::default() }
     }
 
     /// Makes the copy equal to what the storage has, once a term. False when there is no such
@@ -159,11 +169,11 @@ impl Copies {
         let failed =
             |source| Error::Storage { what: "list the repositories", project: "all projects".into(), source };
         let mut projects = Vec::new();
-        for tenant in self.place.folders("of").await.map_err(failed)? {
+        for tenant in self.storage.place().folders("of").await.map_err(failed)? {
             if tenant.parse::<TenantName>().is_err() {
                 continue;
             }
-            let found = self.place.folders(&format!("of/{tenant}")).await.map_err(failed)?;
+            let found = self.storage.place().folders(&format!("of/{tenant}")).await.map_err(failed)?;
             projects.extend(found.iter().filter_map(|name| format!("{tenant}/{name}").parse().ok()));
         }
         Ok(projects)
@@ -186,7 +196,7 @@ impl Copies {
             self.consolidate(copy, &known.state.packs).await?;
         }
         let failed = |source| storage("list the packs of", copy, source);
-        let listed = self.place.list(&folder(copy, "packs")).await.map_err(failed)?;
+        let listed = self.storage.place().list(&folder(copy, "packs")).await.map_err(failed)?;
         let turn = self.turn(&copy.project).await;
         let Some(known) = &*turn else { return Ok(()) };
         // Listed before: whoever has put what was listed has named it by now, or never will.
@@ -211,7 +221,7 @@ impl Copies {
         next.packs.insert(0, whole.clone());
         let stored = self.store(copy, known.number, &next).await?;
         let stored = stored.ok_or_else(|| overtaken(copy))?;
-        local::note(copy, &stored.state).await?;
+        self.note(copy, &stored).await?;
         *turn = Some(stored);
         tracing::info!(project = %copy.project, packs = replaces.len(), bytes = whole.bytes, "put the packs of a repository into one");
         Ok(())
@@ -227,7 +237,7 @@ impl Copies {
             let stored = self.store(copy, known.number, &next).await?;
             stored.ok_or_else(|| overtaken(copy))?
         };
-        local::note(copy, &known.state).await?;
+        self.note(copy, &known).await?;
         local::apply(&self.git, copy, &change).await?;
         *turn = Some(known);
         Ok(())
@@ -245,6 +255,7 @@ impl Copies {
     async fn begin(&self, copy: &Copy, makes: bool) -> Result<Option<Known>, Error> {
         for _ in 0..TRIES_MAX {
             let newest = self.newest(copy).await?.unwrap_or_default();
+            self.compare(copy, &newest).await?;
             if newest.state.epoch > self.epoch {
                 return Err(overtaken(copy));
             }
@@ -256,7 +267,7 @@ impl Copies {
             let is_begun = newest.state.identity.is_some() && state.epoch == self.epoch;
             let begun = if is_begun { Some(newest) } else { self.store(copy, newest.number, &state).await? };
             let Some(known) = begun else { continue };
-            match self.equalise(copy, &known.state).await {
+            match self.equalise(copy, &known).await {
                 Ok(()) => return Ok(Some(known)),
                 // It may have been a newer leader that took away what was to be fetched.
                 Err(error) => match self.newest(copy).await {
@@ -269,7 +280,8 @@ impl Copies {
     }
 
     /// Makes the copy what the state says.
-    async fn equalise(&self, copy: &Copy, state: &State) -> Result<(), Error> {
+    async fn equalise(&self, copy: &Copy, known: &Known) -> Result<(), Error> {
+        let state = &known.state;
         let has = local::prepare(&self.git, copy, state).await?;
         self.fetch(copy, state, &has).await?;
         if let Err(error) = local::equalise(&self.git, copy, state).await {
@@ -277,25 +289,52 @@ impl Copies {
             self.fetch(copy, state, &[]).await?;
             local::equalise(&self.git, copy, state).await?;
         }
-        Ok(())
+        self.note(copy, known).await
+    }
+
+    /// Refuses a newest state when this server knew a newer one, or another of that number.
+    async fn compare(&self, copy: &Copy, newest: &Known) -> Result<(), Error> {
+        let Some(seen) = local::seen(copy).await else { return Ok(()) };
+        let restored = self.storage.identity().restored;
+        let is_older = (restored, newest.number) < (seen.restored, seen.number);
+        let is_another =
+            (restored, newest.number) == (seen.restored, seen.number) && newest.code != seen.code;
+        if !is_older && !is_another {
+            return Ok(());
+        }
+        Err(Error::PutBack {
+            project: copy.project.clone(),
+            place: self.storage.place().to_string(),
+            found: newest.number,
+            known: seen.number,
+        })
+    }
+
+    /// Notes that the copy has all packs of the state, and that it is the newest.
+    async fn note(&self, copy: &Copy, known: &Known) -> Result<(), Error> {
+        let restored = self.storage.identity().restored;
+        local::note(copy, &known.state, Seen { number: known.number, code: known.code.clone(), restored })
+            .await
     }
 
     /// Makes a state the newest, after the one with that number. `None` when another has been faster.
     async fn store(&self, copy: &Copy, number: u64, state: &State) -> Result<Option<Known>, Error> {
         let failed = |source| storage("move refs of", copy, source);
-        let next =
-            Known { number: number + 1, state: State { epoch: self.epoch, mark: random(), ..state.clone() } };
-        let bytes = serde_json::to_vec(&next.state).unwrap_or_default();
-        if bytes.len() > STATE_BYTES_MAX {
+        let (number_of_next, next) =
+            (number + 1, State { epoch: self.epoch, mark: random(), ..state.clone() });
+        let text = serde_json::to_vec(&next).unwrap_or_default();
+        if text.len() > STATE_BYTES_MAX {
             return Err(failed(StorageError::TooBig("the list of its refs".into(), STATE_BYTES_MAX as u64)));
         }
-        let (folder, name) = (folder(copy, "states"), name_of(next.number));
-        let is_ours = match self.place.create(&folder, &name, bytes.clone().into()).await {
+        let (folder, name) = (folder(copy, "states"), name_of(number_of_next));
+        let closed = self.storage.close(&folder, &name, &text).map_err(failed)?;
+        let next = Known { number: number_of_next, code: closed.code.clone(), state: next };
+        let is_ours = match self.storage.place().create(&folder, &name, closed.bytes.clone()).await {
             Ok(true) => true,
             // The answer to an earlier try of the same request may have been lost.
-            Ok(false) => self.is_there(&folder, &name, &bytes).await.map_err(failed)?,
+            Ok(false) => self.is_there(&folder, &name, &closed).await.map_err(failed)?,
             Err(error) if error.is_worth_a_retry() => {
-                self.is_there(&folder, &name, &bytes).await.map_err(failed)? || return Err(failed(error))
+                self.is_there(&folder, &name, &closed).await.map_err(failed)? || return Err(failed(error))
             }
             Err(error) => return Err(failed(error)),
         };
@@ -303,7 +342,7 @@ impl Copies {
         if numbers.last() != Some(&next.number) {
             if is_ours {
                 // Nobody reads it: it is not the newest.
-                self.place.delete(&folder, &name).await.map_err(failed)?;
+                self.storage.place().delete(&folder, &name).await.map_err(failed)?;
             }
             return Ok(None);
         }
@@ -312,14 +351,14 @@ impl Copies {
         }
         for old in numbers.iter().filter(|old| **old < number).take(CLEARED_MAX) {
             // The next one tries again.
-            let _left = self.place.delete(&folder, &name_of(*old)).await;
+            let _left = self.storage.place().delete(&folder, &name_of(*old)).await;
         }
         Ok(Some(next))
     }
 
-    async fn is_there(&self, folder: &str, name: &str, bytes: &[u8]) -> Result<bool, StorageError> {
-        let found = self.place.get(folder, name, STATE_BYTES_MAX).await?;
-        Ok(found.is_some_and(|found| found == bytes))
+    async fn is_there(&self, folder: &str, name: &str, closed: &Closed) -> Result<bool, StorageError> {
+        let found = self.storage.get(folder, name, STATE_BYTES_MAX).await?;
+        Ok(found.is_some_and(|(_, code)| code == closed.code))
     }
 
     /// The newest state, if there is any.
@@ -329,22 +368,22 @@ impl Copies {
         for _ in 0..TRIES_MAX {
             let Some(number) = self.numbers(&folder).await.map_err(failed)?.pop() else { return Ok(None) };
             let name = name_of(number);
-            let found = self.place.get(&folder, &name, STATE_BYTES_MAX).await.map_err(failed)?;
+            let found = self.storage.get(&folder, &name, STATE_BYTES_MAX).await.map_err(failed)?;
             // Deleted meanwhile: then there is a newer one.
-            let Some(bytes) = found else { continue };
-            let state = serde_json::from_slice(&bytes).map_err(|_| Error::Damaged {
+            let Some((text, code)) = found else { continue };
+            let state = serde_json::from_slice(&text).map_err(|_| Error::Damaged {
                 project: copy.project.clone(),
                 object: format!("{folder}/{name}"),
-                place: self.place.to_string(),
+                place: self.storage.place().to_string(),
                 what: "is damaged",
             })?;
-            return Ok(Some(Known { number, state }));
+            return Ok(Some(Known { number, code, state }));
         }
         Err(overtaken(copy))
     }
 
     async fn numbers(&self, folder: &str) -> Result<Vec<u64>, StorageError> {
-        let names = self.place.list(folder).await?;
+        let names = self.storage.place().list(folder).await?;
         let mut numbers: Vec<_> = names.iter().filter_map(|name| number_of(name)).collect();
         numbers.sort_unstable();
         Ok(numbers)
@@ -362,7 +401,7 @@ impl Copies {
 impl Default for Known {
     /// Before the first state.
     fn default() -> Self {
-        Self { number: 0, state: State::default() }
+        Self { number: 0, code: Code::default(), state: State::default() }
     }
 }
 
@@ -372,12 +411,16 @@ impl Default for Known {
 ///
 /// # Errors
 /// [`Error`], with the project that it is about.
-pub async fn bring_up(root: &Path, user: Option<crate::GitUser>, place: Place) -> Result<usize, Error> {
+pub async fn bring_up(
+    root: &Path,
+    user: Option<crate::GitUser>,
+    storage: Authenticated,
+) -> Result<usize, Error> {
     let root =
         root.canonicalize().map_err(|source| Error::File { what: "find", path: root.into(), source })?;
     let git = Git::over(&root, user);
     // Every term comes after it.
-    let copies = Copies::new(SharedStorage { place, epoch: Epoch(0) }, git.clone());
+    let copies = Copies::new(SharedStorage { storage, epoch: Epoch(0) }, git.clone());
     let projects = crate::repository::Repositories::new(git, None).projects().await?;
     for project in &projects {
         let path = crate::repository::path_of(&root, project);
@@ -392,7 +435,7 @@ pub async fn bring_up(root: &Path, user: Option<crate::GitUser>, place: Place) -
             state.packs.push(copies.put_pack(&copy, file.path(), Vec::new()).await?);
         }
         let stored = copies.store(&copy, 0, &state).await?.ok_or_else(|| overtaken(&copy))?;
-        local::note(&copy, &stored.state).await?;
+        copies.note(&copy, &stored).await?;
     }
     Ok(projects.len())
 }

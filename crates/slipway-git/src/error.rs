@@ -99,6 +99,23 @@ pub enum Error {
         /// `is missing`, `is damaged`.
         what: &'static str,
     },
+    /// The newest state of a repository is not the newest that this server knew.
+    #[error(
+        "the newest state of the repository of {project} in {place} is number {found} and not the one that \
+         this server knew, number {known}: newer ones were deleted, or an older storage was put back. Put \
+         back what is missing from a backup; if the older one is wanted, stop all servers and run `slipwayd \
+         accept-storage`"
+    )]
+    PutBack {
+        /// Whose repository.
+        project: ProjectPath,
+        /// Where.
+        place: String,
+        /// The number of the newest that is there; 0 for none.
+        found: u64,
+        /// The number of the one that was there.
+        known: u64,
+    },
     /// Another server has moved refs that this one was about to move, or leads now.
     #[error("another server has written to the repository of {project}")]
     Overtaken {
@@ -154,7 +171,15 @@ impl Error {
             Self::Damaged { project, object, what, .. } => Some(format!(
                 "The repository of {project} is not whole: {object} {what}. Tell whoever runs this server."
             )),
+            Self::Storage { project, source: slipway_storage::Error::Forged { .. }, .. }  => {
+                Some(format!("The repository of {project} cannot be believed: {}", TELL))
+            }
+            Self::PutBack { project, .. } => {
+                Some(format!("The repository of {project} is older than it was: {}", TELL))
+            }
             _ => None,
         }
     }
 }
+
+const TELL: &str = "somebody has changed the storage. Tell whoever runs this server.";

@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use slipway_model::id::Digest;
-use slipway_storage::Place;
+use slipway_storage::Authenticated;
 
 use crate::error::Error;
 use crate::{Repository, Result};
@@ -123,14 +123,14 @@ impl Registry {
         Ok(registry)
     }
 
-    fn open_with(root: &Path, options: Options, place: Option<Place>) -> Result<Self> {
+    fn open_with(root: &Path, options: Options, storage: Option<Authenticated>) -> Result<Self> {
         for folder in ["blobs", "uploads", "quarantine"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         }
         let db = Db::open(&root.join("registry.redb"))?;
         let cluster =
-            place.map(|place| Cluster::begin(&db, root, place, options.log_entries_max)).transpose()?;
+            storage.map(|storage| Cluster::begin(&db, root, storage, options.log_entries_max)).transpose()?;
         let registry = Self {
             shared: Arc::new(Shared {
                 db,

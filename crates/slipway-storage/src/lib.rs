@@ -3,19 +3,21 @@
 //!
 //! Both are used for little: whole objects under short names in folders, put, had, listed and deleted.
 //! What needs more care stands on [`Place::create`], of which exactly one caller can win: numbered names
-//! are a compare-and-set. Everything has a time limit, because a file server that is away lets calls hang.
+//! are a compare-and-set. What leads to other things is [authenticated](Authenticated). Everything has a time limit, because a file server that is away lets calls hang.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+mod authenticated;
 mod directory;
 pub mod s3;
 
 #[cfg(test)]
 mod tests;
 
+pub use authenticated::{Authenticated, Closed, Code, Identity};
 pub use directory::Directory;
 pub use s3::Bucket;
 
@@ -64,6 +66,19 @@ pub enum Error {
         place: String,
         /// In its words.
         reason: String,
+    },
+    /// An object that was not put there by a server of this cluster. Nothing of it is used.
+    #[error(
+        "{object} in {place} is not believed, and nothing of it is used: {why}. Find out who else can write \
+         there, and put the object back from a backup of the storage"
+    )]
+    Forged {
+        /// Its folder and name.
+        object: String,
+        /// Where.
+        place: String,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// An object or a listing is bigger than anything that we put there.
     #[error("{0} is bigger than {1}, which is the most that is read")]

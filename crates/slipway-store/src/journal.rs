@@ -24,7 +24,7 @@ mod copies;
 mod writer;
 
 use copies::Copies;
-use slipway_storage::Place;
+use slipway_storage::Authenticated;
 pub use writer::Writer;
 
 /// How late output of another process may be seen. Nobody notices a fortieth of a second, and a
@@ -108,8 +108,8 @@ impl Journal {
 
     /// The same with copies in storage that several servers share; [`keep_copies`](Self::keep_copies) has to
     /// run.
-    pub fn with_copies(root: PathBuf, place: Place) -> Self {
-        let copies = Some(Arc::new(Copies::new(root.clone(), place)));
+    pub fn with_copies(root: PathBuf, storage: Authenticated) -> Self {
+        let copies = Some(Arc::new(Copies::new(root.clone(), storage)));
         Self { copies, ..Self::new(root) }
     }
 

@@ -9,7 +9,7 @@ use slipway_model::unit::{Bytes, Cpus};
 
 mod server;
 
-pub use server::{Server, Shared, ZooKeeper};
+pub use server::{Server, Storage, ZooKeeper};
 
 use crate::ensemble::args::Ensemble;
 use crate::node::args::{Agent, Join};
@@ -64,7 +64,7 @@ pub enum Command {
         #[command(flatten)]
         places: Places,
         #[command(flatten)]
-        to: Shared,
+        to: Storage,
     },
     /// Move the repositories of `up` into the storage that a cluster's servers share, once, before the first of
     /// them is started
@@ -72,7 +72,13 @@ pub enum Command {
         #[command(flatten)]
         places: Places,
         #[command(flatten)]
-        to: Shared,
+        to: Storage,
+    },
+    /// Say that the storage that a cluster's servers share was put back from a backup on purpose, while all
+    /// servers are stopped: what they know of newer repositories and images counts no more
+    AcceptStorage {
+        #[command(flatten)]
+        storage: Storage,
     },
     /// Stop everything that runs of a data directory and delete it
     Wipe {
@@ -211,7 +217,7 @@ pub enum Stack {
         #[command(flatten)]
         places: Places,
         #[command(flatten)]
-        shared: Shared,
+        storage: Storage,
         /// Certificates that the package clients trust
         #[arg(long, default_value = "/etc/ssl/certs/ca-certificates.crt", value_name = "PEM")]
         ca_bundle: PathBuf,
@@ -228,7 +234,7 @@ pub enum Stack {
         #[command(flatten)]
         places: Places,
         #[command(flatten)]
-        shared: Shared,
+        storage: Storage,
     },
     /// Make a stack and write it as an OCI layout, for other machines
     Export {

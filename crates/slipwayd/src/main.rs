@@ -47,6 +47,8 @@ mod doctor;
 
 mod shared;
 
+mod accept_storage;
+
 mod stack;
 
 mod upload_key;
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         args::Command::Stack(verb) => stack::stack(verb),
         args::Command::UploadKey { user, places } => upload_key::upload_key(user, &places),
         args::Command::MoveRepositories { places, to } => move_repositories::run(&places, &to),
+        args::Command::AcceptStorage { storage } => accept_storage::run(&storage),
         args::Command::Wipe { places, yes } => wipe::wipe(&places, yes),
     };
     match result {

@@ -10,13 +10,12 @@ use crate::places::Places;
 use crate::{args, shared};
 
 /// Does what was typed.
-pub fn run(places: &args::Places, to: &args::Shared) -> anyhow::Result<()> {
-    let place = to.images()?.context("say where to: --shared-dir or --shared-s3")?;
+pub fn run(places: &args::Places, to: &args::Storage) -> anyhow::Result<()> {
     let root = Places::make(places)?.registry();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let moved = runtime.block_on(async {
-        shared::check(&place).await?;
-        let moving = move || Registry::move_to_shared(&root, Options::default(), place);
+        let images = to.open().await?.below(shared::IMAGES)?;
+        let moving = move || Registry::move_to_shared(&root, Options::default(), images);
         anyhow::Ok(tokio::task::spawn_blocking(moving).await??)
     });
     let moved = moved.context("the images have not been moved; stop slipwayd first, and run this again")?;

@@ -10,9 +10,7 @@ use crate::places::{GIT_USER, Places};
 use crate::{args, shared};
 
 /// Does what was typed.
-pub fn run(places: &args::Places, to: &args::Shared) -> anyhow::Result<()> {
-    let storage = to.place()?.context("say where to: --shared-dir or --shared-s3")?;
-    let place = storage.below(shared::REPOSITORIES)?;
+pub fn run(places: &args::Places, to: &args::Storage) -> anyhow::Result<()> {
     // Places would be made where a name is mistyped.
     anyhow::ensure!(
         places.data_dir.join("git").is_dir(),
@@ -20,11 +18,12 @@ pub fn run(places: &args::Places, to: &args::Shared) -> anyhow::Result<()> {
         places.data_dir.display()
     );
     let places = Places::make(places)?;
-    let (from, logs) = (places.repositories(), storage.below(shared::BUILDS)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let moved = runtime.block_on(async {
-        shared::check(&place).await?;
-        let repositories = slipway_git::bring_up(&from, Some(GIT_USER), place).await?;
+        let storage = to.open().await?;
+        let place = storage.below(shared::REPOSITORIES)?;
+        let repositories = slipway_git::bring_up(&places.repositories(), Some(GIT_USER), place).await?;
+        let logs = storage.below(shared::BUILDS)?;
         let logs = Journal::with_copies(places.builds(), logs).move_to_copies().await?;
         anyhow::Ok((repositories, logs))
     });

@@ -20,7 +20,6 @@ use slipway_link::{Acceptor, Dialler};
 use slipway_model::cluster::Candidate;
 use slipway_model::name::NodeName;
 use slipway_registry::Registry;
-use slipway_storage::Place;
 use slipway_store::Store;
 use slipway_store::journal::Journal;
 use tokio::net::TcpListener;
@@ -107,14 +106,15 @@ impl Server {
         let outside = outside(options);
         outside.check()?;
         let places = Places::make(&options.places)?;
-        let storage = options.shared.place()?.context(
+        let place = options.shared.place()?.context(
             "say where repositories, images and logs of the cluster are: --shared-dir or --shared-s3",
         )?;
         let name: NodeName = options.name.clone().unwrap_or_else(capacity::host_name);
         let listeners = Listeners::bind(&options.listen)?;
         let cluster_port = bind("the cluster", "--cluster", options.cluster)?;
         let cluster_address = cluster_address(options, &cluster_port)?;
-        let master = master_key(options, &storage).await?;
+        let master = shared::master_key(&options.master_key, &place).await?;
+        let storage = shared::open(place, &master).await?;
         let keyring = Keyring::new(master.clone());
         shared::bring_host_key(&storage, &keyring, &places.ssh_host_key()).await?;
         // From here on whoever connects is told how things are, however long the rest takes.
@@ -125,7 +125,6 @@ impl Server {
 
         let store = connect::connect(&connect::options(&options.zookeeper, &master)?).await?;
         shared::claim(&storage, store.cluster_id()).await?;
-        shared::check(&storage).await?;
         let access = open_access(&store, master).await?;
         let ground = Ground {
             store: store.clone(),
@@ -207,21 +206,6 @@ fn idle(ground: &Ground) -> Memory {
     let (_, shelf) = watch::channel(None);
     let local = ground.api(LeaderQueries::nobody(), Arc::new(NoInstances), shelf);
     Memory { api: memory::of_records(local.clone(), ground.store.clone()), local }
-}
-
-/// The cluster's key. Only the first server of a cluster makes one.
-async fn master_key(options: &args::Server, storage: &Place) -> anyhow::Result<MasterKey> {
-    let path = &options.master_key;
-    if !path.exists()
-        && let Some(cluster) = shared::cluster(storage).await?
-    {
-        bail!(
-            "there is no master key at {}, and {storage} belongs to {cluster}, which has one: copy it from \
-             another server, or name its place with --master-key",
-            path.display(),
-        );
-    }
-    Ok(MasterKey::load_or_create(path)?)
 }
 
 /// ZooKeeper may go away at any moment, which is no reason to end.

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use slipway_access::Keyring;
+use slipway_access::{Keyring, MasterKey};
 use slipway_model::id::ClusterId;
 use slipway_model::project::Sealed;
 use slipway_storage::s3::{Description, Keys};
-use slipway_storage::{Bucket, Place};
+use slipway_storage::{Authenticated, Bucket, Place};
 
 /// The folder of the repositories.
 pub const REPOSITORIES: &str = "repositories";
@@ -35,19 +35,61 @@ pub fn place(shared_dir: Option<&Path>, bucket_file: Option<&Path>) -> anyhow::R
     })
 }
 
-/// The id of the cluster whose storage it is.
-pub async fn cluster(place: &Place) -> anyhow::Result<Option<String>> {
-    let found = place.get(CLUSTER, ID, OBJECT_BYTES_MAX).await.context("the shared storage")?;
-    Ok(found.map(|text| String::from_utf8_lossy(&text).trim().to_owned()))
+/// The cluster's key. Only who comes to a new storage makes one.
+pub async fn master_key(path: &Path, place: &Place) -> anyhow::Result<MasterKey> {
+    if !path.exists() && Authenticated::is_founded(place).await.context("the shared storage")? {
+        let cluster = place.get(CLUSTER, ID, OBJECT_BYTES_MAX).await.context("the shared storage")?;
+        // Nobody has a key to compare it by; it is for the sentence alone.
+        let cluster = cluster.map(|text| String::from_utf8_lossy(&text).lines().take(1).collect::<String>());
+        bail!(
+            "there is no master key at {}, and {place} belongs to {}, which has one: copy it from another \
+             server, or name its place with --master-key",
+            path.display(),
+            cluster.as_deref().unwrap_or("a cluster"),
+        );
+    }
+    Ok(MasterKey::load_or_create(path)?)
+}
+
+/// The storage of the cluster that has this master key; it is founded if nothing is there.
+pub async fn open(place: Place, master: &MasterKey) -> anyhow::Result<Authenticated> {
+    check(&place).await?;
+    let key = master.storage_authentication();
+    if let Some(storage) = Authenticated::open(place.clone(), &key).await.context(
+        "cannot use the shared storage. If it is the right one, give --master-key a copy of the key that the \
+         other servers have",
+    )? {
+        return Ok(storage);
+    }
+    // Another server may found it at this moment, and that comes first.
+    if has_objects(&place).await.context("the shared storage")? && !Authenticated::is_founded(&place).await? {
+        bail!(
+            "{place} has objects, and nothing that says whose they are (storage/id): either that was deleted, \
+             then put it back from a backup; or an earlier version wrote them, which proved of nothing who \
+             wrote it, and which this one does not read: take an empty storage"
+        );
+    }
+    Authenticated::found(place, &key).await.context("the shared storage")
+}
+
+async fn has_objects(place: &Place) -> Result<bool, slipway_storage::Error> {
+    for folder in [REPOSITORIES, IMAGES, BUILDS, RAN] {
+        if !place.folders(folder).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(!place.list(CLUSTER).await?.is_empty())
 }
 
 /// Refuses the storage of another cluster.
-pub async fn claim(place: &Place, own: &ClusterId) -> anyhow::Result<()> {
-    let own = own.as_str();
-    if place.create(CLUSTER, ID, format!("{own}\n").into()).await.context("the shared storage")? {
+pub async fn claim(storage: &Authenticated, own: &ClusterId) -> anyhow::Result<()> {
+    let (place, own) = (storage.place(), own.as_str());
+    let closed = storage.close(CLUSTER, ID, own.as_bytes())?;
+    if place.create(CLUSTER, ID, closed.bytes).await.context("the shared storage")? {
         return Ok(());
     }
-    let found = cluster(place).await?.unwrap_or_default();
+    let found = storage.get(CLUSTER, ID, OBJECT_BYTES_MAX).await.context("the shared storage")?;
+    let found = found.map(|(text, _)| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
     if found != own {
         bail!(
             "{place} belongs to the cluster {found}, and the records in ZooKeeper are of the cluster {own}: \
@@ -59,8 +101,8 @@ pub async fn claim(place: &Place, own: &ClusterId) -> anyhow::Result<()> {
 
 /// Makes the SSH host key in `file` the one that all servers have. The first server brings its own, if it
 /// has one. It is sealed in the storage, under the master key.
-pub async fn bring_host_key(place: &Place, keyring: &Keyring, file: &Path) -> anyhow::Result<()> {
-    match sealed_host_key(place).await {
+pub async fn bring_host_key(storage: &Authenticated, keyring: &Keyring, file: &Path) -> anyhow::Result<()> {
+    match sealed_host_key(storage).await {
         Ok(None) => {}
         Ok(Some(sealed)) => return write_host_key(keyring, &sealed, file),
         Err(error) if file.exists() => {
@@ -72,18 +114,19 @@ pub async fn bring_host_key(place: &Place, keyring: &Keyring, file: &Path) -> an
     slipway_git::make_host_key(file)?;
     let own = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let sealed = serde_json::to_vec(&keyring.seal_own(HOST_KEY, &own))?;
-    if place.create(CLUSTER, HOST_KEY, sealed.into()).await.context("the shared storage")? {
+    let closed = storage.close(CLUSTER, HOST_KEY, &sealed)?;
+    if storage.place().create(CLUSTER, HOST_KEY, closed.bytes).await.context("the shared storage")? {
         return Ok(());
     }
     // Another server was faster.
-    let sealed = sealed_host_key(place).await?.context("the SSH host key went away from the storage")?;
+    let sealed = sealed_host_key(storage).await?.context("the SSH host key went away from the storage")?;
     write_host_key(keyring, &sealed, file)
 }
 
-async fn sealed_host_key(place: &Place) -> anyhow::Result<Option<Sealed>> {
-    let found = place.get(CLUSTER, HOST_KEY, OBJECT_BYTES_MAX).await.context("the shared storage")?;
-    let sealed = found.map(|text| serde_json::from_slice(&text)).transpose();
-    sealed.with_context(|| format!("the SSH host key in {place} is damaged"))
+async fn sealed_host_key(storage: &Authenticated) -> anyhow::Result<Option<Sealed>> {
+    let found = storage.get(CLUSTER, HOST_KEY, OBJECT_BYTES_MAX).await.context("the shared storage")?;
+    let sealed = found.map(|(text, _)| serde_json::from_slice(&text)).transpose();
+    sealed.with_context(|| format!("the SSH host key in {} is damaged", storage.place()))
 }
 
 fn write_host_key(keyring: &Keyring, sealed: &Sealed, file: &Path) -> anyhow::Result<()> {
@@ -100,7 +143,7 @@ fn write_host_key(keyring: &Keyring, sealed: &Sealed, file: &Path) -> anyhow::Re
 
 /// Refuses a bucket whose server would let two servers create the same object, such as an entry of the
 /// registry's log.
-pub async fn check(place: &Place) -> anyhow::Result<()> {
+async fn check(place: &Place) -> anyhow::Result<()> {
     let Some(bucket) = place.as_bucket() else { return Ok(()) };
     let asked = bucket.knows_conditions("checks", &format!("{:032x}", rand::random::<u128>())).await;
     match asked {

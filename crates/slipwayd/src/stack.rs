@@ -14,17 +14,17 @@ use crate::places::Places;
 /// Does what was typed.
 pub fn stack(verb: args::Stack) -> anyhow::Result<()> {
     match verb {
-        args::Stack::Create { name, places, shared, ca_bundle } => {
+        args::Stack::Create { name, places, storage, ca_bundle } => {
             let places = Places::make(&places)?;
             let work = places.data.join("stack-work");
             let made =
-                with_registry(&places, &shared, |registry| create(&name, registry, &work, &ca_bundle))?;
+                with_registry(&places, &storage, |registry| create(&name, registry, &work, &ca_bundle))?;
             told(&name, &made);
             Ok(())
         }
-        args::Stack::Import { name, path, build, places, shared } => {
+        args::Stack::Import { name, path, build, places, storage } => {
             let places = Places::make(&places)?;
-            let made = with_registry(&places, &shared, |registry| {
+            let made = with_registry(&places, &storage, |registry| {
                 Ok(stack::import(&name, registry, &path, build.as_deref())?)
             })?;
             told(&name, &made);
@@ -49,14 +49,16 @@ pub fn stack(verb: args::Stack) -> anyhow::Result<()> {
 /// else has written, and begins anew.
 fn with_registry<T>(
     places: &Places,
-    shared: &args::Shared,
+    storage: &args::Storage,
     work: impl FnOnce(&Registry) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let root = places.registry();
-    let Some(images) = shared.images()? else { return work(&open(&root)?) };
+    if storage.shared.place()?.is_none() {
+        return work(&open(&root)?);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let _on_it = runtime.enter();
-    runtime.block_on(crate::shared::check(&images))?;
+    let images = runtime.block_on(storage.open())?.below(crate::shared::IMAGES)?;
     let registry = Registry::open_shared(&root, Options::default(), images)
         .with_context(|| format!("cannot open the cluster's registry by {}", root.display()))?;
     work(&registry)

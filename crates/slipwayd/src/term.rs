@@ -23,7 +23,7 @@ use slipway_git::{GitServer, SharedStorage, Sources};
 use slipway_model::cluster::Candidate;
 use slipway_model::id::Epoch;
 use slipway_model::route::RouteTable;
-use slipway_storage::Place;
+use slipway_storage::Authenticated;
 use slipway_store::Store;
 use slipway_store::journal::Journal;
 use tokio::sync::{mpsc, watch};
@@ -53,7 +53,7 @@ pub struct Ground {
     /// The stack of projects that name none.
     pub stack: String,
     /// In a cluster, what the repositories of this server are copies of.
-    pub repositories: Option<Place>,
+    pub repositories: Option<Authenticated>,
     /// The host's public SSH key.
     pub host_key: String,
     /// `host:port` of this server's own API. `None` on a single machine, where no other could lead.
@@ -114,7 +114,7 @@ impl Ground {
     }
 
     fn git_options(&self, epoch: Epoch) -> anyhow::Result<slipway_git::Options> {
-        let shared = self.repositories.clone().map(|place| SharedStorage { place, epoch });
+        let shared = self.repositories.clone().map(|storage| SharedStorage { storage, epoch });
         Ok(slipway_git::Options {
             host_key: self.places.ssh_host_key(),
             repositories: self.places.repositories(),

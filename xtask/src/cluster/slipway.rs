@@ -65,6 +65,7 @@ pub fn import_stack(lab: &Lab, layout: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(lab.shared())?;
     let mut command = Command::new(built("slipwayd"));
     command.args(["stack", "import", "debian-12"]).arg(layout).arg("--shared-dir").arg(lab.shared());
+    command.arg("--master-key").arg(lab.folder.join("master.key"));
     if !places(command, lab, host).status()?.success() {
         bail!("the stack was not imported");
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use slipway_model::id::CommitId;
+use slipway_storage::Code;
 use tokio::fs;
 
 use super::Copy;
@@ -21,6 +22,17 @@ pub(super) struct Notes {
     identity: Option<String>,
     /// Packs of the storage whose objects it has.
     packs: Vec<String>,
+    /// The newest state that this server has seen.
+    seen: Option<Seen>,
+}
+
+/// A state that was the newest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    pub(super) number: u64,
+    pub(super) code: Code,
+    /// Of the storage's identity, then.
+    pub(super) restored: u64,
 }
 
 /// Sees to it that there is a copy of this repository and no other, and that it knows where history
@@ -40,14 +52,24 @@ pub(super) async fn prepare(git: &Git, copy: &Copy, state: &State) -> Result<Vec
     Ok(has)
 }
 
-/// Notes that the copy has all packs of the state.
-pub(super) async fn note(copy: &Copy, state: &State) -> Result<(), Error> {
-    let packs: Vec<_> = state.packs.iter().map(|pack| pack.name.clone()).collect();
-    note_packs(copy, state, &packs).await
+/// Notes that the copy has all packs of the state, and that it was the newest.
+pub(super) async fn note(copy: &Copy, state: &State, seen: Seen) -> Result<(), Error> {
+    let packs = state.packs.iter().map(|pack| pack.name.clone()).collect();
+    write_notes(copy, Notes { identity: state.identity.clone(), packs, seen: Some(seen) }).await
 }
 
+/// Notes that the copy has those packs of the state.
 pub(super) async fn note_packs(copy: &Copy, state: &State, packs: &[String]) -> Result<(), Error> {
-    let notes = Notes { identity: state.identity.clone(), packs: packs.to_vec() };
+    let seen = seen(copy).await;
+    write_notes(copy, Notes { identity: state.identity.clone(), packs: packs.to_vec(), seen }).await
+}
+
+/// The newest state that this server has seen, as far as it knows.
+pub(super) async fn seen(copy: &Copy) -> Option<Seen> {
+    read_notes(copy).await.seen
+}
+
+async fn write_notes(copy: &Copy, notes: Notes) -> Result<(), Error> {
     if read_notes(copy).await == notes {
         return Ok(());
     }

@@ -43,7 +43,7 @@ impl Copies {
         let (sha256, bytes) = examine(file).await?;
         // A name that no upload has ever had: whoever deletes what a push has left cannot mean this one.
         let name = format!("{}-{:016x}.pack", &sha256[..16], rand::random::<u64>());
-        let put = self.place.put_file(&folder(copy, "packs"), &name, file).await;
+        let put = self.storage.place().put_file(&folder(copy, "packs"), &name, file).await;
         put.map_err(|source| storage("put a pack of", copy, source))?;
         Ok(Pack { name, bytes, sha256, replaces })
     }
@@ -68,11 +68,11 @@ impl Copies {
         let damaged = |what| Error::Damaged {
             project: copy.project.clone(),
             object: format!("{folder}/{}", pack.name),
-            place: self.place.to_string(),
+            place: self.storage.place().to_string(),
             what,
         };
         let file = self.passing()?;
-        let found = self.place.get_file(&folder, &pack.name, file.path(), pack.bytes).await;
+        let found = self.storage.place().get_file(&folder, &pack.name, file.path(), pack.bytes).await;
         match found {
             Ok(true) => {}
             Ok(false) => return Err(damaged("is missing")),
@@ -108,7 +108,7 @@ impl Copies {
 
     /// Deletes all packs but those.
     pub(super) async fn delete_packs_but(&self, copy: &Copy, kept: &[Pack]) -> Result<(), Error> {
-        let listed = self.place.list(&folder(copy, "packs")).await;
+        let listed = self.storage.place().list(&folder(copy, "packs")).await;
         let listed = listed.map_err(|source| storage("list the packs of", copy, source))?;
         for name in listed.iter().filter(|name| kept.iter().all(|pack| pack.name != **name)) {
             self.delete_pack(copy, name).await?;
@@ -117,7 +117,7 @@ impl Copies {
     }
 
     pub(super) async fn delete_pack(&self, copy: &Copy, name: &str) -> Result<(), Error> {
-        let deleted = self.place.delete(&folder(copy, "packs"), name).await;
+        let deleted = self.storage.place().delete(&folder(copy, "packs"), name).await;
         deleted.map_err(|source| storage("delete a pack of", copy, source))
     }
 

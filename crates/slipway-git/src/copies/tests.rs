@@ -1,10 +1,12 @@
 use std::io::Write;
 use std::process::Stdio;
 
+use slipway_storage::Place;
 use tempfile::TempDir;
 
 use super::*;
 
+const KEY: [u8; 32] = [7; 32];
 const MAIN: &str = "refs/namespaces/dev/refs/heads/main";
 
 /// One server's end of a storage.
@@ -14,11 +16,17 @@ struct Server {
     copy: Copy,
 }
 
-fn server(storage: &TempDir, epoch: u64) -> Server {
+/// The storage, which one of them has founded.
+async fn found(storage: &TempDir) -> Authenticated {
+    let place = Place::directory(storage.path());
+    Authenticated::found(place, &KEY).await.unwrap().below("git").unwrap()
+}
+
+async fn server(storage: &TempDir, epoch: u64) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().canonicalize().unwrap();
-    let place = Place::directory(storage.path()).below("git").unwrap();
-    let copies = Copies::new(SharedStorage { place, epoch: Epoch(epoch) }, Git::over(&root, None));
+    let shared = SharedStorage { storage: found(storage).await, epoch: Epoch(epoch) };
+    let copies = Copies::new(shared, Git::over(&root, None));
     let project: ProjectPath = "acme/shop".parse().unwrap();
     let path = crate::repository::path_of(&root, &project);
     Server { _dir: dir, copies, copy: Copy { project, path } }
@@ -74,7 +82,7 @@ fn packs_of(storage: &TempDir) -> Vec<PathBuf> {
 #[tokio::test]
 async fn an_older_keeper_cannot_move_a_ref_once_a_newer_one_has_begun() {
     let storage = tempfile::tempdir().unwrap();
-    let (old, new) = (server(&storage, 1), server(&storage, 2));
+    let (old, new) = (server(&storage, 1).await, server(&storage, 2).await);
     old.copies.bring_or_make(&old.copy).await.unwrap();
     let first = old.push("first", None).await;
     // Received before the pause, moved after it; the newer leader has changed nothing.
@@ -87,7 +95,7 @@ async fn an_older_keeper_cannot_move_a_ref_once_a_newer_one_has_begun() {
     assert!(old.copies.change(&old.copy, late).await.unwrap_err().is_overtaken());
     assert_eq!((old.main(), new.main()), (first, second.clone()));
     // Whoever leads next sees what the newer one has done.
-    let next = server(&storage, 3);
+    let next = server(&storage, 3).await;
     assert!(next.copies.bring(&next.copy).await.unwrap());
     assert_eq!(next.main(), second);
     next.git(&["fsck", "--strict"], "");
@@ -96,7 +104,7 @@ async fn an_older_keeper_cannot_move_a_ref_once_a_newer_one_has_begun() {
 #[tokio::test]
 async fn an_old_number_that_is_free_again_proves_nothing() {
     let storage = tempfile::tempdir().unwrap();
-    let (one, two) = (server(&storage, 1), server(&storage, 1));
+    let (one, two) = (server(&storage, 1).await, server(&storage, 1).await);
     one.copies.bring_or_make(&one.copy).await.unwrap();
     let first = one.push("first", None).await;
     assert!(two.copies.bring(&two.copy).await.unwrap());
@@ -115,13 +123,13 @@ async fn an_old_number_that_is_free_again_proves_nothing() {
 #[tokio::test]
 async fn a_deleted_repository_leaves_nothing_to_inherit() {
     let storage = tempfile::tempdir().unwrap();
-    let (one, two) = (server(&storage, 1), server(&storage, 2));
+    let (one, two) = (server(&storage, 1).await, server(&storage, 2).await);
     one.copies.bring_or_make(&one.copy).await.unwrap();
     one.push("secret", None).await;
     two.copies.bring(&two.copy).await.unwrap();
     two.copies.forget(&two.copy).await.unwrap();
     assert_eq!(packs_of(&storage), Vec::<PathBuf>::new());
-    let three = server(&storage, 3);
+    let three = server(&storage, 3).await;
     assert!(!three.copies.bring(&three.copy).await.unwrap());
     three.copies.bring_or_make(&three.copy).await.unwrap();
     // A server that has the old one in its directory does not take it for the new one.
@@ -134,7 +142,7 @@ async fn a_deleted_repository_leaves_nothing_to_inherit() {
 #[tokio::test]
 async fn many_packs_become_one_and_what_nothing_leads_to_goes() {
     let storage = tempfile::tempdir().unwrap();
-    let one = server(&storage, 1);
+    let one = server(&storage, 1).await;
     one.copies.bring_or_make(&one.copy).await.unwrap();
     let mut parent = one.push("0", None).await;
     for text in 1..=PACKS_MAX {
@@ -147,7 +155,7 @@ async fn many_packs_become_one_and_what_nothing_leads_to_goes() {
     one.copies.tidy(&one.copy, || false).await.unwrap();
     assert_eq!(packs_of(&storage).len(), 1);
     let last = one.push("after", Some(&parent)).await;
-    let two = server(&storage, 2);
+    let two = server(&storage, 2).await;
     assert!(two.copies.bring(&two.copy).await.unwrap());
     assert_eq!(two.main(), last);
     two.git(&["fsck", "--strict"], "");
@@ -156,12 +164,12 @@ async fn many_packs_become_one_and_what_nothing_leads_to_goes() {
 #[tokio::test]
 async fn a_damaged_or_missing_pack_is_named_and_mended_by_putting_it_back() {
     let storage = tempfile::tempdir().unwrap();
-    let one = server(&storage, 1);
+    let one = server(&storage, 1).await;
     one.copies.bring_or_make(&one.copy).await.unwrap();
     let first = one.push("first", None).await;
     let pack = packs_of(&storage).remove(0);
     let (whole, name) = (std::fs::read(&pack).unwrap(), pack.file_name().unwrap().to_str().unwrap());
-    let two = server(&storage, 2);
+    let two = server(&storage, 2).await;
     let mut rotten = whole.clone();
     rotten[20] ^= 1;
     std::fs::write(&pack, rotten).unwrap();
@@ -180,8 +188,7 @@ async fn the_repositories_of_one_machine_are_brought_into_a_storage() {
     let (machine, storage) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let path = machine.path().join("acme/shop.git");
     std::fs::create_dir_all(&path).unwrap();
-    let server_of = |epoch| server(&storage, epoch);
-    let mut one = server_of(1);
+    let mut one = server(&storage, 1).await;
     one.copy.path = path;
     one.git(&["init", "-q", "--bare"], "");
     let blob = one.git(&["hash-object", "-w", "--stdin"], "x");
@@ -189,13 +196,154 @@ async fn the_repositories_of_one_machine_are_brought_into_a_storage() {
     let commit = one.git(&["commit-tree", &tree, "-m", "x"], "");
     one.git(&["update-ref", MAIN, &commit], "");
     one.git(&["symbolic-ref", "refs/namespaces/dev/HEAD", MAIN], "");
-    let place = Place::directory(storage.path()).below("git").unwrap();
     for _ in 0..2 {
-        assert_eq!(bring_up(machine.path(), None, place.clone()).await.unwrap(), 1);
+        assert_eq!(bring_up(machine.path(), None, found(&storage).await).await.unwrap(), 1);
     }
     assert_eq!(packs_of(&storage).len(), 1);
-    let two = server_of(1);
+    let two = server(&storage, 1).await;
     assert!(two.copies.bring(&two.copy).await.unwrap());
     assert_eq!(two.main(), commit);
     assert_eq!(two.git(&["symbolic-ref", "refs/namespaces/dev/HEAD"], ""), MAIN);
+}
+
+fn state_of(storage: &TempDir, number: u64) -> PathBuf {
+    storage.path().join(format!("git/of/acme/shop/states/{number:020}"))
+}
+
+fn newest_state(storage: &TempDir) -> u64 {
+    let listing = std::fs::read_dir(storage.path().join("git/of/acme/shop/states")).unwrap();
+    listing.filter_map(|entry| number_of(entry.unwrap().file_name().to_str()?)).max().unwrap()
+}
+
+#[tokio::test]
+async fn a_state_that_no_server_wrote_is_named_and_moves_nothing() {
+    let storage = tempfile::tempdir().unwrap();
+    let one = server(&storage, 1).await;
+    one.copies.bring_or_make(&one.copy).await.unwrap();
+    let first = one.push("first", None).await;
+    let second = one.push("second", Some(&first)).await;
+    let newest = newest_state(&storage);
+    let (object, earlier) = (state_of(&storage, newest), state_of(&storage, newest - 1));
+    let whole = std::fs::read(&object).unwrap();
+    let text = String::from_utf8(whole.clone()).unwrap();
+    assert!(text.contains(&second), "{text}");
+    let check = async |changed: Vec<u8>, why: &str| {
+        std::fs::write(&object, changed).unwrap();
+        let two = server(&storage, 2).await;
+        let error = two.copies.bring(&two.copy).await.unwrap_err();
+        let said = format!("{:#}", std::error::Error::source(&error).unwrap());
+        assert!(said.contains("git/of/acme/shop/states/") && said.contains(why), "{said}");
+        assert!(error.words_for_a_pusher().unwrap().contains("cannot be believed"), "{error}");
+        assert!(!two.copy.path.exists(), "nothing is taken over");
+    };
+    // Main at the first commit again.
+    check(text.replace(&second, &first).into_bytes(), "its code is wrong").await;
+    check(text.split("\nhmac:").next().unwrap().into(), "it has no code").await;
+    check(whole[..whole.len() / 2].to_vec(), "it has no code").await;
+    check(std::fs::read(&earlier).unwrap(), "was put there from another place").await;
+    // The newest state of another project.
+    std::fs::write(&object, &whole).unwrap();
+    let other = storage.path().join("git/of/acme/other/states");
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::copy(&object, other.join(name_of(newest))).unwrap();
+    let mut two = server(&storage, 2).await;
+    let own = std::mem::replace(&mut two.copy.project, "acme/other".parse().unwrap());
+    assert!(two.copies.bring(&two.copy).await.is_err());
+    two.copy.project = own;
+    assert!(two.copies.bring(&two.copy).await.unwrap());
+    assert_eq!(two.main(), second);
+}
+
+#[tokio::test]
+async fn a_state_after_the_newest_that_no_server_wrote_holds_up_and_does_not_depose() {
+    let storage = tempfile::tempdir().unwrap();
+    let one = server(&storage, 1).await;
+    one.copies.bring_or_make(&one.copy).await.unwrap();
+    let first = one.push("first", None).await;
+    let newest = newest_state(&storage);
+    std::fs::copy(state_of(&storage, newest), state_of(&storage, newest + 1)).unwrap();
+    let (_, change) = one.pushed("second", Some(&first)).await;
+    let refused = one.copies.change(&one.copy, change.clone()).await.unwrap_err();
+    assert!(!refused.is_overtaken(), "{refused}");
+    std::fs::remove_file(state_of(&storage, newest + 1)).unwrap();
+    one.copies.change(&one.copy, change).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pack_that_was_swapped_brings_nothing_in() {
+    let storage = tempfile::tempdir().unwrap();
+    let one = server(&storage, 1).await;
+    one.copies.bring_or_make(&one.copy).await.unwrap();
+    let first = one.push("first", None).await;
+    let pack = packs_of(&storage).remove(0);
+    let whole = std::fs::read(&pack).unwrap();
+    // A pack that is whole, with other objects, and one with the right ones and others.
+    let (_, _abandoned) = one.pushed("evil", Some(&first)).await;
+    let other = packs_of(&storage).into_iter().find(|other| *other != pack).unwrap();
+    std::fs::copy(&other, &pack).unwrap();
+    let two = server(&storage, 2).await;
+    let said = two.copies.bring(&two.copy).await.unwrap_err().to_string();
+    assert!(said.contains("is damaged"), "{said}");
+    assert!(two.git(&["rev-list", "--all", "--objects"], "").is_empty());
+    // An index beside it is nobody's business.
+    std::fs::write(&pack, whole).unwrap();
+    std::fs::write(pack.with_extension("idx"), "not what git would make").unwrap();
+    assert!(two.copies.bring(&two.copy).await.unwrap());
+    assert_eq!(two.main(), first);
+    two.git(&["fsck", "--strict"], "");
+}
+
+#[tokio::test]
+async fn newest_states_that_were_deleted_are_missed_by_whoever_knew_them() {
+    let storage = tempfile::tempdir().unwrap();
+    let one = server(&storage, 1).await;
+    one.copies.bring_or_make(&one.copy).await.unwrap();
+    let first = one.push("first", None).await;
+    let second = one.push("second", Some(&first)).await;
+    let newest = newest_state(&storage);
+    let whole = std::fs::read(state_of(&storage, newest)).unwrap();
+    std::fs::remove_file(state_of(&storage, newest)).unwrap();
+    // The same server, in a later term.
+    let again = async |one: Server, epoch| {
+        *one.copies.turn(&one.copy.project).await = None;
+        let storage = found(&storage).await;
+        Server { copies: Copies { epoch, storage, ..one.copies }, ..one }
+    };
+    let is_missed = async |one: &Server, found: u64| {
+        let error = one.copies.bring(&one.copy).await.unwrap_err();
+        let said = error.to_string();
+        assert!(matches!(error, Error::PutBack { .. }), "{said}");
+        assert!(
+            said.contains(&format!("number {found} and not")) && said.contains("accept-storage"),
+            "{said}"
+        );
+    };
+    let one = again(one, 2).await;
+    is_missed(&one, newest - 1).await;
+    assert_eq!(one.main(), second, "its copy stays");
+    // Somebody who never knew goes on with the older one, to the same number.
+    let two = server(&storage, 3).await;
+    assert!(two.copies.bring(&two.copy).await.unwrap());
+    assert_eq!((two.main(), newest_state(&storage)), (first.clone(), newest));
+    let one = again(one, 4).await;
+    is_missed(&one, newest).await;
+    // All of them away.
+    let later = std::fs::read(state_of(&storage, newest)).unwrap();
+    std::fs::remove_dir_all(state_of(&storage, newest).parent().unwrap()).unwrap();
+    is_missed(&one, 0).await;
+    std::fs::create_dir(state_of(&storage, newest).parent().unwrap()).unwrap();
+    std::fs::write(state_of(&storage, newest), whole).unwrap();
+    assert!(one.copies.bring(&one.copy).await.unwrap(), "put back from a backup");
+    assert_eq!(one.main(), second);
+    // An older storage, on purpose.
+    std::fs::remove_dir_all(state_of(&storage, newest).parent().unwrap()).unwrap();
+    std::fs::create_dir(state_of(&storage, newest).parent().unwrap()).unwrap();
+    std::fs::write(state_of(&storage, newest), later).unwrap();
+    let one = again(one, 5).await;
+    is_missed(&one, newest).await;
+    let accepted = Authenticated::accept(Place::directory(storage.path()), &KEY, 1).await.unwrap();
+    assert!(accepted.is_some());
+    let one = again(one, 6).await;
+    assert!(one.copies.bring(&one.copy).await.unwrap());
+    assert_eq!(one.main(), first);
 }

@@ -31,6 +31,15 @@
 //!   those were all entered before its own term began, because only the writer of a term enters objects
 //!   of that term. It has read them all, so what it has no row for nobody has.
 //!
+//! **Nobody else's words.** Whoever can write the storage must not be able to move a tag. So identity,
+//! entries and snapshots are [authenticated](slipway_storage::Authenticated), and blobs are compared with
+//! their digests. Each entry names the code of the one before it, and a snapshot that of the last one it
+//! covers: an entry that was taken out, or replaced by one of another course of things, breaks the chain.
+//! The rows remember how far they are, and with which code; a log that ends before that, or goes on from
+//! something else, had its newest entries deleted, or is an older one that was put back. The server says so
+//! and does not lead with it, unless the storage says that this was done
+//! [on purpose](slipway_storage::Identity::restored): then the rows begin anew.
+//!
 //! **A cache.** Rows and files in the directory follow the log; a file that is not here is fetched when
 //! somebody reads the blob, once for all who wait, and compared with its digest.
 
@@ -39,14 +48,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
-use redb::{ReadableTable, WriteTransaction};
+use redb::WriteTransaction;
 use slipway_model::id::Digest;
-use slipway_storage::Place;
+use slipway_storage::Authenticated;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::change::{Change, apply};
-use super::db::Db;
+use super::db::{Db, Position};
 use super::{Registry, Shared, db, lock};
 use crate::Result;
 use crate::error::Error;
@@ -64,20 +73,20 @@ use log::{Entry, Won};
 /// The shared storage, from a thread that may wait.
 #[derive(Clone)]
 struct Remote {
-    place: Place,
+    storage: Authenticated,
     runtime: Handle,
 }
 
 impl Remote {
     /// Does `work` on the runtime and waits for it here: on a thread for blocking work, or on one of several
     /// workers, which lets another take its place.
-    fn wait<T, F>(&self, work: impl FnOnce(Place) -> F) -> Result<T>
+    fn wait<T, F>(&self, work: impl FnOnce(Authenticated) -> F) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = std::result::Result<T, slipway_storage::Error>> + Send + 'static,
     {
         let (tell, told) = mpsc::sync_channel(1);
-        let work = work(self.place.clone());
+        let work = work(self.storage.clone());
         self.runtime.spawn(async move {
             let _nobody_waits = tell.send(work.await);
         });
@@ -111,8 +120,8 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Brings the rows up to date, and deposes whoever wrote before.
-    pub(super) fn begin(db: &Db, root: &Path, place: Place, entries_max: u64) -> Result<Self> {
-        let remote = Remote { place, runtime: Handle::current() };
+    pub(super) fn begin(db: &Db, root: &Path, storage: Authenticated, entries_max: u64) -> Result<Self> {
+        let remote = Remote { storage, runtime: Handle::current() };
         let identity = catch_up::identity(&remote, db, root)?;
         let writer = format!("{:032x}", rand::random::<u128>());
         let (term, snapshot) = catch_up::begin(&remote, db, root, &identity, &writer)?;
@@ -149,17 +158,19 @@ impl Cluster {
                 if changes.is_empty() {
                     return Ok(value);
                 }
-                let number = self.position(tx)? + 1;
-                let won = self.append(number, &Entry::new(&self.writer, changes.clone()));
+                let before = db::position(&tx.open_table(db::FOLLOWED)?, &self.identity)?;
+                let number = before.number + 1;
+                let won =
+                    self.append(number, &Entry::new(&self.writer, before.code.clone(), changes.clone()));
                 match won.inspect_err(|error| self.note(error))? {
-                    Won::Own => {
+                    Won::Own(code) => {
                         apply(tx, &changes)?;
-                        self.advance(tx, number)?;
+                        db::advance(tx, &self.identity, &Position { number, code, ..before })?;
                         return Ok(value);
                     }
-                    Won::Earlier(entry) => {
+                    Won::Earlier(entry, code) => {
                         apply(tx, &entry.changes)?;
-                        self.advance(tx, number)?;
+                        db::advance(tx, &self.identity, &Position { number, code, ..before })?;
                     }
                 }
             }
@@ -184,19 +195,9 @@ impl Cluster {
         }
     }
 
-    fn position(&self, tx: &WriteTransaction) -> Result<u64> {
-        let row = tx.open_table(db::POSITION)?.get(self.identity.as_str())?.map(|row| row.value());
-        Ok(row.unwrap_or(0))
-    }
-
-    fn advance(&self, tx: &WriteTransaction, number: u64) -> Result<()> {
-        tx.open_table(db::POSITION)?.insert(self.identity.as_str(), number)?;
-        Ok(())
-    }
-
     /// Makes a snapshot if the log has become long, and deletes what it covers.
     fn shorten(&self, db: &Db, root: &Path) -> Result<()> {
-        let number = catch_up::position(db, &self.identity)?;
+        let number = catch_up::position(db, &self.identity)?.number;
         if number < self.snapshot.load(Ordering::Relaxed) + self.entries_max {
             return Ok(());
         }
@@ -212,9 +213,10 @@ impl Registry {
     /// blocking work.
     ///
     /// # Errors
-    /// The storage is away, `root` is another process's, or has images that are not the cluster's.
-    pub fn open_shared(root: &Path, options: super::Options, place: Place) -> Result<Self> {
-        Self::open_with(root, options, Some(place))
+    /// The storage is away, or has what is not believed; `root` is another process's, or has images that are
+    /// not the cluster's, or knows more of the log than is there.
+    pub fn open_shared(root: &Path, options: super::Options, storage: Authenticated) -> Result<Self> {
+        Self::open_with(root, options, Some(storage))
     }
 
     /// Moves the images of a single machine's registry into a storage without any, and makes `root` that
@@ -223,8 +225,8 @@ impl Registry {
     ///
     /// # Errors
     /// The storage has another registry, or is away, or `root` is another process's.
-    pub fn move_to_shared(root: &Path, options: super::Options, place: Place) -> Result<Moved> {
-        let remote = Remote { place, runtime: Handle::current() };
+    pub fn move_to_shared(root: &Path, options: super::Options, storage: Authenticated) -> Result<Moved> {
+        let remote = Remote { storage, runtime: Handle::current() };
         objects::move_all(&remote, &Self::open_with(root, options, None)?)
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use slipway_storage::Code;
 
 use crate::Result;
 use crate::error::Error;
@@ -30,9 +31,38 @@ pub(super) const REPOSITORIES: TableDefinition<&str, u64> = TableDefinition::new
 
 /// Digest → the object of the shared storage that holds it. Empty on one machine.
 pub(super) const OBJECTS: TableDefinition<&str, &str> = TableDefinition::new("objects");
-/// The identity of the shared log that these rows follow → the number of the last entry that is in them.
-/// At most one row; none on one machine.
-pub(super) const POSITION: TableDefinition<&str, u64> = TableDefinition::new("position");
+/// The identity of the shared log that these rows follow → (the number of the last entry that is in them,
+/// its code, when the storage was put back last). At most one row; none on one machine.
+pub(super) const FOLLOWED: TableDefinition<&str, (u64, &str, u64)> = TableDefinition::new("followed");
+
+/// How far the rows are in the shared log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Position {
+    /// The last entry that is in them; 0 for none.
+    pub(super) number: u64,
+    /// That entry's.
+    pub(super) code: Code,
+    /// Of the storage's identity, then.
+    pub(super) restored: u64,
+}
+
+/// Nothing is followed before the first entry.
+pub(super) fn position(
+    rows: &impl ReadableTable<&'static str, (u64, &'static str, u64)>,
+    identity: &str,
+) -> Result<Position> {
+    let found = rows.get(identity)?.map(|row| {
+        let (number, code, restored) = row.value();
+        Position { number, code: code.into(), restored }
+    });
+    Ok(found.unwrap_or_default())
+}
+
+/// The rows are so far now.
+pub(super) fn advance(tx: &WriteTransaction, identity: &str, to: &Position) -> Result<()> {
+    tx.open_table(FOLLOWED)?.insert(identity, (to.number, to.code.as_str(), to.restored))?;
+    Ok(())
+}
 
 /// The rows are small and the kernel caches the file too; redb's default of 1 GiB is not for a
 /// daemon that should rest at a few megabytes.
@@ -62,7 +92,7 @@ impl Db {
             tx.open_table(PINS)?;
             tx.open_table(REPOSITORIES)?;
             tx.open_table(OBJECTS)?;
-            tx.open_table(POSITION)?;
+            tx.open_table(FOLLOWED)?;
             Ok(())
         })?;
         Ok(db)
@@ -92,7 +122,7 @@ impl Db {
 
     /// Whether the rows are a part of a cluster's registry.
     pub(super) fn follows_a_log(&self) -> Result<bool> {
-        self.read(|tx| Ok(tx.open_table(POSITION)?.iter()?.next().is_some()))
+        self.read(|tx| Ok(tx.open_table(FOLLOWED)?.iter()?.next().is_some()))
     }
 
     fn watch<T>(&self, result: Result<T>) -> Result<T> {

@@ -6,7 +6,7 @@ use slipway_model::id::Digest;
 use slipway_registry::digest::digest_of;
 use slipway_registry::store::CollectPolicy;
 use slipway_registry::{Error, Options, Reference, Registry, Repository, Tag};
-use slipway_storage::Place;
+use slipway_storage::{Authenticated, Place};
 use std::time::Duration;
 
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -15,10 +15,13 @@ pub fn repository() -> Repository {
     "acme/shop".parse().unwrap()
 }
 
+/// The cluster's.
+pub const KEY: [u8; 32] = [7; 32];
+
 /// A storage, and room for servers.
 pub struct Cluster {
     pub dir: tempfile::TempDir,
-    pub place: Place,
+    pub storage: Authenticated,
     pub options: Options,
 }
 
@@ -32,7 +35,7 @@ impl Cluster {
 
     pub fn over(place: Place, dir: tempfile::TempDir) -> Self {
         let options = Options { reserve_bytes: 0, ..Options::default() };
-        Self { dir, place, options }
+        Self { dir, storage: found(place), options }
     }
 
     /// A server begins to lead; whoever led before is not told.
@@ -41,7 +44,7 @@ impl Cluster {
     }
 
     pub fn try_lead(&self, server: &str) -> Result<Registry, Error> {
-        Registry::open_shared(&self.root(server), self.options.clone(), self.place.clone())
+        Registry::open_shared(&self.root(server), self.options.clone(), self.storage.clone())
     }
 
     pub fn root(&self, server: &str) -> PathBuf {
@@ -62,6 +65,12 @@ impl Cluster {
         assert_eq!(found.len(), 1, "{found:?}");
         found.into_iter().next().unwrap()
     }
+}
+
+/// Founds a storage in the place, or opens the one that is there.
+pub fn found(place: Place) -> Authenticated {
+    let founding = Authenticated::found(place, &KEY);
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(founding)).unwrap()
 }
 
 fn walk(folder: &Path, found: &mut Vec<PathBuf>) {

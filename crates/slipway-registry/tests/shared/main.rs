@@ -2,6 +2,7 @@
 //! harm when it wakes.
 
 mod cluster;
+mod forged;
 mod random;
 mod s3;
 #[path = "../../../slipway-storage/tests/servers/s3.rs"]

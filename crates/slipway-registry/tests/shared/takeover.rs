@@ -4,7 +4,7 @@ use slipway_registry::digest::digest_of;
 use slipway_registry::{Error, Registry};
 use slipway_storage::Place;
 
-use crate::cluster::{Cluster, MANIFEST, at_once, is_deposed, pull, push, repository, tag};
+use crate::cluster::{Cluster, MANIFEST, at_once, found, is_deposed, pull, push, repository, tag};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_server_has_everything_and_the_one_before_can_change_nothing() {
@@ -159,10 +159,10 @@ async fn a_machines_images_move_into_an_empty_storage_once() {
     drop(machine);
     assert!(matches!(cluster.try_lead("machine"), Err(Error::Foreign { .. })), "its images would be lost");
 
-    let place = cluster.place.clone();
-    let moved = Registry::move_to_shared(&root, cluster.options.clone(), place.clone()).unwrap();
+    let storage = cluster.storage.clone();
+    let moved = Registry::move_to_shared(&root, cluster.options.clone(), storage.clone()).unwrap();
     assert_eq!((moved.manifests, moved.blobs), (2, 4));
-    assert_eq!(Registry::move_to_shared(&root, cluster.options.clone(), place).unwrap(), moved);
+    assert_eq!(Registry::move_to_shared(&root, cluster.options.clone(), storage).unwrap(), moved);
     assert!(matches!(Registry::open(&root, cluster.options.clone()), Err(Error::Foreign { .. })));
 
     let first = cluster.lead("machine");
@@ -173,7 +173,7 @@ async fn a_machines_images_move_into_an_empty_storage_once() {
     }
     let other = cluster.dir.path().join("other");
     std::fs::create_dir(&other).unwrap();
-    let elsewhere = Place::directory(other);
+    let elsewhere = found(Place::directory(other));
     let opened = Registry::open_shared(&cluster.root("machine"), cluster.options.clone(), elsewhere);
     assert!(opened.is_err(), "another cluster's");
 }
@@ -199,7 +199,7 @@ async fn figures_of_a_takeover() {
     drop(machine);
     let timed = |what: &str, started: Instant| println!("{what}: {:?}", started.elapsed());
     let started = Instant::now();
-    Registry::move_to_shared(&root, cluster.options.clone(), cluster.place.clone()).unwrap();
+    Registry::move_to_shared(&root, cluster.options.clone(), cluster.storage.clone()).unwrap();
     timed("10,000 images moved", started);
     for (what, server) in [("nothing is here", "b"), ("all is here", "b"), ("nothing is here", "c")] {
         let started = Instant::now();

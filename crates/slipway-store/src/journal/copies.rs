@@ -5,6 +5,9 @@
 //! written here gets the object first, if it differs from what is there. So the end of a log that a server
 //! took with it is lost, at most so much as comes in a moment, and the build begins anew anyway.
 //!
+//! Objects are [authenticated](slipway_storage::Authenticated), so that nobody who can write the storage has
+//! one tenant's log shown as another's, or one of his own. That there was a longer one is not noticed.
+//!
 //! The mode bits of the file say how far it is: still open, finished here, finished and up.
 
 use std::collections::BTreeMap;
@@ -26,6 +29,8 @@ const PERIOD: Duration = Duration::from_secs(3);
 const MODE_UP: u32 = 0o400;
 /// Copies of journals that are up go after so long; who reads one gets it again.
 const COPY_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The longest journal.
+const BYTES_MAX: usize = BUILD_LOG_BYTES_MAX.0 as usize;
 /// Files that are looked at when a server starts.
 const FILES_MAX: usize = 100_000;
 /// An environment's path and the file.
@@ -104,15 +109,16 @@ impl Copies {
         };
         if !progress.is_finished {
             if length != progress.sent {
-                self.place.put_file(folder, &part(name), &file).await?;
+                let text = Self::text_of(&file).await?;
+                self.storage.put(folder, &part(name), &text).await?;
                 if let Some(progress) = self.writing().get_mut(path) {
-                    progress.sent = length;
+                    progress.sent = text.len() as u64;
                 }
             }
             return Ok(());
         }
-        self.place.put_file(folder, name, &file).await?;
-        self.place.delete(folder, &part(name)).await?;
+        self.storage.put(folder, name, &Self::text_of(&file).await?).await?;
+        self.storage.place().delete(folder, &part(name)).await?;
         // Unless it has been begun anew meanwhile.
         let mut writing = self.writing();
         if writing.get(path).is_some_and(|progress| progress.is_finished) {
@@ -138,11 +144,11 @@ impl Copies {
         let file = self.root.join(path);
         let there = fs::metadata(&file).ok();
         let mode = there.as_ref().map(|found| found.permissions().mode() & 0o777);
-        if let Some(size) = self.place.size(folder, name).await? {
+        if let Some(size) = self.storage.size(folder, name).await? {
             let is_it = mode == Some(MODE_UP) && there.is_some_and(|found| found.len() == size);
             return if is_it { Ok(()) } else { self.fetch(folder, name, &file, MODE_UP).await };
         }
-        if self.place.size(folder, &part(name)).await?.is_some() {
+        if self.storage.size(folder, &part(name)).await?.is_some() {
             // Finished here, and not up yet, is newer.
             return if mode == Some(MODE_FINISHED) {
                 Ok(())
@@ -162,25 +168,27 @@ impl Copies {
         if let Some(directory) = file.parent() {
             fs::create_dir_all(directory).map_err(failed)?;
         }
+        let Some((text, _)) = self.storage.get(folder, name, BYTES_MAX).await? else { return Ok(()) };
         let unfinished = file.with_extension(format!("fetch-{:08x}", rand::random::<u32>()));
-        let fetched = self.place.get_file(folder, name, &unfinished, BUILD_LOG_BYTES_MAX.0).await;
-        let named = match fetched {
-            Ok(true) => fs::set_permissions(&unfinished, Permissions::from_mode(mode))
-                .and_then(|()| fs::rename(&unfinished, file))
-                .map_err(failed),
-            Ok(false) => Ok(()),
-            Err(error) => Err(error),
-        };
+        let named = tokio::fs::write(&unfinished, text).await.and_then(|()| {
+            fs::set_permissions(&unfinished, Permissions::from_mode(mode))?;
+            fs::rename(&unfinished, file)
+        });
         let _renamed = fs::remove_file(&unfinished);
-        named
+        named.map_err(failed)
+    }
+
+    async fn text_of(file: &Path) -> Result<Vec<u8>, Error> {
+        let failed = |source: io::Error| Error::File { path: file.to_owned(), source };
+        tokio::fs::read(file).await.map_err(failed)
     }
 
     /// Deletes it in the storage, too.
     pub(super) async fn remove(&self, path: &Path) -> Result<(), Error> {
         let Some((folder, name)) = split(path) else { return Ok(()) };
         self.writing().remove(path);
-        self.place.delete(folder, name).await?;
-        self.place.delete(folder, &part(name)).await
+        self.storage.place().delete(folder, name).await?;
+        self.storage.place().delete(folder, &part(name)).await
     }
 
     /// What an earlier process of this server has left: finished journals that are not up go up, and copies

@@ -3,10 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Args;
 use slipway_model::name::NodeName;
 use slipway_model::unit::Span;
-use slipway_storage::Place;
+use slipway_storage::{Authenticated, Place};
 
 use super::{Listen, Places};
 use crate::shared;
@@ -89,17 +90,33 @@ pub struct Shared {
 
 impl Shared {
     /// Nothing on one machine.
-    pub fn images(&self) -> anyhow::Result<Option<Place>> {
-        self.below(shared::IMAGES)
-    }
-
-    /// Nothing on one machine.
     pub fn place(&self) -> anyhow::Result<Option<Place>> {
         shared::place(self.shared_dir.as_deref(), self.shared_s3.as_deref())
     }
+}
 
-    fn below(&self, folder: &str) -> anyhow::Result<Option<Place>> {
-        Ok(self.place()?.map(|place| place.below(folder)).transpose()?)
+/// The same for commands that put something there.
+#[derive(Debug, Clone, Args)]
+pub struct Storage {
+    #[command(flatten)]
+    pub shared: Shared,
+    /// The cluster's key, by which what is put there is believed: a copy of the servers' file. Made if the
+    /// storage is new and there is none
+    #[arg(long, default_value = "/etc/slipway/master.key")]
+    pub master_key: PathBuf,
+}
+
+impl Storage {
+    /// The storage, where there must be one.
+    pub async fn open(&self) -> anyhow::Result<Authenticated> {
+        let place = self.place()?;
+        let master = shared::master_key(&self.master_key, &place).await?;
+        shared::open(place, &master).await
+    }
+
+    /// Where there must be one.
+    pub fn place(&self) -> anyhow::Result<Place> {
+        self.shared.place()?.context("say where: --shared-dir or --shared-s3")
     }
 }
 

@@ -10,7 +10,7 @@ use slipway_model::id::Epoch;
 use slipway_model::route::RouteTable;
 use slipway_registry::Registry;
 use slipway_registry::server::pulls::{PullLimits, Pulls};
-use slipway_storage::Place;
+use slipway_storage::Authenticated;
 use slipway_store::{Leader, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -40,7 +40,7 @@ pub struct Campaign {
     /// The agent that makes the sandboxes of builds, over a registry.
     pub agent: Box<dyn Fn(Registry) -> anyhow::Result<slipway_agent::Options> + Send + Sync>,
     /// The storage of the images that all servers share.
-    pub images: Place,
+    pub images: Authenticated,
     pub servers: watch::Receiver<Vec<String>>,
     pub own: watch::Sender<Own>,
     pub ends: watch::Sender<Option<Ends>>,

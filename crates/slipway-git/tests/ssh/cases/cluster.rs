@@ -2,7 +2,7 @@
 
 use slipway_git::SharedStorage;
 use slipway_model::id::Epoch;
-use slipway_storage::Place;
+use slipway_storage::{Authenticated, Place};
 
 use super::cases;
 use crate::s3_server::S3Server;
@@ -14,19 +14,28 @@ cases!(
     a_bucket_that_is_away_is_named_and_fetches_go_on,
 );
 
-fn wishes(storage: &tempfile::TempDir, epoch: u64) -> Wishes {
-    let place = Place::directory(storage.path());
-    Wishes { shared: Some(SharedStorage { place, epoch: Epoch(epoch) }), ..Wishes::default() }
+async fn wishes(storage: &tempfile::TempDir, epoch: u64) -> Wishes {
+    in_term(&found(Place::directory(storage.path())).await, epoch)
+}
+
+async fn found(place: Place) -> Authenticated {
+    Authenticated::found(place, &[7; 32]).await.unwrap().below("repositories").unwrap()
+}
+
+fn in_term(storage: &Authenticated, epoch: u64) -> Wishes {
+    let shared = Some(SharedStorage { storage: storage.clone(), epoch: Epoch(epoch) });
+    Wishes { shared, ..Wishes::default() }
 }
 
 async fn whoever_leads_next_has_what_was_pushed() {
     let storage = tempfile::tempdir().unwrap();
-    let mut world = World::with(wishes(&storage, 1)).await;
+    let mut world = World::with(wishes(&storage, 1).await).await;
     let work = world.checkout("shop").await;
     world.push(&work, &["dev", "main"]).await.succeeds(&["acme/shop/dev runs v1"]);
     let first = world.head(&work).await;
     world.commit(&work, "Second").await;
-    let (server, address) = serve(world.dir.path(), "data/other", &world.store, wishes(&storage, 2)).await;
+    let (server, address) =
+        serve(world.dir.path(), "data/other", &world.store, wishes(&storage, 2).await).await;
     let (old, old_address) =
         (world.server.replace(server).unwrap(), std::mem::replace(&mut world.address, address));
     // A clone of what the first has received, and a push on top of it.
@@ -48,14 +57,15 @@ async fn whoever_leads_next_has_what_was_pushed() {
 
 async fn branches_and_tags_are_moved_in_the_storage_first() {
     let storage = tempfile::tempdir().unwrap();
-    let mut world = World::with(wishes(&storage, 1)).await;
+    let mut world = World::with(wishes(&storage, 1).await).await;
     let work = world.checkout("shop").await;
     let first = world.head(&work).await;
     world.git("ada", &work, &["tag", "-a", "-m", "One", "v1"]).await.succeeds(&[]);
     world.push(&work, &["dev", "main:feature", "main:gone", "v1"]).await.succeeds(&["Tags are stored"]);
     world.push(&work, &["dev", "main:feature/x"]).await.fails(&["in the way"]);
     world.push(&work, &["dev", ":gone"]).await.succeeds(&["gone is deleted"]);
-    let (server, address) = serve(world.dir.path(), "data/other", &world.store, wishes(&storage, 2)).await;
+    let (server, address) =
+        serve(world.dir.path(), "data/other", &world.store, wishes(&storage, 2).await).await;
     world.server = Some(server);
     world.address = address;
     let url = world.url("acme/shop/dev");
@@ -66,16 +76,12 @@ async fn branches_and_tags_are_moved_in_the_storage_first() {
 
 async fn a_bucket_that_is_away_is_named_and_fetches_go_on() {
     let Some(mut bucket) = S3Server::start() else { return };
-    let place = bucket.place().below("repositories").unwrap();
-    let in_term = |epoch| {
-        let shared = Some(SharedStorage { place: place.clone(), epoch: Epoch(epoch) });
-        Wishes { shared, ..Wishes::default() }
-    };
-    let mut world = World::with(in_term(1)).await;
+    let storage = found(bucket.place().as_ref().clone()).await;
+    let mut world = World::with(in_term(&storage, 1)).await;
     let work = world.checkout("shop").await;
     world.push(&work, &["dev", "main"]).await.succeeds(&["acme/shop/dev runs v1"]);
     let first = world.head(&work).await;
-    let (server, address) = serve(world.dir.path(), "data/other", &world.store, in_term(2)).await;
+    let (server, address) = serve(world.dir.path(), "data/other", &world.store, in_term(&storage, 2)).await;
     (world.server, world.address) = (Some(server), address);
     let url = world.url("acme/shop/dev");
     world.git("ada", &work, &["ls-remote", &url]).await.succeeds(&[&format!("{first}\trefs/heads/main")]);

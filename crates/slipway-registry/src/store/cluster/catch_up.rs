@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use bytes::Bytes;
 use redb::ReadableTable;
 
-use super::{Db, Entry, Remote, Won, apply, db, log, snapshot};
+use super::{Db, Entry, Position, Remote, Won, apply, db, log, snapshot};
 use crate::Result;
 use crate::error::Error;
 
@@ -15,6 +14,9 @@ const TRIES: usize = 10;
 const BATCH: usize = 64;
 /// An identity is 32 characters.
 const IDENTITY_BYTES_MAX: usize = 64;
+/// Where the identity is.
+const FOLDER: &str = "identity";
+const ID: &str = "id";
 
 /// Says which registry is in the storage. A new one is given a name, unless the rows here are another's:
 /// those could be moved into it.
@@ -24,17 +26,22 @@ pub(super) fn identity(remote: &Remote, db: &Db, root: &Path) -> Result<String> 
         return Ok(there);
     }
     check_origin(db, root, "")?;
-    let new = Bytes::from(format!("{:032x}", rand::random::<u128>()));
-    remote.wait(|place| async move { place.create("identity", "id", new).await })?;
+    create_identity(remote, &format!("{:032x}", rand::random::<u128>()))?;
     find_identity(remote)?.ok_or_else(|| damaged("it is not there"))
 }
 
 /// The name of the registry that is in the storage.
 pub(super) fn find_identity(remote: &Remote) -> Result<Option<String>> {
-    let text = remote.wait(|place| async move { place.get("identity", "id", IDENTITY_BYTES_MAX).await })?;
-    let Some(text) = text else { return Ok(None) };
+    let text = remote.wait(|storage| async move { storage.get(FOLDER, ID, IDENTITY_BYTES_MAX).await })?;
+    let Some((text, _)) = text else { return Ok(None) };
     let text = String::from_utf8(text.to_vec()).map_err(|_| damaged("it is not a text"))?;
     if text.is_empty() { Err(damaged("it is empty")) } else { Ok(Some(text)) }
+}
+
+/// Says which registry it is. False if there was one.
+pub(super) fn create_identity(remote: &Remote, identity: &str) -> Result<bool> {
+    let bytes = remote.storage.close(FOLDER, ID, identity.as_bytes())?.bytes;
+    remote.wait(|storage| async move { storage.place().create(FOLDER, ID, bytes).await })
 }
 
 fn damaged(why: &str) -> Error {
@@ -49,47 +56,67 @@ pub(super) fn begin(
     identity: &str,
     writer: &str,
 ) -> Result<(u64, u64)> {
+    begin_anew_if_restored(remote, db, identity)?;
     for _ in 0..TRIES {
         let snapshot = log::newest_snapshot(remote)?;
-        if position(db, identity)? < snapshot && !snapshot::load(remote, db, root, identity, snapshot)? {
+        if position(db, identity)?.number < snapshot && !snapshot::load(remote, db, root, identity, snapshot)?
+        {
             continue;
         }
-        let Some(entries) = log::read_after(remote, position(db, identity)?)? else { continue };
+        let before = position(db, identity)?;
+        let Some(entries) = log::read_after(remote, &before)? else { continue };
         for batch in entries.chunks(BATCH) {
             db.write(|tx| {
-                batch.iter().try_for_each(|entry| apply(tx, &entry.changes))?;
-                let mut positions = tx.open_table(db::POSITION)?;
-                let before = positions.get(identity)?.map_or(0, |row| row.value());
-                positions.insert(identity, before + batch.len() as u64)?;
-                Ok(())
+                batch.iter().try_for_each(|(entry, _)| apply(tx, &entry.changes))?;
+                let mut position = db::position(&tx.open_table(db::FOLLOWED)?, identity)?;
+                position.number += batch.len() as u64;
+                position.code = batch.last().map_or(position.code, |(_, code)| code.clone());
+                db::advance(tx, identity, &position)
             })?;
         }
-        let term = position(db, identity)? + 1;
-        match log::append(remote, term, &Entry::new(writer, Vec::new())) {
-            Ok(Won::Own) => {
-                db.write(|tx| {
-                    tx.open_table(db::POSITION)?.insert(identity, term)?;
-                    Ok(())
-                })?;
+        let before = position(db, identity)?;
+        let term = before.number + 1;
+        match log::append(remote, term, &Entry::new(writer, before.code.clone(), Vec::new())) {
+            Ok(Won::Own(code)) => {
+                db.write(|tx| db::advance(tx, identity, &Position { number: term, code, ..before.clone() }))?;
                 return Ok((term, snapshot));
             }
             // Another was faster, or one of ours that was thought to be lost; it is read and we try again.
-            Ok(Won::Earlier(_)) | Err(Error::Deposed) => {}
+            Ok(Won::Earlier(..)) | Err(Error::Deposed) => {}
             Err(error) => return Err(error),
         }
     }
     Err(Error::Deposed)
 }
 
-/// The number of the last entry that is in the rows.
-pub(super) fn position(db: &Db, identity: &str) -> Result<u64> {
-    db.read(|tx| Ok(tx.open_table(db::POSITION)?.get(identity)?.map_or(0, |row| row.value())))
+/// How far the rows are.
+pub(super) fn position(db: &Db, identity: &str) -> Result<Position> {
+    db.read(|tx| db::position(&tx.open_table(db::FOLLOWED)?, identity))
+}
+
+/// Forgets the rows when the storage was put back on purpose since they were written: it may know less.
+fn begin_anew_if_restored(remote: &Remote, db: &Db, identity: &str) -> Result<()> {
+    let restored = remote.storage.identity().restored;
+    let known = position(db, identity)?;
+    if known.restored == restored {
+        return Ok(());
+    }
+    if known.restored > restored {
+        return Err(Error::LogPutBack { number: known.number });
+    }
+    tracing::warn!(
+        "the storage was put back from a backup; what this server knew of the registry is forgotten"
+    );
+    db.write(|tx| {
+        snapshot::clear(tx)?;
+        db::advance(tx, identity, &Position { restored, ..Position::default() })
+    })
 }
 
 /// Rows that come from elsewhere are the only ones of their kind, and are not to be lost.
 fn check_origin(db: &Db, root: &Path, identity: &str) -> Result<()> {
     let is_foreign = db.read(|tx| {
-        let follows = tx.open_table(db::POSITION)?.get(identity)?.is_some();
+        let follows = tx.open_table(db::FOLLOWED)?.get(identity)?.is_some();
         let is_empty = tx.open_table(db::REPOSITORIES)?.iter()?.next().is_none();
         Ok(!follows && !is_empty)
     })?;

@@ -1,12 +1,14 @@
 //! Entries of the shared log: one winner for each number.
 
+use std::cmp::Ordering;
 use std::thread::sleep;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use slipway_storage::{Closed, Code};
 
-use super::{Change, Remote};
+use super::{Change, Position, Remote};
 use crate::Result;
 use crate::error::Error;
 
@@ -25,19 +27,23 @@ pub(super) struct Entry {
     pub(super) writer: String,
     /// Tells two entries of a writer apart that say the same.
     nonce: u64,
+    /// The code of the entry before it.
+    before: Code,
     pub(super) changes: Vec<Change>,
 }
 
 /// Whose entry has the number.
 pub(super) enum Won {
-    Own,
+    /// This one, with its code.
+    Own(Code),
     /// One that we wrote before, without having heard so.
-    Earlier(Entry),
+    Earlier(Entry, Code),
 }
 
 impl Entry {
-    pub(super) fn new(writer: &str, changes: Vec<Change>) -> Self {
-        Self { writer: writer.to_owned(), nonce: rand::random(), changes }
+    /// One that comes after the entry with that code.
+    pub(super) fn new(writer: &str, before: Code, changes: Vec<Change>) -> Self {
+        Self { writer: writer.to_owned(), nonce: rand::random(), before, changes }
     }
 }
 
@@ -51,13 +57,14 @@ pub(super) fn name_of(number: u64) -> String {
 /// # Errors
 /// [`Error::Deposed`] if another writer has it. After other errors nobody knows whether it was written.
 pub(super) fn append(remote: &Remote, number: u64, entry: &Entry) -> Result<Won> {
-    let text = Bytes::from(serde_json::to_vec(entry).expect("strings and numbers are JSON"));
+    let text = serde_json::to_vec(entry).expect("strings and numbers are JSON");
     if text.len() > ENTRY_BYTES_MAX {
         return Err(Error::ManifestInvalid { why: "it does not fit into an entry of the log".to_owned() });
     }
+    let closed = remote.storage.close(LOG, &name_of(number), &text)?;
     let mut tries = 0;
     loop {
-        let tried = try_append(remote, number, entry, text.clone());
+        let tried = try_append(remote, number, entry, &closed);
         tries += 1;
         match tried {
             Err(Error::Storage(error)) if error.is_worth_a_retry() && tries < TRIES => sleep(PAUSE),
@@ -66,14 +73,16 @@ pub(super) fn append(remote: &Remote, number: u64, entry: &Entry) -> Result<Won>
     }
 }
 
-fn try_append(remote: &Remote, number: u64, entry: &Entry, text: Bytes) -> Result<Won> {
-    let created = remote.wait(|place| async move { place.create(LOG, &name_of(number), text).await })?;
+fn try_append(remote: &Remote, number: u64, entry: &Entry, closed: &Closed) -> Result<Won> {
+    let bytes = closed.bytes.clone();
+    let created =
+        remote.wait(|storage| async move { storage.place().create(LOG, &name_of(number), bytes).await })?;
     let won = if created {
-        Won::Own
+        Won::Own(closed.code.clone())
     } else {
         match read(remote, number)? {
-            Some(found) if found == *entry => Won::Own,
-            Some(found) if found.writer == entry.writer => Won::Earlier(found),
+            Some((found, code)) if found == *entry => Won::Own(code),
+            Some((found, code)) if found.writer == entry.writer => Won::Earlier(found, code),
             // Deleted by now: a snapshot covers it.
             _ => return Err(Error::Deposed),
         }
@@ -82,13 +91,13 @@ fn try_append(remote: &Remote, number: u64, entry: &Entry, text: Bytes) -> Resul
 }
 
 /// Nothing if there is none of that number, or none any more.
-pub(super) fn read(remote: &Remote, number: u64) -> Result<Option<Entry>> {
+pub(super) fn read(remote: &Remote, number: u64) -> Result<Option<(Entry, Code)>> {
     let found =
-        remote.wait(|place| async move { place.get(LOG, &name_of(number), ENTRY_BYTES_MAX).await })?;
-    found.map(|text| parse(number, &text)).transpose()
+        remote.wait(|storage| async move { storage.get(LOG, &name_of(number), ENTRY_BYTES_MAX).await })?;
+    found.map(|(text, code)| Ok((parse(number, &text)?, code))).transpose()
 }
 
-pub(super) fn parse(number: u64, text: &[u8]) -> Result<Entry> {
+fn parse(number: u64, text: &[u8]) -> Result<Entry> {
     let damaged = |error: serde_json::Error| Error::LogDamaged {
         what: format!("entry {number}"),
         why: error.to_string(),
@@ -96,25 +105,66 @@ pub(super) fn parse(number: u64, text: &[u8]) -> Result<Entry> {
     serde_json::from_slice(text).map_err(damaged)
 }
 
-/// The entries after `position`, of which there may be none, in their order and without a gap; nothing if
-/// they were deleted meanwhile.
-pub(super) fn read_after(remote: &Remote, position: u64) -> Result<Option<Vec<Entry>>> {
+/// The entries after `position`, of which there may be none, in their order and without a gap, with their
+/// codes; nothing if they were deleted meanwhile, because a snapshot covers them.
+///
+/// # Errors
+/// [`Error::LogPutBack`] if the log does not go on from `position`, or an entry from the one before it;
+/// [`Error::LogDamaged`] if one is missing.
+pub(super) fn read_after(remote: &Remote, position: &Position) -> Result<Option<Vec<(Entry, Code)>>> {
     use futures_util::{StreamExt, TryStreamExt};
     /// Asked for at once.
     const AT_ONCE: usize = 16;
-    let listed = numbers(remote, LOG)?;
-    let Some(last) = listed.into_iter().max().filter(|last| *last > position) else {
-        return Ok(Some(Vec::new()));
-    };
-    let texts: Vec<Option<Bytes>> = remote.wait(|place| async move {
-        let read = |number: u64| {
-            let place = place.clone();
-            async move { place.get(LOG, &name_of(number), ENTRY_BYTES_MAX).await }
+    let last = numbers(remote, LOG)?.into_iter().max().unwrap_or(0);
+    if last < position.number {
+        return match newest_snapshot(remote)?.cmp(&position.number) {
+            Ordering::Less => Err(put_back(position.number)),
+            Ordering::Equal => Ok(Some(Vec::new())),
+            Ordering::Greater => Ok(None),
         };
-        futures_util::stream::iter(position + 1..=last).map(read).buffered(AT_ONCE).try_collect().await
+    }
+    // The last one that is known, too, unless a snapshot covers it: it may have become another.
+    let first = position.number.max(1);
+    let texts: Vec<Option<(Bytes, Code)>> = remote.wait(|storage| async move {
+        let read = |number: u64| {
+            let storage = storage.clone();
+            async move { storage.get(LOG, &name_of(number), ENTRY_BYTES_MAX).await }
+        };
+        futures_util::stream::iter(first..=last).map(read).buffered(AT_ONCE).try_collect().await
     })?;
-    let numbered = (position + 1..).zip(texts);
-    numbered.map(|(number, text)| text.map(|text| parse(number, &text)).transpose()).collect()
+    let mut before = position.code.clone();
+    let mut entries = Vec::new();
+    for (number, found) in (first..).zip(texts) {
+        match found {
+            Some((_, code)) if number == position.number => {
+                if code != before {
+                    return Err(put_back(number));
+                }
+            }
+            Some((text, code)) => {
+                let entry = parse(number, &text)?;
+                if entry.before != before {
+                    return Err(put_back(number));
+                }
+                before = code.clone();
+                entries.push((entry, code));
+            }
+            None if newest_snapshot(remote)? >= number => {
+                if number > position.number {
+                    return Ok(None);
+                }
+            }
+            None => {
+                let why = "it is missing, and no snapshot covers it".to_owned();
+                return Err(Error::LogDamaged { what: format!("entry {number}"), why });
+            }
+        }
+    }
+    Ok(Some(entries))
+}
+
+fn put_back(number: u64) -> Error {
+    Error::LogPutBack { number }
 }
 
 /// The number of the newest snapshot; 0 if there is none.
@@ -130,9 +180,9 @@ pub(super) fn delete_covered(remote: &Remote, snapshot: u64) -> Result<()> {
         .map(|number| (LOG, number))
         .chain(snapshots.map(|number| (super::snapshot::FOLDER, number)))
         .collect();
-    remote.wait(|place| async move {
+    remote.wait(|storage| async move {
         for (folder, number) in gone {
-            place.delete(folder, &name_of(number)).await?;
+            storage.place().delete(folder, &name_of(number)).await?;
         }
         Ok(())
     })
@@ -140,6 +190,6 @@ pub(super) fn delete_covered(remote: &Remote, snapshot: u64) -> Result<()> {
 
 /// The numbers in a folder, in no order.
 fn numbers(remote: &Remote, folder: &'static str) -> Result<Vec<u64>> {
-    let names = remote.wait(|place| async move { place.list(folder).await })?;
+    let names = remote.wait(|storage| async move { storage.place().list(folder).await })?;
     Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
 }

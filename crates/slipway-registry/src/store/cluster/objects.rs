@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use redb::ReadableTable;
 use slipway_model::id::Digest;
+use slipway_storage::Code;
 
-use super::{Cluster, Db, Moved, Registry, Remote, Shared, catch_up, db, lock, snapshot};
+use super::{Cluster, Db, Moved, Position, Registry, Remote, Shared, catch_up, db, lock, snapshot};
 use crate::Result;
 use crate::digest::Hasher;
 use crate::error::Error;
@@ -57,7 +57,7 @@ impl Cluster {
     /// Deletes an object that no row names any more.
     pub(in crate::store) fn delete_object(&self, digest: &Digest, object: &str) -> Result<()> {
         let (folder, object) = (folder_of(digest), object.to_owned());
-        self.remote.wait(|place| async move { place.delete(&folder, &object).await })
+        self.remote.wait(|storage| async move { storage.place().delete(&folder, &object).await })
     }
 
     /// Brings the blob's file here, once for all who want it.
@@ -83,7 +83,9 @@ impl Cluster {
         registry.check_space(size)?;
         let file = Fetched(registry.uploads_folder().join(format!("fetched-{:016x}", rand::random::<u64>())));
         let (folder, name, to) = (folder_of(digest), object.clone(), file.0.clone());
-        let asked = self.remote.wait(|place| async move { place.get_file(&folder, &name, &to, size).await });
+        let asked = self
+            .remote
+            .wait(|storage| async move { storage.place().get_file(&folder, &name, &to, size).await });
         let is_sound = match asked {
             Ok(true) => {
                 let mut file = File::open(&file.0).map_err(Error::io("open", &file.0))?;
@@ -119,7 +121,7 @@ impl Cluster {
         for algorithm in self.folders("blobs".to_owned())? {
             for fan in self.folders(format!("blobs/{algorithm}"))? {
                 let folder = format!("blobs/{algorithm}/{fan}");
-                let names = self.remote.wait(|place| async move { place.list(&folder).await })?;
+                let names = self.remote.wait(|storage| async move { storage.place().list(&folder).await })?;
                 for name in names {
                     let Some((digest, term)) = parse(&algorithm, &name) else { continue };
                     if term < self.term && object_of(db, &digest)?.as_deref() != Some(name.as_str()) {
@@ -133,7 +135,7 @@ impl Cluster {
     }
 
     fn folders(&self, folder: String) -> Result<Vec<String>> {
-        self.remote.wait(|place| async move { place.folders(&folder).await })
+        self.remote.wait(|storage| async move { storage.place().folders(&folder).await })
     }
 }
 
@@ -141,14 +143,14 @@ impl Cluster {
 pub(super) fn move_all(remote: &Remote, registry: &Registry) -> Result<Moved> {
     let db = &registry.shared.db;
     if let Some(there) = catch_up::find_identity(remote)? {
-        let is_ours = catch_up::position(db, &there)? > 0;
+        let is_ours = catch_up::position(db, &there)?.number > 0;
         return if is_ours { count(registry) } else { Err(Error::NotEmpty) };
     }
     let identity = format!("{:032x}", rand::random::<u128>());
     for digest in registry.blob_digests()? {
         let object = name_of(&digest, BEFORE_ALL_TERMS, 0);
         let (folder, name) = (folder_of(&digest), object.clone());
-        let moved = remote.wait(|place| async move { place.size(&folder, &name).await })?;
+        let moved = remote.wait(|storage| async move { storage.place().size(&folder, &name).await })?;
         let file = registry.blob_path(&digest);
         // A damaged blob has been set aside; its images say so here and there.
         if !file.exists() {
@@ -163,14 +165,13 @@ pub(super) fn move_all(remote: &Remote, registry: &Registry) -> Result<Moved> {
         })?;
     }
     db.write(|tx| {
-        tx.delete_table(db::POSITION)?;
-        tx.open_table(db::POSITION)?.insert(identity.as_str(), 1)?;
-        Ok(())
+        tx.delete_table(db::FOLLOWED)?;
+        let restored = remote.storage.identity().restored;
+        db::advance(tx, &identity, &Position { number: 1, code: Code::default(), restored })
     })?;
     snapshot::write(remote, db, registry.root(), &identity)?;
     // Last: until here nothing has been moved, and it can be begun again.
-    let text = Bytes::from(identity);
-    if !remote.wait(|place| async move { place.create("identity", "id", text).await })? {
+    if !catch_up::create_identity(remote, &identity)? {
         return Err(Error::NotEmpty);
     }
     count(registry)
@@ -190,7 +191,7 @@ fn count(registry: &Registry) -> Result<Moved> {
 
 fn put(remote: &Remote, digest: &Digest, object: &str, file: &Path) -> Result<()> {
     let (folder, object, file) = (folder_of(digest), object.to_owned(), file.to_owned());
-    remote.wait(|place| async move { place.put_file(&folder, &object, &file).await })
+    remote.wait(|storage| async move { storage.place().put_file(&folder, &object, &file).await })
 }
 
 fn object_of(db: &Db, digest: &Digest) -> Result<Option<String>> {

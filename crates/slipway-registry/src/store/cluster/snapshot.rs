@@ -1,12 +1,14 @@
-//! The whole index in one object: the changes, one a line, that make it from nothing.
+//! The whole index in one object: on the first line the code of the last entry that it covers, then the
+//! changes, one a line, that make it from nothing.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+use serde::Serialize;
 
-use super::{Change, Db, Remote, db, log};
+use super::{Change, Db, Position, Remote, db, log};
 use crate::Result;
 use crate::error::Error;
 
@@ -20,20 +22,23 @@ const LEVEL: i32 = 3;
 pub(super) fn write(remote: &Remote, db: &Db, root: &Path, identity: &str) -> Result<u64> {
     let file = Scratch::new(root);
     let number = db.read(|tx| {
-        let write = |out: &mut dyn Write, change: &Change| {
-            serde_json::to_writer(&mut *out, change).map_err(std::io::Error::from)?;
-            out.write_all(b"\n")
-        };
+        let position = db::position(&tx.open_table(db::FOLLOWED)?, identity)?;
         let failed = |error| Error::io("write", &file.0)(error);
         let out = BufWriter::new(File::create(&file.0).map_err(failed)?);
         let mut out = zstd::Encoder::new(out, LEVEL).map_err(failed)?;
-        each(tx, |change| write(&mut out, &change).map_err(failed))?;
+        line(&mut out, &position.code).map_err(failed)?;
+        each(tx, |change| line(&mut out, &change).map_err(failed))?;
         out.finish().and_then(|mut out| out.flush()).map_err(failed)?;
-        Ok(tx.open_table(db::POSITION)?.get(identity)?.map_or(0, |row| row.value()))
+        Ok(position.number)
     })?;
     let path = file.0.clone();
-    remote.wait(|place| async move { place.put_file(FOLDER, &log::name_of(number), &path).await })?;
+    remote.wait(|storage| async move { storage.put_file(FOLDER, &log::name_of(number), &path).await })?;
     Ok(number)
+}
+
+fn line(out: &mut impl Write, value: &impl Serialize) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *out, value).map_err(std::io::Error::from)?;
+    out.write_all(b"\n")
 }
 
 /// Makes the rows what the snapshot says. Pins are this server's own and stay. False if there is no such
@@ -41,23 +46,27 @@ pub(super) fn write(remote: &Remote, db: &Db, root: &Path, identity: &str) -> Re
 pub(super) fn load(remote: &Remote, db: &Db, root: &Path, identity: &str, number: u64) -> Result<bool> {
     let file = Scratch::new(root);
     let path = file.0.clone();
-    let there = remote
-        .wait(|place| async move { place.get_file(FOLDER, &log::name_of(number), &path, BYTES_MAX).await })?;
+    let there = remote.wait(|storage| async move {
+        storage.get_file(FOLDER, &log::name_of(number), &path, BYTES_MAX).await
+    })?;
     if !there {
         return Ok(false);
     }
     let damaged = |why: String| Error::LogDamaged { what: format!("snapshot {number}"), why };
     let text = File::open(&file.0).map_err(Error::io("open", &file.0))?;
     let text = zstd::Decoder::new(text).map_err(|error| damaged(error.to_string()))?;
+    let mut lines = BufReader::new(text).lines();
+    let mut next = || lines.next().transpose().map_err(|error| damaged(error.to_string()));
+    let code = next()?.ok_or_else(|| damaged("it is empty".to_owned()))?;
+    let code = serde_json::from_str(&code).map_err(|error| damaged(error.to_string()))?;
+    let restored = remote.storage.identity().restored;
     db.write(|tx| {
         clear(tx)?;
-        for line in BufReader::new(text).lines() {
-            let line = line.map_err(|error| damaged(error.to_string()))?;
+        while let Some(line) = next()? {
             let change: Change = serde_json::from_str(&line).map_err(|error| damaged(error.to_string()))?;
             change.apply(tx)?;
         }
-        tx.open_table(db::POSITION)?.insert(identity, number)?;
-        Ok(())
+        db::advance(tx, identity, &Position { number, code, restored })
     })?;
     Ok(true)
 }
@@ -100,7 +109,7 @@ fn each(tx: &ReadTransaction, mut take: impl FnMut(Change) -> Result<()>) -> Res
     Ok(())
 }
 
-fn clear(tx: &WriteTransaction) -> Result<()> {
+pub(super) fn clear(tx: &WriteTransaction) -> Result<()> {
     tx.delete_table(db::BLOBS)?;
     tx.delete_table(db::LINKS)?;
     tx.delete_table(db::MANIFESTS)?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use axum::Router;
 use sha2::{Digest as _, Sha256};
 use slipway_ensemble::backup::Id;
 use slipway_ensemble::http::{Api, Credentials};
@@ -21,13 +22,20 @@ use slipway_ensemble::{Options, Tls, http, instance, quarantine, supervisor};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 
-use crate::life;
+use crate::front::place::Places;
+use crate::{front, life};
 
 pub mod args;
 
 /// Between two looks at the shared settings (EX-08).
 const SETTINGS_PERIOD: Duration = Duration::from_secs(30);
+/// Connections at once, and of one address; operators and the other instances have a few.
+const CONNECTIONS_MAX: usize = 256;
+const CONNECTIONS_OF_SOURCE_MAX: usize = 64;
+/// After a failed accept, most likely for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long the last step may take at the end.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -90,11 +98,7 @@ impl Running {
         tasks.spawn(members.run());
         tasks.spawn(quarantine::run(handle.clone()));
         tasks.spawn(instance::back_up(handle, place, args.cluster.clone()));
-        tasks.spawn(async move {
-            if let Err(error) = axum::serve(listener, http::router(api)).await {
-                tracing::error!(%error, "HTTP has ended");
-            }
-        });
+        tasks.spawn(answer(listener, http::router(api)));
         tracing::info!(listen = %args.listen, "looking after this machine's ZooKeeper server");
         Ok(Self { tasks, supervisor, stop, _claim: claim })
     }
@@ -114,6 +118,26 @@ impl Running {
         self.stop.send_replace(true);
         // It may be in the middle of a restart of the server. The next instance finishes that.
         let _late = tokio::time::timeout(STOP_PATIENCE, &mut self.supervisor).await;
+    }
+}
+
+/// Answers requests for ever. Whoever only holds connections open, for which nobody asks who he is, takes
+/// neither the others' places nor the descriptors of the server that this may be a part of.
+async fn answer(listener: TcpListener, routes: Router) {
+    let places = Arc::new(Places::new(CONNECTIONS_MAX, CONNECTIONS_OF_SOURCE_MAX));
+    let end = CancellationToken::new();
+    let _ends_with_this = end.clone().drop_guard();
+    loop {
+        let Ok((stream, from)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let Some(place) = places.take(Some(from.ip())) else { continue };
+        let (routes, end) = (routes.clone(), end.clone());
+        tokio::spawn(async move {
+            front::http::serve(stream, routes, |_| {}, end).await;
+            drop(place);
+        });
     }
 }
 

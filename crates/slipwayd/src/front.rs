@@ -27,7 +27,7 @@ use crate::args;
 use crate::glue::authority::TenantAuthority;
 use crate::places::Places as Paths;
 
-mod http;
+pub mod http;
 pub mod listen;
 pub mod memory;
 pub mod passage;

@@ -75,13 +75,16 @@ pub(super) struct Receiver {
     start: usize,
 }
 
+/// TCP within `reach`, and TLS, which makes the server work, within `answer_time`.
 pub(super) async fn connect(
     server: &str,
     tls: Option<&TlsConnector>,
-    timeout: Duration,
+    reach: Duration,
+    answer_time: Duration,
 ) -> io::Result<(Sender, Receiver)> {
-    tokio::time::timeout(timeout, async {
-        let tcp = TcpStream::connect(server).await?;
+    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+    let tcp = tokio::time::timeout(reach, TcpStream::connect(server)).await.map_err(late)??;
+    tokio::time::timeout(answer_time, async {
         tcp.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(tcp),

@@ -26,11 +26,18 @@ use crate::zookeeper::wire::{Code, Malformed, Op, Reader, Request, Writer, XID_A
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
+/// The shortest and, unless the session is a very long one, the longest time that a server gets to answer
+/// its first questions.
+const ANSWER_MIN: Duration = Duration::from_millis(250);
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
 /// Holds the connection; the only one who reads from it and writes to it.
 pub(super) struct Keeper {
     options: Arc<ZooKeeperOptions>,
     tls: Option<TlsConnector>,
     next_server: usize,
+    /// Tries since the last connection that ended for want of an answer.
+    unanswered: u32,
     /// 0 before there is one.
     id: i64,
     password: Vec<u8>,
@@ -70,6 +77,7 @@ impl Keeper {
     ) -> Self {
         Self {
             next_server: rand::random_range(0..options.servers.len()),
+            unanswered: 0,
             options,
             tls,
             id: 0,
@@ -91,6 +99,7 @@ impl Keeper {
             let end = self.attend(&server, &mut connected).await.err().unwrap_or(End::Closed);
             if connected {
                 retry = RETRY_FIRST;
+                self.unanswered = 0;
             }
             self.shared.status.send_modify(|status| {
                 status.connected = false;
@@ -109,6 +118,9 @@ impl Keeper {
                 }
                 End::Trouble(error) => {
                     tracing::debug!(zookeeper.server = server, %error, "no connection");
+                    if !connected && error.kind() == io::ErrorKind::TimedOut {
+                        self.unanswered = self.unanswered.saturating_add(1);
+                    }
                     self.shared.status.send_modify(|status| status.trouble = format!("{server}: {error}"));
                 }
             }
@@ -131,12 +143,12 @@ impl Keeper {
 
     /// Connects to one server and serves until that ends; `Ok` when the session was closed.
     async fn attend(&mut self, server: &str, connected: &mut bool) -> Result<(), End> {
-        // So that every server can be tried once before the session expires.
         let servers = u32::try_from(self.options.servers.len()).unwrap_or(1);
-        let timeout = (self.options.session_timeout * 2 / 3 / servers).max(Duration::from_millis(250));
+        let (reach, answer_time) = patience(self.options.session_timeout, servers, self.unanswered);
         let mut closing = self.shared.closing.subscribe();
         let greeting = async {
-            let (mut sender, mut receiver) = connection::connect(server, self.tls.as_ref(), timeout).await?;
+            let (mut sender, mut receiver) =
+                connection::connect(server, self.tls.as_ref(), reach, answer_time).await?;
             let wanted = i32::try_from(self.options.session_timeout.as_millis()).unwrap_or(i32::MAX);
             let request = Writer::default()
                 .int(0)
@@ -145,7 +157,7 @@ impl Keeper {
                 .long(self.id)
                 .buffer(&self.password);
             sender.push(&request.bool(false).0);
-            let answer = tokio::time::timeout(timeout, async {
+            let answer = tokio::time::timeout(answer_time, async {
                 sender.send().await?;
                 receiver.receive().await
             });
@@ -280,3 +292,17 @@ impl Keeper {
         Ok(Some(op))
     }
 }
+
+/// How long it may take to reach a server, and how long the server may take for each of TLS and greeting,
+/// after so many tries without an answer. At first every server can be tried once before the session
+/// expires. When that did not help, the session is lost in any case, and servers that have all just been
+/// started on a busy machine need longer: broken off and begun anew, they would never get to an answer.
+/// Reaching takes no work of theirs, and so no longer than before.
+fn patience(session_timeout: Duration, servers: u32, unanswered: u32) -> (Duration, Duration) {
+    let first = (session_timeout * 2 / 3 / servers.max(1)).max(ANSWER_MIN);
+    let rounds = (unanswered / servers.max(1)).min(8);
+    (first, (first * 2_u32.pow(rounds)).min(ANSWER_MAX.max(first)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,13 +16,15 @@
 //! listening and answering, and decides, stores and sends nothing, until it is told to end.
 //!
 //! Read in this order: the types here; [`owner`] (the task); `commit` (actions → batch); `desired`
-//! (assignments → what a node is told); [`events`], `queries` and `snapshot` (what others see of it);
+//! (assignments → what a node is told); [`belief`] (what a node is
+//! believed); [`events`], `queries` and `snapshot` (what others see of it);
 //! [`crate::routes`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use slipway_access::Keyring;
+use slipway_marathon::virtual_host;
 use slipway_model::account::Tenant;
 use slipway_model::cluster::Candidate;
 use slipway_model::id::Epoch;
@@ -36,6 +38,7 @@ use slipway_store::Store;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+pub mod belief;
 mod commit;
 mod desired;
 pub mod events;
@@ -101,10 +104,11 @@ pub struct PublicUrl {
 }
 
 impl PublicUrl {
-    /// `http://shop-dev-acme.localhost:8080`.
-    pub fn of(&self, host: &str) -> String {
+    /// `http://shop-dev-acme.localhost:8080`, of a key of the route table.
+    pub fn of(&self, key: &str) -> String {
+        let (host, path) = virtual_host::split(key);
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
-        format!("{}://{host}{port}", self.scheme)
+        format!("{}://{host}{port}{path}", self.scheme)
     }
 }
 

@@ -17,7 +17,8 @@
 //!
 //! For the API the hub answers over all nodes ([`instances`](self), in `hub/instances.rs` and
 //! `hub/logs.rs`): a node that does not answer is left out, and costs the others nothing. What a node says
-//! of instances that it did not run is not believed ([`ran`]).
+//! of instances that it was not given is not believed ([`ran`]). The rule of what is believed is
+//! [`slipway_control::leader::belief`].
 //!
 //! Dropping the last handle, or [`Hub::close`], ends all links: nodes dial again, and find who leads now.
 
@@ -37,7 +38,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-mod bounds;
 mod instances;
 mod link;
 mod logs;

@@ -66,7 +66,7 @@ impl Instances for Hub {
                             tracing::warn!(node.name = %name, "a node did not tell of its sandboxes: {error}");
                             Vec::new()
                         });
-                        found.retain(|sandbox| ran.node(&sandbox.instance).as_ref() == Some(&name));
+                        found.retain(|sandbox| ran.was_given(&name, &sandbox.instance));
                         found
                     }
                 })

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
-use slipway_control::leader::NodeMessage;
+use slipway_control::leader::{NodeMessage, belief};
 use slipway_model::instance::Desired;
 use slipway_model::name::NodeName;
 use slipway_model::unit::Timestamp;
@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::wire::{self, ANSWER_BYTES_MAX, Body, Lines, List, PEERS, SILENCE_MAX, TOLD_LINE_BYTES_MAX, Told};
-use super::{Listed, Shared, bounds};
+use super::{Listed, Shared};
 
 /// A node answers a question within this time, or does not count.
 pub const ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -206,22 +206,17 @@ async fn next(lines: &mut Lines, link: &Link) -> io::Result<Option<Told>> {
     }
 }
 
-/// What the leader is told of a line.
+/// What the leader is told of a line, as far as it is believed.
 fn heard(name: &NodeName, told: Told) -> io::Result<Option<NodeMessage>> {
     match told {
         Told::Heartbeat => Ok(None),
         Told::Report(mut report) => {
-            bounds::cut(&mut report);
+            belief::cut(&mut report);
             Ok(Some(NodeMessage::Report { node: name.clone(), report: *report }))
         }
         Told::Joined { mut node, mut instances, .. } => {
-            instances.iter_mut().for_each(bounds::cut);
-            if node.name != *name {
-                let why = format!("its certificate is that of {name}, but it says that it is {}", node.name);
-                return Err(io::Error::other(why));
-            }
-            bounds::check(&node).map_err(io::Error::other)?;
-            bounds::cut_node(&mut node);
+            belief::node(name, &mut node).map_err(io::Error::other)?;
+            instances.iter_mut().for_each(belief::cut);
             node.joined_at = Timestamp::from(SystemTime::now());
             Ok(Some(NodeMessage::Joined { node: *node, instances }))
         }

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use slipway_api::wire::LogLine;
 use slipway_control::api::LogQuery;
+use slipway_control::leader::belief;
 use slipway_model::id::InstanceId;
-use slipway_model::limit;
 use slipway_model::name::NodeName;
 use slipway_model::unit::Timestamp;
 use tokio::sync::mpsc;
@@ -31,8 +31,6 @@ const WINDOW_LINES_MAX: usize = 10_000;
 /// Bytes of lines that are held at once for one reader, in each of both; beyond it the oldest of the past are
 /// left out, and those in the window go at once.
 const HELD_BYTES_MAX: usize = 16 << 20;
-/// Names of a line's source and stream, which are a word each.
-const WORD_BYTES_MAX: usize = 256;
 /// A node that came back tells so many again, of which those that were seen are left out.
 const LINES_AGAIN: usize = 1000;
 /// Instances that one node tells of in one answer; more than it can have had since its logs were cut.
@@ -213,13 +211,13 @@ async fn read_once(
         let is_end = matches!(piece, LogPiece::Live) && !wish.follow;
         let piece = match piece {
             LogPiece::Line(mut line) => {
-                cut(&mut line);
+                belief::cut_line(&mut line);
                 let is_first = !seen.last.contains_key(&line.instance);
                 if is_first && seen.last.len() == INSTANCES_TOLD_MAX {
                     return Some(Ended::Broken);
                 }
                 // No node speaks for what another has or had.
-                if is_first && hub.shared.ran.node(&line.instance).as_ref() != Some(node) {
+                if is_first && !hub.shared.ran.was_given(node, &line.instance) {
                     continue;
                 }
                 if !seen.is_new(&line, is_past) {
@@ -236,17 +234,6 @@ async fn read_once(
         if is_end {
             return Some(Ended::Whole);
         }
-    }
-}
-
-/// Agents cut lines before; this is for nodes that do not.
-fn cut(line: &mut LogLine) {
-    let LogLine { source, stream, text, .. } = line;
-    for (text, bytes_max) in
-        [(source, WORD_BYTES_MAX), (stream, WORD_BYTES_MAX), (text, limit::LOG_LINE_BYTES_MAX)]
-    {
-        text.truncate(text.floor_char_boundary(bytes_max));
-        text.shrink_to_fit();
     }
 }
 

@@ -109,6 +109,11 @@ impl Ran {
         lock(&self.known).nodes.get(instance).cloned()
     }
 
+    /// Whether a node was given an instance, in this term or an earlier one: only then it is believed of it.
+    pub fn was_given(&self, node: &NodeName, instance: &InstanceId) -> bool {
+        lock(&self.known).nodes.get(instance) == Some(node)
+    }
+
     /// Waits until what earlier terms knew is known, if that does not take too long.
     pub async fn read(&self) {
         let _begun = self.lines();

@@ -13,8 +13,8 @@ use slipway_api::wire::LogLine;
 use slipway_control::api::{FilesWanted, Instances, LogQuery};
 use slipway_model::id::{Epoch, ReleaseNumber};
 use slipway_model::instance::{
-    CheckStatus, DesiredInstance, Exit, ExitReason, Goal, InstanceReport, InstanceRole, InstanceSpec,
-    InstanceState, Node as NodeRecord, Program, Readiness,
+    DesiredInstance, Goal, InstanceReport, InstanceRole, InstanceSpec, InstanceState, Node as NodeRecord,
+    Program,
 };
 use slipway_model::name::EnvironmentPath;
 use slipway_model::push::ImageRef;

@@ -1,7 +1,5 @@
-//! What nodes and routers say: it changes memory, and marks what is worth a look.
-//!
-//! A node is believed only of itself. It may say what became of the instances on its own list and at its
-//! own addresses, and where it is unless its identity says so.
+//! What nodes and routers say: it changes memory, and marks what is worth a look. What a node is believed is
+//! decided in [`belief`](crate::leader::belief).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +10,7 @@ use slipway_plan::cluster::Contact;
 
 use super::storing::Done;
 use super::{NodeMessage, Owner, RouterMessage, now};
+use crate::leader::belief::{self, Doubt};
 use crate::leader::commit::Prepared;
 use crate::leader::events::{Happened, InstanceChange};
 
@@ -36,8 +35,9 @@ impl Owner {
         if let Some(known) = known {
             node.joined_at = known.joined_at;
         }
-        let pinned = self.peers.address(&name);
-        if let Some(pinned) = pinned.filter(|pinned| node.address.replace(*pinned) != Some(*pinned)) {
+        let said = node.address;
+        node.address = belief::address(said, self.peers.address(&name));
+        if let Some(pinned) = node.address.filter(|_| node.address != said) {
             tracing::warn!(
                 node.name = %name, address = %pinned,
                 "a node says that it is at another address than it joined from; not believed. If it has moved: \
@@ -96,16 +96,15 @@ impl Owner {
         self.hear(&path, report);
     }
 
-    /// Whether a node may say that: of an instance on its own list, and at an address that is its own to
-    /// give. Routers go wherever an address leads, so one node could have them ask at any other's.
+    /// Whether a node may say that; see [`belief`].
     fn may_tell(&self, node: &NodeName, report: &InstanceReport) -> bool {
-        let is_here = self.by_node.get(node).is_some_and(|here| here.contains(&report.instance));
-        let is_own = report.address.is_none_or(|address| self.peers.has(node, address));
-        if is_here && !is_own {
+        let was_given = self.by_node.get(node).is_some_and(|here| here.contains(&report.instance));
+        let believed = belief::instance(report, was_given, self.peers.addresses(node));
+        if believed == Err(Doubt::NotItsAddress) {
             let InstanceReport { instance, address, .. } = report;
             tracing::warn!(node.name = %node, %instance, ?address, "a node gives an instance an address that is not its own; not believed");
         }
-        is_here && is_own
+        believed.is_ok()
     }
 
     /// A report of an instance that belongs where it comes from.

@@ -13,6 +13,7 @@ use slipway_model::unit::Span;
 use slipway_store::WatchEvent;
 
 use super::{Owner, below};
+use crate::leader::belief::{self, Addresses};
 
 /// Who takes part in the network between nodes.
 #[derive(Default)]
@@ -38,18 +39,17 @@ impl Place {
 }
 
 impl Peers {
-    /// Where a node's machine is, whatever the node says.
+    /// Where a node's machine is, by its identity.
     pub(super) fn address(&self, node: &NodeName) -> Option<Ipv4Addr> {
         self.places.get(node)?.address
     }
 
-    /// Whether an address is one that a node gives its instances. On a machine that is alone all are; in a
-    /// cluster none is of a node whose identity does not count (any more): what it said last may still wait to
-    /// be heard.
-    pub(super) fn has(&self, node: &NodeName, address: Ipv4Addr) -> bool {
-        match self.places.get(node) {
-            Some(place) => place.subnet.contains(address),
-            None => self.told.is_none(),
+    /// Which addresses a node gives its instances.
+    pub(super) fn addresses(&self, node: &NodeName) -> Addresses {
+        match (self.places.get(node), &self.told) {
+            (Some(place), _) => Addresses::Of(place.subnet),
+            (None, None) => Addresses::Any,
+            (None, Some(_)) => Addresses::None,
         }
     }
 }
@@ -111,7 +111,7 @@ impl Owner {
         let peers = self.peers.places.iter().filter_map(|(name, place)| {
             let is_gone = self.orders.get(name).is_some_and(|order| order.order == NodeOrderKind::Gone);
             let said = self.cluster.node(name).filter(|_| !is_gone)?.address;
-            let address = place.address.or(said)?;
+            let address = belief::address(said, place.address)?;
             Some(Peer { node: name.clone(), address, subnet: place.subnet })
         });
         let peers: Arc<[Peer]> = peers.collect();

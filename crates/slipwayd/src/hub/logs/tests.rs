@@ -1,3 +1,5 @@
+use slipway_model::limit::LOG_LINE_BYTES_MAX;
+
 use super::*;
 
 /// A node that somebody has taken over sends long lines without an end, and its reader is slow.
@@ -8,15 +10,14 @@ fn what_is_held_for_a_reader_is_bounded_in_bytes() {
     for at in 0..5000 {
         let mut line = note(&"n1".parse().unwrap());
         (line.at, line.text, line.source) = (Timestamp(at), "é".repeat(100_000), "x".repeat(1000));
-        cut(&mut line);
-        assert!(line.text.len() <= limit::LOG_LINE_BYTES_MAX && line.source.len() == WORD_BYTES_MAX);
+        belief::cut_line(&mut line);
         past.push(line.clone());
         if !window.is_full() {
             window.push(line);
         }
     }
     assert!(past.bytes <= HELD_BYTES_MAX);
-    assert!(window.bytes <= HELD_BYTES_MAX + limit::LOG_LINE_BYTES_MAX && window.is_full());
+    assert!(window.bytes <= HELD_BYTES_MAX + LOG_LINE_BYTES_MAX && window.is_full());
     while window.pop_due().is_some() {}
     assert_eq!(window.bytes, 0);
     assert_eq!(past.sorted().last().map(|line| line.at), Some(Timestamp(4999)), "the newest are kept");

@@ -13,15 +13,8 @@ async fn who_says_another_name_or_too_much_is_not_heard() {
     let honest = machine.here.node.clone();
     for lie in [
         NodeRecord { cpus: Cpus(u32::MAX), ..honest.clone() },
-        NodeRecord { mem: Bytes(u64::MAX), ..honest.clone() },
-        NodeRecord { disk: Bytes(u64::MAX), ..honest.clone() },
-        NodeRecord { gpus: 1000, ..honest.clone() },
-        NodeRecord { ports: (22, 22), ..honest.clone() },
-        NodeRecord { address: Some(Ipv4Addr::LOCALHOST), ..honest.clone() },
-        NodeRecord { address: Some(Ipv4Addr::BROADCAST), ..honest.clone() },
         NodeRecord { attributes: BTreeMap::from([("a".into(), "x\ny".into())]), ..honest.clone() },
     ] {
-        assert!(bounds::check(&lie).is_err(), "{lie:?}");
         machine.here.node = lie;
         let line = machine.dial(&leader.hub);
         timeout(PATIENCE, line.node).await.expect("it is cut off").unwrap();
@@ -30,27 +23,6 @@ async fn who_says_another_name_or_too_much_is_not_heard() {
     let _line = machine.dial(&leader.hub);
     // The first that is heard at all.
     leader.hears_join("n1").await;
-}
-
-#[test]
-fn what_a_node_says_of_an_instance_fits_a_record() {
-    let mut report = InstanceReport {
-        instance: spec("acme/shop/dev", "acme/shop").id,
-        state: InstanceState::Ended {
-            exit: Exit { reason: ExitReason::Status { code: 1 }, tail: vec!["é".repeat(1 << 20); 1000] },
-        },
-        address: None,
-        at: Timestamp(u64::MAX),
-        started_at: None,
-        ready: Some(Readiness { ready: true, status: None, body: "x".repeat(1 << 20) }),
-        checks: vec![
-            CheckStatus { last_failure_cause: Some("x".repeat(1 << 20)), ..CheckStatus::default() };
-            100
-        ],
-    };
-    bounds::cut(&mut report);
-    let bytes = serde_json::to_vec(&report).unwrap().len();
-    assert!(bytes < slipway_model::limit::RECORD_BYTES_MAX, "{bytes}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use slipway_model::account::TenantIndexes;
 use slipway_model::id::ReleaseNumber;
 use slipway_model::limit::{CONFIG_BYTES_MAX, CONFIG_VARS_MAX};
 use slipway_model::name::EnvironmentName;
 use slipway_model::project::EnvironmentStatus;
+use slipway_store::Batch;
 
 use super::*;
 use crate::ConfigChange;
@@ -32,6 +34,21 @@ async fn tenants_never_share_an_index_or_a_name() {
     assert_eq!(indexes, [0, 1, 2, 3, 4]);
     world.access.tenant(&ann, &name("t0"), Right::Own).await.unwrap().delete().await.unwrap();
     assert_eq!(account.create_tenant(&name("t0")).await.unwrap().index, 5, "an index is not given again");
+}
+
+/// Whoever can write to ZooKeeper can delete what he likes, and nobody notices.
+#[tokio::test]
+async fn tenants_never_share_an_index_although_the_counter_is_gone() {
+    let world = World::new().await;
+    let ann = world.user("ann").await;
+    let account = world.access.account(&ann).await.unwrap();
+    let first = account.create_tenant(&name("t0")).await.unwrap();
+    let counter = world.access.store.get::<TenantIndexes>(&()).await.unwrap().unwrap();
+    let deleted = Batch::new().delete::<TenantIndexes>(&(), counter.version);
+    world.access.store.commit(deleted).await.unwrap();
+    let second = account.create_tenant(&name("t1")).await.unwrap();
+    assert_eq!((first.index, second.index), (0, 1));
+    assert_eq!(account.create_tenant(&name("t2")).await.unwrap().index, 2, "it counts on from there");
 }
 
 #[tokio::test]

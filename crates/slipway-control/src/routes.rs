@@ -356,14 +356,26 @@ impl Routers {
     }
 }
 
-/// The URLs of each service of an environment, for people.
-pub fn urls_of<'a>(
-    claims: impl Iterator<Item = &'a HostClaim>,
+/// The routes of an environment that are in the table, or that nobody else has there.
+pub fn leading<'a>(
+    routes: &'a BTreeMap<String, Route>,
+    table: &'a RouteTable,
+) -> impl Iterator<Item = (&'a String, &'a Route)> {
+    routes.iter().filter(|(key, route)| {
+        let there = table.routes.get(*key);
+        there.is_none_or(|there| there.service.environment() == route.service.environment())
+    })
+}
+
+/// The URLs of each service of an environment, for people. `url` makes one of a key.
+pub fn urls_of(
+    routes: &BTreeMap<String, Route>,
+    table: &RouteTable,
     url: impl Fn(&str) -> String,
 ) -> BTreeMap<ServiceName, Vec<String>> {
     let mut urls: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for claim in claims.filter(|claim| is_routed(claim)) {
-        urls.entry(claim.service.service.clone()).or_default().push(url(&claim.host));
+    for (key, route) in leading(routes, table) {
+        urls.entry(route.service.service.clone()).or_default().push(url(key));
     }
     urls
 }

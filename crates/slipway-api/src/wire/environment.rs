@@ -188,9 +188,12 @@ pub struct ServiceState {
     pub schedule: Option<String>,
     /// Why copies are missing, if they are.
     pub waiting: Option<String>,
-    /// The same in numbers.
+    /// The same in numbers: those that wait for the first of the reasons.
     #[serde(default)]
     pub why: Option<WaitingInfo>,
+    /// Those that wait for other reasons.
+    #[serde(default)]
+    pub why_also: Vec<WaitingInfo>,
     /// Its copies.
     pub instances: Vec<InstanceInfo>,
 }

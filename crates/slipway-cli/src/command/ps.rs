@@ -82,7 +82,27 @@ fn ps_text(state: &EnvironmentState) -> String {
             state.runs.iter().map(row),
         );
     }
+    let waiting = state.runs_waiting.iter().map(|why| {
+        let reason = plain(&why.reason);
+        runs_waiting_text(why) + &format!("  waiting: {reason}\n")
+    });
+    let rest = waiting.collect::<String>() + &unrouted_text(state);
+    if !rest.is_empty() {
+        text += &format!("\n{rest}");
+    }
     text
+}
+
+fn runs_waiting_text(why: &WaitingInfo) -> String {
+    let runs = if why.count == 1 { "command waits" } else { "commands wait" };
+    format!("runs once: {} {runs}, since {}\n", why.count, ago(why.since))
+}
+
+fn unrouted_text(state: &EnvironmentState) -> String {
+    let line = |(place, why): (&String, &String)| {
+        format!("requests to {} do not come here: {}\n", plain(place), plain(why))
+    };
+    state.unrouted.iter().map(line).collect()
 }
 
 /// What keeps the whole environment where it is.
@@ -135,19 +155,22 @@ fn instance_row(i: &InstanceInfo) -> [String; 5] {
 fn why_text(state: &EnvironmentState) -> String {
     let mut text = standing_text(state);
     for service in &state.services {
-        let Some(why) = &service.why else { continue };
-        let copies = if why.count == 1 { "copy waits" } else { "copies wait" };
-        text += &format!("{}: {} {copies}, since {}\n", service.name, why.count, ago(why.since));
-        text += &waiting_text(why);
+        for why in service.why.iter().chain(&service.why_also) {
+            let copies = if why.count == 1 { "copy waits" } else { "copies wait" };
+            text += &format!("{}: {} {copies}, since {}\n", service.name, why.count, ago(why.since));
+            text += &waiting_text(why);
+        }
+        for instance in service.instances.iter().filter(|instance| instance.reason.is_some()) {
+            let [id, release, node, since, state] = instance_row(instance);
+            let id = id.trim_start();
+            text += &format!("{}: {id} of {release} on {node} is {state}, since {since}\n", service.name);
+        }
     }
     for why in &state.runs_waiting {
-        let runs = if why.count == 1 { "command waits" } else { "commands wait" };
-        text += &format!("runs once: {} {runs}, since {}\n", why.count, ago(why.since));
+        text += &runs_waiting_text(why);
         text += &waiting_text(why);
     }
-    for (place, why) in &state.unrouted {
-        text += &format!("requests to {} do not come here: {}\n", plain(place), plain(why));
-    }
+    text += &unrouted_text(state);
     if text.is_empty() {
         return format!("{}: nothing waits\n", state.path);
     }

@@ -1,9 +1,12 @@
 //! Projects, environments, domains.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
 use slipway_access::Scoped;
 use slipway_api::wire::*;
+use slipway_marathon::virtual_host;
 use slipway_model::account::Right;
 use slipway_model::manifest;
 use slipway_model::name::{EnvironmentName, EnvironmentPath, ProjectPath, TenantName};
@@ -105,16 +108,30 @@ pub async fn environment_info(
     api: &Api,
     environment: &Scoped<Environment>,
 ) -> Result<EnvironmentInfo, Refusal> {
-    let hosts = environment.hosts().await?;
-    let routed = hosts.iter().filter(|claim| matches!(claim.state, HostState::Platform | HostState::Proven));
+    let claims = environment.hosts().await?;
+    let routed = claims.iter().filter(|claim| matches!(claim.state, HostState::Platform | HostState::Proven));
+    let hosts = routed.map(|claim| claim.host.as_str());
+    let snapshot = api.leader.snapshot(&environment.path).await;
+    let keys = snapshot.map(|snapshot| snapshot.routed).unwrap_or_default();
     let EnvironmentPath { tenant, project, environment: name } = &environment.path;
     Ok(EnvironmentInfo {
         path: environment.path.clone(),
         git_url: format!("ssh://git@{}/{tenant}/{project}/{name}.git", api.server.git),
         deploy_branch: environment.deploy_branch.clone(),
         live: environment.status().await?.and_then(|status| status.live),
-        urls: routed.map(|claim| api.public.of(&claim.host)).collect(),
+        urls: answering(hosts, &keys).into_iter().map(|key| api.public.of(key)).collect(),
     })
+}
+
+/// Where an environment answers: at its host names, of which the leader may not have heard yet, and at paths
+/// of those and of others' (MA-80). A host name of which it only has paths is not its own as a whole.
+fn answering<'a>(hosts: impl Iterator<Item = &'a str>, keys: &'a [String]) -> BTreeSet<&'a str> {
+    let paths = || keys.iter().map(String::as_str).filter(|key| key.contains('/'));
+    let has_only_paths = |host: &str| {
+        let has_paths = paths().any(|key| virtual_host::split(key).0 == host);
+        has_paths && !keys.iter().any(|key| key == host)
+    };
+    hosts.filter(|host| !has_only_paths(host)).chain(paths()).collect()
 }
 
 pub async fn domains(
@@ -172,3 +189,6 @@ fn shown(claim: slipway_model::project::HostClaim) -> Answer<DomainInfo> {
     let info = present::domain(claim).ok_or_else(|| Refusal::no_such(format!("domain {host}")))?;
     Ok(Json(info))
 }
+
+#[cfg(test)]
+mod tests;

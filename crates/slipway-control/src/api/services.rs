@@ -92,7 +92,7 @@ pub async fn of(
     Ok(Running { services, runs, runs_waiting, unrouted })
 }
 
-/// A service may wait for more than one reason; the numbers are those of the first that has some.
+/// A service may wait for more than one reason, each with numbers of its own.
 fn tell_waiting(
     state: &mut ServiceState,
     waiting: &WaitingSnapshot,
@@ -115,8 +115,8 @@ fn tell_waiting(
     }
     let asks = Resources::of(spec.unwrap_or(&ServiceSpec::default()));
     let why = waiting_info(waiting, asks, freest, last_end);
-    match &mut state.why {
-        Some(first) => first.count += why.count,
+    match state.why {
+        Some(_) => state.why_also.push(why),
         None => state.why = Some(why),
     }
 }
@@ -175,8 +175,17 @@ pub fn amounts(resources: Resources) -> Amounts {
 }
 
 fn service_state(name: ServiceName, wanted: u32) -> ServiceState {
-    let instances = Vec::new();
-    ServiceState { name, wanted, command: None, schedule: None, waiting: None, why: None, instances }
+    let (why_also, instances) = (Vec::new(), Vec::new());
+    ServiceState {
+        name,
+        wanted,
+        command: None,
+        schedule: None,
+        waiting: None,
+        why: None,
+        why_also,
+        instances,
+    }
 }
 
 fn run_info(role: InstanceRole, instance: InstanceSnapshot) -> RunInfo {

@@ -42,6 +42,8 @@ pub struct EnvironmentSnapshot {
     pub launches: Vec<LaunchesSnapshot>,
     /// Instances that have ended, oldest first: the last [`ENDS_KEPT`] that this leader saw.
     pub ends: Vec<EndSnapshot>,
+    /// The keys of the route table that lead to it.
+    pub routed: Vec<String>,
     /// What its labels ask of the router and do not get, by key of the route table, with the reason (MA-80).
     pub unrouted: BTreeMap<String, String>,
 }

@@ -30,6 +30,7 @@ fn service(why: WaitingInfo) -> ServiceState {
         schedule: None,
         waiting: Some(why.reason.clone()),
         why: Some(why),
+        why_also: Vec::new(),
         instances: Vec::new(),
     }
 }
@@ -201,4 +202,44 @@ fn ma_80_what_labels_ask_for_and_do_not_get_is_told() {
         why_text(&state),
         "requests to shop.example.com/api do not come here: it leads to acme:/api\n"
     );
+}
+
+/// Who looks at one of the two must not miss what the other tells.
+#[test]
+fn ma_17_both_lists_tell_of_all_that_is_not_as_it_should_be() {
+    let back_off = WaitingInfo {
+        count: 1,
+        reason: "held back".into(),
+        nodes: 0,
+        failures: 1,
+        freest: None,
+        ..no_room()
+    };
+    let mut web = service(no_room());
+    web.waiting = Some("no room on 3 nodes; held back".into());
+    web.why_also = vec![WaitingInfo { held_back_until: Some(now()), ..back_off }];
+    web.instances = vec![InstanceInfo {
+        id: InstanceId::from_random([1; 10]),
+        release: ReleaseNumber(3),
+        state: "unhealthy".into(),
+        reason: Some("the check failed".into()),
+        node: "one".parse().unwrap(),
+        since: now(),
+    }];
+    let run =
+        WaitingInfo { count: 1, reason: "the quota is full".into(), nodes: 0, freest: None, ..no_room() };
+    let unrouted = BTreeMap::from([("shop.example.com".to_owned(), "it leads to acme:/api".to_owned())]);
+    let state = EnvironmentState { runs_waiting: vec![run], unrouted, ..state(vec![web], Vec::new()) };
+    let (short, long) = (ps_text(&state), why_text(&state));
+    for words in [
+        "unhealthy (the check failed)",
+        "runs once: 1 command waits, since 0s ago",
+        "the quota is full",
+        "requests to shop.example.com do not come here: it leads to acme:/api",
+    ] {
+        assert!(short.contains(words) && long.contains(words), "{words}: {short}{long}");
+    }
+    assert!(short.contains("waiting: no room on 3 nodes; held back"), "{short}");
+    assert!(long.contains("web: 2 copies wait") && long.contains("web: 1 copy waits"), "{long}");
+    assert!(long.contains("held back now after 1 failure"), "{long}");
 }

@@ -64,6 +64,18 @@ fn ma_56_au_11_back_off_says_until_when_and_how_the_last_copy_ended() {
 }
 
 #[test]
+fn ma_17_each_reason_has_its_own_numbers() {
+    let mut state = service_state("web".parse().unwrap(), 3);
+    let held_back =
+        WaitingSnapshot { why: "held back".into(), back_off: Some((Timestamp(9000), 4)), ..waiting(1) };
+    tell_waiting(&mut state, &WaitingSnapshot { why: "no room".into(), ..waiting(2) }, None, None, &[]);
+    tell_waiting(&mut state, &held_back, None, None, &[]);
+    assert_eq!(state.waiting.as_deref(), Some("no room; held back"));
+    let told = state.why.iter().chain(&state.why_also).map(|why| (why.count, why.reason.as_str()));
+    assert_eq!(told.collect::<Vec<_>>(), [(2, "no room"), (1, "held back")]);
+}
+
+#[test]
 fn me_03_a_full_quota_is_no_nodes_refusal() {
     let refusal = NoRoom { nodes: 3, by_reason: Map::from([(Reason::Turn, 3)]), ..NoRoom::default() };
     let waits = WaitingSnapshot { why: refusal.to_string(), refusal: Some(refusal), ..waiting(1) };

@@ -21,7 +21,7 @@ use crate::leader::{
     EndSnapshot, EnvironmentSnapshot, InstanceSnapshot, LaunchesSnapshot, LeaderSnapshot, NodeSnapshot,
     NodeStanding, Page, WaitingSnapshot,
 };
-use crate::routes::unrouted;
+use crate::routes::{leading, unrouted};
 
 /// Instances told in one page, or a few more: some milliseconds of the leader's time.
 const PAGE_INSTANCES: usize = 2000;
@@ -110,7 +110,8 @@ impl Owner {
             None => path.to_string(),
         };
         let unrouted = unrouted(&held.view, &held.asking, &self.claims, self.routers.table(), name);
-        EnvironmentSnapshot { unrouted, ..held.snapshot(&self.cluster) }
+        let routed = leading(&held.routes, self.routers.table()).map(|(key, _)| key.clone()).collect();
+        EnvironmentSnapshot { routed, unrouted, ..held.snapshot(&self.cluster) }
     }
 
     fn node_snapshots(&self) -> Vec<NodeSnapshot> {
@@ -202,6 +203,7 @@ impl Held {
             waiting: self.waiting.iter().map(|waiting| self.waiting(waiting)).collect(),
             launches: launches.collect(),
             ends: self.ends.iter().map(|end| with_address(end, cluster)).collect(),
+            routed: Vec::new(),
             unrouted: BTreeMap::new(),
         }
     }

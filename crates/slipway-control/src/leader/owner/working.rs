@@ -173,7 +173,10 @@ impl Owner {
         held.view.traffic = traffic.collect();
         // They are told when a deployment ends, and never asked for otherwise.
         held.view.urls = match held.view.deployment() {
-            Some(_) => urls_of(self.claims.of(path), |host| self.options.public.of(host)),
+            Some(_) => {
+                let routes = held.routes(&mut self.claims);
+                urls_of(&routes, self.routers.table(), |key| self.options.public.of(key))
+            }
             None => BTreeMap::new(),
         };
         held.view.turn = self.waiters.turn_of(path);

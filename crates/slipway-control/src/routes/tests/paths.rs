@@ -5,6 +5,7 @@ use slipway_model::deployment::{Deployment, DeploymentState};
 use slipway_model::id::DeploymentNumber;
 
 use super::*;
+use crate::leader::PublicUrl;
 
 const HOST: &str = "shop.example";
 
@@ -331,4 +332,23 @@ fn ma_80_whoever_wrote_a_label_is_told_why_it_has_no_effect() {
     routers.replace(&at("shop.example/api", "/root", &[2]), &BTreeMap::new(), T);
     routers.replace(&BTreeMap::new(), &routes_of(&api, &asking, &claims), T);
     assert!(told(&claims, &routers).is_empty());
+}
+
+#[test]
+fn ma_80_urls_name_paths_and_not_what_another_has() {
+    let (mut one, mut two) =
+        (app("acme", "/a", &[&[("PATH", "/api /v2/")]]), app("acme", "/b", &[&[("PATH", "/api")]]));
+    run(&mut one, 1, 1);
+    run(&mut two, 2, 1);
+    let mut claims = Claims::default();
+    claims.put(claim(&app("acme", "/root", &[&[]]), HostState::Proven));
+    let mut routers = Routers::new(Epoch(1), T);
+    let (one, two) = (routes_now(&one, &mut claims), routes_now(&two, &mut claims));
+    routers.replace(&BTreeMap::new(), &one, T);
+    routers.replace(&BTreeMap::new(), &two, T);
+    let public = PublicUrl { scheme: "http", port: Some(8080) };
+    let urls = |routes| urls_of(routes, routers.table(), |key| public.of(key));
+    let expected = ["http://shop.example:8080/api", "http://shop.example:8080/v2/"].map(str::to_owned);
+    assert_eq!(urls(&one), BTreeMap::from([(app_service(), expected.to_vec())]));
+    assert_eq!(urls(&two), BTreeMap::new(), "the path is another's");
 }

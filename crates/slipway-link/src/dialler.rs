@@ -205,8 +205,22 @@ fn explain(address: &str, error: LineError, own: Option<&Credentials>, now: Time
             (AlertDescription::UnknownCA | AlertDescription::DecryptError, Some(_)) => {
                 Error::NotAccepted { address, why: "it is of another cluster".to_owned() }
             }
+            // It speaks TLS, and not ours.
+            (
+                AlertDescription::NoApplicationProtocol
+                | AlertDescription::ProtocolVersion
+                | AlertDescription::HandshakeFailure
+                | AlertDescription::UnrecognisedName,
+                _,
+            ) => {
+                Error::NoClusterPort { address, why: "what answers there does not want to speak with a node" }
+            }
             _ => Error::Broken { address, source: error.into() },
         },
+        // Such as the banner of SSH, or a page that says that this was no request.
+        rustls::Error::InvalidMessage(_) => {
+            Error::NoClusterPort { address, why: "what answers there does not speak TLS" }
+        }
         rustls::Error::NoCertificatesPresented | rustls::Error::NoApplicationProtocol => {
             Error::Untrusted { address, why: Untrusted::NotAServer.to_string() }
         }

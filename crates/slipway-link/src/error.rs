@@ -92,6 +92,17 @@ pub enum Error {
         /// Why, in words.
         why: String,
     },
+    /// Something answers there, and it is no server's cluster port.
+    #[error(
+        "{address} is no cluster port: {why}. Give the port that the server has as --cluster, 7072 unless it \
+         was set; 'slipway nodes servers' names those there are"
+    )]
+    NoClusterPort {
+        /// Where.
+        address: String,
+        /// What it answered, in words.
+        why: &'static str,
+    },
     /// The clocks of the two ends cannot both be right.
     #[error("{address}: {why}")]
     Clock {
@@ -159,6 +170,7 @@ impl Error {
                 | Error::Unreachable { .. }
                 | Error::TooSlow { .. }
                 | Error::Broken { .. }
+                | Error::NoClusterPort { .. }
                 | Error::Refused { .. }
                 | Error::LostWay { .. }
                 | Error::Clock { .. }

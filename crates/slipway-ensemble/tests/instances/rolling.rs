@@ -61,6 +61,18 @@ async fn order(all: &[Instance], asked: usize) -> Vec<usize> {
     }
 }
 
+/// How many rounds each of the three has gone through, by the sign that it gives in each.
+async fn looks(lab: &Lab) -> [u64; 3] {
+    let (place, _) = lab.shared();
+    let mut rounds = [0; 3];
+    for (round, host) in rounds.iter_mut().zip(&lab.hosts) {
+        let sign = place.get("instances", host, 64).await.unwrap().unwrap_or_default();
+        let sign = String::from_utf8_lossy(&sign);
+        *round = sign.split(' ').nth(1).map_or(0, |beat| beat.parse().unwrap());
+    }
+    rounds
+}
+
 #[test]
 fn ex_11_a_change_restarts_one_server_after_the_other_and_the_leader_last() {
     runtime().block_on(async {
@@ -112,8 +124,14 @@ fn ex_11_a_change_that_breaks_a_server_stops_there_and_can_be_taken_back() {
         eventually("one is down", || changed().len() == 1).await;
         let broken = changed()[0];
         assert_ne!(broken, last);
-        // Many looks later nobody else has had a turn.
-        tokio::time::sleep(Duration::from_secs(8)).await;
+        // Many looks of everybody later nobody else has had a turn.
+        let began_at = looks(&lab).await;
+        let ten_more = async {
+            while looks(&lab).await.iter().zip(began_at).any(|(now, before)| *now < before + 10) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ten_more).await.expect("everybody goes on looking");
         assert_eq!(changed(), [broken]);
         let config = config(&all[last]).await;
         assert_eq!((&config["rollInProgress"], &config["rollPercentDone"]), (&json!(true), &json!(0)));

@@ -1,6 +1,7 @@
 //! Two servers, one ZooKeeper and a shared directory: what people notice when one of them ends, stands
 //! still, or cannot reach the records. No nodes here; nothing that is pushed runs.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,6 +16,8 @@ use crate::{Case, app, cases};
 
 pub mod abdication;
 pub mod agents;
+pub mod bucket;
+mod door;
 pub mod ensemble;
 mod zookeeper;
 
@@ -40,6 +43,7 @@ pub fn cases() -> Vec<Case> {
 /// Both servers run, and the first leads.
 struct Cluster {
     folder: PathBuf,
+    storage: Storage,
     zookeeper: ZooKeeper,
     one: Server,
     two: Server,
@@ -52,14 +56,20 @@ impl Cluster {
     }
 
     fn start(name: &str, has_stack: bool) -> Self {
+        Self::start_on(name, has_stack, None)
+    }
+
+    /// On a storage of one's own, or else a directory.
+    fn start_on(name: &str, has_stack: bool, storage: Option<Storage>) -> Self {
         let folder = std::env::temp_dir().join(format!("slipway-cluster-{name}-{}", std::process::id()));
-        fs::create_dir_all(folder.join("shared")).unwrap();
+        fs::create_dir_all(&folder).unwrap();
+        let storage = storage.unwrap_or_else(|| directory_in(&folder));
         let zookeeper = ZooKeeper::start(folder.join("zookeeper"));
         let one = Server::prepare(&format!("cluster-{name}-one"));
         let two = Server::prepare(&format!("cluster-{name}-two"));
-        let cluster = Self { folder, zookeeper, one, two, ports: [free_port(), free_port()] };
+        let cluster = Self { folder, storage, zookeeper, one, two, ports: [free_port(), free_port()] };
         if has_stack {
-            cluster.one.import_stack_into(&cluster.folder.join("shared"));
+            cluster.one.import_stack_into(&cluster.storage, &cluster.folder.join("master.key"));
         }
         cluster.run_one();
         wait_for("the first server to lead", TAKEOVER_MAX, || {
@@ -78,7 +88,7 @@ impl Cluster {
     }
 
     fn command(&self, server: &Server, name: &str, port: u16) -> Command {
-        server_command(server, name, port, self.zookeeper.port, &self.folder)
+        server_command(server, name, port, self.zookeeper.port, &self.folder, &self.storage)
     }
 
     /// Somebody who owns the cluster and a tenant of that name, all of it through the second server.
@@ -103,8 +113,25 @@ impl Cluster {
     }
 }
 
-/// `slipwayd server`, which shares what is in `folder` with others of its cluster.
-fn server_command(server: &Server, name: &str, port: u16, zookeeper: u16, folder: &Path) -> Command {
+/// The option that names the shared storage, and its value.
+type Storage = [OsString; 2];
+
+/// A shared directory in that folder.
+fn directory_in(folder: &Path) -> Storage {
+    let shared = folder.join("shared");
+    fs::create_dir_all(&shared).unwrap();
+    ["--shared-dir".into(), shared.into()]
+}
+
+/// `slipwayd server`, which has the master key in `folder` together with others of its cluster.
+fn server_command(
+    server: &Server,
+    name: &str,
+    port: u16,
+    zookeeper: u16,
+    folder: &Path,
+    storage: &Storage,
+) -> Command {
     let mut command = Command::new(built("slipwayd"));
     let address = format!("127.0.0.1:{port}");
     command
@@ -115,8 +142,7 @@ fn server_command(server: &Server, name: &str, port: u16, zookeeper: u16, folder
         .args(["--registry", &format!("127.0.0.1:{}", server.ports.registry)])
         .args(["--ssh", &format!("127.0.0.1:{}", server.ports.ssh)])
         .args(["--subnet", &server.subnet])
-        .arg("--shared-dir")
-        .arg(folder.join("shared"))
+        .args(storage)
         .arg("--data-dir")
         .arg(server.folder.join("data"))
         .arg("--run-dir")

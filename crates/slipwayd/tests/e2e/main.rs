@@ -29,6 +29,9 @@ mod isolation;
 mod marathon;
 mod operate;
 mod path;
+#[path = "../../../slipway-storage/tests/servers/s3.rs"]
+#[expect(dead_code, reason = "what other tests need of it")]
+mod s3_server;
 mod start;
 
 use server::Server;
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         cluster::cases(),
         cluster::agents::cases(),
         cluster::abdication::cases(),
+        cluster::bucket::cases(),
         cluster::ensemble::cases(),
     ]
     .into_iter()

@@ -1,5 +1,6 @@
 //! A real `slipwayd up` with directories and ports of its own.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -107,9 +108,9 @@ impl Server {
         self.import_stack_with(|command| command);
     }
 
-    /// The same for a directory that several servers share.
-    pub fn import_stack_into(&self, folder: &Path) {
-        self.import_stack_with(|command| command.arg("--shared-dir").arg(folder));
+    /// The same for storage that several servers share, as an option and its value, with their master key.
+    pub fn import_stack_into(&self, storage: &[OsString; 2], master_key: &Path) {
+        self.import_stack_with(|command| command.args(storage).arg("--master-key").arg(master_key));
     }
 
     fn import_stack_with(&self, further: impl FnOnce(&mut Command) -> &mut Command) {

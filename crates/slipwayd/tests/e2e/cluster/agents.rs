@@ -82,7 +82,7 @@ pub(super) fn token(owner: &Person) -> String {
     token_with(owner, &[])
 }
 
-fn token_with(owner: &Person, options: &[&str]) -> String {
+pub(super) fn token_with(owner: &Person, options: &[&str]) -> String {
     let said = owner.slipway(&[&["nodes", "token"], options].concat()).ok();
     let word = said.text.split_whitespace().find(|word| word.starts_with("slwj_"));
     word.unwrap_or_else(|| panic!("no token in {}", said.text)).to_owned()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{LEADS, server_command};
+use super::{LEADS, directory_in, server_command};
 use crate::server::{Server, built, free_port, wait_for};
 use crate::{Case, cases};
 
@@ -29,7 +29,7 @@ struct Place {
 impl Place {
     fn make() -> Self {
         let folder = std::env::temp_dir().join(format!("slipway-own-ensemble-{}", std::process::id()));
-        fs::create_dir_all(folder.join("shared")).unwrap();
+        fs::create_dir_all(&folder).unwrap();
         let credentials = folder.join("credentials");
         fs::write(&credentials, "operator:a password of the tests\n").unwrap();
         fs::set_permissions(&credentials, fs::Permissions::from_mode(0o600)).unwrap();
@@ -49,7 +49,9 @@ impl Place {
     }
 
     fn run(&self) {
-        let mut command = server_command(&self.server, "one", free_port(), self.client_port, &self.folder);
+        let storage = directory_in(&self.folder);
+        let mut command =
+            server_command(&self.server, "one", free_port(), self.client_port, &self.folder, &storage);
         command.arg("--ensemble").arg(self.folder.join("arguments"));
         self.server.run_as(command);
     }

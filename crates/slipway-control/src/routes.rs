@@ -22,7 +22,6 @@ use slipway_model::app::app_service;
 use slipway_model::id::{Epoch, InstanceId};
 use slipway_model::instance::{Assignment, Goal, InstanceRole, PORT};
 use slipway_model::name::{EnvironmentPath, ServiceName, ServicePath};
-use slipway_model::project::HostClaim;
 use slipway_model::route::{Endpoint, Route, RouteTable, RouterReport};
 use slipway_model::unit::Timestamp;
 use slipway_plan::view::{EnvironmentView, Traffic};

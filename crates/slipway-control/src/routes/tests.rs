@@ -1,6 +1,6 @@
 use slipway_model::id::ReleaseNumber;
 use slipway_model::instance::{InstanceReport, InstanceState};
-use slipway_model::project::{Environment, HostState};
+use slipway_model::project::{Environment, HostClaim, HostState};
 use slipway_model::push::ImageRef;
 use slipway_model::release::{Origin, Release};
 use slipway_model::route::Endpoint;

@@ -71,7 +71,7 @@ struct Shared {
     messages: mpsc::Sender<NodeMessage>,
     servers: watch::Sender<Vec<String>>,
     /// The peers that were sent last.
-    peers: Mutex<Option<Named>>,
+    peers: Mutex<Option<Arc<Named>>>,
     closed: CancellationToken,
 }
 
@@ -93,8 +93,8 @@ struct Node {
 /// A list, and what is looked up in it.
 struct Listed {
     desired: Desired,
-    /// What its peers are called; `None` without.
-    peers: Option<Arc<str>>,
+    /// Its peers; `None` without.
+    peers: Option<Arc<Named>>,
     instances: BTreeSet<InstanceId>,
     environments: BTreeSet<EnvironmentPath>,
     repositories: BTreeSet<String>,
@@ -203,7 +203,7 @@ impl Nodes for Hub {
         let instances = desired.instances.iter().map(|wish| wish.spec.id.clone()).collect();
         let environments = desired.instances.iter().map(|wish| wish.spec.environment.clone()).collect();
         let repositories = desired.instances.iter().map(|wish| wish.spec.image.repository.clone()).collect();
-        let peers = desired.peers.as_ref().map(|peers| self.shared.name_of(peers));
+        let peers = desired.peers.as_ref().map(|peers| self.shared.named(peers));
         let listed = Arc::new(Listed { desired, peers, instances, environments, repositories });
         self.shared.node(node, |node| node.desired.send_replace(Some(listed)));
         self.shared.note_change();
@@ -222,11 +222,11 @@ impl Shared {
     }
 
     /// What these peers are called, by whichever leader.
-    fn name_of(&self, peers: &Arc<[Peer]>) -> Arc<str> {
+    fn named(&self, peers: &Arc<[Peer]>) -> Arc<Named> {
         let mut last = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
-            Some(named) if Arc::ptr_eq(&named.peers, peers) => named.name.clone(),
-            _ => last.insert(Named::new(peers.clone())).name.clone(),
+            Some(named) if Arc::ptr_eq(&named.peers, peers) => named.clone(),
+            _ => last.insert(Arc::new(Named::new(peers.clone()))).clone(),
         }
     }
 

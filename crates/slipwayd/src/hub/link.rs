@@ -264,13 +264,14 @@ async fn hand_over(shared: &Shared, name: &NodeName, link: &Link, mut known: Opt
         }
         loop {
             let Some(listed) = desired.borrow_and_update().clone() else { break };
-            let leaves_out = listed.peers.is_some() && listed.peers.as_deref() == known.as_deref();
-            let (question, told) = (list(&listed, leaves_out), listed.peers.clone());
+            let told = listed.peers.as_ref().map(|peers| peers.name.clone());
+            let leaves_out = told.is_some() && told == known;
+            let question = list(&listed, leaves_out);
             drop(listed);
             match link.ask(question, LIST_TIME).await {
                 Ok(_) => {
                     wait = RETRY_FIRST;
-                    known = told.map_or(known, |told| Some(told.to_string()));
+                    known = told.or(known);
                     break;
                 }
                 Err(Unanswered::Refused(StatusCode::PRECONDITION_FAILED, _)) if leaves_out => {
@@ -292,12 +293,12 @@ async fn hand_over(shared: &Shared, name: &NodeName, link: &Link, mut known: Opt
 
 /// The question that puts a list to a node.
 fn list(listed: &Listed, leaves_out_peers: bool) -> Request<Body> {
-    let Desired { epoch, generation, instances, volumes, peers } = &listed.desired;
-    let peers = peers.as_deref().filter(|_| !leaves_out_peers);
+    let Desired { epoch, generation, instances, volumes, peers: _ } = &listed.desired;
+    let peers = listed.peers.as_deref().filter(|_| !leaves_out_peers).map(|peers| &*peers.json);
     let list = List { epoch: *epoch, generation: *generation, instances, volumes, peers };
     let text = serde_json::to_vec(&list).unwrap_or_default();
     let mut question = request(Method::PUT, "/desired", wire::whole(text));
-    let name = listed.peers.as_deref().and_then(|name| HeaderValue::from_str(name).ok());
+    let name = listed.peers.as_deref().and_then(|peers| HeaderValue::from_str(&peers.name).ok());
     question.headers_mut().extend(name.map(|name| (PEERS, name)));
     question
 }

@@ -4,13 +4,17 @@
 
 use std::sync::Arc;
 
+use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
 use slipway_model::cluster::Peer;
 
 /// Peers and what they are called.
 pub struct Named {
     pub peers: Arc<[Peer]>,
-    pub name: Arc<str>,
+    pub name: String,
+    /// The peers as all nodes are sent them. Of a thousand they take seventy kilobytes, which would otherwise
+    /// be made a thousand times when one of them changes.
+    pub json: Box<RawValue>,
 }
 
 impl Named {
@@ -20,7 +24,8 @@ impl Named {
             // None of the three contains white space.
             hash.update(format!("{node} {address} {subnet}\n"));
         }
-        Self { peers, name: hex(&hash.finalize()).into() }
+        let json = to_raw_value(&peers).expect("names and addresses become JSON");
+        Self { peers, name: hex(&hash.finalize()), json }
     }
 }
 

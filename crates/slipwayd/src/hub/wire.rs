@@ -30,10 +30,10 @@ use hyper::body::Frame as BodyFrame;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use slipway_api::client::Attachment;
 use slipway_api::wire::LogLine;
 use slipway_control::api::FileEntry;
-use slipway_model::cluster::Peer;
 use slipway_model::id::{Epoch, InstanceId, VolumeId};
 use slipway_model::instance::{DesiredInstance, InstanceReport, Node};
 use slipway_model::name::{EnvironmentPath, ServiceName};
@@ -100,7 +100,7 @@ pub struct List<'a> {
     pub generation: u64,
     pub instances: &'a [DesiredInstance],
     pub volumes: &'a Option<BTreeSet<VolumeId>>,
-    pub peers: Option<&'a [Peer]>,
+    pub peers: Option<&'a RawValue>,
 }
 
 /// A line of `GET /logs`.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use slipway_model::app::{App, PathId};
 use slipway_model::deployment::DeploymentState;
@@ -100,6 +101,20 @@ impl Rig {
     }
 
     /// How many healthy instances of an app the leader knows of.
+    pub(super) async fn assigned(&self, app: &App) -> usize {
+        let snapshot = self.queries().snapshot(&app.environment()).await;
+        snapshot.map_or(0, |snapshot| snapshot.instances.len())
+    }
+
+    /// Returns when the leader has looked at everything that it had heard of: it then has placed an app that
+    /// is made now.
+    pub(super) async fn after_a_look(&self) {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let marker = app("acme", &format!("/marker-{}", MADE.fetch_add(1, Ordering::Relaxed)), "good", 1);
+        self.create_app(&marker).await;
+        eventually("an app that is made now is placed", async || self.assigned(&marker).await == 1).await;
+    }
+
     pub(super) async fn healthy(&self, app: &App) -> usize {
         let snapshot = self.queries().snapshot(&app.environment()).await;
         let instances = snapshot.map(|snapshot| snapshot.instances).unwrap_or_default();
@@ -322,7 +337,7 @@ async fn ma_46_a_deployment_waits_until_its_copies_are_ready() {
     assert!(rig.agent.running()[0].readiness.is_some());
     let status =
         async || rig.get::<EnvironmentStatus>(&app.environment()).await.and_then(|status| status.live);
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    rig.after_a_look().await;
     assert_eq!(status().await, None);
     rig.agent.never_ready(false);
     eventually("it is live", async || status().await.is_some()).await;

@@ -66,13 +66,9 @@ async fn ma_52_ma_55_a_dependent_waits_for_the_layer_below() {
     rig.agent.freeze(true);
     create(&rig, &apps, &deployment).await;
     let [db, web] = &apps;
-    let assigned = async |app: &App| {
-        let snapshot = rig.queries().snapshot(&app.environment()).await;
-        snapshot.map_or(0, |snapshot| snapshot.instances.len())
-    };
-    eventually("the first layer is assigned", async || assigned(db).await == 1).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(assigned(web).await, 0);
+    eventually("the first layer is assigned", async || rig.assigned(db).await == 1).await;
+    rig.after_a_look().await;
+    assert_eq!(rig.assigned(web).await, 0);
     assert!(rig.queries().snapshot(&web.environment()).await.expect("a snapshot").is_held_back);
     let open = rig.queries().group_deployments(Some(&db.tenant)).await;
     let [snapshot] = &open[..] else { panic!("{open:?}") };
@@ -181,7 +177,7 @@ async fn stays_until_it_is_changed(rig: &mut Rig, web: &App, change: &GroupDeplo
         (versions, snapshot.is_held_back)
     };
     for _ in 0..2 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        rig.after_a_look().await;
         assert_eq!(version_of_web(rig).await, (Some(Timestamp(1000)), true));
         assert!(is_open(rig, change).await, "it tells who has to stay");
         rig.stop().await;

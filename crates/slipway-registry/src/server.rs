@@ -10,6 +10,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,8 +105,8 @@ pub async fn serve<A: Authority>(
             () = &mut stop => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match accepted {
+            Ok((stream, from)) => (stream, from.ip()),
             Err(error) => {
                 // Out of descriptors, most likely; those in use must end first.
                 tracing::warn!(%error, "the registry could not accept a connection");
@@ -120,7 +121,7 @@ pub async fn serve<A: Authority>(
         let (server, mut stopped) = (server.clone(), stopped.clone());
         tokio::spawn(async move {
             let stop = async move { drop(stopped.changed().await) };
-            server.connection(stream, stop).await;
+            server.connection(stream, from, stop).await;
             drop(place);
         });
     }
@@ -135,14 +136,15 @@ impl<A: Authority> Server<A> {
         Self(Arc::new(Shared { registry, authority, tokens: Tokens::new(), options }))
     }
 
-    /// Serves one connection until it ends, or until the request that is under way at `stop` is answered.
-    pub async fn connection<S>(&self, stream: S, stop: impl Future<Output = ()>)
+    /// Serves one connection, of somebody at that address, until it ends, or until the request that is under
+    /// way at `stop` is answered.
+    pub async fn connection<S>(&self, stream: S, from: IpAddr, stop: impl Future<Output = ()>)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let answer = service_fn(|request| {
             let server = Arc::clone(&self.0);
-            async move { Ok::<_, Infallible>(server.answer(request).await) }
+            async move { Ok::<_, Infallible>(server.answer(request, from).await) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -162,9 +164,9 @@ impl<A: Authority> Server<A> {
 }
 
 impl<A: Authority> Shared<A> {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, from: IpAddr) -> Response<Body> {
         let (head, mut body) = request.into_parts();
-        let answer = match self.handle(&head, &mut body).await {
+        let answer = match self.handle(&head, &mut body, from).await {
             Ok(answer) => answer,
             Err(refusal) => {
                 // A client that waits for "100 Continue" has not sent anything.
@@ -184,9 +186,9 @@ impl<A: Authority> Shared<A> {
         answer
     }
 
-    async fn handle(&self, head: &Parts, body: &mut Incoming) -> Answer {
+    async fn handle(&self, head: &Parts, body: &mut Incoming, from: IpAddr) -> Answer {
         if head.uri.path() == "/token" {
-            return self.issue_token(head).await;
+            return self.issue_token(head, from).await;
         }
         let access = self.tokens.check(&head.headers);
         let operation = match route::parse(&head.method, &head.uri) {

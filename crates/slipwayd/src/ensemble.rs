@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::front::place::Places;
+use crate::front::seat::Seats;
 use crate::{front, life};
 
 pub mod args;
@@ -124,7 +124,7 @@ impl Running {
 /// Answers requests for ever. Whoever only holds connections open, for which nobody asks who he is, takes
 /// neither the others' places nor the descriptors of the server that this may be a part of.
 async fn answer(listener: TcpListener, routes: Router) {
-    let places = Arc::new(Places::new(CONNECTIONS_MAX, CONNECTIONS_OF_SOURCE_MAX));
+    let seats = Arc::new(Seats::new(CONNECTIONS_MAX, CONNECTIONS_OF_SOURCE_MAX));
     let end = CancellationToken::new();
     let _ends_with_this = end.clone().drop_guard();
     loop {
@@ -132,11 +132,11 @@ async fn answer(listener: TcpListener, routes: Router) {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let Some(place) = places.take(Some(from.ip())) else { continue };
+        let Some(seat) = seats.take(Some(from.ip())) else { continue };
         let (routes, end) = (routes.clone(), end.clone());
         tokio::spawn(async move {
             front::http::serve(stream, routes, |_| {}, end).await;
-            drop(place);
+            drop(seat);
         });
     }
 }

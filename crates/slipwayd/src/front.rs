@@ -1,8 +1,8 @@
 //! The front: what listens, as long as the process lives, whoever leads.
 //!
-//! Where a connection goes is decided when it comes, by how this process stands ([`Standing`]): to this
+//! Where a connection goes is decided when it comes, by this process' [`Duty`]: to this
 //! process' own term, or on to the leader over a link ([`passage`]), or, when no leader can be reached,
-//! to what this process remembers ([`memory`]). When the standing changes, connections that belonged to
+//! to what this process remembers ([`memory`]). When the duty changes, connections that belonged to
 //! the old one end: whoever comes again meets the new one.
 
 use std::future::Future;
@@ -15,7 +15,6 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use slipway_control::api::Local;
 use slipway_git::{Doorkeeper, Entrance};
-use slipway_link::Service;
 use slipway_registry::server::Server as RegistryServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
@@ -25,17 +24,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args;
 use crate::glue::authority::TenantAuthority;
+use crate::hub::Ends;
 use crate::places::Places as Paths;
 
+pub mod door;
 pub mod http;
 pub mod listen;
 pub mod memory;
 pub mod passage;
-pub mod place;
+pub mod seat;
 
+use door::Door;
 use listen::{bind, bind_socket};
 use passage::Passage;
-use place::{Place, Places};
+use seat::{Seat, Seats};
 
 /// Connections of one kind at once; one that follows a log sleeps.
 const CONNECTIONS_MAX: usize = 1024;
@@ -52,13 +54,13 @@ const NO_REGISTRY: &str = "the registry is not served at this moment; try again 
 const NO_API: &str =
     "this server has not reached the coordination servers since it started; its log says why";
 
-/// How this process stands, and so where connections go.
+/// What this process has to do, and so where connections go. [`crate::server`] decides it, in one place.
 #[derive(Clone)]
-pub enum Standing {
+pub enum Duty {
     /// It leads.
-    Leading(Doors),
-    /// It does not.
-    Following {
+    Lead(Doors),
+    /// It stands by.
+    StandBy {
         /// The way to who does; `None` while nobody is known to.
         leader: Option<Passage>,
         /// What answers when the leader cannot be reached; `None` while nothing is known.
@@ -66,13 +68,15 @@ pub enum Standing {
     },
 }
 
-/// Where connections go in a process that leads.
+/// What is behind the doors of a process that leads.
 #[derive(Clone)]
 pub struct Doors {
     pub api: Router,
     pub ssh: Entrance,
     /// `None` until the registry can be had.
     pub registry: Option<RegistryServer<TenantAuthority>>,
+    /// What the cluster's nodes meet; `None` on a machine that is alone.
+    pub nodes: Option<Ends>,
 }
 
 /// Where requests go in a process that does not.
@@ -106,20 +110,20 @@ impl Listeners {
 #[derive(Clone)]
 pub struct Front {
     /// With what ends when it changes.
-    standing: watch::Sender<(Arc<Standing>, CancellationToken)>,
+    duty: watch::Sender<(Arc<Duty>, CancellationToken)>,
     doorkeeper: Doorkeeper,
-    api_places: Arc<Places>,
-    registry_places: Arc<Places>,
-    ssh_places: Arc<Places>,
+    api_seats: Arc<Seats>,
+    registry_seats: Arc<Seats>,
+    ssh_seats: Arc<Seats>,
 }
 
 impl Front {
     /// Not listening yet.
-    pub fn new(doorkeeper: Doorkeeper, standing: Standing) -> Self {
-        let standing = watch::Sender::new((Arc::new(standing), CancellationToken::new()));
-        let places = || Arc::new(Places::new(CONNECTIONS_MAX, CONNECTIONS_OF_SOURCE_MAX));
-        let (api_places, registry_places, ssh_places) = (places(), places(), places());
-        Self { standing, doorkeeper, api_places, registry_places, ssh_places }
+    pub fn new(doorkeeper: Doorkeeper, duty: Duty) -> Self {
+        let duty = watch::Sender::new((Arc::new(duty), CancellationToken::new()));
+        let seats = || Arc::new(Seats::new(CONNECTIONS_MAX, CONNECTIONS_OF_SOURCE_MAX));
+        let (api_seats, registry_seats, ssh_seats) = (seats(), seats(), seats());
+        Self { duty, doorkeeper, api_seats, registry_seats, ssh_seats }
     }
 
     /// Begins to accept connections; each task goes on for ever.
@@ -127,56 +131,56 @@ impl Front {
         let Listeners { api, registry, ssh } = listeners;
         let socket = bind_socket(&paths.api_socket())?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(self.clone().accept(api, Service::Api));
-        tasks.spawn(self.clone().accept(registry, Service::Registry));
-        tasks.spawn(self.clone().accept(ssh, Service::Ssh));
+        tasks.spawn(self.clone().accept(api, Door::Api));
+        tasks.spawn(self.clone().accept(registry, Door::Registry));
+        tasks.spawn(self.clone().accept(ssh, Door::Ssh));
         tasks.spawn(self.clone().accept_local(socket));
         Ok(tasks)
     }
 
     /// From now on connections go elsewhere, and those that there are end.
-    pub fn stand(&self, standing: Standing) {
-        let before = self.standing.send_replace((Arc::new(standing), CancellationToken::new()));
+    pub fn take_up(&self, duty: Duty) {
+        let before = self.duty.send_replace((Arc::new(duty), CancellationToken::new()));
         before.1.cancel();
     }
 
-    /// The same standing has more to offer: connections that there are stay.
+    /// A process that leads has more to offer: connections that there are stay.
     pub fn add_registry(&self, registry: RegistryServer<TenantAuthority>) {
-        self.standing.send_modify(|(standing, _)| {
-            if let Standing::Leading(doors) = Arc::make_mut(standing) {
+        self.duty.send_modify(|(duty, _)| {
+            if let Duty::Lead(doors) = Arc::make_mut(duty) {
                 doors.registry = Some(registry);
             }
         });
     }
 
-    /// How this process stands now.
-    pub fn standing(&self) -> Arc<Standing> {
-        self.standing.borrow().0.clone()
+    /// What this process has to do now.
+    pub fn duty(&self) -> Arc<Duty> {
+        self.duty.borrow().0.clone()
     }
 
     /// Serves somebody whom another server passes on, if this process leads. Whoever calls has looked
     /// before whether it does; between the two it may have ceased to.
-    pub async fn serve_passed_on<S>(&self, service: Service, stream: S, caller: SocketAddr)
+    pub async fn serve_passed_on<S>(&self, door: Door, stream: S, caller: SocketAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (standing, until) = self.standing.borrow().clone();
-        if let (Standing::Leading(doors), Some(place)) = (&*standing, self.place(service, caller)) {
-            serve_leading(doors, service, stream, caller, until).await;
-            drop(place);
+        let (duty, until) = self.duty.borrow().clone();
+        if let (Duty::Lead(doors), Some(seat)) = (&*duty, self.seat(door, caller)) {
+            serve_leading(doors, door, stream, caller, until).await;
+            drop(seat);
         }
     }
 
-    fn place(&self, service: Service, caller: SocketAddr) -> Option<Place> {
-        let places = match service {
-            Service::Registry => &self.registry_places,
-            Service::Ssh => &self.ssh_places,
-            _ => &self.api_places,
+    fn seat(&self, door: Door, caller: SocketAddr) -> Option<Seat> {
+        let seats = match door {
+            Door::Api => &self.api_seats,
+            Door::Registry => &self.registry_seats,
+            Door::Ssh => &self.ssh_seats,
         };
-        places.take(Some(caller.ip()))
+        seats.take(Some(caller.ip()))
     }
 
-    async fn accept(self, listener: TcpListener, service: Service) {
+    async fn accept(self, listener: TcpListener, door: Door) {
         loop {
             let Ok((stream, caller)) = listener.accept().await else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -184,37 +188,37 @@ impl Front {
             };
             // An answer's parts and the packets of SSH are small, and each side waits for the other's.
             let _nagle = stream.set_nodelay(true);
-            let Some(place) = self.place(service, caller) else { continue };
+            let Some(seat) = self.seat(door, caller) else { continue };
             let front = self.clone();
             tokio::spawn(async move {
-                front.serve(service, stream, caller).await;
-                drop(place);
+                front.serve(door, stream, caller).await;
+                drop(seat);
             });
         }
     }
 
-    async fn serve(&self, service: Service, stream: TcpStream, caller: SocketAddr) {
-        let (standing, until) = self.standing.borrow().clone();
-        let (leader, memory) = match &*standing {
-            Standing::Leading(doors) => return serve_leading(doors, service, stream, caller, until).await,
-            Standing::Following { leader, memory } => (leader, memory),
+    async fn serve(&self, door: Door, stream: TcpStream, caller: SocketAddr) {
+        let (duty, until) = self.duty.borrow().clone();
+        let (leader, memory) = match &*duty {
+            Duty::Lead(doors) => return serve_leading(doors, door, stream, caller, until).await,
+            Duty::StandBy { leader, memory } => (leader, memory),
         };
         if let Some(leader) = leader
-            && let Some(link) = leader.open(service, caller).await
+            && let Some(link) = leader.open(door, caller).await
         {
             return passage::carry(stream, link, until).await;
         }
-        match (service, memory) {
-            (Service::Ssh, _) => self.doorkeeper.turn_away(stream, NO_GIT).await,
-            (Service::Registry, _) => http::serve_refusals(stream, NO_REGISTRY, until).await,
-            (_, Some(memory)) => http::serve(stream, memory.api.clone(), mark(caller), until).await,
-            (_, None) => http::serve_refusals(stream, NO_API, until).await,
+        match (door, memory) {
+            (Door::Ssh, _) => self.doorkeeper.turn_away(stream, NO_GIT).await,
+            (Door::Registry, _) => http::serve_refusals(stream, NO_REGISTRY, until).await,
+            (Door::Api, Some(memory)) => http::serve(stream, memory.api.clone(), mark(caller), until).await,
+            (Door::Api, None) => http::serve_refusals(stream, NO_API, until).await,
         }
     }
 
     /// Root on this machine, who needs no token.
     async fn accept_local(self, listener: UnixListener) {
-        let places = Arc::new(Places::new(CONNECTIONS_MAX, CONNECTIONS_OF_SOURCE_MAX));
+        let seats = Arc::new(Seats::new(CONNECTIONS_MAX, CONNECTIONS_OF_SOURCE_MAX));
         loop {
             let Ok((stream, _)) = listener.accept().await else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -222,47 +226,42 @@ impl Front {
             };
             // The socket's mode keeps others out; the kernel's word on it costs nothing.
             let is_root = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
-            let Some(place) = places.take(None).filter(|_| is_root) else { continue };
-            let (standing, until) = self.standing.borrow().clone();
+            let Some(seat) = seats.take(None).filter(|_| is_root) else { continue };
+            let (duty, until) = self.duty.borrow().clone();
             tokio::spawn(async move {
                 let mark = |extensions: &mut Extensions| {
                     extensions.insert(Local);
                 };
-                match &*standing {
-                    Standing::Leading(doors) => http::serve(stream, doors.api.clone(), mark, until).await,
-                    Standing::Following { memory: Some(memory), .. } => {
+                match &*duty {
+                    Duty::Lead(doors) => http::serve(stream, doors.api.clone(), mark, until).await,
+                    Duty::StandBy { memory: Some(memory), .. } => {
                         http::serve(stream, memory.local.clone(), mark, until).await;
                     }
-                    Standing::Following { memory: None, .. } => {
+                    Duty::StandBy { memory: None, .. } => {
                         http::serve_refusals(stream, NO_API, until).await;
                     }
                 }
-                drop(place);
+                drop(seat);
             });
         }
     }
 }
 
 /// In a process that leads.
-async fn serve_leading<S>(
-    doors: &Doors,
-    service: Service,
-    stream: S,
-    caller: SocketAddr,
-    until: CancellationToken,
-) where
+async fn serve_leading<S>(doors: &Doors, door: Door, stream: S, caller: SocketAddr, until: CancellationToken)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    match (service, &doors.registry) {
+    match (door, &doors.registry) {
         // A push under way ends by itself, or with the term's own patience.
-        (Service::Ssh, _) => doors.ssh.take(stream, caller),
-        (Service::Registry, Some(registry)) => {
+        (Door::Ssh, _) => doors.ssh.take(stream, caller),
+        (Door::Registry, Some(registry)) => {
             let stop = until.clone();
-            let serving = registry.connection(stream, async move { stop.cancelled().await });
+            let serving = registry.connection(stream, caller.ip(), async move { stop.cancelled().await });
             end_after(serving, until).await;
         }
-        (Service::Registry, None) => http::serve_refusals(stream, NO_REGISTRY, until).await,
-        _ => http::serve(stream, doors.api.clone(), mark(caller), until).await,
+        (Door::Registry, None) => http::serve_refusals(stream, NO_REGISTRY, until).await,
+        (Door::Api, _) => http::serve(stream, doors.api.clone(), mark(caller), until).await,
     }
 }
 

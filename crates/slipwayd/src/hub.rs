@@ -38,6 +38,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub mod ends;
 mod instances;
 mod link;
 mod logs;
@@ -47,6 +48,7 @@ mod ran;
 pub(crate) mod tests;
 pub mod wire;
 
+pub use ends::Ends;
 use link::Link;
 use named::Named;
 use ran::Ran;
@@ -87,7 +89,7 @@ struct Node {
     /// Ends what this node has open beside its link.
     others: CancellationToken,
     /// One for each link.
-    places: Arc<Semaphore>,
+    seats: Arc<Semaphore>,
 }
 
 /// A list, and what is looked up in it.
@@ -137,10 +139,10 @@ impl Hub {
         link::serve(shared, node, stream, shut_out).await;
     }
 
-    /// A place for one more link of a node, until it is dropped; `None` when it has too many.
-    pub fn place(&self, node: &NodeName) -> Option<OwnedSemaphorePermit> {
-        let places = self.shared.node(node, |node| node.places.clone());
-        places.try_acquire_owned().ok()
+    /// A seat for one more link of a node, until it is dropped; `None` when it has too many.
+    pub fn seat(&self, node: &NodeName) -> Option<OwnedSemaphorePermit> {
+        let seats = self.shared.node(node, |node| node.seats.clone());
+        seats.try_acquire_owned().ok()
     }
 
     /// Runs something that a node has open beside its link, such as the feed to its router, until it ends,
@@ -264,7 +266,7 @@ impl Node {
             desired: watch::Sender::default(),
             turn: Arc::default(),
             others: CancellationToken::new(),
-            places: Arc::new(Semaphore::new(LINKS_OF_NODE_MAX)),
+            seats: Arc::new(Semaphore::new(LINKS_OF_NODE_MAX)),
         }
     }
 

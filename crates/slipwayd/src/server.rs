@@ -4,8 +4,8 @@
 //! runs then is a [term](crate::term). The others stand by and pass on to it whoever connects to them
 //! ([`crate::front`]). Losing ZooKeeper ends a term, never the process.
 //!
-//! Read in this order: [`Server::start`]; [`standing`] (where connections go); [`election`] (the order of
-//! a term); [`port`] (what other machines ask for); [`identity`], [`connect`].
+//! Read in this order: [`Server::start`]; [`duty`] (whether it leads, and so where connections go);
+//! [`election`] (the order of a term); [`port`] (what other machines ask for); [`identity`], [`connect`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::front::listen::bind;
-use crate::front::{Front, Listeners, Memory, Standing, memory};
+use crate::front::{Duty, Front, Listeners, Memory, memory};
 use crate::glue::nobody::NoInstances;
 use crate::life::{log, wait_for_signal};
 use crate::outside::{Outside, public_url};
@@ -37,15 +37,15 @@ use crate::term::{Ground, WorkshopOptions, own_program};
 use crate::{args, capacity, ensemble, shared};
 
 pub mod connect;
+mod duty;
 mod election;
 mod identity;
 mod port;
 mod ran;
-mod standing;
 
+use duty::Own;
 use election::Campaign;
 use port::Port;
-use standing::Own;
 
 /// Sandboxes of the network that are kept ready: builds are few.
 const NETWORK_POOL: usize = 2;
@@ -94,7 +94,7 @@ pub fn server(options: args::Server) -> anyhow::Result<()> {
 
 struct Server {
     front: JoinSet<()>,
-    /// Identity, cluster port, standing. None ends before the server.
+    /// Identity, cluster port, duty. None ends before the server.
     tasks: JoinSet<()>,
     election: JoinHandle<()>,
     stop: CancellationToken,
@@ -120,7 +120,7 @@ impl Server {
         // From here on whoever connects is told how things are, however long the rest takes.
         let doorkeeper = Doorkeeper::new(&places.ssh_host_key())?;
         let host_key = doorkeeper.host_key().to_owned();
-        let front = Front::new(doorkeeper, Standing::Following { leader: None, memory: None });
+        let front = Front::new(doorkeeper, Duty::StandBy { leader: None, memory: None });
         let listening = front.open(listeners, &places)?;
 
         let store = connect::connect(&connect::options(&options.zookeeper, &master)?).await?;
@@ -142,16 +142,14 @@ impl Server {
         tasks.spawn(ran::keep_copies(places.ran(), storage.below(shared::RAN)?));
         let identity = identity::establish(&access, &name, &cluster_address, &mut tasks).await?;
         let (own, own_seen) = watch::channel(Own::None);
-        let (ends, ends_seen) = watch::channel(None);
         let port = Port {
             front: front.clone(),
             access,
             admissions: identity.admissions,
-            ends: ends_seen,
             stacks: slipway_build::stack::repository(&options.stack)?.to_string(),
         };
         tasks.spawn(port.serve(cluster_port, Acceptor::new(identity.credentials.clone())));
-        tasks.spawn(standing::keep(
+        tasks.spawn(duty::keep(
             front.clone(),
             store.clone(),
             cluster_address.clone(),
@@ -172,7 +170,6 @@ impl Server {
             images: storage.below(shared::IMAGES)?,
             servers: identity.servers,
             own,
-            ends,
             ground,
         };
         let stop = CancellationToken::new();

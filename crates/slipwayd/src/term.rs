@@ -175,9 +175,9 @@ impl Term {
         self.git.sources()
     }
 
-    /// Where connections go; the registry's comes with the workshop.
+    /// Where connections go; the registry's comes with the workshop, nodes' from whoever has them.
     pub fn doors(&self) -> Doors {
-        Doors { api: self.api.clone(), ssh: self.git.entrance(), registry: None }
+        Doors { api: self.api.clone(), ssh: self.git.entrance(), registry: None, nodes: None }
     }
 
     /// Waits until a part has ended that should not, and names it. A server of which half is gone

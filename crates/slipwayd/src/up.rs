@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use crate::args;
 use crate::capacity::{self, Offer};
 use crate::front::listen::bind_socket;
-use crate::front::{Front, Listeners, Standing};
+use crate::front::{Duty, Front, Listeners};
 use crate::glue::instances::LocalInstances;
 use crate::glue::nodes::{self, LocalNode};
 use crate::glue::routers;
@@ -136,7 +136,7 @@ impl Server {
 
         let mut doors = term.doors();
         doors.registry = Some(workshop.registry());
-        let front = Front::new(doorkeeper, Standing::Leading(doors)).open(listeners, &places)?;
+        let front = Front::new(doorkeeper, Duty::Lead(doors)).open(listeners, &places)?;
         tracing::info!(
             api = %options.listen.api, router = %options.router, ssh = %options.listen.ssh,
             registry = %options.listen.registry, git.host_key = ground.host_key, "ready"

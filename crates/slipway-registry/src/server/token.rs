@@ -5,6 +5,7 @@
 //! a key that is made at start and never leaves the process. A restart makes clients ask again.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -56,8 +57,13 @@ impl Action {
 
 /// Who knows users and rights; `slipwayd` implements it over `slipway-access`.
 pub trait Authority: Send + Sync + 'static {
-    /// Who this is, if user and password (or token) fit.
-    fn authenticate(&self, user: &str, password: &str) -> impl Future<Output = Option<Subject>> + Send;
+    /// Who this is, if user and password (or token) fit. `from` is where the request came from.
+    fn authenticate(
+        &self,
+        user: &str,
+        password: &str,
+        from: IpAddr,
+    ) -> impl Future<Output = Option<Subject>> + Send;
 
     /// Whether they may. Asked for each repository and action when a token is made.
     fn allows(
@@ -125,7 +131,7 @@ impl Tokens {
 impl<A: super::Authority> Shared<A> {
     /// `GET /token?service=…&scope=repository:<name>:<actions>` with Basic credentials. What is not
     /// allowed is left out of the token, without a word (distribution, "Token authentication").
-    pub(super) async fn issue_token(&self, head: &Parts) -> Result<Response<Body>, Refusal> {
+    pub(super) async fn issue_token(&self, head: &Parts, from: IpAddr) -> Result<Response<Body>, Refusal> {
         if head.method != http::Method::GET {
             return Err(Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -138,7 +144,7 @@ impl<A: super::Authority> Shared<A> {
                 .with(header::WWW_AUTHENTICATE, format!("Basic realm=\"{SERVICE}\""))
         };
         let (user, password) = basic(&head.headers).ok_or_else(wrong)?;
-        let subject = self.authority.authenticate(&user, &password).await.ok_or_else(wrong)?;
+        let subject = self.authority.authenticate(&user, &password, from).await.ok_or_else(wrong)?;
         let mut rights = Vec::new();
         for (repository, actions) in scopes(head.uri.query()) {
             let mut allowed = Vec::new();

@@ -1,6 +1,6 @@
 //! A registry that listens on a free port, and a client that says exactly what it wants to say.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ pub const PASSWORD: &str = "open sesame";
 pub struct ByTenant;
 
 impl Authority for ByTenant {
-    async fn authenticate(&self, user: &str, password: &str) -> Option<Subject> {
+    async fn authenticate(&self, user: &str, password: &str, _from: IpAddr) -> Option<Subject> {
         (password == PASSWORD).then(|| Subject(user.to_owned()))
     }
 

@@ -1,6 +1,13 @@
-use http::Method;
+use std::net::IpAddr;
 
-use crate::harness::{Fixture, User, noise};
+use http::Method;
+use slipway_registry::server::{Action, Authority, ServerOptions, Subject, serve};
+use slipway_registry::{Registry, Repository};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::mpsc;
+
+use crate::harness::{Fixture, User, noise, options};
 
 /// N42: nothing that another tenant does tells it whether something exists.
 #[tokio::test(flavor = "multi_thread")]
@@ -123,4 +130,36 @@ async fn a_released_image_cannot_be_deleted() {
     acme.get(&path).await.expect(200);
     fixture.registry.unpin(&repository, &image.digest, "release acme/shop/prod v1").unwrap();
     acme.call(Method::DELETE, &path, &[], "").await.expect(202);
+}
+
+/// Keeps from where somebody tried.
+struct Recorder(mpsc::UnboundedSender<IpAddr>);
+
+impl Authority for Recorder {
+    async fn authenticate(&self, _user: &str, _password: &str, from: IpAddr) -> Option<Subject> {
+        self.0.send(from).unwrap();
+        None
+    }
+
+    async fn allows(&self, _: &Subject, _: &Repository, _: Action) -> bool {
+        false
+    }
+}
+
+/// Guesses are counted by where they come from; those of one address must not count against all.
+#[tokio::test]
+async fn it_is_known_from_where_somebody_tries_a_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(dir.path(), options()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tried, mut from) = mpsc::unbounded_channel();
+    let server = serve(listener, registry, Recorder(tried), ServerOptions::default(), std::future::pending());
+    tokio::spawn(server);
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.9:0".parse().unwrap()).unwrap();
+    let mut connection = socket.connect(address).await.unwrap();
+    let request = "GET /token HTTP/1.1\r\nHost: r\r\nAuthorization: Basic YW5uOmd1ZXNz\r\n\r\n";
+    connection.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(from.recv().await, Some(IpAddr::from([127, 0, 0, 9])));
 }

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use slipway_link::{Dialler, Hello, LinkStream, Service};
+use slipway_link::{Dialler, Hello, LinkStream};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio_util::sync::CancellationToken;
+
+use super::door::Door;
 
 /// A leader that does not take a link in this time counts as unreachable; whoever waits is a person.
 const DIAL_TIME_MAX: Duration = Duration::from_secs(3);
@@ -36,13 +38,13 @@ impl Passage {
     }
 
     /// A link for somebody who came to this process; `None` when the leader cannot be reached.
-    pub async fn open(&self, service: Service, caller: SocketAddr) -> Option<LinkStream> {
+    pub async fn open(&self, door: Door, caller: SocketAddr) -> Option<LinkStream> {
         if self.failed_at().is_some_and(|at| at.elapsed() < DIAL_PAUSE) {
             return None;
         }
         let addresses = [self.address.to_string()];
-        let dialled = self.dialler.dial(&addresses, Hello::passing_on(service, caller));
-        let time_max = if service == Service::Api { DIAL_TIME_MAX_OF_API } else { DIAL_TIME_MAX };
+        let dialled = self.dialler.dial(&addresses, Hello::passing_on(door.service(), caller));
+        let time_max = if door == Door::Api { DIAL_TIME_MAX_OF_API } else { DIAL_TIME_MAX };
         let why = match tokio::time::timeout(time_max, dialled).await {
             Ok(Ok(link)) => {
                 *self.failed_at() = None;

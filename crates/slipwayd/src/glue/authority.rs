@@ -1,7 +1,7 @@
 //! The registry asks `slipway-access` who somebody is and what they may do.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use slipway_access::{Access, Caller};
@@ -30,19 +30,18 @@ impl TenantAuthority {
         callers.iter().find(|(known, _)| known == subject).map(|(_, caller)| caller.clone())
     }
 
-    async fn prove(&self, user: &UserName, secret: &str) -> Option<Caller> {
+    async fn prove(&self, user: &UserName, secret: &str, from: IpAddr) -> Option<Caller> {
         if let Ok(caller) = self.access.token(secret).await {
             return (caller.user() == user).then_some(caller);
         }
-        // The registry does not say where a request comes from; the account's own throttle counts.
-        self.access.password(user, secret, IpAddr::V4(Ipv4Addr::UNSPECIFIED)).await.ok()
+        self.access.password(user, secret, from).await.ok()
     }
 }
 
 impl Authority for TenantAuthority {
-    async fn authenticate(&self, user: &str, password: &str) -> Option<Subject> {
+    async fn authenticate(&self, user: &str, password: &str, from: IpAddr) -> Option<Subject> {
         let user: UserName = user.parse().ok()?;
-        let caller = self.prove(&user, password).await?;
+        let caller = self.prove(&user, password, from).await?;
         let proof = caller.token().map_or("password", |token| token.as_str());
         let subject = Subject(format!("{user} {proof}"));
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -16,10 +16,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::port::Ends;
-use super::standing::Own;
-use crate::front::{Front, Memory, memory};
-use crate::hub::Hub;
+use super::duty::Own;
+use crate::front::{Doors, Front, Memory, memory};
+use crate::hub::{Ends, Hub};
 use crate::term::{Around, Ground, Retired, Term, Workshop, WorkshopOptions};
 
 /// After a term that could not begin.
@@ -43,7 +42,6 @@ pub struct Campaign {
     pub images: Authenticated,
     pub servers: watch::Receiver<Vec<String>>,
     pub own: watch::Sender<Own>,
-    pub ends: watch::Sender<Option<Ends>>,
 }
 
 /// What only the leading process has open.
@@ -116,8 +114,8 @@ impl Campaign {
     /// Leads until the leadership is lost, a part has ended that should not, or `stop`.
     async fn lead(&self, mut term: Term, mut open: Open, ends: Ends, stop: &CancellationToken) -> Retired {
         let (epoch, hub, sources) = (term.epoch(), open.hub.clone(), term.sources());
-        self.ends.send_replace(Some(ends));
-        self.own.send_replace(Own::Leading { epoch, doors: term.doors() });
+        let doors = Doors { nodes: Some(ends), ..term.doors() };
+        self.own.send_replace(Own::Leading { epoch, doors });
         tracing::info!(leader.epoch = epoch.0, "this server leads");
         let what = tokio::select! {
             what = term.ended() => Some(what),
@@ -131,7 +129,6 @@ impl Campaign {
         let local = term.doors().api;
         let memory = Memory { api: memory::of_term(local.clone(), self.ground.store.clone()), local };
         self.own.send_replace(Own::Retired { epoch, memory });
-        self.ends.send_replace(None);
         hub.close();
         open.pulls.send_replace(None);
         open.shelf.send_replace(None);

@@ -8,20 +8,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use slipway_access::Access;
-use slipway_control::leader::RouterMessage;
-use slipway_link::{
-    Acceptor, Admissions, Exclusion, Identity, Incoming, LinkStream, Listener, Role, Service,
-};
+use slipway_link::{Acceptor, Admissions, Exclusion, Identity, Incoming, Listener, Role, Service};
 use slipway_model::name::NodeName;
-use slipway_model::route::RouteTable;
-use slipway_registry::server::pulls::Pulls;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::Semaphore;
 
-use crate::front::place::Places as Room;
-use crate::front::{Front, Standing};
-use crate::glue::routers;
-use crate::hub::Hub;
+use crate::front::door::Door;
+use crate::front::seat::Seats;
+use crate::front::{Doors, Duty, Front};
 
 const NO_LEADER: &str = "no server leads at this moment; come again";
 const TOO_MANY: &str = "this node has too many links already; come again when one has ended";
@@ -34,24 +28,12 @@ const JOINING_OF_SOURCE_MAX: usize = 32;
 const RENEWING_MAX: usize = 256;
 const NO_REGISTRY: &str = "the registry is not open yet; come again";
 
-/// What nodes meet in a server that leads.
-#[derive(Clone)]
-pub struct Ends {
-    pub hub: Hub,
-    pub table: watch::Receiver<Arc<RouteTable>>,
-    pub router_messages: mpsc::Sender<RouterMessage>,
-    /// `None` until the registry can be had.
-    pub pulls: watch::Receiver<Option<Pulls>>,
-}
-
 /// Answers links.
 #[derive(Clone)]
 pub struct Port {
     pub front: Front,
     pub access: Access,
     pub admissions: Admissions,
-    /// `None` while this server does not lead.
-    pub ends: watch::Receiver<Option<Ends>>,
     /// Repositories of stacks, which every node may pull: images are built on them.
     pub stacks: String,
 }
@@ -60,23 +42,21 @@ impl Port {
     /// Answers for ever.
     pub async fn serve(self, listener: TcpListener, acceptor: Acceptor) {
         let mut listener = Listener::new(listener, acceptor);
-        let joining = Arc::new(Room::new(JOINING_MAX, JOINING_OF_SOURCE_MAX));
+        let joining = Arc::new(Seats::new(JOINING_MAX, JOINING_OF_SOURCE_MAX));
         let renewing = Arc::new(Semaphore::new(RENEWING_MAX));
         loop {
             let incoming = listener.next().await;
-            let place = match incoming.hello.service {
-                Service::Enroll => {
-                    joining.take(Some(incoming.far_end().ip())).map(|place| (Some(place), None))
-                }
-                Service::Renew => renewing.clone().try_acquire_owned().ok().map(|place| (None, Some(place))),
+            let seat = match incoming.hello.service {
+                Service::Enroll => joining.take(Some(incoming.far_end().ip())).map(|seat| (Some(seat), None)),
+                Service::Renew => renewing.clone().try_acquire_owned().ok().map(|seat| (None, Some(seat))),
                 _ => Some((None, None)),
             };
             // They come again; to say so would cost what there is not.
-            let Some(place) = place else { continue };
+            let Some(seat) = seat else { continue };
             let port = self.clone();
             tokio::spawn(async move {
                 port.answer(incoming).await;
-                drop(place);
+                drop(seat);
             });
         }
     }
@@ -95,12 +75,14 @@ impl Port {
 
     /// A caller who came to another server.
     async fn answer_server(&self, service: Service, incoming: Incoming) {
+        // The acceptor gives a server nothing else.
+        let Some(door) = Door::of(service) else { return };
         let Some(caller) = incoming.hello.caller else {
             return incoming.refuse("a server must say for whom it asks").await;
         };
-        let Some(incoming) = self.if_leading(incoming).await else { return };
+        let Some((incoming, _)) = self.if_leading(incoming).await else { return };
         if let Ok(link) = incoming.take().await {
-            self.front.serve_passed_on(service, link, caller).await;
+            self.front.serve_passed_on(door, link, caller).await;
         }
     }
 
@@ -110,13 +92,12 @@ impl Port {
             return incoming.refuse(&exclusion.to_string()).await;
         }
         let Ok(node) = identity.name.parse::<NodeName>() else { return };
-        let Some(incoming) = self.if_leading(incoming).await else { return };
-        let Some(ends) = self.ends.borrow().clone() else { return incoming.refuse(NO_LEADER).await };
-        let pulls = ends.pulls.borrow().clone();
-        if service == Service::Registry && pulls.is_none() {
+        let Some((incoming, doors)) = self.if_leading(incoming).await else { return };
+        let Some(ends) = doors.nodes else { return incoming.refuse(NO_LEADER).await };
+        if !ends.serves(service) {
             return incoming.refuse(NO_REGISTRY).await;
         }
-        let Some(_place) = ends.hub.place(&node) else {
+        let Some(_seat) = ends.hub.seat(&node) else {
             tracing::warn!(node.name = %node, "a node has too many links, and got no other");
             return incoming.refuse(TOO_MANY).await;
         };
@@ -129,47 +110,15 @@ impl Port {
                 ends.hub.cut(&node);
             }
         };
-        if service == Service::Node {
-            return ends.hub.take(link, shut_out).await;
-        }
-        tokio::select! {
-            () = self.serve_beside(service, &node, &ends, pulls, link) => {}
-            () = shut_out => {}
-        }
+        ends.serve(service, &node, link, &self.stacks, shut_out).await;
     }
 
-    /// What a node has open beside its own link.
-    async fn serve_beside(
-        &self,
-        service: Service,
-        node: &NodeName,
-        ends: &Ends,
-        pulls: Option<Pulls>,
-        link: LinkStream,
-    ) {
-        let Ends { hub, table, router_messages, .. } = ends;
-        match (service, pulls) {
-            (Service::Routes, _) => {
-                let feed = routers::feed_node(node.clone(), link, table.clone(), router_messages.clone());
-                hub.beside(node, feed).await;
-            }
-            (Service::Registry, Some(pulls)) => {
-                let may_pull = |repository: &slipway_registry::Repository| {
-                    repository.as_str() == self.stacks || hub.may_pull(node, repository)
-                };
-                hub.beside(node, pulls.serve(link, may_pull)).await;
-            }
-            // The acceptor gives a node nothing else.
-            _ => {}
-        }
-    }
-
-    /// The link, when this server leads; else whoever asks is sent to who does.
-    async fn if_leading(&self, incoming: Incoming) -> Option<Incoming> {
-        match &*self.front.standing() {
-            Standing::Leading(_) => return Some(incoming),
-            Standing::Following { leader: Some(leader), .. } => incoming.go_to(leader.address()).await,
-            Standing::Following { leader: None, .. } => incoming.refuse(NO_LEADER).await,
+    /// The link and where it may lead, when this server leads; else whoever asks is sent to who does.
+    async fn if_leading(&self, incoming: Incoming) -> Option<(Incoming, Doors)> {
+        match &*self.front.duty() {
+            Duty::Lead(doors) => return Some((incoming, doors.clone())),
+            Duty::StandBy { leader: Some(leader), .. } => incoming.go_to(leader.address()).await,
+            Duty::StandBy { leader: None, .. } => incoming.refuse(NO_LEADER).await,
         }
         None
     }

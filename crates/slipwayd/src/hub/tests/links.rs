@@ -83,11 +83,11 @@ async fn the_leader_hears_that_a_node_was_shut_out() {
 async fn a_node_has_so_many_links_and_no_more() {
     let leader = Leader::new(1);
     let (one, two) = ("n1".parse().unwrap(), "n2".parse().unwrap());
-    let mut held: Vec<_> = (0..LINKS_OF_NODE_MAX).map(|_| leader.hub.place(&one).expect("a place")).collect();
-    assert!(leader.hub.place(&one).is_none());
-    assert!(leader.hub.place(&two).is_some(), "another's links are its own");
+    let mut held: Vec<_> = (0..LINKS_OF_NODE_MAX).map(|_| leader.hub.seat(&one).expect("a seat")).collect();
+    assert!(leader.hub.seat(&one).is_none());
+    assert!(leader.hub.seat(&two).is_some(), "another's links are its own");
     held.pop();
-    assert!(leader.hub.place(&one).is_some());
+    assert!(leader.hub.seat(&one).is_some());
 }
 
 /// S2, also after a restart of the agent.

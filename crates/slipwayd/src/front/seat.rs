@@ -1,4 +1,4 @@
-//! Places for connections, so that nobody who only holds connections open keeps everybody else out.
+//! Seats for connections, so that nobody who only holds connections open keeps everybody else out.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many connections there are, in all and of each address.
 #[derive(Debug)]
-pub struct Places {
+pub struct Seats {
     all_max: usize,
     of_source_max: usize,
     taken: Mutex<Taken>,
@@ -18,15 +18,15 @@ struct Taken {
     by_source: HashMap<IpAddr, usize>,
 }
 
-impl Places {
+impl Seats {
     /// For so many, and so many of one address.
     pub fn new(all_max: usize, of_source_max: usize) -> Self {
         Self { all_max, of_source_max, taken: Mutex::default() }
     }
 
-    /// A place for a connection from there, until it is dropped; `None` when there is none left. Root's own
+    /// A seat for a connection from there, until it is dropped; `None` when there is none left. Root's own
     /// connections come from nowhere.
-    pub fn take(self: &Arc<Self>, source: Option<IpAddr>) -> Option<Place> {
+    pub fn take(self: &Arc<Self>, source: Option<IpAddr>) -> Option<Seat> {
         let source = source.map(source_of);
         let mut taken = self.taken();
         let of_source = source.map_or(0, |source| taken.by_source.get(&source).copied().unwrap_or(0));
@@ -37,7 +37,7 @@ impl Places {
         if let Some(source) = source {
             taken.by_source.insert(source, of_source + 1);
         }
-        Some(Place { places: self.clone(), source })
+        Some(Seat { seats: self.clone(), source })
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -48,14 +48,14 @@ impl Places {
 
 /// Held as long as a connection is there.
 #[derive(Debug)]
-pub struct Place {
-    places: Arc<Places>,
+pub struct Seat {
+    seats: Arc<Seats>,
     source: Option<IpAddr>,
 }
 
-impl Drop for Place {
+impl Drop for Seat {
     fn drop(&mut self) {
-        let mut taken = self.places.taken();
+        let mut taken = self.seats.taken();
         taken.all -= 1;
         let Some(source) = self.source else { return };
         if let Some(count) = taken.by_source.get_mut(&source) {

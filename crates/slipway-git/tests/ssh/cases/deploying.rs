@@ -1,6 +1,6 @@
 //! Pushes that are what they should be.
 
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use slipway_model::id::BuildNumber;
@@ -9,7 +9,7 @@ use slipway_model::project::{Environment, Project};
 use slipway_model::push::{Build, Push};
 use slipway_model::release::Origin;
 use slipway_store::Batch;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use crate::platform;
 use crate::world::{Wishes, World, environment_record, said, until};
@@ -326,14 +326,14 @@ async fn stopping_the_server_tells_the_pusher() {
     let work = world.checkout("shop").await;
     world.commit(&work, "A slow change").await;
     let mut push = world.git_command("ada", &work, &["push", "dev", "main"]);
-    let push = push.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    until("the build runs", || async {
-        world.store.get::<Build>(&(dev(), BuildNumber(1))).await.unwrap().is_some()
-    })
-    .await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut push = push.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut stderr, mut heard) = (push.stderr.take().unwrap(), Vec::new());
+    while !String::from_utf8_lossy(&heard).contains("Python app detected") {
+        assert_ne!(stderr.read_buf(&mut heard).await.unwrap(), 0, "it ended before the build");
+    }
     world.server.take().unwrap().stop(Duration::from_secs(10)).await;
-    let push = said(push.wait_with_output().await.unwrap());
+    stderr.read_to_end(&mut heard).await.unwrap();
+    let push = said(Output { stderr: heard, ..push.wait_with_output().await.unwrap() });
     push.fails(&[
         "Slipway is being restarted. Build 1 goes on without you: slipway builds logs -f 1 -e acme/shop/dev",
     ]);

@@ -12,9 +12,9 @@
 //! Whoever can write the storage must not be able to move a ref. So states are
 //! [authenticated](Authenticated); packs are named in them with their digest, and git computes the id of
 //! each object that it takes out of one (`index-pack`; no index is ever fetched). A copy notes which state
-//! it was at last: a newest one with a lower number, or with that number and other content, is not the
-//! newest that there was, and nothing is done with it, unless the storage was put back
-//! [on purpose](slipway_storage::Identity::restored).
+//! it was at last, and the records say so with each push ([`RepositoryMark`]): a newest one with a lower
+//! number, or with that number and other content, is not the newest that there was, and nothing is done
+//! with it, unless the storage was put back [on purpose](slipway_storage::Identity::restored).
 //!
 //! An object is in the storage before a ref leads to it, and a ref is moved in the storage before it is
 //! moved in the copy. A copy is never more than that: what it lacks is fetched, and one that is not of
@@ -28,13 +28,15 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use slipway_model::cluster::RepositoryMark;
 use slipway_model::id::Epoch;
 use slipway_model::name::{ProjectPath, TenantName};
-use slipway_storage::{Authenticated, Closed, Code, Error as StorageError};
+use slipway_storage::{Authenticated, Closed, Code, Error as StorageError, Mark};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::error::Error;
 use crate::git::Git;
+use crate::records::Records;
 
 mod local;
 mod packs;
@@ -66,6 +68,8 @@ pub(crate) struct Copies {
     storage: Authenticated,
     epoch: u64,
     git: Git,
+    /// Where marks are.
+    records: Option<Records>,
     /// What is known to be true, for each repository that was used in this term. Whoever holds the
     /// lock is alone with it, so that uses at one time share one fetch.
     projects: Mutex<HashMap<ProjectPath, Arc<tokio::sync::Mutex<Option<Known>>>>>,
@@ -90,8 +94,8 @@ pub(crate) struct Copy {
 type Turn = OwnedMutexGuard<Option<Known>>;
 
 impl Copies {
-    pub(crate) fn new(shared: SharedStorage, git: Git) -> Self {
-        Self { storage: shared.storage, epoch: shared.epoch.0, git, projects: Mutex::default() }
+    pub(crate) fn new(shared: SharedStorage, git: Git, records: Option<Records>) -> Self {
+        Self { storage: shared.storage, epoch: shared.epoch.0, git, records, projects: Mutex::default() }
     }
 
     /// Makes the copy equal to what the storage has, once a term. False when there is no such
@@ -152,7 +156,7 @@ impl Copies {
     pub(crate) async fn forget(&self, copy: &Copy) -> Result<(), Error> {
         let mut turn = self.turn(&copy.project).await;
         *turn = None;
-        let Some(newest) = self.newest(copy).await? else { return Ok(()) };
+        let Some(newest) = self.newest(copy).await? else { return self.forget_mark(copy).await };
         if newest.state.epoch > self.epoch {
             return Err(overtaken(copy));
         }
@@ -161,7 +165,15 @@ impl Copies {
             gone.ok_or_else(|| overtaken(copy))?;
             tracing::info!(project = %copy.project, "deleted the repository of a deleted project from the shared storage");
         }
-        self.delete_packs_but(copy, &[]).await
+        self.delete_packs_but(copy, &[]).await?;
+        self.forget_mark(copy).await
+    }
+
+    async fn forget_mark(&self, copy: &Copy) -> Result<(), Error> {
+        match &self.records {
+            Some(records) => records.delete::<RepositoryMark>(&copy.project, &copy.project).await,
+            None => Ok(()),
+        }
     }
 
     /// The projects that the storage has, or had, a repository of.
@@ -292,29 +304,41 @@ impl Copies {
         self.note(copy, known).await
     }
 
-    /// Refuses a newest state when this server knew a newer one, or another of that number.
+    /// Refuses a newest state when a newer one is known, or another of that number.
     async fn compare(&self, copy: &Copy, newest: &Known) -> Result<(), Error> {
-        let Some(seen) = local::seen(copy).await else { return Ok(()) };
-        let restored = self.storage.identity().restored;
-        let is_older = (restored, newest.number) < (seen.restored, seen.number);
-        let is_another =
-            (restored, newest.number) == (seen.restored, seen.number) && newest.code != seen.code;
-        if !is_older && !is_another {
+        let mark = self.storage.mark(newest.number);
+        let seen = local::seen(copy).await;
+        let is_another = seen.as_ref().is_some_and(|seen| seen.mark == mark && seen.code != newest.code);
+        let known = seen.map(|seen| seen.mark).unwrap_or_default().max(self.marked(copy).await?);
+        if mark >= known && !is_another {
             return Ok(());
         }
         Err(Error::PutBack {
             project: copy.project.clone(),
             place: self.storage.place().to_string(),
             found: newest.number,
-            known: seen.number,
+            known: known.number,
         })
+    }
+
+    /// How far the repository is at least, as the records say.
+    async fn marked(&self, copy: &Copy) -> Result<Mark, Error> {
+        let Some(records) = &self.records else { return Ok(Mark::default()) };
+        let mark = records.get::<RepositoryMark>(&copy.project, &copy.project).await?;
+        Ok(mark.map(|mark| Mark { restored: mark.restored, number: mark.state }).unwrap_or_default())
+    }
+
+    /// How far the repository is, for the records. It has been used in this term.
+    pub(crate) async fn mark(&self, copy: &Copy) -> Option<RepositoryMark> {
+        let state = self.turn(&copy.project).await.as_ref()?.number;
+        let restored = self.storage.identity().restored;
+        Some(RepositoryMark { project: copy.project.clone(), restored, state })
     }
 
     /// Notes that the copy has all packs of the state, and that it is the newest.
     async fn note(&self, copy: &Copy, known: &Known) -> Result<(), Error> {
-        let restored = self.storage.identity().restored;
-        local::note(copy, &known.state, Seen { number: known.number, code: known.code.clone(), restored })
-            .await
+        let seen = Seen { mark: self.storage.mark(known.number), code: known.code.clone() };
+        local::note(copy, &known.state, seen).await
     }
 
     /// Makes a state the newest, after the one with that number. `None` when another has been faster.
@@ -420,7 +444,7 @@ pub async fn bring_up(
         root.canonicalize().map_err(|source| Error::File { what: "find", path: root.into(), source })?;
     let git = Git::over(&root, user);
     // Every term comes after it.
-    let copies = Copies::new(SharedStorage { storage, epoch: Epoch(0) }, git.clone());
+    let copies = Copies::new(SharedStorage { storage, epoch: Epoch(0) }, git.clone(), None);
     let projects = crate::repository::Repositories::new(git, None).projects().await?;
     for project in &projects {
         let path = crate::repository::path_of(&root, project);

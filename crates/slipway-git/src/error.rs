@@ -99,11 +99,11 @@ pub enum Error {
         /// `is missing`, `is damaged`.
         what: &'static str,
     },
-    /// The newest state of a repository is not the newest that this server knew.
+    /// The newest state of a repository is not the newest that there was.
     #[error(
         "the newest state of the repository of {project} in {place} is number {found} and not the one that \
-         this server knew, number {known}: newer ones were deleted, or an older storage was put back. Put \
-         back what is missing from a backup; if the older one is wanted, stop all servers and run `slipwayd \
+         was there, number {known}: newer ones were deleted, or an older storage was put back. Put back what \
+         is missing from a backup; if the older one is wanted, stop all servers and run `slipwayd \
          accept-storage`"
     )]
     PutBack {

@@ -138,7 +138,13 @@ impl Keeper {
             Wanted::Absent => None,
         };
         let current = repository.read_ref(&name).await?;
-        if current.as_ref() != wanted {
+        if let Some(commit) = wanted
+            && current.as_ref() != wanted
+            && !repository.has(commit).await?
+        {
+            // Put back from a backup that is older than the records. A ref to nothing would be the end of it.
+            tracing::warn!(%environment, r#ref = name, commit = commit.as_str(), "the repository does not have the commit that runs; the deploying branch stays where it is until somebody pushes");
+        } else if current.as_ref() != wanted {
             repository.write_ref(&name, wanted, Vec::new()).await?;
             repository.write_head(&record.deploy_branch).await?;
             tracing::info!(%environment, r#ref = name, commit = wanted.map(CommitId::as_str), "moved the deploying branch to what runs");

@@ -338,6 +338,9 @@ async fn record(shared: &Shared, push: &Incoming, candidate: &Candidate) -> Resu
         received_at: Timestamp::from(SystemTime::now()),
     };
     let mut batch = Batch::new().create(&record);
+    if let Some(mark) = push.repository.mark().await {
+        batch = batch.put(&mark);
+    }
     let surplus = (pushes.len() + 1).saturating_sub(PUSHES_KEPT);
     for old in pushes.iter().take(surplus) {
         batch = batch.delete::<Push>(&(environment.clone(), old.record.number), old.version);

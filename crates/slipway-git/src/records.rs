@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use slipway_model::name::EnvironmentPath;
 use slipway_model::record::Record;
-use slipway_store::{Store, Versioned};
+use slipway_store::{Batch, Store, Versioned};
 
 use crate::error::Error;
 
@@ -28,5 +28,12 @@ impl Records {
         let environment = environment.to_string();
         let found = self.0.list::<R>(&environment).await;
         found.map_err(|source| Error::Store { environment, source })
+    }
+
+    /// Deletes a record if it is there; `of` is for the error.
+    pub(crate) async fn delete<R: Record>(&self, of: &impl Display, key: &R::Key) -> Result<(), Error> {
+        let failed = |source| Error::Store { environment: of.to_string(), source };
+        let Some(found) = self.0.get::<R>(key).await.map_err(failed)? else { return Ok(()) };
+        self.0.commit(Batch::new().delete::<R>(key, found.version)).await.map_err(failed)
     }
 }

@@ -13,6 +13,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use slipway_model::cluster::RepositoryMark;
 use slipway_model::id::{BuildNumber, CommitId};
 use slipway_model::name::{EnvironmentName, EnvironmentPath, ProjectPath};
 use tokio::fs;
@@ -245,6 +246,13 @@ impl Repository {
         Ok(found.into_iter().find(|(found, _)| found == name).map(|(_, commit)| commit))
     }
 
+    /// Whether the commit is here.
+    pub(crate) async fn has(&self, commit: &CommitId) -> Result<bool, Error> {
+        let mut look = self.git.command("cat-file", &self.path);
+        look.args(["-e", commit.as_str()]);
+        self.git.ask(&self.path, "cat-file", &mut look).await
+    }
+
     /// Makes a ref point at a commit, or deletes it, whatever it was before. `packs` are those of the push
     /// that brought the commit.
     pub(crate) async fn write_ref(
@@ -262,6 +270,11 @@ impl Repository {
             None => format!("delete {name}\0\0"),
         };
         update_refs(&self.git, &self.path, &instruction).await
+    }
+
+    /// In a cluster: how far the repository is in the shared storage, for whoever leads later.
+    pub(crate) async fn mark(&self) -> Option<RepositoryMark> {
+        self.copies.as_ref()?.mark(&self.copy()).await
     }
 
     /// Makes the environment's HEAD name a branch, so that a clone checks it out.

@@ -128,7 +128,8 @@ impl GitServer {
 
         let records = Records(store);
         let repositories = {
-            let copies = options.shared.map(|shared| Arc::new(Copies::new(shared, git.clone())));
+            let with = |shared| Arc::new(Copies::new(shared, git.clone(), Some(records.clone())));
+            let copies = options.shared.map(with);
             Arc::new(Repositories::new(git, copies))
         };
         let turns = Arc::new(Turns::default());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cidr::Cidr;
 use crate::id::JoinTokenId;
-use crate::name::{NodeName, UserName};
+use crate::name::{NodeName, ProjectPath, UserName};
 use crate::project::Sealed;
 use crate::unit::Timestamp;
 
@@ -138,4 +138,26 @@ impl Candidate {
     pub fn alone(name: NodeName) -> Self {
         Self { name, cluster_address: None }
     }
+}
+
+/// How far the shared storage's state of a repository is at least: whoever leads next does not believe an
+/// older one. Written together with a push; what else moves refs leaves it behind, which does no harm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepositoryMark {
+    /// Whose repository.
+    pub project: ProjectPath,
+    /// When the storage had been put back from a backup last, in milliseconds since 1970; 0 for never. What
+    /// was known under a lower one does not count.
+    pub restored: u64,
+    /// The number of a state that was the newest.
+    pub state: u64,
+}
+
+/// The same for the registry. Written now and then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryMark {
+    /// As in [`RepositoryMark`].
+    pub restored: u64,
+    /// The number of an entry of the log.
+    pub entry: u64,
 }

@@ -3,8 +3,9 @@
 //! | records | written by |
 //! |---|---|
 //! | the claim, the master key's check, users, keys, tokens, tenants and their indexes, members, invitations, projects, environments, own domains, release and run requests, build cancellations, quotas and the default quota, orders for nodes, apps, their versions and groups, what is left of deleted apps, group deployments, the cluster's authority, join tokens, identities of nodes | the API |
-//! | pushes | the git endpoint |
+//! | pushes, how far repositories in shared storage are | the git endpoint |
 //! | builds | the builder |
+//! | how far the registry in shared storage is | the server that leads |
 //! | environment status, releases, deployments, assignments, nodes, platform host names | the leader |
 //! | servers | each server its own; any of them deletes those that have been silent for a week |
 //!
@@ -26,7 +27,7 @@ use crate::account::{
 use crate::account::{Token, User};
 
 use crate::app::{App, AppVersion, AppsRoot, GoneApp, Group, GroupDeployment, PathId};
-use crate::cluster::{Authority, JoinToken, NodeIdentity, Server};
+use crate::cluster::{Authority, JoinToken, NodeIdentity, RegistryMark, RepositoryMark, Server};
 use crate::deployment::Deployment;
 use crate::id::{
     BuildNumber, DeploymentNumber, GroupDeploymentId, InstanceId, InvitationId, JoinTokenId, KeyFingerprint,
@@ -128,6 +129,8 @@ record!(Authority, (), "/authority/", |_k| "cluster", |_r| &());
 record!(JoinToken, JoinTokenId, "/join-tokens/", |k| k, |r| &r.id);
 record!(NodeIdentity, NodeName, "/node-identities/", |k| k, |r| &r.node);
 record!(Server, NodeName, "/servers/", |k| k, |r| &r.name);
+record!(RepositoryMark, ProjectPath, "/repository-marks/", |k| k, |r| &r.project);
+record!(RegistryMark, (), "/registry-mark/", |_k| "cluster", |_r| &());
 record!(Quota, TenantName, "/quotas/", |k| k, |r| &r.tenant);
 record!(DefaultQuota, (), "/default-quota/", |_k| "all", |_r| &());
 record!(AppsRoot, TenantName, "/apps-root/", |k| k, |r| &r.tenant);

@@ -148,10 +148,10 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// This server knows of entries of the shared log that are gone, or have become others.
+    /// Entries of the shared log that were there are gone, or have become others.
     #[error(
-        "the registry's log in the shared storage does not go on from entry {number}, which this server has \
-         read: the newest entries were deleted, or an older storage was put back. Put back what is missing \
+        "the registry's log in the shared storage does not go on from entry {number}, which was there: the \
+         newest entries were deleted, or an older storage was put back. Put back what is missing \
          from a backup; if the older one is wanted, stop all servers and run `slipwayd accept-storage`"
     )]
     LogPutBack {

@@ -27,7 +27,7 @@ pub mod client;
 
 pub use error::Error;
 pub use name::{Reference, Repository, Tag};
-pub use store::{BlobWriter, Options, Registry, StoredManifest};
+pub use store::{BlobWriter, Options, Registry, SharedLog, StoredManifest};
 
 /// What most functions of this crate return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -32,7 +32,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use slipway_model::id::Digest;
-use slipway_storage::Authenticated;
 
 use crate::error::Error;
 use crate::{Repository, Result};
@@ -54,7 +53,7 @@ mod interest;
 pub mod cluster;
 
 pub use blobs::{Blob, BlobWriter};
-pub use cluster::Moved;
+pub use cluster::{Moved, SharedLog};
 pub use collect::{CollectPolicy, Collected};
 pub use manifests::{MANIFEST_BYTES_MAX, PutManifest, StoredManifest};
 
@@ -123,14 +122,14 @@ impl Registry {
         Ok(registry)
     }
 
-    fn open_with(root: &Path, options: Options, storage: Option<Authenticated>) -> Result<Self> {
+    fn open_with(root: &Path, options: Options, shared: Option<SharedLog>) -> Result<Self> {
         for folder in ["blobs", "uploads", "quarantine"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         }
         let db = Db::open(&root.join("registry.redb"))?;
         let cluster =
-            storage.map(|storage| Cluster::begin(&db, root, storage, options.log_entries_max)).transpose()?;
+            shared.map(|shared| Cluster::begin(&db, root, shared, options.log_entries_max)).transpose()?;
         let registry = Self {
             shared: Arc::new(Shared {
                 db,

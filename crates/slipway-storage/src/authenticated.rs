@@ -75,6 +75,15 @@ pub struct Identity {
     pub restored: u64,
 }
 
+/// How far something in a storage was seen to be. The greater one is the newer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Mark {
+    /// Of the storage's identity, then.
+    pub restored: u64,
+    /// Of the newest object, from 1 on; 0 for none.
+    pub number: u64,
+}
+
 /// A place, and the key by which objects in it are believed. Clones share what they know.
 #[derive(Clone)]
 pub struct Authenticated {
@@ -147,6 +156,11 @@ impl Authenticated {
     /// Which storage it is.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// How far something is whose newest object has that number.
+    pub fn mark(&self, number: u64) -> Mark {
+        Mark { restored: self.identity.restored, number }
     }
 
     /// The place itself, for what is named by its digest.

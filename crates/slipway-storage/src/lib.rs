@@ -17,7 +17,7 @@ pub mod s3;
 #[cfg(test)]
 mod tests;
 
-pub use authenticated::{Authenticated, Closed, Code, Identity};
+pub use authenticated::{Authenticated, Closed, Code, Identity, Mark};
 pub use directory::Directory;
 pub use s3::Bucket;
 

@@ -40,6 +40,7 @@ pub mod connect;
 mod duty;
 mod election;
 mod identity;
+mod mark;
 mod port;
 mod ran;
 

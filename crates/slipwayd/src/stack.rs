@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use slipway_build::stack::{self, Stack};
-use slipway_registry::{Options, Registry};
+use slipway_registry::{Options, Registry, SharedLog};
+use slipway_storage::Mark;
 
 use crate::args;
 use crate::places::Places;
@@ -59,7 +60,9 @@ fn with_registry<T>(
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let _on_it = runtime.enter();
     let images = runtime.block_on(storage.open())?.below(crate::shared::IMAGES)?;
-    let registry = Registry::open_shared(&root, Options::default(), images)
+    // How far it is at least is in ZooKeeper, which the servers ask.
+    let shared = SharedLog { storage: images, at_least: Mark::default() };
+    let registry = Registry::open_shared(&root, Options::default(), shared)
         .with_context(|| format!("cannot open the cluster's registry by {}", root.display()))?;
     work(&registry)
 }

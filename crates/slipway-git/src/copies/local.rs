@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use slipway_model::id::CommitId;
-use slipway_storage::Code;
+use slipway_storage::{Code, Mark};
 use tokio::fs;
 
 use super::Copy;
@@ -29,10 +29,8 @@ pub(super) struct Notes {
 /// A state that was the newest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seen {
-    pub(super) number: u64,
+    pub(super) mark: Mark,
     pub(super) code: Code,
-    /// Of the storage's identity, then.
-    pub(super) restored: u64,
 }
 
 /// Sees to it that there is a copy of this repository and no other, and that it knows where history

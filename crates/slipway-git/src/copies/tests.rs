@@ -26,7 +26,7 @@ async fn server(storage: &TempDir, epoch: u64) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().canonicalize().unwrap();
     let shared = SharedStorage { storage: found(storage).await, epoch: Epoch(epoch) };
-    let copies = Copies::new(shared, Git::over(&root, None));
+    let copies = Copies::new(shared, Git::over(&root, None), None);
     let project: ProjectPath = "acme/shop".parse().unwrap();
     let path = crate::repository::path_of(&root, &project);
     Server { _dir: dir, copies, copy: Copy { project, path } }

@@ -50,7 +50,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use redb::WriteTransaction;
 use slipway_model::id::Digest;
-use slipway_storage::Authenticated;
+use slipway_storage::{Authenticated, Mark};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -120,11 +120,11 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Brings the rows up to date, and deposes whoever wrote before.
-    pub(super) fn begin(db: &Db, root: &Path, storage: Authenticated, entries_max: u64) -> Result<Self> {
-        let remote = Remote { storage, runtime: Handle::current() };
+    pub(super) fn begin(db: &Db, root: &Path, shared: SharedLog, entries_max: u64) -> Result<Self> {
+        let remote = Remote { storage: shared.storage, runtime: Handle::current() };
         let identity = catch_up::identity(&remote, db, root)?;
         let writer = format!("{:032x}", rand::random::<u128>());
-        let (term, snapshot) = catch_up::begin(&remote, db, root, &identity, &writer)?;
+        let (term, snapshot) = catch_up::begin(&remote, db, root, &identity, &writer, shared.at_least)?;
         let cluster = Self {
             remote,
             identity,
@@ -207,6 +207,15 @@ impl Cluster {
     }
 }
 
+/// A registry in the storage that servers share.
+#[derive(Debug, Clone)]
+pub struct SharedLog {
+    /// Its folder.
+    pub storage: Authenticated,
+    /// How far it is at least, as is known elsewhere ([`Registry::mark`]). An older one is refused.
+    pub at_least: Mark,
+}
+
 impl Registry {
     /// Opens the registry of a cluster, with `root` as this server's own part of it, and takes it over from
     /// whichever server has it: that one's changes fail from now on. Called on a runtime's thread for
@@ -215,8 +224,8 @@ impl Registry {
     /// # Errors
     /// The storage is away, or has what is not believed; `root` is another process's, or has images that are
     /// not the cluster's, or knows more of the log than is there.
-    pub fn open_shared(root: &Path, options: super::Options, storage: Authenticated) -> Result<Self> {
-        Self::open_with(root, options, Some(storage))
+    pub fn open_shared(root: &Path, options: super::Options, shared: SharedLog) -> Result<Self> {
+        Self::open_with(root, options, Some(shared))
     }
 
     /// Moves the images of a single machine's registry into a storage without any, and makes `root` that
@@ -236,6 +245,15 @@ impl Registry {
     /// As of [`Registry::open`].
     pub fn open_to_delete(root: &Path, options: super::Options) -> Result<Self> {
         Self::open_with(root, options, None)
+    }
+
+    /// How far the registry is now; nothing on one machine.
+    ///
+    /// # Errors
+    /// The rows cannot be read.
+    pub fn mark(&self) -> Result<Option<Mark>> {
+        let Some(cluster) = &self.shared.cluster else { return Ok(None) };
+        Ok(Some(catch_up::position(&self.shared.db, &cluster.identity)?.mark()))
     }
 
     /// Waits until another server has taken the registry over; for ever on one machine.

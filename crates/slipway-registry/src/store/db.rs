@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
-use slipway_storage::Code;
+use slipway_storage::{Code, Mark};
 
 use crate::Result;
 use crate::error::Error;
@@ -44,6 +44,12 @@ pub(super) struct Position {
     pub(super) code: Code,
     /// Of the storage's identity, then.
     pub(super) restored: u64,
+}
+
+impl Position {
+    pub(super) fn mark(&self) -> Mark {
+        Mark { restored: self.restored, number: self.number }
+    }
 }
 
 /// Nothing is followed before the first entry.

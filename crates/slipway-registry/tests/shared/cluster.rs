@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use slipway_model::id::Digest;
 use slipway_registry::digest::digest_of;
 use slipway_registry::store::CollectPolicy;
-use slipway_registry::{Error, Options, Reference, Registry, Repository, Tag};
+use slipway_registry::{Error, Options, Reference, Registry, Repository, SharedLog, Tag};
 use slipway_storage::{Authenticated, Place};
 use std::time::Duration;
 
@@ -44,7 +44,14 @@ impl Cluster {
     }
 
     pub fn try_lead(&self, server: &str) -> Result<Registry, Error> {
-        Registry::open_shared(&self.root(server), self.options.clone(), self.storage.clone())
+        self.try_lead_from(server, 0)
+    }
+
+    /// Where it is known elsewhere that the log has so many entries at least.
+    pub fn try_lead_from(&self, server: &str, entries: u64) -> Result<Registry, Error> {
+        let at_least = self.storage.mark(entries);
+        let shared = SharedLog { storage: self.storage.clone(), at_least };
+        Registry::open_shared(&self.root(server), self.options.clone(), shared)
     }
 
     pub fn root(&self, server: &str) -> PathBuf {

@@ -125,6 +125,8 @@ async fn newest_entries_that_were_deleted_are_missed_by_whoever_knew_them() {
     let whole = fs::read(object(&cluster, "log", last)).unwrap();
     fs::remove_file(object(&cluster, "log", last)).unwrap();
     is_put_back(cluster.try_lead("a"), last);
+    // Another, that was told how far the log was.
+    is_put_back(cluster.try_lead_from("b", last), last);
     // One who never knew them goes on, and makes others of the same numbers.
     let second = cluster.lead("b");
     is_put_back(cluster.try_lead("a"), last);
@@ -155,12 +157,14 @@ async fn an_older_storage_is_taken_back_when_that_is_wanted() {
     let registry = cluster.lead("a");
     push(&registry, "v1", b"two").unwrap();
     push(&registry, "v2", b"two").unwrap();
+    let known = registry.mark().unwrap().unwrap();
     drop(registry);
     fs::remove_dir_all(&shared).unwrap();
     copy(&backup, &shared);
     assert!(matches!(cluster.try_lead("a"), Err(Error::LogPutBack { .. })));
     let accepted = Authenticated::accept(Place::directory(&shared), &KEY, 1).await;
     cluster.storage = accepted.unwrap().unwrap();
+    assert!(known < cluster.storage.mark(0), "what was known counts no more");
     let registry = cluster.lead("a");
     assert_eq!(pull(&registry, "v1").unwrap(), b"one");
     assert_eq!(pull(&registry, "v2"), None);

@@ -1,7 +1,7 @@
 //! One leads after the other.
 
 use slipway_registry::digest::digest_of;
-use slipway_registry::{Error, Registry};
+use slipway_registry::{Error, Registry, SharedLog};
 use slipway_storage::Place;
 
 use crate::cluster::{Cluster, MANIFEST, at_once, found, is_deposed, pull, push, repository, tag};
@@ -173,7 +173,8 @@ async fn a_machines_images_move_into_an_empty_storage_once() {
     }
     let other = cluster.dir.path().join("other");
     std::fs::create_dir(&other).unwrap();
-    let elsewhere = found(Place::directory(other));
+    let storage = found(Place::directory(other));
+    let elsewhere = SharedLog { at_least: storage.mark(0), storage };
     let opened = Registry::open_shared(&cluster.root("machine"), cluster.options.clone(), elsewhere);
     assert!(opened.is_err(), "another cluster's");
 }

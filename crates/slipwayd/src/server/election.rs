@@ -8,8 +8,8 @@ use slipway_git::Sources;
 use slipway_model::cluster::Candidate;
 use slipway_model::id::Epoch;
 use slipway_model::route::RouteTable;
-use slipway_registry::Registry;
 use slipway_registry::server::pulls::{PullLimits, Pulls};
+use slipway_registry::{Registry, SharedLog};
 use slipway_storage::Authenticated;
 use slipway_store::{Leader, Store};
 use tokio::sync::{mpsc, watch};
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::duty::Own;
+use super::mark;
 use crate::front::{Doors, Front, Memory, memory};
 use crate::hub::{Ends, Hub};
 use crate::term::{Around, Ground, Retired, Term, Workshop, WorkshopOptions};
@@ -156,6 +157,7 @@ impl Campaign {
             // Somebody began to write it who was not elected, such as `slipwayd stack`, and has ended by the
             // next term.
             () = registry.deposed() => "the registry",
+            () = mark::keep(&self.ground.store, &registry, epoch) => "what marks how far the registry is",
         }
     }
 
@@ -165,15 +167,18 @@ impl Campaign {
         let path = self.ground.places.registry();
         let mut said = Said::default();
         loop {
-            let (path, images) = (path.clone(), self.images.clone());
-            let opened = tokio::task::spawn_blocking(move || {
-                Registry::open_shared(&path, slipway_registry::Options::default(), images)
-            });
-            match opened.await {
+            let (path, storage, store) = (path.clone(), self.images.clone(), self.ground.store.clone());
+            let open = async move {
+                let shared = SharedLog { storage, at_least: mark::read(&store).await? };
+                let options = slipway_registry::Options::default();
+                let open = move || Registry::open_shared(&path, options, shared);
+                anyhow::Ok(tokio::task::spawn_blocking(open).await??)
+            };
+            match tokio::spawn(open).await {
                 Ok(Ok(registry)) => return registry,
                 Ok(Err(error)) => said.now_and_then(|| {
                     tracing::warn!(
-                        error = format!("{:#}", anyhow::Error::from(error)),
+                        error = format!("{error:#}"),
                         "the registry cannot be opened; nothing is built or pulled until it can. Trying on"
                     );
                 }),

@@ -12,6 +12,7 @@ cases!(
     whoever_leads_next_has_what_was_pushed,
     branches_and_tags_are_moved_in_the_storage_first,
     a_bucket_that_is_away_is_named_and_fetches_go_on,
+    an_older_repository_is_refused_by_a_server_that_never_had_it,
 );
 
 async fn wishes(storage: &tempfile::TempDir, epoch: u64) -> Wishes {
@@ -89,4 +90,39 @@ async fn a_bucket_that_is_away_is_named_and_fetches_go_on() {
     bucket.kill();
     world.push(&work, &[&url, "main"]).await.fails(&["storage of the repositories cannot be reached"]);
     world.git("ada", &work, &["ls-remote", &url]).await.succeeds(&[&format!("{first}\trefs/heads/main")]);
+}
+
+async fn an_older_repository_is_refused_by_a_server_that_never_had_it() {
+    let storage = tempfile::tempdir().unwrap();
+    let mut world = World::with(wishes(&storage, 1).await).await;
+    let work = world.checkout("shop").await;
+    world.push(&work, &["dev", "main"]).await.succeeds(&["acme/shop/dev runs v1"]);
+    let states = storage.path().join("repositories/of/acme/shop/states");
+    let older = storage.path().join("older");
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        std::fs::create_dir(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    };
+    copy(&states, &older);
+    world.commit(&work, "Second").await;
+    world.push(&work, &["dev", "main"]).await.succeeds(&["acme/shop/dev runs v2"]);
+    world.server.take().unwrap().stop(std::time::Duration::from_secs(1)).await;
+    std::fs::remove_dir_all(&states).unwrap();
+    copy(&older, &states);
+    let shared = wishes(&storage, 2).await;
+    let (server, address) = serve(world.dir.path(), "data/other", &world.store, shared).await;
+    (world.server, world.address) = (Some(server), address);
+    let url = world.url("acme/shop/dev");
+    world.git("ada", &work, &["ls-remote", &url]).await.fails(&["is older than it was"]);
+    // It was meant.
+    let accepted = Authenticated::accept(Place::directory(storage.path()), &[7; 32], 1).await.unwrap();
+    let shared = in_term(&accepted.unwrap().below("repositories").unwrap(), 3);
+    let (server, address) = serve(world.dir.path(), "data/third", &world.store, shared).await;
+    (world.server, world.address) = (Some(server), address);
+    let url = world.url("acme/shop/dev");
+    world.git("ada", &work, &["ls-remote", &url]).await.succeeds(&["refs/heads/main"]);
+    world.push(&work, &[&url, "main"]).await.succeeds(&["acme/shop/dev runs v3"]);
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use redb::ReadableTable;
+use slipway_storage::Mark;
 
 use super::{Db, Entry, Position, Remote, Won, apply, db, log, snapshot};
 use crate::Result;
@@ -55,6 +56,7 @@ pub(super) fn begin(
     root: &Path,
     identity: &str,
     writer: &str,
+    at_least: Mark,
 ) -> Result<(u64, u64)> {
     begin_anew_if_restored(remote, db, identity)?;
     for _ in 0..TRIES {
@@ -75,6 +77,9 @@ pub(super) fn begin(
             })?;
         }
         let before = position(db, identity)?;
+        if before.mark() < at_least {
+            return Err(Error::LogPutBack { number: at_least.number });
+        }
         let term = before.number + 1;
         match log::append(remote, term, &Entry::new(writer, before.code.clone(), Vec::new())) {
             Ok(Won::Own(code)) => {

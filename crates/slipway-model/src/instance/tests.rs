@@ -1,5 +1,5 @@
 use super::*;
-use crate::limit::RECORD_BYTES_MAX;
+use crate::limit::{self, RECORD_BYTES_MAX};
 
 #[test]
 fn the_last_output_of_a_program_fits_a_record_whatever_it_has_written() {

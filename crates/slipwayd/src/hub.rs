@@ -56,6 +56,10 @@ use ran::Ran;
 /// Links of one node at once: its own, its routers', and those of its pulls. Each costs a descriptor and some
 /// memory of the leader, which a node that somebody has taken over could otherwise use up.
 pub const LINKS_OF_NODE_MAX: usize = 128;
+/// Those of them that are its own, of which the newest counts and the others are about to end. Before a node
+/// has said who it is, each may have the leader keep a line of
+/// [`TOLD_LINE_BYTES_MAX`](wire::TOLD_LINE_BYTES_MAX).
+const OWN_LINKS_MAX: usize = 8;
 
 /// See the module; clones share it.
 #[derive(Clone)]
@@ -90,6 +94,8 @@ struct Node {
     others: CancellationToken,
     /// One for each link.
     seats: Arc<Semaphore>,
+    /// One for each of its own.
+    own_seats: Arc<Semaphore>,
 }
 
 /// A list, and what is looked up in it.
@@ -134,6 +140,10 @@ impl Hub {
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         shut_out: impl Future<Output = ()>,
     ) {
+        let own_seats = self.shared.node(&node, |node| node.own_seats.clone());
+        let Ok(_seat) = own_seats.try_acquire_owned() else {
+            return tracing::warn!(node.name = %node, "a node has too many links of its own, and got no other");
+        };
         // Not a handle: a link keeps no hub alive.
         let shared = Arc::clone(&self.shared);
         link::serve(shared, node, stream, shut_out).await;
@@ -267,6 +277,7 @@ impl Node {
             turn: Arc::default(),
             others: CancellationToken::new(),
             seats: Arc::new(Semaphore::new(LINKS_OF_NODE_MAX)),
+            own_seats: Arc::new(Semaphore::new(OWN_LINKS_MAX)),
         }
     }
 

@@ -90,6 +90,27 @@ async fn a_node_has_so_many_links_and_no_more() {
     assert!(leader.hub.seat(&one).is_some());
 }
 
+/// Each may have the leader hold 64 MiB before it has said a word.
+#[tokio::test]
+async fn a_node_has_few_links_of_its_own_that_say_nothing() {
+    let leader = Leader::new(1);
+    let mut near_ends = Vec::new();
+    for _ in 0..=OWN_LINKS_MAX {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let hub = leader.hub.clone();
+        tokio::spawn(
+            async move { hub.take_stream("n1".parse().unwrap(), far, std::future::pending()).await },
+        );
+        near_ends.push(near);
+        tokio::task::yield_now().await;
+    }
+    let mut last = near_ends.pop().unwrap();
+    let said = timeout(PATIENCE, tokio::io::AsyncReadExt::read(&mut last, &mut [0; 64])).await;
+    assert_eq!(said.expect("it is answered").unwrap(), 0, "there is one too many");
+    let first = timeout(PATIENCE, tokio::io::AsyncReadExt::read(&mut near_ends[0], &mut [0; 64])).await;
+    assert_ne!(first.expect("it is asked").unwrap(), 0, "the others are asked who they are");
+}
+
 /// S2, also after a restart of the agent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_none_any_more_is_refused() {

@@ -2,25 +2,27 @@
 //! when that fails.
 //!
 //! Both directions move at the same time: an app may answer while the request's body is still coming
-//! (an echo, a refusal), so each step of the task first moves the body up, then the answer down.
+//! (an echo, a refusal), so each step of the task first moves the body up, then the answer down: until there
+//! is an answer in [`waiting`], after that in [`download`].
 
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::{Connection, Next};
-use crate::flow::{Fault, Flow, Side};
+use crate::flow::{Flow, Side};
 use crate::http::body::{BadBody, Body};
-use crate::http::head::{self, End, Framing, Method, Refusal};
-use crate::http::rewrite::{self, After};
-use crate::life::Expired;
-use crate::limits::{
-    CLIENT_PROGRESS_BYTES_MIN, INTERIM_RESPONSES_MAX, POOL_AGE_MAX, POOL_AGE_MAX_UNSAFE, TRIES_MAX,
-};
+use crate::http::head::{Framing, Method, Refusal};
+use crate::limits::{CLIENT_PROGRESS_BYTES_MIN, POOL_AGE_MAX, POOL_AGE_MAX_UNSAFE, TRIES_MAX};
 use crate::routes::{Site, Upstream};
+
+mod download;
+
+mod waiting;
+
+use waiting::Lost;
 
 /// How an attempt with one instance ended.
 enum Attempt {
@@ -49,15 +51,6 @@ enum Again {
     /// A kept connection had been closed by the app meanwhile, or the instance has left the table:
     /// nobody's fault, so this costs no retry.
     Free,
-}
-
-/// What the wait for an answer's head ended with.
-enum Event {
-    Head(usize),
-    ClientGone,
-    BadBody(BadBody),
-    AppClosed,
-    Garbage(&'static str),
 }
 
 const DOWN: Failure = Failure {
@@ -218,209 +211,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         attempt
     }
 
-    /// Sends the request until the answer's head is there, which is parsed and still in the input.
-    async fn await_answer(
-        &mut self,
-        app: &mut Side<TcpStream>,
-        upload: &mut Upload,
-        kept: bool,
-    ) -> Result<usize, Lost> {
-        let limits = &self.worker.limits;
-        let may_repeat = self.may_repeat();
-        let mut interim = 0;
-        let mut from = 0;
-        self.extend(if upload.flow.is_empty() { limits.response_time } else { limits.idle_time });
-        loop {
-            let (side, life, worker) = (&mut self.side, self.life, self.worker);
-            let event = life.until(|cx| {
-                if !upload.is_over() {
-                    let moved = upload.flow.moved;
-                    match upload.flow.poll(cx, side, app, &worker.buffers) {
-                        Poll::Ready(Ok(())) => life.extend(worker.now_ms(), limits.response_time),
-                        // It may have answered before it closed.
-                        Poll::Ready(Err(Fault::To)) => upload.abandoned = true,
-                        Poll::Ready(Err(Fault::From)) => return Poll::Ready(Event::ClientGone),
-                        Poll::Ready(Err(Fault::Body(bad))) => return Poll::Ready(Event::BadBody(bad)),
-                        Poll::Pending => self.progress.note(upload.flow.moved - moved, true, || {
-                            life.extend(worker.now_ms(), limits.idle_time);
-                        }),
-                    }
-                }
-                if let Poll::Ready(Err(_)) = side.poll_write_output(cx) {
-                    return Poll::Ready(Event::ClientGone);
-                }
-                loop {
-                    match head::find_end(app.input.filled(), from) {
-                        Ok(End::At(length)) => return Poll::Ready(Event::Head(length)),
-                        Ok(End::From(position)) => from = position,
-                        Err(refusal) => return Poll::Ready(Event::Garbage(refusal.why)),
-                    }
-                    match app.poll_fill(cx, &worker.buffers) {
-                        Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::AppClosed),
-                        Poll::Ready(Ok(_)) => {}
-                        Poll::Pending => break,
-                    }
-                }
-                if upload.is_over() && side.poll_gone(cx, &worker.buffers).is_ready() {
-                    return Poll::Ready(Event::ClientGone);
-                }
-                Poll::Pending
-            });
-            let event = event.await;
-
-            let nothing_sent = upload.flow.moved == 0 && !app.output.has_begun();
-            let again = match () {
-                () if nothing_sent => Again::Elsewhere,
-                () if !may_repeat || interim > 0 => Again::No,
-                () if kept && app.input.is_empty() => Again::Free,
-                () => Again::Elsewhere,
-            };
-            let lost = |status, why, end, again| Err(Lost::App(Failure { status, why, end, again }));
-            let head_len = match event {
-                Ok(Event::Head(length)) => length,
-                Ok(Event::ClientGone) => return Err(Lost::Client),
-                Ok(Event::BadBody(bad)) => return Err(Lost::Body(bad)),
-                Ok(Event::AppClosed) => {
-                    return lost(
-                        502,
-                        "The app closed the connection without an answer.",
-                        "app_closed",
-                        again,
-                    );
-                }
-                Ok(Event::Garbage(why)) => {
-                    tracing::debug!(instance = %self.entry.instance, why, "app sent no HTTP");
-                    return lost(502, "The app's answer is not HTTP.", "app_garbage", again);
-                }
-                Err(Expired) if upload.is_over() || upload.flow.is_held_up() => {
-                    return lost(504, "The app did not answer in time.", "app_timeout", Again::No);
-                }
-                Err(Expired) => {
-                    return lost(408, "The body did not arrive in time.", "client_timeout", Again::No);
-                }
-            };
-            if let Err(refusal) = self.response.parse(&app.input.filled()[..head_len]) {
-                tracing::debug!(instance = %self.entry.instance, why = refusal.why, "app sent no HTTP");
-                return lost(502, "The app's answer is not HTTP.", "app_garbage", again);
-            }
-            match self.response.status {
-                101 if self.request.upgrade && self.response.upgrade => return Ok(head_len),
-                101 => {
-                    return lost(
-                        502,
-                        "The app switched protocols without being asked.",
-                        "app_garbage",
-                        Again::No,
-                    );
-                }
-                100..=199 if interim == INTERIM_RESPONSES_MAX => {
-                    return lost(502, "The app did not come to an answer.", "app_garbage", Again::No);
-                }
-                100..=199 => {
-                    interim += 1;
-                    if self.request.http_1_1 {
-                        self.clear_written();
-                        let bytes = &app.input.filled()[..head_len];
-                        rewrite::response(
-                            &mut self.side.output.bytes,
-                            bytes,
-                            &self.response,
-                            false,
-                            After::KeepAlive,
-                        );
-                    }
-                    app.input.consume(head_len);
-                    from = 0;
-                }
-                _ => return Ok(head_len),
-            }
-        }
-    }
-
-    /// Brings the answer to the client, while the rest of the request may still be coming. Also says
-    /// whether all of it was brought.
-    async fn download(
-        &mut self,
-        app: &mut Side<TcpStream>,
-        upload: &mut Upload,
-        head_len: usize,
-    ) -> (bool, Next) {
-        let framing = self.response_framing();
-        let bare = framing == Framing::Chunked && !self.request.http_1_1;
-        let mut body = Body::new(framing, u64::MAX);
-        if bare {
-            body = body.bare();
-        }
-        // An app that answers while the body is still coming reads on, as a rule. One that was asked
-        // first has just said that it will not, and the client may or may not send the body.
-        let reads_on = upload.flow.is_done() || !(upload.abandoned || self.request.expects_continue);
-        let may_stay = self.request.keep_alive
-            && reads_on
-            && framing != Framing::Close
-            && !bare
-            && !self.worker.stopping.get();
-        let after = match may_stay {
-            true if self.request.http_1_1 => After::KeepAlive,
-            true => After::KeepAliveSaid,
-            false => After::Close,
-        };
-        self.clear_written();
-        let chunked = self.response.framing == Framing::Chunked && !bare;
-        let bytes = &app.input.filled()[..head_len];
-        rewrite::response(&mut self.side.output.bytes, bytes, &self.response, chunked, after);
-        rewrite::add_lines(&mut self.side.output.bytes, &self.cookie);
-        app.input.consume(head_len);
-        self.entry.status = self.response.status;
-
-        let mut flow = Flow::new(body);
-        self.extend(self.worker.limits.idle_time);
-        let (side, life, worker) = (&mut self.side, self.life, self.worker);
-        let result = life.until(|cx| {
-            let moved = upload.flow.moved + flow.moved;
-            if !upload.is_over() {
-                match upload.flow.poll(cx, side, app, &worker.buffers) {
-                    Poll::Ready(Ok(())) | Poll::Pending => {}
-                    Poll::Ready(Err(Fault::To)) => upload.abandoned = true,
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Fault::To)),
-                }
-            }
-            if let Poll::Ready(result) = flow.poll(cx, app, side, &worker.buffers) {
-                return Poll::Ready(result);
-            }
-            let client_is_slow = flow.is_held_up() || !side.output.is_empty();
-            self.progress.note(upload.flow.moved + flow.moved - moved, client_is_slow, || {
-                life.extend(worker.now_ms(), worker.limits.idle_time);
-            });
-            if upload.is_over() && side.poll_gone(cx, &worker.buffers).is_ready() {
-                return Poll::Ready(Err(Fault::To));
-            }
-            Poll::Pending
-        });
-        let result = result.await;
-        let nothing_said = !self.side.output.has_begun();
-        self.side.output.clear();
-        self.entry.bytes_in = upload.flow.moved;
-        self.entry.bytes_out = flow.moved;
-        let end = match result {
-            Ok(Ok(())) if !upload.flow.is_done() => return (false, Next::Linger),
-            Ok(Ok(())) if may_stay => return (true, Next::Request),
-            Ok(Ok(())) => return (true, Next::Close),
-            Ok(Err(Fault::From)) => "app_cut",
-            Ok(Err(Fault::Body(_))) => "app_garbage",
-            Ok(Err(Fault::To)) => "client_gone",
-            Err(Expired) if flow.is_held_up() => "client_timeout",
-            Err(Expired) => "app_timeout",
-        };
-        let next = if nothing_said && end.starts_with("app_") {
-            self.answer(502, "The app's answer broke off.").await
-        } else {
-            // The client must be able to tell that this is not all.
-            Next::Abort
-        };
-        self.entry.end = end;
-        (false, next)
-    }
-
     /// How the body of this answer ends, given the request.
     fn response_framing(&self) -> Framing {
         if self.request.method == Method::Head { Framing::Empty } else { self.response.framing }
@@ -450,16 +240,6 @@ impl Upload {
     fn is_over(&self) -> bool {
         self.abandoned || self.flow.is_done()
     }
-}
-
-/// Why there is no answer to bring to the client.
-enum Lost {
-    /// Nobody wants it.
-    Client,
-    /// The request's body is none.
-    Body(BadBody),
-    /// The app has none.
-    App(Failure),
 }
 
 /// Decides when a deadline is extended: at once for a side that waits for the app, and with every

@@ -5,6 +5,7 @@
 //! start is that of `slipwayd up`: what can fail for a reason the operator must mend, the router, the agent
 //! with what it finds running, and the link last. At a stop, instances and router stay.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -127,15 +128,18 @@ impl Machine {
         };
         let node = capacity::node(&offer, &name, &places)?;
         let servers_told = addresses.clone();
+        let own = watch::Sender::new(node.address);
+        let own_seen = own.subscribe();
         let here = Here {
             node,
+            address: own,
             agent: agent.clone(),
             servers: servers_told,
             peers: Default::default(),
             trouble: trouble_seen,
         };
         let typed = told.typed.clone();
-        tasks.spawn(remember(directory.clone(), told, addresses.subscribe()));
+        tasks.spawn(remember(directory.clone(), told, addresses.subscribe(), own_seen));
         tasks.spawn(async move {
             renew::keep_node(credentials, addresses, &typed, &directory, renew::Clock::system()).await;
         });
@@ -152,19 +156,34 @@ impl Machine {
     }
 }
 
-/// Writes down where the servers are, whenever that is news.
+/// Writes down where the servers are, and where the cluster looks for this machine, whenever that is news.
 async fn remember(
     directory: std::path::PathBuf,
     mut told: Told,
-    mut addresses: watch::Receiver<Vec<String>>,
+    mut servers: watch::Receiver<Vec<String>>,
+    mut own: watch::Receiver<Option<Ipv4Addr>>,
 ) {
-    while addresses.changed().await.is_ok() {
-        told.servers = addresses.borrow_and_update().clone();
+    loop {
+        tokio::select! {
+            Ok(()) = servers.changed() => {
+                told.servers = servers.borrow_and_update().clone();
+                tracing::info!(servers = ?told.servers, "heard where the servers are");
+            }
+            Ok(()) = own.changed() => {
+                told.address = *own.borrow_and_update();
+                tracing::warn!(
+                    address = ?told.address,
+                    "the other nodes look for this machine at another address now; start slipwayd agent again, \
+                     so that its network uses it"
+                );
+            }
+            else => return,
+        }
         let (now, directory) = (told.clone(), directory.clone());
         match tokio::task::spawn_blocking(move || now.write(&directory)).await {
-            Ok(Ok(())) => tracing::info!(servers = ?told.servers, "heard where the servers are"),
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!("{error:#}"),
-            Err(error) => tracing::error!(%error, "writing down the servers ended by a panic"),
+            Err(error) => tracing::error!(%error, "writing down what was heard ended by a panic"),
         }
     }
 }
@@ -175,8 +194,8 @@ fn offer(options: &args::Agent, told: &Told) -> anyhow::Result<Offer> {
         cpus: options.cpus,
         mem: options.mem,
         ports,
-        // As it joined, unless it has moved.
-        address: options.address.or(told.address),
+        // As the cluster has it: from when it joined, or as an operator has said since.
+        address: told.address,
         attributes: args::attributes(&options.attribute)?,
         disk: None,
     };
@@ -200,7 +219,7 @@ fn router_options(options: &args::Agent) -> Option<crate::args::Router> {
 
 fn mesh(options: &args::Agent, offer: &Offer, cluster: &str, told: &Told) -> anyhow::Result<MeshOptions> {
     let address = offer.address.or_else(slipway_agent::network::default_address).context(
-        "this machine has no default route, so it does not know at which address other nodes reach it; say --address",
+        "this machine has no default route, so it does not know at which address other nodes reach it; join again, with slipwayd join --again --address",
     )?;
     let digest = Sha256::digest(cluster.as_bytes());
     // 0 is none.

@@ -42,7 +42,7 @@ pub fn server(lab: &Lab, host: &Host) -> Command {
 /// `slipwayd agent` on a host.
 pub fn agent(lab: &Lab, host: &Host) -> Command {
     let mut command = lab.inside(&host.name, built("slipwayd"));
-    command.args(["agent", "--address", &host.address.to_string()]);
+    command.arg("agent");
     command.args(["--attribute", &format!("rack:r{}", 1 + host.number % 2)]);
     command.args(["--attribute", &format!("zone:{}", if host.number < 4 { "a" } else { "b" })]);
     command.args(["--cpus", "8", "--mem", "2G"]);

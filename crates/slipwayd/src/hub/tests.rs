@@ -153,6 +153,7 @@ impl Machine {
         Self {
             directory,
             here: Here {
+                address: watch::Sender::default(),
                 node,
                 agent: Some(agent),
                 servers: watch::Sender::default(),

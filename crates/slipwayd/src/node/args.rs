@@ -65,9 +65,6 @@ pub struct Agent {
     /// Ports of this machine that may lead to instances
     #[arg(long, default_value = "31000-32000", value_name = "FIRST-LAST")]
     pub ports: String,
-    /// This machine's address, at which the other nodes reach it [default: as it joined]
-    #[arg(long, value_name = "ADDRESS")]
-    pub address: Option<Ipv4Addr>,
     /// The UDP port of the network between nodes, the same on all
     #[arg(long, default_value_t = slipway_agent::network::MeshOptions::PORT_DEFAULT, value_name = "PORT")]
     pub mesh_port: u16,

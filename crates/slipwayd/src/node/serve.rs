@@ -2,6 +2,7 @@
 //! in [`crate::hub`].
 
 use std::convert::Infallible;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -48,6 +49,8 @@ const ADDRESS_BYTES_MAX: usize = 300;
 pub struct Here {
     /// What it has.
     pub node: Node,
+    /// Where the other nodes look for this machine: the cluster knows, and tells it when that is news.
+    pub address: watch::Sender<Option<Ipv4Addr>>,
     /// What runs instances; none on a machine that shall run none.
     pub agent: Option<Agent>,
     /// Where the servers are, kept by whoever dials.
@@ -93,6 +96,10 @@ async fn desired(State(on): State<OnLink>, headers: HeaderMap, body: Bytes) -> R
     if let Some(name) = headers.get(PEERS).and_then(|name| name.to_str().ok()) {
         let completed = on.here.peers.complete(&mut desired, name);
         completed.map_err(|error| (StatusCode::PRECONDITION_FAILED, error.to_string()))?;
+    }
+    let mut peers = desired.peers.iter().flat_map(|peers| peers.iter());
+    if let Some(own) = peers.find(|peer| peer.node == on.here.node.name) {
+        on.here.address.send_if_modified(|known| known.replace(own.address) != Some(own.address));
     }
     let Some(agent) = on.here.agent.clone() else {
         for wish in desired.instances {

@@ -138,7 +138,8 @@ async fn a_machine_joins_comes_back_pulls_and_feeds_its_router() {
     // It runs no instances: those are shown with the hub.
     let trouble = watch::Sender::new(Some("its router does not run\u{1b}".to_owned()));
     let peers = Default::default();
-    let here = Here { node, agent: None, servers: addresses, peers, trouble: trouble.subscribe() };
+    let address = watch::Sender::default();
+    let here = Here { node, address, agent: None, servers: addresses, peers, trouble: trouble.subscribe() };
     tokio::spawn(dial::keep(servers.clone(), here, up));
     let NodeMessage::Joined { node, .. } = leader.hears().await else { panic!() };
     assert_eq!((&node.name, node.trouble.as_deref()), (&name, Some("its router does not run")));

@@ -63,7 +63,7 @@ pub async fn set(
     if wanted.address.is_some() {
         session
             .printer
-            .note("Its agent must say the same, with --address or its own; start it again if it does not.");
+            .note("Its agent hears of it; start it again, so that its network uses that address too.");
     }
     session.printer.result(&info, || identities_text(std::slice::from_ref(&info)))
 }

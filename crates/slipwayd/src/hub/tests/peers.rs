@@ -135,6 +135,17 @@ async fn a_node_keeps_the_peers_that_it_was_told_from_one_leader_to_the_next() {
     eventually(|| machine.here.peers.name() == name_of(3)).await;
 }
 
+/// An operator says where a machine is, and the machine is among the peers that it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_hears_where_the_others_look_for_it() {
+    let machine = Machine::new("n2").await;
+    let mut leader = Leader::new(1);
+    leader.tells("n2", &peers(2));
+    let _line = machine.dial(&leader.hub);
+    leader.hears_join("n2").await;
+    eventually(|| *machine.here.address.borrow() == Some(Ipv4Addr::new(192, 0, 2, 2))).await;
+}
+
 async fn eventually(is_so: impl Fn() -> bool) {
     let since = Instant::now();
     while !is_so() {

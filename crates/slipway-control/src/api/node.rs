@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::State;
+use slipway_access::Operator;
 use slipway_api::wire::*;
 use slipway_model::cluster::NodeIdentity;
 use slipway_model::instance::{InstanceRole, Node, NodeOrder, NodeOrderKind};
@@ -35,14 +36,7 @@ pub async fn show(
     Named(name): Named<NodeName>,
 ) -> Answer<NodeDetail> {
     let operator = api.access.operator(&caller).await?;
-    let identity = operator.node_identity(&name).await?;
-    let Some(node) = api.leader.node(&name).await else {
-        let given_up = operator.node_order(&name).await?.filter(|order| order.order == NodeOrderKind::Gone);
-        let Some(order) = given_up else { return Err(unknown(&name, identity.as_ref())) };
-        let revoked_at = identity.as_ref().and_then(|identity| identity.revoked_at);
-        let node = NodeInfo { revoked_at, ..info(forgotten(order, identity)) };
-        return Ok(Json(NodeDetail { node, instances: Vec::new() }));
-    };
+    let (node, identity) = find(&api, &operator, &name).await?;
     let revoked_at = identity.and_then(|identity| identity.revoked_at);
     let here = api.leader.on_node(&name).await;
     let instances = here.into_iter().map(|(environment, instance)| NodeInstance {
@@ -63,8 +57,58 @@ pub async fn show(
     Ok(Json(NodeDetail { node: NodeInfo { revoked_at, ..info(node) }, instances }))
 }
 
+pub async fn order(
+    State(api): State<Api>,
+    Asking(caller): Asking,
+    Named(name): Named<NodeName>,
+    Body(wanted): Body<OrderNode>,
+) -> Answer<NodeInfo> {
+    let operator = api.access.operator(&caller).await?;
+    if wanted.deadline.is_some() && wanted.order != NodeWish::Drain {
+        return Err(Refusal::invalid("only a drain has a deadline"));
+    }
+    let now = Timestamp::from(SystemTime::now());
+    let kind = match wanted.order {
+        NodeWish::Deactivate => NodeOrderKind::Deactivate,
+        NodeWish::Drain => NodeOrderKind::Drain { deadline: wanted.deadline.map(|span| now.plus(span)) },
+        NodeWish::Gone => NodeOrderKind::Gone,
+    };
+    let (node, _) = find(&api, &operator, &name).await?;
+    let order = operator.order_node(&name, kind).await?;
+    // The leader hears of it by a watch, in a moment; what was written is told as it is.
+    let standing = NodeStanding::of(Some(kind), node.instances);
+    Ok(Json(info(NodeSnapshot { order: Some(order), standing, ..node })))
+}
+
+pub async fn activate(
+    State(api): State<Api>,
+    Asking(caller): Asking,
+    Named(name): Named<NodeName>,
+) -> Answer<NodeInfo> {
+    let operator = api.access.operator(&caller).await?;
+    let (node, _) = find(&api, &operator, &name).await?;
+    operator.activate_node(&name).await?;
+    Ok(Json(info(NodeSnapshot { order: None, standing: NodeStanding::of(None, node.instances), ..node })))
+}
+
+/// A node as the leader knows it, or as it was when it was given up, and who it is.
+async fn find(
+    api: &Api,
+    operator: &Operator,
+    name: &NodeName,
+) -> Result<(NodeSnapshot, Option<NodeIdentity>), Refusal> {
+    let identity = operator.node_identity(name).await?;
+    if let Some(node) = api.leader.node(name).await {
+        return Ok((node, identity));
+    }
+    match operator.node_order(name).await?.filter(|order| order.order == NodeOrderKind::Gone) {
+        Some(order) => Ok((forgotten(order, identity.as_ref()), identity)),
+        None => Err(unknown(name, identity.as_ref())),
+    }
+}
+
 /// A node that was given up and that the leader has forgotten since, as it was.
-fn forgotten(order: NodeOrder, identity: Option<NodeIdentity>) -> NodeSnapshot {
+fn forgotten(order: NodeOrder, identity: Option<&NodeIdentity>) -> NodeSnapshot {
     let node = order.was.as_deref().cloned().unwrap_or_else(|| Node {
         name: order.node.clone(),
         cpus: Cpus(0),
@@ -72,7 +116,7 @@ fn forgotten(order: NodeOrder, identity: Option<NodeIdentity>) -> NodeSnapshot {
         disk: Bytes(0),
         gpus: 0,
         ports: (1, 0),
-        address: identity.as_ref().and_then(|identity| identity.address),
+        address: identity.and_then(|identity| identity.address),
         attributes: BTreeMap::new(),
         joined_at: identity.map_or(order.created_at, |identity| identity.joined_at),
         trouble: None,
@@ -100,44 +144,6 @@ fn unknown(name: &NodeName, identity: Option<&NodeIdentity>) -> Refusal {
         )),
         None => Refusal::no_such(format!("node {name}; 'slipway nodes list' names those there are")),
     }
-}
-
-pub async fn order(
-    State(api): State<Api>,
-    Asking(caller): Asking,
-    Named(name): Named<NodeName>,
-    Body(wanted): Body<OrderNode>,
-) -> Answer<NodeInfo> {
-    let operator = api.access.operator(&caller).await?;
-    if wanted.deadline.is_some() && wanted.order != NodeWish::Drain {
-        return Err(Refusal::invalid("only a drain has a deadline"));
-    }
-    let now = Timestamp::from(SystemTime::now());
-    let kind = match wanted.order {
-        NodeWish::Deactivate => NodeOrderKind::Deactivate,
-        NodeWish::Drain => NodeOrderKind::Drain { deadline: wanted.deadline.map(|span| now.plus(span)) },
-        NodeWish::Gone => NodeOrderKind::Gone,
-    };
-    let node = find(&api, &name).await?;
-    let order = operator.order_node(&name, kind).await?;
-    // The leader hears of it by a watch, in a moment; what was written is told as it is.
-    let standing = NodeStanding::of(Some(kind), node.instances);
-    Ok(Json(info(NodeSnapshot { order: Some(order), standing, ..node })))
-}
-
-pub async fn activate(
-    State(api): State<Api>,
-    Asking(caller): Asking,
-    Named(name): Named<NodeName>,
-) -> Answer<NodeInfo> {
-    let operator = api.access.operator(&caller).await?;
-    let node = find(&api, &name).await?;
-    operator.activate_node(&name).await?;
-    Ok(Json(info(NodeSnapshot { order: None, standing: NodeStanding::of(None, node.instances), ..node })))
-}
-
-async fn find(api: &Api, name: &NodeName) -> Result<NodeSnapshot, Refusal> {
-    api.leader.node(name).await.ok_or_else(|| unknown(name, None))
 }
 
 fn info(snapshot: NodeSnapshot) -> NodeInfo {
@@ -173,3 +179,6 @@ fn order_info(order: NodeOrder) -> NodeOrderInfo {
     };
     NodeOrderInfo { order: wish, deadline, by: order.by, created_at: order.created_at }
 }
+
+#[cfg(test)]
+mod tests;

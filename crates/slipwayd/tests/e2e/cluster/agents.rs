@@ -2,6 +2,7 @@
 //! what people notice when the leader ends or the agent does. Several nodes on machines of their own are
 //! `cargo xtask cluster`'s.
 
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -184,7 +185,11 @@ fn who_may_not_join_is_told_why(_: &Server) {
     let cluster = Cluster::start("joining", false);
     let owner = cluster.owner();
     let address = format!("127.0.0.1:{}", cluster.ports[0]);
-    let (first, second) = (Machine::new("first", &[]), Machine::new("second", &[]));
+    // What an old router would do.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let router = taken.local_addr().unwrap();
+    let first = Machine::new("first", &[]);
+    let mut second = Machine::new("second", &["--no-instances", "--router", &router.to_string()]);
     let used = token(&owner);
     assert!(first.join("n1", &address, &used).0);
     let refused = |machine: &Machine, name: &str, token: &str, words: &str| {
@@ -197,5 +202,44 @@ fn who_may_not_join_is_told_why(_: &Server) {
     refused(&first, "n3", &token(&owner), "has joined this cluster already");
     let nowhere = format!("127.0.0.1:{}", free_port());
     assert!(!second.join("n2", &nowhere, &token(&owner)).0);
+    for port in [cluster.one.ports.api, cluster.one.ports.ssh] {
+        let (joined, said) = second.join("n2", &format!("127.0.0.1:{port}"), &token(&owner));
+        assert!(!joined && said.contains("is no cluster port"), "{said}");
+    }
+    let mut in_the_servers_directory = Command::new(built("slipwayd"));
+    in_the_servers_directory.args(["join", &address, "--token", &token(&owner), "--run-dir"]);
+    in_the_servers_directory
+        .arg(second.folder.join("run"))
+        .arg("--data-dir")
+        .arg(cluster.one.folder.join("data"));
+    let said = in_the_servers_directory.output().unwrap();
+    let said = (said.status.success(), String::from_utf8_lossy(&said.stderr).into_owned());
+    assert!(!said.0 && said.1.contains("is that of a slipwayd server"), "{said:?}");
     assert!(second.join("n2", &address, &token(&owner)).0);
+
+    // An agent needs no router, and says that it has none.
+    second.run();
+    let trouble = |is_there: bool| {
+        let listed = owner.slipway(&["nodes", "list"]).ok().text;
+        let is_told = listed.contains("n2: its router does not run");
+        (listed.contains("connected") && is_told == is_there).then_some(())
+    };
+    wait_for("the node to say that its router does not run", TAKEOVER_MAX, || trouble(true));
+    drop(taken);
+    wait_for("the router to run", TAKEOVER_MAX, || TcpStream::connect(router).ok());
+    wait_for("the node to say so", TAKEOVER_MAX, || trouble(false));
+
+    // What is gone is shown as it was, and what never ran with what to do.
+    owner.slipway(&["nodes", "show", "n1"]).refused("start slipwayd agent there");
+    second.kill();
+    owner.slipway(&["nodes", "gone", "n2", "--confirm", "n2"]).ok();
+    wait_for("the node to be forgotten", TAKEOVER_MAX, || {
+        (!owner.slipway(&["nodes", "list"]).ok().text.contains("n2")).then_some(())
+    });
+    let shown = owner.slipway(&["nodes", "show", "n2"]).ok().text;
+    assert!(shown.contains("n2: gone") && shown.contains("given up: ada"), "{shown}");
+    owner.slipway(&["nodes", "forget", "n2"]).refused("slipway nodes revoke n2");
+    owner.slipway(&["nodes", "revoke", "n2"]).ok();
+    owner.slipway(&["nodes", "forget", "n2"]).ok();
+    owner.slipway(&["nodes", "show", "n2"]).refused("slipway nodes list");
 }

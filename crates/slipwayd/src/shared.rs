@@ -37,7 +37,7 @@ pub fn place(shared_dir: Option<&Path>, bucket_file: Option<&Path>) -> anyhow::R
 
 /// The cluster's key. Only who comes to a new storage makes one.
 pub async fn master_key(path: &Path, place: &Place) -> anyhow::Result<MasterKey> {
-    if !path.exists() && Authenticated::is_founded(place).await.context("the shared storage")? {
+    if !path.exists() && has_objects(place).await.context("the shared storage")? {
         let cluster = place.get(CLUSTER, ID, OBJECT_BYTES_MAX).await.context("the shared storage")?;
         // Nobody has a key to compare it by; it is for the sentence alone.
         let cluster = cluster.map(|text| String::from_utf8_lossy(&text).lines().take(1).collect::<String>());
@@ -62,7 +62,8 @@ pub async fn open(place: Place, master: &MasterKey) -> anyhow::Result<Authentica
         return Ok(storage);
     }
     // Another server may found it at this moment, and that comes first.
-    if has_objects(&place).await.context("the shared storage")? && !Authenticated::is_founded(&place).await? {
+    let is_founded = || Authenticated::is_founded(&place);
+    if has_objects(&place).await.context("the shared storage")? && !is_founded().await? {
         bail!(
             "{place} has objects, and nothing that says whose they are (storage/id): either that was deleted, \
              then put it back from a backup; or an earlier version wrote them, which proved of nothing who \
@@ -72,7 +73,11 @@ pub async fn open(place: Place, master: &MasterKey) -> anyhow::Result<Authentica
     Authenticated::found(place, &key).await.context("the shared storage")
 }
 
+/// Whether there is anything of ours.
 async fn has_objects(place: &Place) -> Result<bool, slipway_storage::Error> {
+    if Authenticated::is_founded(place).await? {
+        return Ok(true);
+    }
     for folder in [REPOSITORIES, IMAGES, BUILDS, RAN] {
         if !place.folders(folder).await?.is_empty() {
             return Ok(true);

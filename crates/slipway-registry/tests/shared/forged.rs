@@ -199,3 +199,24 @@ async fn a_forged_entry_in_a_bucket_is_named() {
     place.put("log", &last, text.unwrap()).await.unwrap();
     assert_eq!(pull(&cluster.lead("a"), "v1"), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_deposed_server_leaves_under_a_covered_number_is_no_alarm() {
+    let mut cluster = Cluster::new();
+    let registry = cluster.lead("a");
+    push(&registry, "v1", b"one").unwrap();
+    let entry = fs::read_to_string(object(&cluster, "log", last_entry(&cluster))).unwrap();
+    drop(registry);
+    // Whoever begins makes a snapshot at once, which covers its own beginning.
+    cluster.options.log_entries_max = 1;
+    drop(cluster.lead("a"));
+    let snapshots = fs::read_dir(cluster.dir.path().join("shared/snapshots")).unwrap();
+    let name = snapshots.map(|entry| entry.unwrap().file_name().into_string().unwrap()).max().unwrap();
+    // It wins a number that is free again, sees that, and leaves what it won.
+    let stray =
+        cluster.storage.close("log", &name, entry.split("\nhmac:").next().unwrap().as_bytes()).unwrap();
+    assert!(cluster.storage.place().create("log", &name, stray.bytes).await.unwrap());
+    for server in ["a", "b"] {
+        assert_eq!(pull(&cluster.lead(server), "v1").unwrap(), b"one");
+    }
+}

@@ -1,7 +1,7 @@
 //! Machines instead of people: the cluster's authority, how a machine joins, and what of it counts.
 //!
 //! Any server may answer: all that is decided is decided on records, with conditions. What comes over a
-//! link is answered by [`Access::serve_enroll`] and [`Access::serve_renew`]; what operators do with nodes'
+//! link is answered by [`Access::serve_join`] and [`Access::serve_renew`]; what operators do with nodes'
 //! identities is in `operator`.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 mod authority;
 
-mod enroll;
+mod join;
 
 mod link;
 
@@ -34,7 +34,7 @@ pub(crate) struct Cluster {
     authority: OnceCell<Arc<Authority>>,
     /// One machine after the other is given a subnet: two that chose the same would only be in each
     /// other's way. Between servers the authority's version decides.
-    enrolling: tokio::sync::Mutex<()>,
+    joining: tokio::sync::Mutex<()>,
     answering: Semaphore,
 }
 
@@ -42,7 +42,7 @@ impl Default for Cluster {
     fn default() -> Self {
         Self {
             authority: OnceCell::new(),
-            enrolling: tokio::sync::Mutex::default(),
+            joining: tokio::sync::Mutex::default(),
             answering: Semaphore::new(ANSWERED_MAX),
         }
     }

@@ -83,7 +83,7 @@ impl Acceptor {
 }
 
 impl Incoming {
-    /// Who asks. `None` only for [`Service::Enroll`](crate::Service::Enroll).
+    /// Who asks. `None` only for [`Service::Join`](crate::Service::Join).
     pub fn identity(&self) -> Option<&Identity> {
         self.link.identity()
     }

@@ -16,7 +16,7 @@ pub(crate) const LINE_BYTES_MAX: usize = 4096;
 #[serde(rename_all = "kebab-case")]
 pub enum Service {
     /// A machine with a join token asks for an identity: [`join`](crate::join).
-    Enroll,
+    Join,
     /// A node asks for its next certificate: [`join`](crate::join).
     Renew,
     /// A node's side of the hub: HTTP/2, with the node as the server.
@@ -32,14 +32,14 @@ pub enum Service {
 }
 
 impl Service {
-    /// Why somebody may not have it; `None` when it may. Without a certificate there is only `enroll`;
+    /// Why somebody may not have it; `None` when it may. Without a certificate there is only `join`;
     /// only servers pass callers on.
     pub(crate) fn refusal(self, identity: Option<&Identity>) -> Option<&'static str> {
         let role = identity.map(|identity| identity.role);
         match (self, role) {
-            (Service::Enroll, _) => None,
+            (Service::Join, _) => None,
             (_, None) => {
-                Some("without a certificate of this cluster there is only 'enroll', with a join token")
+                Some("without a certificate of this cluster there is only 'join', with a join token")
             }
             (Service::Renew | Service::Node | Service::Routes | Service::Registry, Some(Role::Node)) => None,
             (Service::Api | Service::Ssh | Service::Registry, Some(Role::Server)) => None,

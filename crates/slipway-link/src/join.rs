@@ -1,5 +1,5 @@
 //! How a machine becomes a node, and stays one: the join token's text, and what is said on links of the
-//! services `enroll` and `renew`: a line with a request for a certificate, a line with the answer.
+//! services `join` and `renew`: a line with a request for a certificate, a line with the answer.
 //!
 //! The token names the authority, so that a machine never trusts a server on first sight: one of
 //! another cluster, or none at all, is told nothing. The key never leaves the machine.
@@ -34,7 +34,7 @@ const MESSAGE_TIME: Duration = Duration::from_secs(15);
 
 /// What a machine with a join token says.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct EnrollRequest {
+pub struct JoinRequest {
     /// The token's whole text.
     pub token: String,
     /// The name that it wants.
@@ -43,13 +43,13 @@ pub struct EnrollRequest {
     pub request: String,
     /// Where the machine is.
     #[serde(default)]
-    pub place: Place,
+    pub here: Whereabouts,
 }
 
 /// Where a machine is that joins, as it says itself. The server takes the address that its connection
 /// comes from, unless another was typed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct Whereabouts {
     /// What whoever made it join has typed.
     #[serde(default)]
     pub typed: Option<Ipv4Addr>,
@@ -62,9 +62,9 @@ pub struct Place {
 /// What it is answered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
-pub enum EnrollAnswer {
+pub enum JoinAnswer {
     /// It is a node now.
-    Enrolled {
+    Joined {
         /// Its certificate and the authority's, in PEM.
         chain: String,
         /// The addresses of its instances.
@@ -111,7 +111,7 @@ pub enum RenewAnswer {
 
 /// What a machine has when it has joined.
 #[derive(Debug)]
-pub struct Enrolled {
+pub struct Joined {
     /// Who it is now. Not saved yet.
     pub credentials: Credentials,
     /// The addresses of its instances.
@@ -137,23 +137,23 @@ pub struct Renewed {
 ///
 /// # Errors
 /// As for [`Dialler::dial`]; [`Error::Refused`] with the server's reason.
-pub async fn enroll(
+pub async fn join(
     addresses: &[String],
     token: &JoinText,
     node: &NodeName,
-    place: &Place,
-) -> Result<Enrolled, Error> {
+    here: &Whereabouts,
+) -> Result<Joined, Error> {
     let (key, request) = key_and_request()?;
-    let mut link = dial_pinned(token.fingerprint(), addresses, Hello::new(Service::Enroll)).await?;
+    let mut link = dial_pinned(token.fingerprint(), addresses, Hello::new(Service::Join)).await?;
     let address = link.far_end().to_string();
-    let (token_text, place) = (token.reveal().to_owned(), place.clone());
-    let request = EnrollRequest { token: token_text, node: node.clone(), request, place };
+    let (token_text, here) = (token.reveal().to_owned(), here.clone());
+    let request = JoinRequest { token: token_text, node: node.clone(), request, here };
     match converse(&mut link, &request).await? {
-        EnrollAnswer::Enrolled { chain, subnet, pool, address: at, servers } => {
+        JoinAnswer::Joined { chain, subnet, pool, address: at, servers } => {
             let credentials = own(&address, &chain, &key, node.as_str(), token.fingerprint())?;
-            Ok(Enrolled { credentials, subnet, pool, address: at, servers })
+            Ok(Joined { credentials, subnet, pool, address: at, servers })
         }
-        EnrollAnswer::Refused { why } => Err(Error::Refused { address, why }),
+        JoinAnswer::Refused { why } => Err(Error::Refused { address, why }),
     }
 }
 

@@ -12,7 +12,7 @@
 //! server → dialler   {"answer":"ok"} | {"answer":"go-to","address":"10.0.0.2:7443"} | {"answer":"refused","why":"…"}
 //! ```
 //!
-//! Nodes only dial. A machine without a certificate can say nothing but `enroll`, to a server that
+//! Nodes only dial. A machine without a certificate can say nothing but `join`, to a server that
 //! proved to be of the cluster which its join token names.
 //!
 //! Read in this order: [`Identity`]; [`authority`] (who gives certificates) and [`Credentials`] (what one

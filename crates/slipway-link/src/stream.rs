@@ -40,7 +40,7 @@ impl LinkStream {
         Some(Self { tls, identity, far_end })
     }
 
-    /// Who the other end is. `None` only for a machine that enrolls.
+    /// Who the other end is. `None` only for a machine that joins.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }

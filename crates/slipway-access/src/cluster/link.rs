@@ -1,6 +1,6 @@
 //! Links of machines that ask for certificates, and the list of who may have links at all.
 
-use slipway_link::join::{self, EnrollAnswer, EnrollRequest, RenewAnswer, RenewRequest};
+use slipway_link::join::{self, JoinAnswer, JoinRequest, RenewAnswer, RenewRequest};
 use slipway_link::{Admissions, Incoming};
 use slipway_model::cause::causes;
 use slipway_model::cluster::NodeIdentity;
@@ -11,17 +11,17 @@ use crate::access::Access;
 use crate::error::{Error, Kind};
 
 impl Access {
-    /// Answers a link of the service `enroll` to its end. Bounded in time.
-    pub async fn serve_enroll(&self, incoming: Incoming) {
+    /// Answers a link of the service `join` to its end. Bounded in time.
+    pub async fn serve_join(&self, incoming: Incoming) {
         let source = incoming.far_end().ip();
         let answering = async {
             let mut link = incoming.take().await?;
             // Only who has asked takes one of the places.
-            let request: EnrollRequest = join::request(&mut link).await?;
+            let request: JoinRequest = join::request(&mut link).await?;
             let _place = self.cluster.answering.acquire().await;
-            let answer = match self.enroll(&request, source).await {
+            let answer = match self.join_cluster(&request, source).await {
                 Ok(answer) => answer,
-                Err(error) => EnrollAnswer::Refused { why: sentence(&error) },
+                Err(error) => JoinAnswer::Refused { why: sentence(&error) },
             };
             join::answer(&mut link, &answer).await
         };

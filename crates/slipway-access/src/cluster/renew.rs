@@ -9,7 +9,7 @@ use slipway_model::name::NodeName;
 use slipway_model::unit::Timestamp;
 use slipway_store::Batch;
 
-use super::enroll::certificate;
+use super::join::certificate;
 use crate::access::{Access, TRIES, too_busy};
 use crate::error::Error;
 

@@ -1,6 +1,6 @@
 //! Machines that join, over real links, and what they hear when they may not.
 
-use slipway_link::join::{self, Enrolled, JoinText, Place};
+use slipway_link::join::{self, JoinText, Joined, Whereabouts};
 use slipway_link::{Acceptor, Admissions, Credentials, Dialler, Hello, LinkStream, Listener, Service};
 use slipway_model::cluster::{NodeIdentity, Server};
 use slipway_model::instance::NodeOrderKind;
@@ -45,7 +45,7 @@ impl Cluster {
                 let (access, admissions) = (serving.clone(), admitted.clone());
                 tokio::spawn(async move {
                     match incoming.hello.service {
-                        Service::Enroll => access.serve_enroll(incoming).await,
+                        Service::Join => access.serve_join(incoming).await,
                         Service::Renew => access.serve_renew(incoming).await,
                         _ => {
                             let who = incoming.identity().unwrap().clone();
@@ -77,11 +77,11 @@ impl Cluster {
         self.desk.create_join_token(node.as_ref(), HOUR, false).await.unwrap()
     }
 
-    async fn join(&self, token: &JoinText, node: &str) -> Result<Enrolled, slipway_link::Error> {
-        join::enroll(std::slice::from_ref(&self.address), token, &name(node), &Place::default()).await
+    async fn join(&self, token: &JoinText, node: &str) -> Result<Joined, slipway_link::Error> {
+        join::join(std::slice::from_ref(&self.address), token, &name(node), &Whereabouts::default()).await
     }
 
-    async fn joined(&self, node: &str) -> Enrolled {
+    async fn joined(&self, node: &str) -> Joined {
         let token = self.token(None).await;
         self.join(&token.text, node).await.unwrap()
     }
@@ -175,13 +175,13 @@ async fn a_token_that_does_not_count_is_refused_with_the_reason() {
 async fn a_token_of_another_cluster_is_refused_though_it_was_sent() {
     // As by a machine that does not look at the fingerprint.
     let (cluster, other) = (Cluster::new().await, Cluster::new().await);
-    let request = join::EnrollRequest {
+    let request = join::JoinRequest {
         token: other.token(None).await.text.reveal().to_owned(),
         node: name("n1"),
         request: String::new(),
-        place: Place::default(),
+        here: Whereabouts::default(),
     };
-    refused(cluster.world.access.enroll(&request, SOURCE).await, Kind::Conflict, "is not right");
+    refused(cluster.world.access.join_cluster(&request, SOURCE).await, Kind::Conflict, "is not right");
     hears(cluster.join(&other.token(None).await.text, "n1").await, "nothing was sent to it");
 }
 
@@ -192,14 +192,14 @@ async fn a_machine_is_where_its_connection_comes_from_or_an_operator_says() {
     let (_, request) = join::key_and_request().unwrap();
     let ask = async |node: &str, source: &str, typed: Option<&str>| {
         let usual = Some("192.0.2.99".parse().unwrap());
-        let asked = join::EnrollRequest {
+        let asked = join::JoinRequest {
             token: cluster.token(None).await.text.reveal().to_owned(),
             node: name(node),
             request: request.clone(),
-            place: Place { typed: typed.map(|typed| typed.parse().unwrap()), usual },
+            here: Whereabouts { typed: typed.map(|typed| typed.parse().unwrap()), usual },
         };
-        match cluster.world.access.enroll(&asked, source.parse().unwrap()).await {
-            Ok(join::EnrollAnswer::Enrolled { address, .. }) => Ok(address.unwrap().to_string()),
+        match cluster.world.access.join_cluster(&asked, source.parse().unwrap()).await {
+            Ok(join::JoinAnswer::Joined { address, .. }) => Ok(address.unwrap().to_string()),
             Ok(refused) => panic!("{refused:?}"),
             Err(error) => Err(error),
         }
@@ -267,28 +267,28 @@ async fn routes_are_for_nodes_that_were_let_in_with_a_router() {
 async fn guesses_are_slowed_down() {
     let cluster = Cluster::new().await;
     let token = cluster.token(None).await;
-    let guess = |text: &str| join::EnrollRequest {
+    let guess = |text: &str| join::JoinRequest {
         token: text.to_owned(),
         node: name("n1"),
         request: String::new(),
-        place: Place::default(),
+        here: Whereabouts::default(),
     };
     for text in [token.text.reveal(), "garbage", ""] {
         // A token that is right costs nothing, whatever else is wrong.
         let expected = if text == token.text.reveal() { Kind::Invalid } else { Kind::Conflict };
         for _ in 0..20 {
-            let answer = cluster.world.access.enroll(&guess(text), SOURCE).await;
+            let answer = cluster.world.access.join_cluster(&guess(text), SOURCE).await;
             assert_eq!(answer.unwrap_err().kind(), expected);
         }
     }
     for _ in 0..10 {
-        _ = cluster.world.access.enroll(&guess("garbage"), SOURCE).await;
+        _ = cluster.world.access.join_cluster(&guess("garbage"), SOURCE).await;
     }
-    let answer = cluster.world.access.enroll(&guess(token.text.reveal()), SOURCE).await;
+    let answer = cluster.world.access.join_cluster(&guess(token.text.reveal()), SOURCE).await;
     refused(answer, Kind::Throttled, "try again");
     let elsewhere = "192.0.2.1".parse().unwrap();
     refused(
-        cluster.world.access.enroll(&guess(token.text.reveal()), elsewhere).await,
+        cluster.world.access.join_cluster(&guess(token.text.reveal()), elsewhere).await,
         Kind::Invalid,
         "request",
     );
@@ -415,17 +415,17 @@ async fn many_machines_at_once_through_two_servers_get_subnets_of_their_own() {
     for number in 0..40u8 {
         let access = if number % 2 == 0 { cluster.world.access.clone() } else { other.clone() };
         let token = cluster.token(None).await.text.reveal().to_owned();
-        let asked = join::EnrollRequest {
+        let asked = join::JoinRequest {
             token,
             node: name(&format!("n{number}")),
             request: request.clone(),
-            place: Place::default(),
+            here: Whereabouts::default(),
         };
-        joining.spawn(async move { access.enroll(&asked, [192, 0, 2, number].into()).await });
+        joining.spawn(async move { access.join_cluster(&asked, [192, 0, 2, number].into()).await });
     }
     let mut subnets = std::collections::BTreeSet::new();
     while let Some(joined) = joining.join_next().await {
-        let join::EnrollAnswer::Enrolled { subnet, .. } = joined.unwrap().unwrap() else { panic!() };
+        let join::JoinAnswer::Joined { subnet, .. } = joined.unwrap().unwrap() else { panic!() };
         assert!(subnets.insert(subnet), "{subnet} was given twice");
     }
     // One token, many machines: one of them.
@@ -434,13 +434,13 @@ async fn many_machines_at_once_through_two_servers_get_subnets_of_their_own() {
     for number in 0..10u8 {
         let access = if number % 2 == 0 { cluster.world.access.clone() } else { other.clone() };
         let node = name(&format!("m{number}"));
-        let asked = join::EnrollRequest {
+        let asked = join::JoinRequest {
             token: token.clone(),
             node,
             request: request.clone(),
-            place: Place::default(),
+            here: Whereabouts::default(),
         };
-        joining.spawn(async move { access.enroll(&asked, [192, 0, 2, number].into()).await.is_ok() });
+        joining.spawn(async move { access.join_cluster(&asked, [192, 0, 2, number].into()).await.is_ok() });
     }
     assert_eq!(joining.join_all().await.into_iter().filter(|joined| *joined).count(), 1);
 }

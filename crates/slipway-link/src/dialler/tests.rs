@@ -20,7 +20,7 @@ fn f18_the_own_dates_count_by_the_own_clock() {
 #[tokio::test]
 async fn what_answers_and_is_no_cluster_port_is_called_so() {
     let world = World::new();
-    let hello = Hello::new(crate::hello::Service::Enroll);
+    let hello = Hello::new(crate::hello::Service::Join);
     for answer in ["SSH-2.0-OpenSSH_9.2p1\r\n", "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();

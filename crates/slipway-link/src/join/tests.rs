@@ -10,10 +10,10 @@ fn token(world: &World) -> JoinText {
 }
 
 /// Answers what a server would, or something else.
-async fn enrolled(
+async fn joined(
     world: World,
-    answer: impl Fn(&World, &EnrollRequest) -> String + Send + Sync + 'static,
-) -> (String, std::sync::Arc<Mutex<Vec<EnrollRequest>>>) {
+    answer: impl Fn(&World, &JoinRequest) -> String + Send + Sync + 'static,
+) -> (String, std::sync::Arc<Mutex<Vec<JoinRequest>>>) {
     let heard = std::sync::Arc::new(Mutex::new(Vec::new()));
     let (told, acceptor) = (heard.clone(), world.acceptor());
     let shared = std::sync::Arc::new((world, answer));
@@ -21,7 +21,7 @@ async fn enrolled(
         let (shared, told) = (shared.clone(), told.clone());
         async move {
             let mut link = incoming.take().await.unwrap();
-            let asked: EnrollRequest = request(&mut link).await.unwrap();
+            let asked: JoinRequest = request(&mut link).await.unwrap();
             let answer = (shared.1)(&shared.0, &asked);
             told.lock().unwrap().push(asked);
             let line = answer + "\n";
@@ -35,7 +35,7 @@ async fn enrolled(
 
 fn answer_for(world: &World, role: Role, name: &str, request: &str) -> String {
     let issued = world.authority.issue(request, role, name, crate::authority::NODE_LIFETIME, now()).unwrap();
-    let answer = EnrollAnswer::Enrolled {
+    let answer = JoinAnswer::Joined {
         chain: issued.chain,
         subnet: "10.64.16.0/20".parse().unwrap(),
         pool: "10.64.0.0/10".parse().unwrap(),
@@ -50,9 +50,9 @@ async fn a_machine_gets_what_it_asked_for() {
     let world = World::new();
     let token = token(&world);
     let (address, heard) =
-        enrolled(world, |world, asked| answer_for(world, Role::Node, asked.node.as_str(), &asked.request))
+        joined(world, |world, asked| answer_for(world, Role::Node, asked.node.as_str(), &asked.request))
             .await;
-    let got = enroll(&[address], &token, &"n1".parse().unwrap(), &Place::default()).await.unwrap();
+    let got = join(&[address], &token, &"n1".parse().unwrap(), &Whereabouts::default()).await.unwrap();
     assert_eq!(got.credentials.identity().name, "n1");
     assert_eq!(got.subnet.to_string(), "10.64.16.0/20");
     assert_eq!(got.pool.to_string(), "10.64.0.0/10");
@@ -63,12 +63,12 @@ async fn a_machine_gets_what_it_asked_for() {
 
 #[tokio::test]
 async fn an_answer_that_was_not_asked_for_is_not_taken() {
-    let check = async |answer: fn(&World, &EnrollRequest) -> String, words: &str| {
+    let check = async |answer: fn(&World, &JoinRequest) -> String, words: &str| {
         let world = World::new();
         let token = token(&world);
-        let (address, _) = enrolled(world, answer).await;
+        let (address, _) = joined(world, answer).await;
         says(
-            &enroll(&[address], &token, &"n1".parse().unwrap(), &Place::default()).await.unwrap_err(),
+            &join(&[address], &token, &"n1".parse().unwrap(), &Whereabouts::default()).await.unwrap_err(),
             &[words],
         );
     };

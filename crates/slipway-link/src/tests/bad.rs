@@ -21,16 +21,16 @@ async fn handshake(
 }
 
 #[tokio::test]
-async fn without_a_certificate_there_is_only_enroll() {
+async fn without_a_certificate_there_is_only_join() {
     let world = World::new();
     let address = world.echo().await;
     let addresses = [address.to_string()];
     let fingerprint = world.authority.fingerprint();
     for service in [Service::Renew, Service::Node, Service::Routes, Service::Registry, Service::Api] {
         let error = dial_pinned(&fingerprint, &addresses, Hello::new(service)).await.unwrap_err();
-        says(&error, &["refused", "there is only 'enroll'"]);
+        says(&error, &["refused", "there is only 'join'"]);
     }
-    dial_pinned(&fingerprint, &addresses, Hello::new(Service::Enroll)).await.unwrap();
+    dial_pinned(&fingerprint, &addresses, Hello::new(Service::Join)).await.unwrap();
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn a_server_of_another_cluster_is_told_nothing() {
 async fn a_token_for_another_cluster_is_not_sent() {
     let (world, other) = (World::new(), World::named(OTHER));
     let (address, accepting) = accept_one(world.acceptor()).await;
-    let hello = Hello::new(Service::Enroll);
+    let hello = Hello::new(Service::Join);
     let error = dial_pinned(&other.authority.fingerprint(), &[address.to_string()], hello).await.unwrap_err();
     says(&error, &["not a server of the cluster that the join token is for", "nothing was sent"]);
     says(&accepting.await.unwrap().unwrap_err(), &["did not become a link"]);
@@ -77,7 +77,7 @@ async fn a_node_cannot_stand_for_a_server() {
     says(&error, &["not a server of this cluster"]);
     // Neither to a machine that only has a token.
     let fingerprint = world.authority.fingerprint();
-    let error = dial_pinned(&fingerprint, &[address.to_string()], Hello::new(Service::Enroll)).await;
+    let error = dial_pinned(&fingerprint, &[address.to_string()], Hello::new(Service::Join)).await;
     says(&error.unwrap_err(), &["not a server of this cluster"]);
 }
 

@@ -117,8 +117,8 @@ impl Simulated {
         let wish = CreateJoinToken { node, life, router: false };
         let given: NewJoinToken = client.post("/v1/join-tokens", &wish).await?;
         let address = address_of(number);
-        let place = join::Place { typed: Some(address), usual: None };
-        let joined = join::enroll(&addresses, &given.token.parse()?, &name, &place).await?;
+        let here = join::Whereabouts { typed: Some(address), usual: None };
+        let joined = join::join(&addresses, &given.token.parse()?, &name, &here).await?;
         Ok(Self::new(number, name, joined.credentials, joined.servers))
     }
 

@@ -20,7 +20,7 @@ impl Door {
             Service::Api => Some(Door::Api),
             Service::Registry => Some(Door::Registry),
             Service::Ssh => Some(Door::Ssh),
-            Service::Enroll | Service::Renew | Service::Node | Service::Routes => None,
+            Service::Join | Service::Renew | Service::Node | Service::Routes => None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, bail};
 use slipway_agent::network::{default_address, is_own, networks_in};
 use slipway_link::Credentials;
-use slipway_link::join::{JoinText, Place, enroll};
+use slipway_link::join::{self, JoinText, Whereabouts};
 
 use super::args;
 use super::place::{self, Told};
@@ -32,10 +32,10 @@ pub fn join(options: &args::Join) -> anyhow::Result<()> {
         );
     }
     let name = options.name.clone().unwrap_or_else(capacity::host_name);
-    let here = Place { typed: options.address, usual: default_address() };
+    let here = Whereabouts { typed: options.address, usual: default_address() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let enrolled = runtime.block_on(enroll(&options.addresses, &token, &name, &here))?;
-    if before.is_some_and(|before| before.identity().cluster != enrolled.credentials.identity().cluster) {
+    let joined = runtime.block_on(join::join(&options.addresses, &token, &name, &here))?;
+    if before.is_some_and(|before| before.identity().cluster != joined.credentials.identity().cluster) {
         // Another cluster counts its leaders anew, and the agent obeys none with a lower number than the last.
         let list = places.agent().join("list.json");
         match fs::remove_file(&list) {
@@ -46,15 +46,15 @@ pub fn join(options: &args::Join) -> anyhow::Result<()> {
         }
     }
     let told = Told {
-        subnet: enrolled.subnet,
-        pool: enrolled.pool,
-        address: enrolled.address,
-        servers: enrolled.servers,
+        subnet: joined.subnet,
+        pool: joined.pool,
+        address: joined.address,
+        servers: joined.servers,
         typed: options.addresses.clone(),
     };
     told.write(&directory)?;
     // Last: who has credentials has joined.
-    enrolled.credentials.save(&directory)?;
+    joined.credentials.save(&directory)?;
     for (link, network) in networks_in(told.pool) {
         eprintln!(
             "The network {network} on {link} overlaps with {}, which the cluster gives to instances: machines \

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use slipway_control::leader::{NodeMessage, Nodes, RouterMessage};
 use slipway_link::authority::{Authority, NODE_LIFETIME};
-use slipway_link::join::{self, EnrollAnswer, EnrollRequest, JoinText};
+use slipway_link::join::{self, JoinAnswer, JoinRequest, JoinText};
 use slipway_link::{Acceptor, Listener, Role, Service};
 use slipway_model::id::Epoch;
 use slipway_model::instance::Desired;
@@ -65,20 +65,15 @@ impl Leader {
                 let (hub, pulls, authority) = (accepting.clone(), pulls.clone(), Arc::clone(&authority));
                 let (table, routers, servers) = (table_seen.clone(), router_send.clone(), servers.clone());
                 tokio::spawn(async move {
-                    if service == Service::Enroll {
-                        let asked: EnrollRequest = join::request(&mut link).await.unwrap();
+                    if service == Service::Join {
+                        let asked: JoinRequest = join::request(&mut link).await.unwrap();
                         let name = asked.node.as_str();
                         let issued =
                             authority.issue(&asked.request, Role::Node, name, NODE_LIFETIME, now).unwrap();
                         let (subnet, pool) =
                             ("10.70.3.0/24".parse().unwrap(), "10.70.0.0/16".parse().unwrap());
-                        let answer = EnrollAnswer::Enrolled {
-                            chain: issued.chain,
-                            subnet,
-                            pool,
-                            address: None,
-                            servers,
-                        };
+                        let answer =
+                            JoinAnswer::Joined { chain: issued.chain, subnet, pool, address: None, servers };
                         return join::answer(&mut link, &answer).await.unwrap();
                     }
                     let node = hub::node_of(&link).unwrap();
@@ -107,10 +102,14 @@ impl Leader {
 async fn a_machine_joins_comes_back_pulls_and_feeds_its_router() {
     let mut leader = Leader::start().await;
     let name: NodeName = "n1".parse().unwrap();
-    let joined =
-        join::enroll(std::slice::from_ref(&leader.address), &leader.token, &name, &join::Place::default())
-            .await
-            .unwrap();
+    let joined = join::join(
+        std::slice::from_ref(&leader.address),
+        &leader.token,
+        &name,
+        &join::Whereabouts::default(),
+    )
+    .await
+    .unwrap();
     let place = leader.directory.path().join("cluster");
     joined.credentials.save(&place).unwrap();
     assert_eq!(joined.servers, [leader.address.as_str()]);

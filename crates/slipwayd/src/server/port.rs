@@ -47,7 +47,7 @@ impl Port {
         loop {
             let incoming = listener.next().await;
             let seat = match incoming.hello.service {
-                Service::Enroll => joining.take(Some(incoming.far_end().ip())).map(|seat| (Some(seat), None)),
+                Service::Join => joining.take(Some(incoming.far_end().ip())).map(|seat| (Some(seat), None)),
                 Service::Renew => renewing.clone().try_acquire_owned().ok().map(|seat| (None, Some(seat))),
                 _ => Some((None, None)),
             };
@@ -64,7 +64,7 @@ impl Port {
     async fn answer(self, incoming: Incoming) {
         let service = incoming.hello.service;
         match (service, incoming.identity().cloned()) {
-            (Service::Enroll, _) => self.access.serve_enroll(incoming).await,
+            (Service::Join, _) => self.access.serve_join(incoming).await,
             (Service::Renew, _) => self.access.serve_renew(incoming).await,
             // The acceptor lets nobody else through.
             (_, None) => {}

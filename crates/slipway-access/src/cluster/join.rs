@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use slipway_link::Role;
 use slipway_link::authority::{Issued, NODE_LIFETIME};
-use slipway_link::join::{EnrollAnswer, EnrollRequest, JoinText};
+use slipway_link::join::{JoinAnswer, JoinRequest, JoinText};
 use slipway_model::cidr::Cidr;
 use slipway_model::cluster::{self, JoinToken, NodeCertificate, NodeIdentity};
 use slipway_model::instance::{Node, NodeOrder, NodeOrderKind};
@@ -24,9 +24,9 @@ impl Access {
     /// # Errors
     /// [`Error::Rule`] says what is wrong with the token or the name; [`Error::Throttled`];
     /// [`Error::Invalid`] for a request that is none; [`Error::Store`].
-    pub async fn enroll(&self, request: &EnrollRequest, source: IpAddr) -> Result<EnrollAnswer, Error> {
+    pub async fn join_cluster(&self, request: &JoinRequest, source: IpAddr) -> Result<JoinAnswer, Error> {
         let authority = self.cluster_authority().await?;
-        let _turn = self.cluster.enrolling.lock().await;
+        let _turn = self.cluster.joining.lock().await;
         for _ in 0..TRIES {
             let token = self.counting_token(request, source).await?;
             let earlier = self.get::<NodeIdentity>(&request.node).await?;
@@ -70,7 +70,7 @@ impl Access {
                 tracing::info!(node.name = %identity.node, %subnet, ?address, %source, "a node has joined");
                 let servers = self.server_addresses().await?;
                 let chain = issued.chain;
-                return Ok(EnrollAnswer::Enrolled { chain, subnet, pool: counted.pool, address, servers });
+                return Ok(JoinAnswer::Joined { chain, subnet, pool: counted.pool, address, servers });
             }
         }
         Err(too_busy())
@@ -79,7 +79,7 @@ impl Access {
     /// The token, if the text proves it and it can be used for that name now.
     async fn counting_token(
         &self,
-        request: &EnrollRequest,
+        request: &JoinRequest,
         source: IpAddr,
     ) -> Result<Versioned<JoinToken>, Error> {
         // Taken before the token is looked at, so that many at once cannot all slip through.
@@ -140,7 +140,7 @@ impl Access {
     /// this same machine, what the machine says. `None` when none of these is an address of version 4.
     async fn place_of(
         &self,
-        request: &EnrollRequest,
+        request: &JoinRequest,
         source: IpAddr,
         pool: Cidr,
     ) -> Result<Option<Ipv4Addr>, Error> {
@@ -148,9 +148,9 @@ impl Access {
             IpAddr::V4(from) if !from.is_loopback() => Some(from),
             _ => None,
         };
-        let Some(address) = request.place.typed.or(from).or(request.place.usual) else { return Ok(None) };
+        let Some(address) = request.here.typed.or(from).or(request.here.usual) else { return Ok(None) };
         // Only what the connection itself shows needs no proof that it is nobody else's.
-        let is_only_said = request.place.typed.is_some() && from != Some(address);
+        let is_only_said = request.here.typed.is_some() && from != Some(address);
         self.check_address(&request.node, address, pool, is_only_said).await?;
         Ok(Some(address))
     }

@@ -94,8 +94,11 @@ impl Git {
         // from, and because an upgrade must not pull it away from under a push.
         replace(&hooks.join("slipway-hook"), |new| {
             // A link to a symbolic link would lead back to where git's user may not go.
-            let program = hook_program.canonicalize()?;
-            fs::hard_link(&program, new).or_else(|_| fs::copy(&program, new).map(drop))
+            match hook_program.canonicalize() {
+                Ok(program) => fs::hard_link(&program, new).or_else(|_| fs::copy(&program, new).map(drop)),
+                // The program of a process, replaced since it was started, has no name, and can be read.
+                Err(_) => fs::copy(hook_program, new).map(drop),
+            }
         })?;
         for name in hook::NAMES {
             replace(&hooks.join(name), |new| symlink("slipway-hook", new))?;

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::args;
 use crate::places::Places;
+use crate::term::own_program;
 
 /// One of two access log files.
 const ACCESS_LOG_BYTES_MAX: u64 = 64 << 20;
@@ -225,8 +226,9 @@ pub fn spawn(router: &args::Router, places: &Places) -> anyhow::Result<()> {
     fs::create_dir_all(places.router()).context("cannot make the router's directory")?;
     let log_path = places.router().join("router.log");
     let log = open_log(&log_path)?;
-    let mut command = Command::new(std::env::current_exe().context("cannot tell where slipwayd itself is")?);
-    command.args(arguments(router, places));
+    let mut command = Command::new(own_program()?);
+    // What people look for in a list of processes, wherever the program is.
+    command.arg0("slipwayd").args(arguments(router, places));
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // A group of its own: Ctrl-C in the server's terminal is not meant for it.
     let mut child = command.process_group(0).spawn().context("cannot start the router")?;

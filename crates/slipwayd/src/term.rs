@@ -248,9 +248,12 @@ fn claim_note(api: &str, token: &str, file: &Path, is_seen: bool) -> String {
     )
 }
 
-/// This very program, which git and the agent start under other names.
+/// This very program, which git and the agent start under other names. It is named by this process when its
+/// file has been replaced, by an upgrade, since it was started: a server must be able to lead until it is
+/// started again.
 pub fn own_program() -> anyhow::Result<PathBuf> {
-    std::env::current_exe().context("cannot tell where slipwayd itself is")
+    let file = std::env::current_exe().context("cannot tell where slipwayd itself is")?;
+    Ok(if file.exists() { file } else { format!("/proc/{}/exe", std::process::id()).into() })
 }
 
 #[cfg(test)]

@@ -87,6 +87,19 @@ impl Cluster {
         self.two.run_as(self.command(&self.two, "two", self.ports[1]));
     }
 
+    /// As an upgrade does it, which replaces the program of all servers before it starts them again.
+    fn run_two_from_a_program_that_is_replaced(&self) {
+        self.two.stop();
+        let programs = ["slipwayd", "slipway-shim"].map(|name| (built(name), self.folder.join(name)));
+        for (built, own) in &programs {
+            fs::hard_link(built, own).or_else(|_| fs::copy(built, own).map(drop)).unwrap();
+        }
+        let mut command = Command::new(&programs[0].1);
+        command.args(self.command(&self.two, "two", self.ports[1]).get_args());
+        self.two.run_as(command);
+        fs::remove_file(&programs[0].1).unwrap();
+    }
+
     fn command(&self, server: &Server, name: &str, port: u16) -> Command {
         server_command(server, name, port, self.zookeeper.port, &self.folder, &self.storage)
     }
@@ -195,6 +208,7 @@ fn ask(person: &Person, method: &str, path: &str, body: &str) -> Answer {
 
 fn another_leads_when_the_leader_is_killed(_: &Server) {
     let cluster = Cluster::start("kill", false);
+    cluster.run_two_from_a_program_that_is_replaced();
     let owner = cluster.owner();
     cluster.create(&owner, "before");
     let is_old = |answer: &Answer| answer.head.contains("slipway-as-of");
@@ -394,17 +408,22 @@ fn a_server_that_does_not_belong_is_refused_in_words(_: &Server) {
     fs::rename(&key, folder.join("aside.key")).unwrap();
     refused(&cluster, "copy it from another server");
     assert!(!key.exists(), "no key was made that could open nothing");
-    fs::rename(folder.join("shared/cluster"), folder.join("aside.cluster")).unwrap();
-    refused(&cluster, "master key");
+    let own = fs::read_to_string(folder.join("aside.key")).unwrap();
+    let (label, rest) = own.split_at(own.trim_end().rfind(' ').unwrap() + 1);
+    let first = if rest.starts_with('A') { "B" } else { "A" };
+    fs::write(&key, format!("{label}{first}{}", &rest[1..])).unwrap();
+    fs::set_permissions(&key, fs::metadata(folder.join("aside.key")).unwrap().permissions()).unwrap();
+    refused(&cluster, "give --master-key a copy of the key that the other servers have");
     fs::rename(folder.join("aside.key"), &key).unwrap();
-    // The directory of another cluster.
-    let cluster_folder = folder.join("shared/cluster");
-    fs::remove_dir_all(&cluster_folder).unwrap();
-    fs::create_dir(&cluster_folder).unwrap();
-    fs::write(cluster_folder.join("id"), "another\n").unwrap();
-    refused(&cluster, "belongs to the cluster another");
-    fs::remove_dir_all(&cluster_folder).unwrap();
-    fs::rename(folder.join("aside.cluster"), &cluster_folder).unwrap();
+    // What somebody else has written there, and a storage of which nobody says whose it is.
+    let id = folder.join("shared/cluster/id");
+    let claimed = fs::read(&id).unwrap();
+    fs::write(&id, "another\n").unwrap();
+    refused(&cluster, "cluster/id in");
+    fs::write(&id, claimed).unwrap();
+    fs::rename(folder.join("shared/storage"), folder.join("aside.storage")).unwrap();
+    refused(&cluster, "nothing that says whose they are");
+    fs::rename(folder.join("aside.storage"), folder.join("shared/storage")).unwrap();
 
     // Without ZooKeeper it waits, and says so to everybody who asks.
     cluster.one.stop();

@@ -148,7 +148,7 @@ impl ConfigOpener for Keyring {
 #[derive(Debug, Clone)]
 pub enum NodeMessage {
     /// An agent has connected, or connected again, and tells everything.
-    Joined {
+    Whole {
         /// What it has.
         node: Node,
         /// Every instance that it knows of.

@@ -13,6 +13,7 @@ pub use server::{Server, Storage, ZooKeeper};
 
 use crate::ensemble::args::Ensemble;
 use crate::node::args::{Agent, Join};
+pub use crate::paths::Directories;
 
 /// The Slipway server.
 #[derive(Debug, Parser)]
@@ -46,12 +47,12 @@ pub enum Command {
         /// Whose key it is; made if there is no such user
         user: UserName,
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
     },
     /// Move the records of `up` into a cluster's ZooKeeper, once
     MoveStore {
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
         /// The key that `up` has sealed them under
         #[arg(long, default_value = "/etc/slipway/master.key")]
         master_key: PathBuf,
@@ -62,7 +63,7 @@ pub enum Command {
     /// them is started
     MoveImages {
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
         #[command(flatten)]
         to: Storage,
     },
@@ -70,7 +71,7 @@ pub enum Command {
     /// them is started
     MoveRepositories {
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
         #[command(flatten)]
         to: Storage,
     },
@@ -83,22 +84,11 @@ pub enum Command {
     /// Stop everything that runs of a data directory and delete it
     Wipe {
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
         /// Yes, delete it
         #[arg(long)]
         yes: bool,
     },
-}
-
-/// Where things are kept.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct Places {
-    /// All that must survive
-    #[arg(long, default_value = "/var/lib/slipway", env = "SLIPWAY_DATA_DIR")]
-    pub data_dir: PathBuf,
-    /// Sockets, mounts and what else a reboot may wipe
-    #[arg(long, default_value = "/run/slipway", env = "SLIPWAY_RUN_DIR")]
-    pub run_dir: PathBuf,
 }
 
 /// Where people's programs connect.
@@ -118,7 +108,7 @@ pub struct Listen {
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Up {
     #[command(flatten)]
-    pub places: Places,
+    pub directories: Directories,
     /// The key that seals secrets at rest; made if absent; back it up apart from the data
     #[arg(long, default_value = "/etc/slipway/master.key")]
     pub master_key: PathBuf,
@@ -184,7 +174,7 @@ pub struct Up {
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Router {
     #[command(flatten)]
-    pub places: Places,
+    pub directories: Directories,
     /// Where programs answer
     #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
@@ -202,7 +192,7 @@ pub struct Router {
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Doctor {
     #[command(flatten)]
-    pub places: Places,
+    pub directories: Directories,
     /// Print findings as JSON
     #[arg(long)]
     pub json: bool,
@@ -215,7 +205,7 @@ pub enum Stack {
         /// Which: debian-12
         name: String,
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
         #[command(flatten)]
         storage: Storage,
         /// Certificates that the package clients trust
@@ -232,7 +222,7 @@ pub enum Stack {
         #[arg(long)]
         build: Option<PathBuf>,
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
         #[command(flatten)]
         storage: Storage,
     },

@@ -7,7 +7,7 @@ use slipway_model::instance::Node;
 use slipway_model::name::NodeName;
 use slipway_model::unit::{Bytes, Cpus, Timestamp};
 
-use crate::places::Places;
+use crate::paths::Paths;
 
 /// Limits are hard, and most programs idle: each processor is given away so many times.
 const CPU_SHARE: u32 = 16;
@@ -27,7 +27,7 @@ pub struct Offer {
 }
 
 /// The node as it tells the leader.
-pub fn node(offer: &Offer, name: &NodeName, places: &Places) -> anyhow::Result<Node> {
+pub fn node(offer: &Offer, name: &NodeName, paths: &Paths) -> anyhow::Result<Node> {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
     let cpus = offer.cpus.unwrap_or(Cpus(processors * 1000 * CPU_SHARE));
     let mem = match offer.mem {
@@ -37,7 +37,7 @@ pub fn node(offer: &Offer, name: &NodeName, places: &Places) -> anyhow::Result<N
     let disk = match offer.disk {
         Some(disk) => disk,
         None => {
-            let stat = nix::sys::statvfs::statvfs(&places.data)?;
+            let stat = nix::sys::statvfs::statvfs(&paths.data)?;
             Bytes(stat.blocks_available() * stat.fragment_size())
         }
     };

@@ -6,7 +6,7 @@ use slipway_agent::host_check::{self, HostOptions, Status};
 use slipway_agent::network::Tag;
 
 use crate::args;
-use crate::places::Places;
+use crate::paths::Paths;
 
 /// Prints the findings; fails when one of them would keep Slipway from running.
 pub fn doctor(options: &args::Doctor) -> ExitCode {
@@ -38,14 +38,14 @@ pub fn doctor(options: &args::Doctor) -> ExitCode {
 }
 
 fn host_options(options: &args::Doctor) -> anyhow::Result<(Tag, HostOptions)> {
-    let data_dir = std::path::absolute(&options.places.data_dir)?;
-    let places = Places { data: data_dir.clone(), run: options.places.run_dir.clone() };
+    let data_dir = std::path::absolute(&options.directories.data_dir)?;
+    let paths = Paths { data: data_dir.clone(), run: options.directories.run_dir.clone() };
     let listens = [("router", 8080), ("API", 7070), ("registry", 7071), ("git over SSH", 2222)];
-    let tag = places.tag()?;
+    let tag = paths.tag()?;
     let options = HostOptions {
         data_dir,
         listens: listens.map(|(name, port)| (name, ([0, 0, 0, 0], port).into())).into(),
-        subnet: places.subnet_default()?,
+        subnet: paths.subnet_default()?,
         dns: Vec::new(),
     };
     Ok((tag, options))

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args;
 use crate::glue::authority::TenantAuthority;
 use crate::hub::Ends;
-use crate::places::Places as Paths;
+use crate::paths::Paths;
 
 pub mod door;
 pub mod http;

@@ -12,7 +12,7 @@ use clap::Parser;
 
 mod args;
 
-mod places;
+mod paths;
 
 mod capacity;
 
@@ -68,20 +68,20 @@ fn main() -> ExitCode {
     let result = match args.command {
         args::Command::Up(options) => up::up(options),
         args::Command::Server(options) => server::server(options),
-        args::Command::MoveStore { places, master_key, zookeeper } => {
-            move_store::run(&places, &master_key, &zookeeper)
+        args::Command::MoveStore { directories, master_key, zookeeper } => {
+            move_store::run(&directories, &master_key, &zookeeper)
         }
-        args::Command::MoveImages { places, to } => move_images::run(&places, &to),
+        args::Command::MoveImages { directories, to } => move_images::run(&directories, &to),
         args::Command::Join(options) => node::join::join(&options),
         args::Command::Agent(options) => node::agent(&options),
         args::Command::Ensemble(options) => ensemble::run(*options),
         args::Command::Router(options) => router::run(options),
         args::Command::Doctor(options) => return doctor::doctor(&options),
         args::Command::Stack(verb) => stack::stack(verb),
-        args::Command::UploadKey { user, places } => upload_key::upload_key(user, &places),
-        args::Command::MoveRepositories { places, to } => move_repositories::run(&places, &to),
+        args::Command::UploadKey { user, directories } => upload_key::upload_key(user, &directories),
+        args::Command::MoveRepositories { directories, to } => move_repositories::run(&directories, &to),
         args::Command::AcceptStorage { storage } => accept_storage::run(&storage),
-        args::Command::Wipe { places, yes } => wipe::wipe(&places, yes),
+        args::Command::Wipe { directories, yes } => wipe::wipe(&directories, yes),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

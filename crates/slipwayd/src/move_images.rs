@@ -6,12 +6,12 @@
 use anyhow::Context;
 use slipway_registry::{Options, Registry};
 
-use crate::places::Places;
+use crate::paths::Paths;
 use crate::{args, shared};
 
 /// Does what was typed.
-pub fn run(places: &args::Places, to: &args::Storage) -> anyhow::Result<()> {
-    let root = Places::make(places)?.registry();
+pub fn run(directories: &args::Directories, to: &args::Storage) -> anyhow::Result<()> {
+    let root = Paths::make(directories)?.registry();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let moved = runtime.block_on(async {
         let images = to.open().await?.below(shared::IMAGES)?;

@@ -6,25 +6,25 @@
 use anyhow::Context;
 use slipway_store::journal::Journal;
 
-use crate::places::{GIT_USER, Places};
+use crate::paths::{GIT_USER, Paths};
 use crate::{args, shared};
 
 /// Does what was typed.
-pub fn run(places: &args::Places, to: &args::Storage) -> anyhow::Result<()> {
-    // Places would be made where a name is mistyped.
+pub fn run(directories: &args::Directories, to: &args::Storage) -> anyhow::Result<()> {
+    // Directories would be made where a name is mistyped.
     anyhow::ensure!(
-        places.data_dir.join("git").is_dir(),
+        directories.data_dir.join("git").is_dir(),
         "{} is no data directory",
-        places.data_dir.display()
+        directories.data_dir.display()
     );
-    let places = Places::make(places)?;
+    let paths = Paths::make(directories)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let moved = runtime.block_on(async {
         let storage = to.open().await?;
         let place = storage.below(shared::REPOSITORIES)?;
-        let repositories = slipway_git::bring_up(&places.repositories(), Some(GIT_USER), place).await?;
+        let repositories = slipway_git::bring_up(&paths.repositories(), Some(GIT_USER), place).await?;
         let logs = storage.below(shared::BUILDS)?;
-        let logs = Journal::with_copies(places.builds(), logs).move_to_copies().await?;
+        let logs = Journal::with_copies(paths.builds(), logs).move_to_copies().await?;
         anyhow::Ok((repositories, logs))
     });
     let (repositories, logs) =

@@ -14,8 +14,12 @@ use crate::args;
 use crate::server::connect;
 
 /// Does what was typed.
-pub fn run(places: &args::Places, master_key: &Path, typed: &args::ZooKeeper) -> anyhow::Result<()> {
-    let from = store_in(&places.data_dir)?;
+pub fn run(
+    directories: &args::Directories,
+    master_key: &Path,
+    typed: &args::ZooKeeper,
+) -> anyhow::Result<()> {
+    let from = store_in(&directories.data_dir)?;
     // A new key could open nothing of what is moved.
     anyhow::ensure!(
         master_key.exists(),

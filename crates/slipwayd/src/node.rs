@@ -24,19 +24,19 @@ use tokio::task::JoinSet;
 pub mod args;
 mod dial;
 pub mod join;
+mod membership;
 mod peers;
-mod place;
 pub mod serve;
 mod services;
 
-use place::Told;
+use membership::Membership;
 use serve::Here;
 use services::Servers;
 
 use crate::capacity::{self, Offer};
 use crate::front::listen::bind_socket;
 use crate::life;
-use crate::places::{self, Places, beside};
+use crate::paths::{self, Paths, beside};
 use crate::router;
 use crate::term::own_program;
 
@@ -49,8 +49,8 @@ pub fn agent(options: &args::Agent) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("slipwayd agent makes containers and must be started as root");
     }
-    places::raise_file_limit();
-    places::raise_watch_limit();
+    paths::raise_file_limit();
+    paths::raise_watch_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut machine = Machine::start(options).await?;
@@ -81,9 +81,9 @@ struct Machine {
 
 impl Machine {
     async fn start(options: &args::Agent) -> anyhow::Result<Self> {
-        let places = Places::make(&options.places)?;
-        let directory = place::directory(&places)?;
-        let (Some(credentials), Some(told)) = (Credentials::load(&directory)?, Told::read(&directory)?)
+        let paths = Paths::make(&options.directories)?;
+        let directory = membership::directory(&paths)?;
+        let (Some(credentials), Some(told)) = (Credentials::load(&directory)?, Membership::read(&directory)?)
         else {
             bail!(
                 "this machine has not joined a cluster; an operator makes a token with `slipway nodes token`, \
@@ -103,16 +103,16 @@ impl Machine {
         let (trouble, trouble_seen) = watch::channel(None);
         if let Some(router) = router_options(options) {
             // The socket must be there before a router looks for it.
-            let feed = bind_socket(&places.router_socket())?;
-            router::replace_if_other(&router, &places)?;
-            if router::lock(&places)?.is_some()
-                && let Err(error) = router::spawn(&router, &places)
+            let feed = bind_socket(&paths.router_socket())?;
+            router::replace_if_other(&router, &paths)?;
+            if router::lock(&paths)?.is_some()
+                && let Err(error) = router::spawn(&router, &paths)
             {
                 // Most likely an old router has the port; instances need none.
                 router::say_trouble(&trouble, &error);
             }
             tasks.spawn(services::routes(feed, servers.clone(), is_up));
-            tasks.spawn(router::keep(router, places.clone(), trouble));
+            tasks.spawn(router::keep(router, paths.clone(), trouble));
         }
 
         let agent = match options.no_instances {
@@ -120,13 +120,13 @@ impl Machine {
             false => {
                 let mesh = mesh(options, &offer, &identity.cluster, &told)?;
                 let agent =
-                    Agent::start(agent_options(options, &places, &name, &told, mesh, servers.clone())?)
+                    Agent::start(agent_options(options, &paths, &name, &told, mesh, servers.clone())?)
                         .await?;
                 tracing::info!(runtime = %agent.runtime().display(), "the agent runs");
                 Some(agent)
             }
         };
-        let node = capacity::node(&offer, &name, &places)?;
+        let node = capacity::node(&offer, &name, &paths)?;
         let servers_told = addresses.clone();
         let own = watch::Sender::new(node.address);
         let own_seen = own.subscribe();
@@ -159,7 +159,7 @@ impl Machine {
 /// Writes down where the servers are, and where the cluster looks for this machine, whenever that is news.
 async fn remember(
     directory: std::path::PathBuf,
-    mut told: Told,
+    mut told: Membership,
     mut servers: watch::Receiver<Vec<String>>,
     mut own: watch::Receiver<Option<Ipv4Addr>>,
 ) {
@@ -188,7 +188,7 @@ async fn remember(
     }
 }
 
-fn offer(options: &args::Agent, told: &Told) -> anyhow::Result<Offer> {
+fn offer(options: &args::Agent, told: &Membership) -> anyhow::Result<Offer> {
     let ports = capacity::ports(&options.ports)?;
     let offer = Offer {
         cpus: options.cpus,
@@ -209,7 +209,7 @@ fn offer(options: &args::Agent, told: &Told) -> anyhow::Result<Offer> {
 
 fn router_options(options: &args::Agent) -> Option<crate::args::Router> {
     Some(crate::args::Router {
-        places: options.places.clone(),
+        directories: options.directories.clone(),
         listen: options.router?,
         listen_tls: options.router_tls,
         tls_cert: options.tls_cert.clone(),
@@ -217,7 +217,12 @@ fn router_options(options: &args::Agent) -> Option<crate::args::Router> {
     })
 }
 
-fn mesh(options: &args::Agent, offer: &Offer, cluster: &str, told: &Told) -> anyhow::Result<MeshOptions> {
+fn mesh(
+    options: &args::Agent,
+    offer: &Offer,
+    cluster: &str,
+    told: &Membership,
+) -> anyhow::Result<MeshOptions> {
     let address = offer.address.or_else(slipway_agent::network::default_address).context(
         "this machine has no default route, so it does not know at which address other nodes reach it; join again, with slipwayd join --again --address",
     )?;
@@ -229,31 +234,31 @@ fn mesh(options: &args::Agent, offer: &Offer, cluster: &str, told: &Told) -> any
 
 fn agent_options(
     options: &args::Agent,
-    places: &Places,
+    paths: &Paths,
     node: &NodeName,
-    told: &Told,
+    told: &Membership,
     mesh: MeshOptions,
     servers: Servers,
 ) -> anyhow::Result<slipway_agent::Options> {
     let parse =
         |text: &String| text.parse().map_err(|error| anyhow::anyhow!("--allow-egress {text}: {error}"));
-    let pulled = places.data.join("pulled");
+    let pulled = paths.data.join("pulled");
     let remote = Remote::open(&pulled, Puller::new(Arc::new(servers)));
     Ok(slipway_agent::Options {
         node: node.clone(),
-        state_dir: places.agent(),
-        run_dir: places.run.join("agent"),
-        cgroup_parent: places.cgroup_parent()?,
+        state_dir: paths.agent(),
+        run_dir: paths.run.join("agent"),
+        cgroup_parent: paths.cgroup_parent()?,
         images: ImageSource::Remote(remote.with_context(|| format!("cannot make {}", pulled.display()))?),
         shim: beside("slipway-shim")?,
         fetcher: own_program()?,
         ca_bundle: options.ca_bundle.clone(),
         runtime: RuntimeChoice::Auto,
         network: Some(NetworkOptions {
-            tag: places.tag()?,
+            tag: paths.tag()?,
             subnet: told.subnet,
-            run_dir: places.run.join("network"),
-            state_dir: places.network(),
+            run_dir: paths.run.join("network"),
+            state_dir: paths.network(),
             mtu: None,
             dns: options.dns.clone(),
             egress_allow: options.allow_egress.iter().map(parse).collect::<Result<_, _>>()?,

@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args;
-use crate::places::Places;
+use crate::paths::Paths;
 use crate::term::own_program;
 
 /// One of two access log files.
@@ -39,10 +39,10 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 pub fn run(options: args::Router) -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     std::thread::spawn(keep_log_short);
-    crate::places::raise_file_limit();
-    let places = Places::make(&options.places)?;
-    let _lock = own_lock(&places)?;
-    fs::create_dir_all(places.router()).context("cannot make the router's directory")?;
+    crate::paths::raise_file_limit();
+    let paths = Paths::make(&options.directories)?;
+    let _lock = own_lock(&paths)?;
+    fs::create_dir_all(paths.router()).context("cannot make the router's directory")?;
     let tls = options.tls_cert.zip(options.tls_key).map(|(certificate, key)| TlsOptions { certificate, key });
     let router = Router::start(Options {
         listen: vec![Listen::Address(options.listen)],
@@ -51,11 +51,11 @@ pub fn run(options: args::Router) -> anyhow::Result<()> {
         https_only: false,
         limits: Limits::default(),
         access_log: Some(AccessLogOptions {
-            path: places.router().join("access.log"),
+            path: paths.router().join("access.log"),
             bytes_max: ACCESS_LOG_BYTES_MAX,
         }),
-        table_file: Some(places.router().join("routes.json")),
-        feed: Some(places.router_socket()),
+        table_file: Some(paths.router().join("routes.json")),
+        feed: Some(paths.router_socket()),
         ..Options::default()
     })?;
     tracing::info!(addresses = ?router.addresses(), "the router serves");
@@ -78,14 +78,14 @@ pub fn run(options: args::Router) -> anyhow::Result<()> {
 }
 
 /// Router processes with our run directory, and their command lines.
-pub fn running(places: &Places) -> Vec<(Pid, Vec<Vec<u8>>)> {
+pub fn running(paths: &Paths) -> Vec<(Pid, Vec<Vec<u8>>)> {
     let mut found = Vec::new();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
         let words: Vec<Vec<u8>> = command.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
         let is_router = words.get(1).is_some_and(|word| word == b"router");
-        if is_router && words.iter().any(|word| word == places.run.as_os_str().as_bytes()) {
+        if is_router && words.iter().any(|word| word == paths.run.as_os_str().as_bytes()) {
             found.push((Pid::from_raw(pid), words));
         }
     }
@@ -94,9 +94,9 @@ pub fn running(places: &Places) -> Vec<(Pid, Vec<Vec<u8>>)> {
 
 /// Ends a router that was started with other options than these, so that one with these can take its
 /// place: addresses that nothing answers on would be told to everybody.
-pub fn replace_if_other(router: &args::Router, places: &Places) -> anyhow::Result<()> {
-    let wanted = arguments(router, places);
-    for (pid, words) in running(places) {
+pub fn replace_if_other(router: &args::Router, paths: &Paths) -> anyhow::Result<()> {
+    let wanted = arguments(router, paths);
+    for (pid, words) in running(paths) {
         let given = words.iter().skip(1).filter(|word| !word.is_empty()).map(Vec::as_slice);
         if given.eq(wanted.iter().map(|word| word.as_bytes())) {
             continue;
@@ -105,7 +105,7 @@ pub fn replace_if_other(router: &args::Router, places: &Places) -> anyhow::Resul
         // It may be gone by now.
         let _gone = kill(pid, Signal::SIGTERM);
         for _ in 0..200 {
-            if lock(places)?.is_some() {
+            if lock(paths)?.is_some() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(60));
@@ -115,9 +115,9 @@ pub fn replace_if_other(router: &args::Router, places: &Places) -> anyhow::Resul
 }
 
 /// The command line of a router with these options.
-fn arguments(router: &args::Router, places: &Places) -> Vec<OsString> {
-    let mut words: Vec<OsString> = vec!["router".into(), "--data-dir".into(), places.data.clone().into()];
-    words.extend(["--run-dir".into(), places.run.clone().into()]);
+fn arguments(router: &args::Router, paths: &Paths) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec!["router".into(), "--data-dir".into(), paths.data.clone().into()];
+    words.extend(["--run-dir".into(), paths.run.clone().into()]);
     words.extend(["--listen".into(), router.listen.to_string().into()]);
     if let (Some(listen), Some(certificate), Some(key)) =
         (router.listen_tls, &router.tls_cert, &router.tls_key)
@@ -129,23 +129,23 @@ fn arguments(router: &args::Router, places: &Places) -> Vec<OsString> {
 }
 
 /// The lock for a router's whole life. Whoever looks whether there is a router holds it for a moment.
-fn own_lock(places: &Places) -> anyhow::Result<Flock<fs::File>> {
+fn own_lock(paths: &Paths) -> anyhow::Result<Flock<fs::File>> {
     for _ in 0..20 {
-        if let Some(lock) = lock(places)? {
+        if let Some(lock) = lock(paths)? {
             return Ok(lock);
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    bail!("another router serves {} already", places.run.display())
+    bail!("another router serves {} already", paths.run.display())
 }
 
 /// Starts the router again whenever there is none, for ever. `trouble` says why there is none.
-pub async fn keep(router: args::Router, places: Places, trouble: watch::Sender<Option<String>>) {
-    let look = move || match lock(&places)? {
+pub async fn keep(router: args::Router, paths: Paths, trouble: watch::Sender<Option<String>>) {
+    let look = move || match lock(&paths)? {
         None => anyhow::Ok(false),
         Some(free) => {
             drop(free);
-            spawn(&router, &places)?;
+            spawn(&router, &paths)?;
             Ok(true)
         }
     };
@@ -211,8 +211,8 @@ fn keep_log_short() {
 }
 
 /// The router's lock; `None` when a router has it.
-pub fn lock(places: &Places) -> anyhow::Result<Option<Flock<fs::File>>> {
-    let path = places.router_lock();
+pub fn lock(paths: &Paths) -> anyhow::Result<Option<Flock<fs::File>>> {
+    let path = paths.router_lock();
     let file = fs::File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
@@ -222,13 +222,13 @@ pub fn lock(places: &Places) -> anyhow::Result<Option<Flock<fs::File>>> {
 }
 
 /// Starts a router process that outlives this one.
-pub fn spawn(router: &args::Router, places: &Places) -> anyhow::Result<()> {
-    fs::create_dir_all(places.router()).context("cannot make the router's directory")?;
-    let log_path = places.router().join("router.log");
+pub fn spawn(router: &args::Router, paths: &Paths) -> anyhow::Result<()> {
+    fs::create_dir_all(paths.router()).context("cannot make the router's directory")?;
+    let log_path = paths.router().join("router.log");
     let log = open_log(&log_path)?;
     let mut command = Command::new(own_program()?);
     // What people look for in a list of processes, wherever the program is.
-    command.arg0("slipwayd").args(arguments(router, places));
+    command.arg0("slipwayd").args(arguments(router, paths));
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // A group of its own: Ctrl-C in the server's terminal is not meant for it.
     let mut child = command.process_group(0).spawn().context("cannot start the router")?;
@@ -239,7 +239,7 @@ pub fn spawn(router: &args::Router, places: &Places) -> anyhow::Result<()> {
             let last = said.lines().last().unwrap_or_default().trim_start_matches("slipwayd: ");
             bail!("the router ended with {status}: {last}");
         }
-        if lock(places)?.is_none() && std::net::TcpStream::connect(reachable(router.listen)).is_ok() {
+        if lock(paths)?.is_none() && std::net::TcpStream::connect(reachable(router.listen)).is_ok() {
             // Waiting for it is nobody's business but init's, once this process is gone; until then
             // a thread reaps it.
             std::thread::spawn(move || child.wait());

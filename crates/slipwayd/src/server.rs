@@ -32,7 +32,7 @@ use crate::front::{Duty, Front, Listeners, Memory, memory};
 use crate::glue::nobody::NoInstances;
 use crate::life::{log, wait_for_signal};
 use crate::outside::{Outside, public_url};
-use crate::places::{self, Places, beside};
+use crate::paths::{self, Paths, beside};
 use crate::term::{Ground, WorkshopOptions, own_program};
 use crate::{args, capacity, ensemble, shared};
 
@@ -57,8 +57,8 @@ pub fn server(options: args::Server) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("slipwayd server makes containers to build in and must be started as root");
     }
-    places::raise_file_limit();
-    places::raise_watch_limit();
+    paths::raise_file_limit();
+    paths::raise_watch_limit();
     let ensemble = options.ensemble.as_deref().map(ensemble::args::of_file).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -106,7 +106,7 @@ impl Server {
     async fn start(options: &args::Server) -> anyhow::Result<Self> {
         let outside = outside(options);
         outside.check()?;
-        let places = Places::make(&options.places)?;
+        let paths = Paths::make(&options.directories)?;
         let place = options.shared.place()?.context(
             "say where repositories, images and logs of the cluster are: --shared-dir or --shared-s3",
         )?;
@@ -117,12 +117,12 @@ impl Server {
         let master = shared::master_key(&options.master_key, &place).await?;
         let storage = shared::open(place, &master).await?;
         let keyring = Keyring::new(master.clone());
-        shared::bring_host_key(&storage, &keyring, &places.ssh_host_key()).await?;
+        shared::bring_host_key(&storage, &keyring, &paths.ssh_host_key()).await?;
         // From here on whoever connects is told how things are, however long the rest takes.
-        let doorkeeper = Doorkeeper::new(&places.ssh_host_key())?;
+        let doorkeeper = Doorkeeper::new(&paths.ssh_host_key())?;
         let host_key = doorkeeper.host_key().to_owned();
         let front = Front::new(doorkeeper, Duty::StandBy { leader: None, memory: None });
-        let listening = front.open(listeners, &places)?;
+        let listening = front.open(listeners, &paths)?;
 
         let store = connect::connect(&connect::options(&options.zookeeper, &master)?).await?;
         shared::claim(&storage, store.cluster_id()).await?;
@@ -130,8 +130,8 @@ impl Server {
         let ground = Ground {
             store: store.clone(),
             access: access.clone(),
-            journal: Journal::with_copies(places.builds(), storage.below(shared::BUILDS)?),
-            places: places.clone(),
+            journal: Journal::with_copies(paths.builds(), storage.below(shared::BUILDS)?),
+            paths: paths.clone(),
             outside,
             stack: options.stack.clone(),
             repositories: Some(storage.below(shared::REPOSITORIES)?),
@@ -140,7 +140,7 @@ impl Server {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(ground.journal.clone().keep_copies());
-        tasks.spawn(ran::keep_copies(places.ran(), storage.below(shared::RAN)?));
+        tasks.spawn(ran::keep_copies(paths.ran(), storage.below(shared::RAN)?));
         let identity = identity::establish(&access, &name, &cluster_address, &mut tasks).await?;
         let (own, own_seen) = watch::channel(Own::None);
         let port = Port {
@@ -167,7 +167,7 @@ impl Server {
             front,
             candidate: Candidate { name: name.clone(), cluster_address: Some(cluster_address.clone()) },
             workshop: WorkshopOptions { ca_bundle: options.ca_bundle.clone(), builds: options.builds },
-            agent: agent_options(options, &places, &name)?,
+            agent: agent_options(options, &paths, &name)?,
             images: storage.below(shared::IMAGES)?,
             servers: identity.servers,
             own,
@@ -243,35 +243,35 @@ fn own_api(cluster_address: &str, port: u16) -> String {
 #[expect(clippy::type_complexity, reason = "it is named once, where it is kept")]
 fn agent_options(
     options: &args::Server,
-    places: &Places,
+    paths: &Paths,
     name: &NodeName,
 ) -> anyhow::Result<Box<dyn Fn(Registry) -> anyhow::Result<slipway_agent::Options> + Send + Sync>> {
     let subnet = match &options.subnet {
         Some(text) => text.parse().map_err(|error| anyhow::anyhow!("--subnet {text}: {error}"))?,
-        None => places.build_subnet_default()?,
+        None => paths.build_subnet_default()?,
     };
     let parse =
         |text: &String| text.parse().map_err(|error| anyhow::anyhow!("--allow-egress {text}: {error}"));
     let egress_allow: Vec<_> = options.allow_egress.iter().map(parse).collect::<Result<_, _>>()?;
     let (shim, fetcher) = (beside("slipway-shim")?, own_program()?);
-    let (places, node, dns) = (places.clone(), name.clone(), options.dns.clone());
+    let (paths, node, dns) = (paths.clone(), name.clone(), options.dns.clone());
     let ca_bundle = options.ca_bundle.clone();
     Ok(Box::new(move |registry| {
         Ok(slipway_agent::Options {
             node: node.clone(),
-            state_dir: places.agent(),
-            run_dir: places.run.join("agent"),
-            cgroup_parent: places.cgroup_parent()?,
+            state_dir: paths.agent(),
+            run_dir: paths.run.join("agent"),
+            cgroup_parent: paths.cgroup_parent()?,
             images: slipway_agent::image::ImageSource::Registry(registry),
             shim: shim.clone(),
             fetcher: fetcher.clone(),
             ca_bundle: ca_bundle.clone(),
             runtime: RuntimeChoice::Auto,
             network: Some(NetworkOptions {
-                tag: places.tag()?,
+                tag: paths.tag()?,
                 subnet,
-                run_dir: places.run.join("network"),
-                state_dir: places.network(),
+                run_dir: paths.run.join("network"),
+                state_dir: paths.network(),
                 mtu: None,
                 dns: dns.clone(),
                 egress_allow: egress_allow.clone(),

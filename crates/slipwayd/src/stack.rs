@@ -10,22 +10,22 @@ use slipway_registry::{Options, Registry, SharedLog};
 use slipway_storage::Mark;
 
 use crate::args;
-use crate::places::Places;
+use crate::paths::Paths;
 
 /// Does what was typed.
 pub fn stack(verb: args::Stack) -> anyhow::Result<()> {
     match verb {
-        args::Stack::Create { name, places, storage, ca_bundle } => {
-            let places = Places::make(&places)?;
-            let work = places.data.join("stack-work");
+        args::Stack::Create { name, directories, storage, ca_bundle } => {
+            let paths = Paths::make(&directories)?;
+            let work = paths.data.join("stack-work");
             let made =
-                with_registry(&places, &storage, |registry| create(&name, registry, &work, &ca_bundle))?;
+                with_registry(&paths, &storage, |registry| create(&name, registry, &work, &ca_bundle))?;
             told(&name, &made);
             Ok(())
         }
-        args::Stack::Import { name, path, build, places, storage } => {
-            let places = Places::make(&places)?;
-            let made = with_registry(&places, &storage, |registry| {
+        args::Stack::Import { name, path, build, directories, storage } => {
+            let paths = Paths::make(&directories)?;
+            let made = with_registry(&paths, &storage, |registry| {
                 Ok(stack::import(&name, registry, &path, build.as_deref())?)
             })?;
             told(&name, &made);
@@ -49,11 +49,11 @@ pub fn stack(verb: args::Stack) -> anyhow::Result<()> {
 /// Works on the machine's registry, or on a cluster's: the server that leads there notices that somebody
 /// else has written, and begins anew.
 fn with_registry<T>(
-    places: &Places,
+    paths: &Paths,
     storage: &args::Storage,
     work: impl FnOnce(&Registry) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let root = places.registry();
+    let root = paths.registry();
     if storage.shared.place()?.is_none() {
         return work(&open(&root)?);
     }

@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, watch};
 use crate::front::Doors;
 use crate::glue::images::{LocalImages, Shelf};
 use crate::outside::Outside;
-use crate::places::{GIT_USER, Places};
+use crate::paths::{GIT_USER, Paths};
 
 mod workshop;
 
@@ -48,7 +48,7 @@ pub struct Ground {
     pub store: Store,
     pub access: Access,
     pub journal: Journal,
-    pub places: Places,
+    pub paths: Paths,
     pub outside: Outside,
     /// The stack of projects that name none.
     pub stack: String,
@@ -84,7 +84,7 @@ impl Ground {
 
     /// The routes of the API, over whoever knows what runs and has images.
     pub fn api(&self, leader: LeaderQueries, instances: Arc<dyn Instances>, shelf: Shelf) -> axum::Router {
-        let claim_token = self.places.claim_token();
+        let claim_token = self.paths.claim_token();
         slipway_control::api::routes(Api {
             access: self.access.clone(),
             journal: self.journal.clone(),
@@ -101,7 +101,7 @@ impl Ground {
 
     /// Leaves the one-time token where root finds it while nobody has claimed the server, and says so.
     async fn offer_claim(&self) -> anyhow::Result<()> {
-        let path = self.places.claim_token();
+        let path = self.paths.claim_token();
         let _absent = fs::remove_file(&path);
         let Some(token) = self.access.create_claim().await? else { return Ok(()) };
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
@@ -116,11 +116,11 @@ impl Ground {
     fn git_options(&self, epoch: Epoch) -> anyhow::Result<slipway_git::Options> {
         let shared = self.repositories.clone().map(|storage| SharedStorage { storage, epoch });
         Ok(slipway_git::Options {
-            host_key: self.places.ssh_host_key(),
-            repositories: self.places.repositories(),
+            host_key: self.paths.ssh_host_key(),
+            repositories: self.paths.repositories(),
             journal: self.journal.clone(),
             hook_program: own_program()?,
-            run_dir: self.places.run.join("git"),
+            run_dir: self.paths.run.join("git"),
             user: Some(GIT_USER),
             push_bytes_max: slipway_model::limit::PUSH_BYTES_MAX,
             heartbeat: HEARTBEAT,

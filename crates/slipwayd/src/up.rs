@@ -31,7 +31,7 @@ use crate::glue::nodes::{self, LocalNode};
 use crate::glue::routers;
 use crate::life::{log, wait_for_signal};
 use crate::outside::{Outside, public_url};
-use crate::places::{self, Places, beside};
+use crate::paths::{self, Paths, beside};
 use crate::router;
 use crate::term::{Around, Ground, Term, Workshop, WorkshopOptions, own_program};
 
@@ -44,8 +44,8 @@ pub fn up(options: args::Up) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("slipwayd up makes containers and must be started as root");
     }
-    places::raise_file_limit();
-    places::raise_watch_limit();
+    paths::raise_file_limit();
+    paths::raise_watch_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut server = Server::start(&options).await?;
@@ -80,31 +80,31 @@ impl Server {
         outside.check()?;
         // A slip in the options must leave neither a master key nor a router behind.
         let ports = capacity::ports(&options.ports)?;
-        let places = Places::make(&options.places)?;
+        let paths = Paths::make(&options.directories)?;
         let node: NodeName = match &options.node {
             Some(node) => node.clone(),
             None => capacity::host_name(),
         };
-        let store = Store::open(&places.store())?;
+        let store = Store::open(&paths.store())?;
         let access = open_access(options, &store).await?;
         let listeners = Listeners::bind(&options.listen)?;
-        let registry = Registry::open(&places.registry(), slipway_registry::Options::default())?;
-        let doorkeeper = Doorkeeper::new(&places.ssh_host_key())?;
+        let registry = Registry::open(&paths.registry(), slipway_registry::Options::default())?;
+        let doorkeeper = Doorkeeper::new(&paths.ssh_host_key())?;
         // The socket must be there before a router looks for it.
-        let feed = bind_socket(&places.router_socket())?;
+        let feed = bind_socket(&paths.router_socket())?;
         let router = router_options(options);
-        router::replace_if_other(&router, &places)?;
-        if router::lock(&places)?.is_some() {
-            router::spawn(&router, &places)?;
+        router::replace_if_other(&router, &paths)?;
+        if router::lock(&paths)?.is_some() {
+            router::spawn(&router, &paths)?;
         }
 
-        let agent = Agent::start(agent_options(options, &places, &node, &registry)?).await?;
+        let agent = Agent::start(agent_options(options, &paths, &node, &registry)?).await?;
         tracing::info!(runtime = %agent.runtime().display(), "the agent runs");
         let ground = Ground {
             store: store.clone(),
             access,
-            journal: Journal::new(places.builds()),
-            places: places.clone(),
+            journal: Journal::new(paths.builds()),
+            paths: paths.clone(),
             outside,
             stack: options.stack.clone(),
             host_key: doorkeeper.host_key().to_owned(),
@@ -128,15 +128,15 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(routers::feed(feed, table_seen, router_messages_out));
         let (trouble, trouble_seen) = watch::channel(None);
-        let this_node = capacity::node(&offer, &node, &places)?;
+        let this_node = capacity::node(&offer, &node, &paths)?;
         tasks.spawn(nodes::report(Some(agent.clone()), this_node, trouble_seen, node_messages_out));
-        tasks.spawn(router::keep(router, places.clone(), trouble));
+        tasks.spawn(router::keep(router, paths.clone(), trouble));
         let how = WorkshopOptions { ca_bundle: options.ca_bundle.clone(), builds: options.builds };
         let workshop = Workshop::start(&ground, &how, term.epoch(), registry, agent, term.sources());
 
         let mut doors = term.doors();
         doors.registry = Some(workshop.registry());
-        let front = Front::new(doorkeeper, Duty::Lead(doors)).open(listeners, &places)?;
+        let front = Front::new(doorkeeper, Duty::Lead(doors)).open(listeners, &paths)?;
         tracing::info!(
             api = %options.listen.api, router = %options.router, ssh = %options.listen.ssh,
             registry = %options.listen.registry, git.host_key = ground.host_key, "ready"
@@ -182,31 +182,31 @@ async fn open_access(options: &args::Up, store: &Store) -> anyhow::Result<Access
 
 fn agent_options(
     options: &args::Up,
-    places: &Places,
+    paths: &Paths,
     node: &NodeName,
     registry: &Registry,
 ) -> anyhow::Result<slipway_agent::Options> {
     let subnet = match &options.subnet {
         Some(text) => text.parse().map_err(|error| anyhow::anyhow!("--subnet {text}: {error}"))?,
-        None => places.subnet_default()?,
+        None => paths.subnet_default()?,
     };
     let parse =
         |text: &String| text.parse().map_err(|error| anyhow::anyhow!("--allow-egress {text}: {error}"));
     Ok(slipway_agent::Options {
         node: node.clone(),
-        state_dir: places.agent(),
-        run_dir: places.run.join("agent"),
-        cgroup_parent: places.cgroup_parent()?,
+        state_dir: paths.agent(),
+        run_dir: paths.run.join("agent"),
+        cgroup_parent: paths.cgroup_parent()?,
         images: slipway_agent::image::ImageSource::Registry(registry.clone()),
         shim: beside("slipway-shim")?,
         fetcher: own_program()?,
         ca_bundle: options.ca_bundle.clone(),
         runtime: RuntimeChoice::Auto,
         network: Some(NetworkOptions {
-            tag: places.tag()?,
+            tag: paths.tag()?,
             subnet,
-            run_dir: places.run.join("network"),
-            state_dir: places.network(),
+            run_dir: paths.run.join("network"),
+            state_dir: paths.network(),
             mtu: None,
             dns: options.dns.clone(),
             egress_allow: options.allow_egress.iter().map(parse).collect::<Result<_, _>>()?,
@@ -219,7 +219,7 @@ fn agent_options(
 
 fn router_options(options: &args::Up) -> args::Router {
     args::Router {
-        places: options.places.clone(),
+        directories: options.directories.clone(),
         listen: options.router,
         listen_tls: options.router_tls,
         tls_cert: options.tls_cert.clone(),

@@ -12,7 +12,7 @@ use slipway_model::name::UserName;
 use crate::args;
 
 /// Reads a public key from stdin and gives it to the user, who is made if there is none.
-pub fn upload_key(user: UserName, places: &args::Places) -> anyhow::Result<()> {
+pub fn upload_key(user: UserName, directories: &args::Directories) -> anyhow::Result<()> {
     let mut public_key = String::new();
     std::io::stdin()
         .take(1 << 16)
@@ -23,7 +23,7 @@ pub fn upload_key(user: UserName, places: &args::Places) -> anyhow::Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let client = Client::new(&format!("unix:{}", places.run_dir.join("api.sock").display()))?;
+        let client = Client::new(&format!("unix:{}", directories.run_dir.join("api.sock").display()))?;
         let path = format!("/v1/users/{user}/keys");
         let body = AddKey { public_key };
         let added: KeyInfo = match client.post(&path, &body).await {

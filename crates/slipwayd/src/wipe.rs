@@ -11,13 +11,13 @@ use slipway_agent::{Agent, RuntimeChoice};
 use slipway_registry::{Options, Registry};
 
 use crate::args;
-use crate::places::{Places, beside};
+use crate::paths::{Paths, beside};
 use crate::router;
 
 /// Stops router and instances, removes network, cgroups and mounts, and deletes both directories.
-pub fn wipe(places: &args::Places, yes: bool) -> anyhow::Result<()> {
+pub fn wipe(directories: &args::Directories, yes: bool) -> anyhow::Result<()> {
     let ours = |folder: &Path, marks: &[&str]| marks.iter().any(|mark| folder.join(mark).exists());
-    let (data, run) = (&places.data_dir, &places.run_dir);
+    let (data, run) = (&directories.data_dir, &directories.run_dir);
     if data.exists() && !ours(data, &["store", "registry"]) {
         bail!("{} is no data directory of Slipway, so nothing was deleted", data.display());
     }
@@ -34,30 +34,30 @@ pub fn wipe(places: &args::Places, yes: bool) -> anyhow::Result<()> {
     if !yes {
         bail!("this stops all that runs of {} and deletes it; say --yes if you mean it", data.display());
     }
-    let places = Places::make(places)?;
+    let paths = Paths::make(directories)?;
     // Held until the end: a server that runs has it, and then nothing must be touched.
-    let registry = Registry::open_to_delete(&places.registry(), Options::default())
+    let registry = Registry::open_to_delete(&paths.registry(), Options::default())
         .context("slipwayd runs on this data directory; stop it first. Nothing was touched")?;
     println!("stopping the router and all instances");
-    stop_router(&places)?;
+    stop_router(&paths)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(remove_instances(&places, registry))?;
+    runtime.block_on(remove_instances(&paths, registry))?;
     drop(runtime);
-    for folder in [&places.data, &places.run] {
+    for folder in [&paths.data, &paths.run] {
         remove(folder)?;
         println!("deleted {}", folder.display());
     }
     Ok(())
 }
 
-async fn remove_instances(places: &Places, registry: Registry) -> anyhow::Result<()> {
-    let tag = places.tag()?;
+async fn remove_instances(paths: &Paths, registry: Registry) -> anyhow::Result<()> {
+    let tag = paths.tag()?;
     // What the kernel has under our tag, whatever the server was started with; else nothing is to go.
     let network = network::present_subnet(&tag)?.map(|subnet| NetworkOptions {
         tag,
         subnet,
-        run_dir: places.run.join("network"),
-        state_dir: places.network(),
+        run_dir: paths.run.join("network"),
+        state_dir: paths.network(),
         mtu: None,
         dns: Vec::new(),
         egress_allow: Vec::new(),
@@ -67,9 +67,9 @@ async fn remove_instances(places: &Places, registry: Registry) -> anyhow::Result
     });
     let agent = Agent::start(slipway_agent::Options {
         node: "wiped".parse()?,
-        state_dir: places.agent(),
-        run_dir: places.run.join("agent"),
-        cgroup_parent: places.cgroup_parent()?,
+        state_dir: paths.agent(),
+        run_dir: paths.run.join("agent"),
+        cgroup_parent: paths.cgroup_parent()?,
         images: slipway_agent::image::ImageSource::Registry(registry),
         shim: beside("slipway-shim")?,
         fetcher: std::env::current_exe()?,
@@ -83,12 +83,12 @@ async fn remove_instances(places: &Places, registry: Registry) -> anyhow::Result
 }
 
 /// TERM to whoever holds the router's lock, then KILL.
-fn stop_router(places: &Places) -> anyhow::Result<()> {
+fn stop_router(paths: &Paths) -> anyhow::Result<()> {
     let since = Instant::now();
-    while router::lock(places)?.is_none() {
+    while router::lock(paths)?.is_none() {
         let signal =
             if since.elapsed() < Duration::from_secs(12) { Signal::SIGTERM } else { Signal::SIGKILL };
-        for (pid, _) in router::running(places) {
+        for (pid, _) in router::running(paths) {
             let _gone = kill(pid, signal);
         }
         if since.elapsed() > Duration::from_secs(20) {

@@ -109,7 +109,7 @@ impl Agents {
         for node in &self.nodes {
             let running = lock(&self.inner).get(&node.name).map(|agent| agent.running.clone());
             let instances = running.unwrap_or_default().iter().map(healthy).collect();
-            leader.send(NodeMessage::Joined { node: node.clone(), instances }).await?;
+            leader.send(NodeMessage::Whole { node: node.clone(), instances }).await?;
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, interval_at};
 
 use crate::peers::Peers;
-use crate::wire::{self, Body, HEARTBEAT, PEERS, Told};
+use crate::wire::{self, Body, HEARTBEAT, PEERS, ReportLine};
 
 /// What a node answers with. Cheap to clone.
 #[derive(Clone)]
@@ -110,8 +110,11 @@ impl Here {
         tokio::spawn(async move {
             let mut reports = self.reports.subscribe();
             let instances = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let mut told =
-                Some(Told::Joined { node: Box::new(self.node.clone()), instances, peers: self.peers.name() });
+            let mut told = Some(ReportLine::Whole {
+                node: Box::new(self.node.clone()),
+                instances,
+                peers: self.peers.name(),
+            });
             let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
             while let Some(line) = told.take() {
                 if out.send(wire::line(&line)).await.is_err() {
@@ -119,9 +122,9 @@ impl Here {
                 }
                 told = tokio::select! {
                     biased;
-                    Ok(report) = reports.recv() => Some(Told::Report(Box::new(report))),
+                    Ok(report) = reports.recv() => Some(ReportLine::Report(Box::new(report))),
                     () = out.closed() => None,
-                    _ = heartbeat.tick() => Some(Told::Heartbeat),
+                    _ = heartbeat.tick() => Some(ReportLine::Heartbeat),
                 };
             }
         });

@@ -9,13 +9,13 @@ use slipway_model::name::NodeName;
 use slipway_model::unit::Span;
 use slipway_storage::{Authenticated, Place};
 
-use super::{Listen, Places};
+use super::{Directories, Listen};
 use crate::shared;
 
 #[derive(Debug, Clone, Args)]
 pub struct Server {
     #[command(flatten)]
-    pub places: Places,
+    pub directories: Directories,
     #[command(flatten)]
     pub shared: Shared,
     #[command(flatten)]

@@ -35,7 +35,7 @@ pub async fn report(
     let joined = |trouble: &mut Trouble| {
         let node = Node { trouble: trouble.borrow_and_update().clone(), ..node.clone() };
         let instances = agent.as_ref().map(Agent::snapshot).unwrap_or_default();
-        NodeMessage::Joined { node, instances }
+        NodeMessage::Whole { node, instances }
     };
     if leader.send(joined(&mut trouble)).await.is_err() {
         return;

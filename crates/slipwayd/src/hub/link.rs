@@ -19,7 +19,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::wire::{self, ANSWER_BYTES_MAX, Body, Lines, List, PEERS, SILENCE_MAX, TOLD_LINE_BYTES_MAX, Told};
+use super::wire::{
+    self, ANSWER_BYTES_MAX, Body, Lines, List, PEERS, ReportLine, SILENCE_MAX, TOLD_LINE_BYTES_MAX,
+};
 use super::{Listed, Shared};
 
 /// A node answers a question within this time, or does not count.
@@ -165,7 +167,7 @@ async fn talk(shared: &Shared, name: &NodeName, link: &Link) -> io::Result<&'sta
     let response = asked.map_err(io::Error::other)?;
     let mut lines = Lines::new(response.into_body(), TOLD_LINE_BYTES_MAX);
     let Some(first) = next(&mut lines, link).await? else { return Ok("it said nothing") };
-    let Told::Joined { peers: ref known, .. } = first else { return Ok("it did not say who it is") };
+    let ReportLine::Whole { peers: ref known, .. } = first else { return Ok("it did not say who it is") };
     let known = known.clone();
     let mut message = heard(name, first)?;
     // From here on the leader hears of its end.
@@ -197,7 +199,7 @@ async fn talk(shared: &Shared, name: &NodeName, link: &Link) -> io::Result<&'sta
     }
 }
 
-async fn next(lines: &mut Lines, link: &Link) -> io::Result<Option<Told>> {
+async fn next(lines: &mut Lines, link: &Link) -> io::Result<Option<ReportLine>> {
     tokio::select! {
         line = timeout(SILENCE_MAX, lines.next()) => {
             line.map_err(|_| io::Error::other("it said nothing for seven seconds"))?
@@ -207,18 +209,18 @@ async fn next(lines: &mut Lines, link: &Link) -> io::Result<Option<Told>> {
 }
 
 /// What the leader is told of a line, as far as it is believed.
-fn heard(name: &NodeName, told: Told) -> io::Result<Option<NodeMessage>> {
+fn heard(name: &NodeName, told: ReportLine) -> io::Result<Option<NodeMessage>> {
     match told {
-        Told::Heartbeat => Ok(None),
-        Told::Report(mut report) => {
+        ReportLine::Heartbeat => Ok(None),
+        ReportLine::Report(mut report) => {
             belief::cut(&mut report);
             Ok(Some(NodeMessage::Report { node: name.clone(), report: *report }))
         }
-        Told::Joined { mut node, mut instances, .. } => {
+        ReportLine::Whole { mut node, mut instances, .. } => {
             belief::node(name, &mut node).map_err(io::Error::other)?;
             instances.iter_mut().for_each(belief::cut);
             node.joined_at = Timestamp::from(SystemTime::now());
-            Ok(Some(NodeMessage::Joined { node: *node, instances }))
+            Ok(Some(NodeMessage::Whole { node: *node, instances }))
         }
     }
 }

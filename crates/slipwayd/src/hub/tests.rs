@@ -60,7 +60,7 @@ impl Leader {
     async fn hears_join(&mut self, name: &str) -> Vec<InstanceReport> {
         loop {
             match self.hears().await {
-                NodeMessage::Joined { node, instances } if node.name.as_str() == name => return instances,
+                NodeMessage::Whole { node, instances } if node.name.as_str() == name => return instances,
                 NodeMessage::Report { .. } => {}
                 other => panic!("{other:?}"),
             }

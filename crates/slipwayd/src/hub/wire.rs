@@ -6,7 +6,7 @@
 //!                               with `slipway-peers`, a name for its peers, it may leave these out when the
 //!                               node has said that name   → 412: it does not know them, all has to be told
 //! PUT  /servers                 addresses of servers, as JSON → 204
-//! GET  /reports                 lines of Told: joined, then what changes, and a heartbeat
+//! GET  /reports                 lines of ReportLine: the whole, then what changes, and a heartbeat
 //! GET  /logs?…                  lines of LogPiece
 //! GET  /sandboxes?environment=… JSON
 //! GET  /files?…                 a listing as JSON, or bytes with `slipway-size`; 404: it is not here
@@ -76,9 +76,9 @@ pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 /// A line of `GET /reports`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Told {
+pub enum ReportLine {
     /// First, and again whenever something was missed: everything.
-    Joined {
+    Whole {
         /// What the node has.
         node: Box<Node>,
         /// All that it knows of.

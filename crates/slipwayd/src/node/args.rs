@@ -8,13 +8,13 @@ use clap::Args as ClapArgs;
 use slipway_model::name::NodeName;
 use slipway_model::unit::{Bytes, Cpus};
 
-use crate::args::Places;
+use crate::paths::Directories;
 
 /// Make this machine one of a cluster
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Join {
     #[command(flatten)]
-    pub places: Places,
+    pub directories: Directories,
     /// Where a server of the cluster takes links; more than one may be named
     #[arg(required = true, value_name = "ADDRESS:PORT")]
     pub addresses: Vec<String>,
@@ -37,7 +37,7 @@ pub struct Join {
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Agent {
     #[command(flatten)]
-    pub places: Places,
+    pub directories: Directories,
     /// What constraints may ask for, such as rack:r1; more than one may be given
     #[arg(long, value_name = "NAME:VALUE")]
     pub attribute: Vec<String>,

@@ -8,16 +8,16 @@ use slipway_link::Credentials;
 use slipway_link::join::{self, JoinText, Whereabouts};
 
 use super::args;
-use super::place::{self, Told};
+use super::membership::{self, Membership};
 use crate::capacity;
-use crate::places::Places;
+use crate::paths::Paths;
 
 /// Joins, and says what to do next.
 pub fn join(options: &args::Join) -> anyhow::Result<()> {
     let token: JoinText = options.token.trim().parse()?;
-    place::check_is_nodes_own(&options.places.data_dir)?;
-    let places = Places::make(&options.places)?;
-    let directory = place::directory(&places)?;
+    membership::check_is_nodes_own(&options.directories.data_dir)?;
+    let paths = Paths::make(&options.directories)?;
+    let directory = membership::directory(&paths)?;
     let before = Credentials::load(&directory)?;
     if let Some(before) = &before
         && !options.again
@@ -37,7 +37,7 @@ pub fn join(options: &args::Join) -> anyhow::Result<()> {
     let joined = runtime.block_on(join::join(&options.addresses, &token, &name, &here))?;
     if before.is_some_and(|before| before.identity().cluster != joined.credentials.identity().cluster) {
         // Another cluster counts its leaders anew, and the agent obeys none with a lower number than the last.
-        let list = places.agent().join("list.json");
+        let list = paths.agent().join("list.json");
         match fs::remove_file(&list) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("cannot delete {}", list.display()));
@@ -45,7 +45,7 @@ pub fn join(options: &args::Join) -> anyhow::Result<()> {
             _ => {}
         }
     }
-    let told = Told {
+    let told = Membership {
         subnet: joined.subnet,
         pool: joined.pool,
         address: joined.address,
@@ -72,8 +72,8 @@ pub fn join(options: &args::Join) -> anyhow::Result<()> {
         "This machine is the node {name} now; its instances have addresses in {}.\nStart it with: slipwayd agent \
          --data-dir {} --run-dir {}",
         told.subnet,
-        places.data.display(),
-        places.run.display()
+        paths.data.display(),
+        paths.run.display()
     );
     Ok(())
 }

@@ -35,8 +35,8 @@ use super::peers::Peers;
 use crate::glue::instances::LocalInstances;
 use crate::glue::nodes::{self, Trouble};
 use crate::hub::wire::{
-    self, DESIRED_BYTES_MAX, FilesWhat, FilesWish, HEARTBEAT, Listing, LogPiece, LogWish, PEERS, SIZE,
-    SandboxesWish, Told,
+    self, DESIRED_BYTES_MAX, FilesWhat, FilesWish, HEARTBEAT, Listing, LogPiece, LogWish, PEERS, ReportLine,
+    SIZE, SandboxesWish,
 };
 
 /// Frames that wait for a slow side.
@@ -166,15 +166,15 @@ async fn report(on: OnLink, out: mpsc::Sender<Bytes>) {
             // What happened goes before that it is still there.
             biased;
             Some(message) = messages.recv() => match message {
-                NodeMessage::Joined { node, instances } => {
-                    Told::Joined { node: Box::new(node), instances, peers: on.here.peers.name() }
+                NodeMessage::Whole { node, instances } => {
+                    ReportLine::Whole { node: Box::new(node), instances, peers: on.here.peers.name() }
                 }
-                NodeMessage::Report { report, .. } => Told::Report(Box::new(report)),
+                NodeMessage::Report { report, .. } => ReportLine::Report(Box::new(report)),
                 NodeMessage::Gone { .. } => return,
             },
             () = out.closed() => return,
-            Ok(report) = refused.recv() => Told::Report(Box::new(report)),
-            _ = heartbeat.tick() => Told::Heartbeat,
+            Ok(report) = refused.recv() => ReportLine::Report(Box::new(report)),
+            _ = heartbeat.tick() => ReportLine::Heartbeat,
         };
         if out.send(wire::line(&told)).await.is_err() {
             return;

@@ -113,7 +113,7 @@ async fn a_machine_joins_comes_back_pulls_and_feeds_its_router() {
     let place = leader.directory.path().join("cluster");
     joined.credentials.save(&place).unwrap();
     assert_eq!(joined.servers, [leader.address.as_str()]);
-    let told = Told {
+    let told = Membership {
         address: None,
         subnet: joined.subnet,
         pool: joined.pool,
@@ -121,7 +121,7 @@ async fn a_machine_joins_comes_back_pulls_and_feeds_its_router() {
         typed: vec![leader.address.clone()],
     };
     told.write(&place).unwrap();
-    assert_eq!(Told::read(&place).unwrap().unwrap(), told);
+    assert_eq!(Membership::read(&place).unwrap().unwrap(), told);
 
     let credentials = Credentials::load(&place).unwrap().unwrap();
     let credentials = watch::Sender::new(Arc::new(credentials));
@@ -130,9 +130,8 @@ async fn a_machine_joins_comes_back_pulls_and_feeds_its_router() {
     // What was typed counts when nobody answers where servers are told to be.
     let typed = [leader.address.clone()].into();
     let servers = Servers { dialler, addresses: addresses.subscribe(), typed };
-    let places = Places { data: leader.directory.path().into(), run: leader.directory.path().into() };
-    let node =
-        capacity::node(&Offer { ports: (31_000, 32_000), ..Offer::default() }, &name, &places).unwrap();
+    let paths = Paths { data: leader.directory.path().into(), run: leader.directory.path().into() };
+    let node = capacity::node(&Offer { ports: (31_000, 32_000), ..Offer::default() }, &name, &paths).unwrap();
     let (up, is_up) = watch::channel(false);
     // It runs no instances: those are shown with the hub.
     let trouble = watch::Sender::new(Some("its router does not run\u{1b}".to_owned()));
@@ -140,11 +139,11 @@ async fn a_machine_joins_comes_back_pulls_and_feeds_its_router() {
     let address = watch::Sender::default();
     let here = Here { node, address, agent: None, servers: addresses, peers, trouble: trouble.subscribe() };
     tokio::spawn(dial::keep(servers.clone(), here, up));
-    let NodeMessage::Joined { node, .. } = leader.hears().await else { panic!() };
+    let NodeMessage::Whole { node, .. } = leader.hears().await else { panic!() };
     assert_eq!((&node.name, node.trouble.as_deref()), (&name, Some("its router does not run")));
     // Told without a new link when that changes.
     trouble.send_replace(None);
-    assert!(matches!(leader.hears().await, NodeMessage::Joined { node, .. } if node.trouble.is_none()));
+    assert!(matches!(leader.hears().await, NodeMessage::Whole { node, .. } if node.trouble.is_none()));
 
     // A router of this machine, before and after the link was lost.
     let socket = leader.directory.path().join("router.sock");
@@ -157,7 +156,7 @@ async fn a_machine_joins_comes_back_pulls_and_feeds_its_router() {
     leader.hub.cut(&name);
     assert!(matches!(leader.hears().await, NodeMessage::Gone { .. }));
     assert!(router.line().await.is_none(), "the router is let go with the node");
-    assert!(matches!(leader.hears().await, NodeMessage::Joined { .. }));
+    assert!(matches!(leader.hears().await, NodeMessage::Whole { .. }));
     println!("a node was back {} ms after its link was cut", since.elapsed().as_millis());
     let mut connected = is_up.clone();
     timeout(PATIENCE, connected.wait_for(|up| *up)).await.unwrap().unwrap();

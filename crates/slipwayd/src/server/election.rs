@@ -94,7 +94,7 @@ impl Campaign {
         let (node_messages_out, node_messages) = mpsc::channel(1024);
         let (router_messages_out, router_messages) = mpsc::channel(256);
         let (table, table_seen) = watch::channel(Arc::new(RouteTable::default()));
-        let hub = Hub::new(node_messages_out, Some(self.ground.places.ran()));
+        let hub = Hub::new(node_messages_out, Some(self.ground.paths.ran()));
         let (pulls, pulls_seen) = watch::channel(None);
         let around = Around {
             nodes: Arc::new(hub.clone()),
@@ -164,7 +164,7 @@ impl Campaign {
     /// Takes the registry over from whoever led before, which needs nothing of that server's. The storage
     /// may be away, and the term before on this server may not have ended yet.
     async fn open_registry(&self) -> Registry {
-        let path = self.ground.places.registry();
+        let path = self.ground.paths.registry();
         let mut said = Said::default();
         loop {
             let (path, storage, store) = (path.clone(), self.images.clone(), self.ground.store.clone());

@@ -46,15 +46,15 @@ impl Workshop {
         agent: Agent,
         sources: Sources,
     ) -> Self {
-        let Ground { store, access, places, journal, .. } = ground;
+        let Ground { store, access, paths, journal, .. } = ground;
         let mut pins = JoinSet::new();
         pins.spawn(pins::keep(store.clone(), registry.clone()));
         let mut stack = JoinSet::new();
         stack.spawn(bring_stack(ground.stack.clone(), registry.clone(), agent.clone()));
         let builder = Builder::start(
             slipway_build::Options {
-                repositories: places.repositories(),
-                cache: places.cache(),
+                repositories: paths.repositories(),
+                cache: paths.cache(),
                 journal: journal.clone(),
                 stack_default: ground.stack.clone(),
                 ca_bundle: options.ca_bundle.exists().then(|| options.ca_bundle.clone()),
@@ -63,7 +63,7 @@ impl Workshop {
             },
             store.clone(),
             registry.clone(),
-            AgentSandbox { agent, cache: places.cache() },
+            AgentSandbox { agent, cache: paths.cache() },
             Source { store: store.clone(), keyring: access.keyring().clone(), sources },
         );
         let authority = TenantAuthority::new(access.clone());

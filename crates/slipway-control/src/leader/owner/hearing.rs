@@ -17,7 +17,7 @@ use crate::leader::events::{Happened, InstanceChange};
 impl Owner {
     pub(super) fn take_node_message(&mut self, message: NodeMessage) {
         match message {
-            NodeMessage::Joined { node, instances } => self.take_join(node, instances),
+            NodeMessage::Whole { node, instances } => self.take_join(node, instances),
             NodeMessage::Report { node, report } => self.take_report(&node, report),
             NodeMessage::Gone { node } => {
                 let before = self.before_on(&node);

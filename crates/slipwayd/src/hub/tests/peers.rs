@@ -35,7 +35,7 @@ type Arrived = (Option<String>, Option<Arc<[Peer]>>);
 fn node(hub: &Hub, machine: &Machine, says: Option<&str>, takes: Option<&str>) -> mpsc::Receiver<Arrived> {
     let (near, far) = tokio::io::duplex(64 << 10);
     let (arrived, lists) = mpsc::channel(16);
-    let joined = wire::line(&wire::Told::Joined {
+    let joined = wire::line(&wire::ReportLine::Whole {
         node: Box::new(machine.here.node.clone()),
         instances: Vec::new(),
         peers: says.map(str::to_owned),

@@ -87,7 +87,7 @@ impl Agent {
             address: Some(Ipv4Addr::new(192, 0, 2, 1)),
             trouble: None,
         };
-        leader.send(NodeMessage::Joined { node, instances }).await.expect("a leader");
+        leader.send(NodeMessage::Whole { node, instances }).await.expect("a leader");
         if is_first {
             tokio::spawn(self.clone().work());
         }

@@ -11,11 +11,11 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use slipway_model::cidr::Cidr;
 
-use crate::places::Places;
+use crate::paths::Paths;
 
 /// What a machine was told when it joined, and since.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct Membership {
     /// The addresses of its instances.
     pub subnet: Cidr,
     /// What the subnets of all nodes are cut from.
@@ -30,8 +30,8 @@ pub struct Told {
 }
 
 /// Where a machine keeps who it is.
-pub fn directory(places: &Places) -> anyhow::Result<PathBuf> {
-    let directory = places.data.join("cluster");
+pub fn directory(paths: &Paths) -> anyhow::Result<PathBuf> {
+    let directory = paths.data.join("cluster");
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
     made.with_context(|| format!("cannot make {}", directory.display()))?;
     Ok(directory)
@@ -56,7 +56,7 @@ pub fn check_is_nodes_own(data: &Path) -> anyhow::Result<()> {
     );
 }
 
-impl Told {
+impl Membership {
     /// `None` on a machine that has not joined.
     pub fn read(directory: &Path) -> anyhow::Result<Option<Self>> {
         let path = directory.join("node.json");

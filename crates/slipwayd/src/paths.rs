@@ -9,44 +9,53 @@ use sha2::{Digest, Sha256};
 use slipway_agent::network::{Cidr, Tag};
 use slipway_git::GitUser;
 
-use crate::args;
-
 /// Whom git runs as: ids that no package uses, below the ranges of `/etc/subuid`.
 pub const GIT_USER: GitUser = GitUser { uid: 61_022, gid: 61_022 };
 
+/// Where things are kept, as it was typed.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Directories {
+    /// All that must survive
+    #[arg(long, default_value = "/var/lib/slipway", env = "SLIPWAY_DATA_DIR")]
+    pub data_dir: PathBuf,
+    /// Sockets, mounts and what else a reboot may wipe
+    #[arg(long, default_value = "/run/slipway", env = "SLIPWAY_RUN_DIR")]
+    pub run_dir: PathBuf,
+}
+
 /// The directories of one Slipway, as absolute paths.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub struct Paths {
     pub data: PathBuf,
     pub run: PathBuf,
 }
 
-impl Places {
+impl Paths {
     /// Makes the directories. Others may pass through them (git's own user and the runtime of a
     /// tenant must), but not look.
-    pub fn make(places: &args::Places) -> anyhow::Result<Self> {
+    pub fn make(directories: &Directories) -> anyhow::Result<Self> {
         let make = |path: &Path| {
             let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(path);
             made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o711)))
                 .and_then(|()| path.canonicalize())
                 .with_context(|| format!("cannot make the directory {}", path.display()))
         };
-        let places = Self { data: make(&places.data_dir)?, run: make(&places.run_dir)? };
+        let paths = Self { data: make(&directories.data_dir)?, run: make(&directories.run_dir)? };
         for private in [
-            places.store(),
-            places.registry(),
-            places.builds(),
-            places.cache(),
-            places.agent(),
-            places.network(),
-            places.router(),
-            places.ran(),
+            paths.store(),
+            paths.registry(),
+            paths.builds(),
+            paths.cache(),
+            paths.agent(),
+            paths.network(),
+            paths.router(),
+            paths.ran(),
         ] {
             keep_out(&private, 0o700, None)?;
         }
         // git runs as a user of its own, which must get through to the repositories.
-        keep_out(&places.repositories(), 0o710, Some(GIT_USER.gid))?;
-        Ok(places)
+        keep_out(&paths.repositories(), 0o710, Some(GIT_USER.gid))?;
+        Ok(paths)
     }
 
     pub fn store(&self) -> PathBuf {

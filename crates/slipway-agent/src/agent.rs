@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -23,16 +23,20 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use crate::cgroup::Cgroups;
 use crate::error::Error;
 use crate::fetch::Fetcher;
-use crate::instance::{self, Begin};
+use crate::instance;
 use crate::layers::Layers;
 use crate::network::Network;
 use crate::options::{Options, Paths};
 use crate::volumes::Volumes;
-use crate::{files, image, logs, recovery};
+use crate::{image, recovery};
+
+mod entering;
 
 mod in_use;
 
 mod start;
+
+mod tidying;
 
 pub(crate) use in_use::LayersInUse;
 
@@ -42,9 +46,6 @@ const REPORTS_WAITING_MAX: usize = 1024;
 const CHECKS_MAX: usize = 256;
 /// Longer than any step that a task cannot be interrupted in.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(30);
-/// Between two rounds of tidying: layers and logs beyond their bounds, networks of nobody.
-const TIDY_INTERVAL: Duration = Duration::from_secs(60);
-
 /// The agent of a node; clones share it. When the last is dropped, its tasks end, and instances go on
 /// without it.
 #[derive(Clone)]
@@ -133,7 +134,7 @@ impl Agent {
         for found in found {
             agent.shared.enter(found);
         }
-        tokio::spawn(tidy(Arc::downgrade(&agent.shared)));
+        tokio::spawn(tidying::tidy(Arc::downgrade(&agent.shared)));
         Ok(agent)
     }
 
@@ -317,56 +318,6 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives an instance its entry and, unless it has ended, its task.
-    fn enter(self: &Arc<Self>, found: recovery::Found) {
-        let (goal, goal_seen) = watch::channel(Goal::Run);
-        let started_at = match &found {
-            recovery::Found::Running { since, .. } => Some(*since),
-            recovery::Found::Wanted { .. } | recovery::Found::Ended { .. } => None,
-        };
-        let (mut spec, state, at, begin) = match found {
-            recovery::Found::Wanted { spec } => {
-                (spec.clone(), InstanceState::Preparing, instance::now(), Some((spec, Begin::Launch)))
-            }
-            recovery::Found::Running { spec, shim, since } => {
-                // It lives, so nobody else can have them.
-                let _ = self.volumes.claim(&spec.id, &spec.volumes);
-                let known = instance::known_checks(&self.paths.instance(&spec.id));
-                let state = instance::adopted_state(known.as_deref());
-                (spec.clone(), state, since, Some((spec, Begin::Adopt(shim))))
-            }
-            recovery::Found::Ended { spec, reason, tail, at } => {
-                let mut exit = slipway_model::instance::Exit { reason, tail };
-                exit.cut_tail();
-                (spec, InstanceState::Ended { exit }, at, None)
-            }
-        };
-        let address = self.network.as_ref().filter(|_| begin.is_some()).and_then(|n| n.adopt(&spec.id));
-        let address = address.map(|sandbox| sandbox.address);
-        let directory = self.paths.instance(&spec.id);
-        let ready = instance::readiness(&directory);
-        let checks = instance::known_checks(&directory).unwrap_or_default();
-        let report =
-            InstanceReport { instance: spec.id.clone(), state, address, at, started_at, ready, checks };
-        // Both hold secrets.
-        spec.env.clear();
-        spec.fetch.clear();
-        let id = spec.id.clone();
-        let entry = Entry { spec, goal, report: report.clone(), forgotten: false };
-        self.table().entries.insert(id, entry);
-        let _ = self.reports.send(report);
-        if let Some((spec, begin)) = begin {
-            let mut leaving = self.leaving.subscribe();
-            let life = instance::run(Arc::clone(self), spec, begin, goal_seen);
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = life => {}
-                    _ = leaving.wait_for(|leaving| *leaving) => {}
-                }
-            });
-        }
-    }
-
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<InstanceReport> {
         self.reports.subscribe()
     }
@@ -388,21 +339,6 @@ impl Shared {
         }
         if entry.report != before {
             let _ = self.reports.send(entry.report.clone());
-        }
-    }
-
-    /// Removes what has ended and is not on the list any more. Its log stays.
-    pub(crate) fn drop_forgotten(&self) {
-        let mut table = self.table();
-        let gone: Vec<InstanceId> = table
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.forgotten && !entry.report.state.is_alive())
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in gone {
-            let _ = fs::remove_dir_all(self.paths.instance(&id));
-            table.entries.remove(&id);
         }
     }
 
@@ -431,34 +367,6 @@ impl Shared {
                 error = crate::error::chain(&error),
                 "the way to other nodes is not as it should be"
             );
-        }
-    }
-
-    fn known(&self) -> BTreeSet<InstanceId> {
-        let table = self.table();
-        table.entries.keys().chain(&table.builds).cloned().collect()
-    }
-}
-
-async fn tidy(shared: Weak<Shared>) {
-    loop {
-        // Holds nothing while it sleeps, so that it keeps nobody from leaving.
-        tokio::time::sleep(TIDY_INTERVAL).await;
-        let Some(shared) = shared.upgrade() else { return };
-        let done = tokio::task::spawn_blocking(move || {
-            let in_use = shared.table().layers_used.keys().cloned().collect();
-            shared.layers.collect(&in_use);
-            let known = shared.known();
-            logs::collect(&shared.paths, &known);
-            files::collect(&shared.paths, &known);
-            if let Some(network) = &shared.network
-                && let Err(error) = network.sweep(&known)
-            {
-                tracing::warn!(error = crate::error::chain(&error), "the network could not be tidied");
-            }
-        });
-        if let Err(error) = done.await {
-            tracing::error!(%error, "tidying failed");
         }
     }
 }

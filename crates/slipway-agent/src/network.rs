@@ -29,12 +29,9 @@
 //! async code call them through `spawn_blocking`.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs;
-use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -47,6 +44,7 @@ use slipway_model::name::TenantName;
 
 mod addresses;
 mod conntrack;
+mod error;
 mod host;
 mod keeper;
 mod link;
@@ -58,13 +56,16 @@ mod program;
 mod resolver;
 mod rules;
 mod sandbox;
+mod tag;
 mod trial;
 
+pub use error::{Error, Result};
 pub(crate) use host::{NO_LINK, Route, routes};
 pub use mesh::MeshOptions;
 pub use netlink::NetlinkError;
 pub use resolver::{host_resolvers, nameservers};
 pub use slipway_model::cidr::{Cidr, CidrError};
+pub use tag::Tag;
 pub(crate) use trial::try_rules;
 
 use addresses::Addresses;
@@ -100,10 +101,6 @@ pub struct NetworkOptions {
     pub mesh: Option<MeshOptions>,
 }
 
-/// One to six lower-case letters or digits.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tag(String);
-
 /// What an instance may begin a connection to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Egress {
@@ -130,61 +127,6 @@ pub struct Sandbox {
     /// The switch's end of its link: what it receives is what the instance sent.
     pub ifname: String,
 }
-
-/// Why something about the network did not work.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the texts say it")]
-pub enum Error {
-    #[error("the instance subnet {subnet} must be between /16 and /26")]
-    SubnetSize { subnet: Cidr },
-    #[error(
-        "no free address in {subnet}: {in_use} are in use and {resting} rest for ten minutes after their release"
-    )]
-    Exhausted { subnet: Cidr, in_use: usize, resting: usize },
-    #[error("instance {instance} has no network")]
-    NoNetwork { instance: InstanceId },
-    #[error("port {port} of this node leads to instance {owner} already")]
-    PortTaken { port: u16, owner: InstanceId },
-    #[error("port {port} is not one of this node's for instances, {first} to {last}")]
-    PortOutside { port: u16, first: u16, last: u16 },
-    #[error("it has more than {most} ports")]
-    TooManyPorts { most: usize },
-    #[error("failed to keep the record of ports in {}", path.display())]
-    Ports { path: PathBuf, source: io::Error },
-    #[error("instance {instance} already has a network as somebody else's")]
-    OtherOwner { instance: InstanceId },
-    #[error("failed to {step} {}", path.display())]
-    Namespace { step: &'static str, path: PathBuf, source: io::Error },
-    #[error(transparent)]
-    Netlink(#[from] NetlinkError),
-    #[error(
-        "this host reaches {taken} of the instance subnet {subnet} over {link}: give another subnet with --subnet, or remove that route"
-    )]
-    SubnetTaken { subnet: Cidr, taken: Cidr, link: String },
-    #[error("failed to set up {part} of the host")]
-    Host { part: &'static str, source: io::Error },
-    #[error("failed to load the packet rules of the {place}")]
-    Rules { place: &'static str, source: io::Error },
-    #[error("the network between nodes cannot be: {why}")]
-    Mesh { why: &'static str },
-    #[error("no link of this machine has the address {address}, at which other nodes are to reach it")]
-    NoSuchAddress { address: Ipv4Addr },
-    #[error(
-        "failed to make the link to other nodes at UDP port {port} of {address}; another program or Slipway may have the port, or the kernel no VXLAN"
-    )]
-    MeshLink { address: Ipv4Addr, port: u16, source: NetlinkError },
-    #[error("failed to keep the list of other nodes in {}", path.display())]
-    Peers { path: PathBuf, source: io::Error },
-    #[error("tenant {tenant} is number {index}, and between nodes only those up to {most} can be told apart")]
-    TenantBeyond { tenant: TenantName, index: u32, most: u32 },
-    #[error("failed to keep the record of addresses in {}", directory.display())]
-    Addresses { directory: PathBuf, source: io::Error },
-    #[error("failed to start the thread that prepares sandboxes")]
-    Thread { source: io::Error },
-}
-
-/// What the functions of this module return.
-pub type Result<T> = std::result::Result<T, Error>;
 
 /// How long something that nobody knows is left alone by [`Network::sweep`].
 const SWEEP_SPARES: Duration = Duration::from_secs(60);
@@ -416,27 +358,6 @@ fn present_is_done(result: std::result::Result<(), NetlinkError>) -> std::result
     match result {
         Err(error) if error.is_present() => Ok(()),
         other => other,
-    }
-}
-
-impl FromStr for Tag {
-    type Err = slipway_model::name::NameError;
-    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        let fits = (1..=6).contains(&text.len());
-        if !fits || !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
-            return Err(slipway_model::name::NameError {
-                kind: "network tag",
-                text: text.chars().take(64).collect(),
-                why: "it must be one to six lower-case letters or digits",
-            });
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Tag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

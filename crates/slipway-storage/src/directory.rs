@@ -1,6 +1,13 @@
 //! A directory, which may be on NFS: files are made whole under a name that nobody reads, and then get
 //! their own name by link(2), which is one step on the file server, or by rename(2).
 //!
+//! A client of NFS remembers names and attributes for up to a minute, so what another server has just done
+//! may not be seen by a mere look. It asks the file server whenever a directory or a file is opened
+//! (close-to-open; not on a mount with `nocto`), and forgets what it knew of a directory that it changes
+//! itself. So names are looked for by opening their folder or the file, never by `stat` alone; who wins is
+//! decided by link(2) on the file server; no file is changed under its name, and no lock is taken. A file
+//! that is deleted while this machine reads it gets a name that begins with a dot, and is not listed.
+//!
 //! NFS that is away makes system calls hang, not fail. So each operation is done on a thread of its own
 //! that is waited for only so long, and a few that hang are enough: no more are begun until one ends.
 
@@ -244,8 +251,9 @@ fn write(folder: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::R
 fn give_name(unfinished: &Path, path: &Path) -> io::Result<bool> {
     let Err(error) = fs::hard_link(unfinished, path) else { return Ok(true) };
     // Over NFS the answer to a link that was made may be lost, and the question asked again is then
-    // refused. The number of names that the file has tells the truth; nobody else links it.
-    if fs::metadata(unfinished)?.nlink() == 2 {
+    // refused. The number of names that the file has tells the truth, when the file server is asked for it by
+    // opening the file; nobody else links it.
+    if File::open(unfinished)?.metadata()?.nlink() == 2 {
         return Ok(true);
     }
     if error.kind() == io::ErrorKind::AlreadyExists {

@@ -6,18 +6,26 @@
 //! again all the same (N34): what follows trusts every path in a [`Tree`].
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Stdio;
 
 use slipway_model::id::CommitId;
-use slipway_model::limit::{TREE_BYTES_MAX, TREE_DEPTH_MAX, TREE_FILES_MAX, TREE_PATH_BYTES_MAX};
 
 use crate::error::Error;
 
 mod extract;
 
+mod git;
+
+mod listing;
+
+mod sizes;
+
 pub use extract::extract;
+use git::{Contents, git};
+use listing::read_listing;
+pub use sizes::{DirectorySizes, mebi};
 
 /// Requests to `cat-file` that may be unanswered. Their text fits into a pipe's buffer many times
 /// over, so that writing them can never wait for git, which may be waiting for us.
@@ -185,259 +193,4 @@ impl Source {
     fn failed(&self, why: impl std::fmt::Display) -> Error {
         Error::Git { repository: self.repository.clone(), why: why.to_string() }
     }
-}
-
-/// `git` in a repository that it neither trusts nor asks, and nobody's environment.
-fn git(repository: &Path) -> Command {
-    let mut command = Command::new("git");
-    command
-        .env_clear()
-        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-        .env("LC_ALL", "C")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_NO_REPLACE_OBJECTS", "1")
-        .env("GIT_NO_LAZY_FETCH", "1")
-        .args(["-c", "safe.directory=*", "--git-dir"])
-        .arg(repository)
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    command
-}
-
-/// A running `git cat-file --batch`.
-struct Contents {
-    repository: PathBuf,
-    child: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Contents {
-    fn start(repository: &Path) -> Result<Self, Error> {
-        let failed = |why: String| Error::Git { repository: repository.to_owned(), why };
-        let mut child = git(repository)
-            .args(["cat-file", "--batch"])
-            .stdin(Stdio::piped())
-            .spawn()
-            .map_err(|e| failed(e.to_string()))?;
-        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(failed("no pipes".into()));
-        };
-        Ok(Self {
-            repository: repository.to_owned(),
-            child,
-            stdin,
-            stdout: BufReader::with_capacity(1 << 16, stdout),
-        })
-    }
-
-    fn request(&mut self, object: &str) -> Result<(), Error> {
-        // One write, so that a request is one system call.
-        self.stdin.write_all(format!("{object}\n").as_bytes()).map_err(|e| self.failed(e))
-    }
-
-    /// The size of the next blob; `None` when the object does not exist or is not a blob.
-    fn begin(&mut self) -> Result<Option<u64>, Error> {
-        let mut line = String::new();
-        (&mut self.stdout).take(8192).read_line(&mut line).map_err(|e| self.failed(e))?;
-        let line = line.trim_end_matches('\n');
-        if line.ends_with(" missing") {
-            return Ok(None);
-        }
-        let mut words = line.split(' ');
-        let (kind, size) = (words.nth(1), words.next().and_then(|size| size.parse().ok()));
-        let size: u64 = size.ok_or_else(|| self.failed(format!("unexpected answer {line:?}")))?;
-        if kind == Some("blob") {
-            return Ok(Some(size));
-        }
-        std::io::copy(&mut (&mut self.stdout).take(size), &mut std::io::sink())
-            .map_err(|e| self.failed(e))?;
-        self.end()?;
-        Ok(None)
-    }
-
-    fn rest(&mut self, size: u64) -> Result<Vec<u8>, Error> {
-        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-        self.stdout.read_exact(&mut bytes).map_err(|e| self.failed(e))?;
-        self.end()?;
-        Ok(bytes)
-    }
-
-    /// The newline behind each content.
-    fn end(&mut self) -> Result<(), Error> {
-        let mut newline = [0];
-        self.stdout.read_exact(&mut newline).map_err(|e| self.failed(e))
-    }
-
-    fn failed(&self, why: impl std::fmt::Display) -> Error {
-        Error::Git { repository: self.repository.clone(), why: why.to_string() }
-    }
-}
-
-impl Drop for Contents {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Reads `mode SP type SP blob SP+ size TAB path NUL`, again and again.
-fn read_listing(mut listing: impl BufRead) -> Result<Tree, Error> {
-    let mut tree = Tree::default();
-    let mut submodules: Vec<String> = Vec::new();
-    let mut size = 0;
-    let mut record = Vec::new();
-    loop {
-        record.clear();
-        let read = listing.read_until(0, &mut record);
-        if read.map_err(Error::io("read the output of", Path::new("git ls-tree")))? == 0 {
-            break;
-        }
-        record.pop();
-        let odd = || Error::refused("the commit's tree cannot be understood");
-        let tab = record.iter().position(|b| *b == b'\t').ok_or_else(odd)?;
-        let head = std::str::from_utf8(&record[..tab]).map_err(|_| odd())?;
-        let path = &record[tab + 1..];
-        let shown = String::from_utf8_lossy(path);
-        check_path(path)?;
-        let words: Vec<&str> = head.split_ascii_whitespace().collect();
-        let [mode, _, blob, bytes] = words[..] else { return Err(odd()) };
-        let kind = match mode {
-            "100644" | "100664" => TreeFileKind::Regular,
-            "100755" => TreeFileKind::Executable,
-            "120000" => TreeFileKind::Symlink,
-            "160000" => {
-                submodules.push(shown.into_owned());
-                continue;
-            }
-            _ => return Err(Error::refused(format!("{shown} has mode {mode}, which no file has"))),
-        };
-        let file = TreeFile { kind, blob: blob.to_owned(), size: bytes.parse().map_err(|_| odd())? };
-        if kind == TreeFileKind::Symlink && file.size > TREE_PATH_BYTES_MAX as u64 {
-            return Err(Error::refused(format!("the symbolic link {shown} is longer than a path can be")));
-        }
-        size += file.size;
-        if tree.files.insert(path.to_owned(), file).is_some() {
-            return Err(Error::refused(format!("the tree has {shown} twice")));
-        }
-        if tree.files.len() > TREE_FILES_MAX {
-            return Err(Error::refused(format!(
-                "the commit has more than {TREE_FILES_MAX} files, which is the limit"
-            )));
-        }
-    }
-    if !submodules.is_empty() {
-        let names = submodules.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-        return Err(Error::refused(format!(
-            "submodules are not supported: {names}; commit their files instead"
-        )));
-    }
-    if size > TREE_BYTES_MAX.0 {
-        return Err(Error::refused(too_large(&tree, size)));
-    }
-    check_no_file_is_a_directory(&tree)?;
-    Ok(tree)
-}
-
-fn too_large(tree: &Tree, size: u64) -> String {
-    let mut sizes = DirectorySizes::default();
-    for (path, file) in &tree.files {
-        sizes.add(path, file.size);
-    }
-    format!(
-        "the commit's files have {}, more than the limit of {TREE_BYTES_MAX}; the largest directories: {}",
-        mebi(size),
-        sizes.largest()
-    )
-}
-
-/// A size for people: `4.1 MB`.
-pub fn mebi(bytes: u64) -> String {
-    match bytes {
-        0..10_240 => format!("{bytes} bytes"),
-        10_240..1_048_576 => format!("{} KB", bytes >> 10),
-        _ => format!("{:.1} MB", bytes as f64 / f64::from(1 << 20)),
-    }
-}
-
-/// Adds up sizes by directory, to tell people where their bytes are.
-#[derive(Debug, Default)]
-pub struct DirectorySizes(BTreeMap<Vec<u8>, u64>);
-
-impl DirectorySizes {
-    /// Counts a file for the directory two levels deep at most that it is in.
-    pub fn add(&mut self, path: &[u8], size: u64) {
-        let mut parts = path.split(|b| *b == b'/').collect::<Vec<_>>();
-        parts.pop();
-        parts.truncate(2);
-        *self.0.entry(parts.join(&b'/')).or_default() += size;
-    }
-
-    /// The three largest, such as `media/video 900.0 MB, data 80.0 MB`.
-    pub fn largest(&self) -> String {
-        let mut all: Vec<_> = self.0.iter().collect();
-        all.sort_by_key(|(_, size)| std::cmp::Reverse(**size));
-        let show = |(path, size): &(&Vec<u8>, &u64)| {
-            let name = if path.is_empty() { "the top level".into() } else { String::from_utf8_lossy(path) };
-            format!("{name} {}", mebi(**size))
-        };
-        all.iter().take(3).map(show).collect::<Vec<_>>().join(", ")
-    }
-}
-
-/// The rules that git's fsck has as well, so that a repository that was filled in another way is no
-/// way in: no part of a path may be empty, `.`, `..` or anything that some system takes for `.git`.
-fn check_path(path: &[u8]) -> Result<(), Error> {
-    let refuse = |why: &str| {
-        Err(Error::refused(format!("the tree has the path {:?}: {why}", String::from_utf8_lossy(path))))
-    };
-    if path.len() > TREE_PATH_BYTES_MAX {
-        return Err(Error::refused(format!(
-            "the tree has a path of {} bytes; the limit is {TREE_PATH_BYTES_MAX}",
-            path.len()
-        )));
-    }
-    for (depth, part) in path.split(|b| *b == b'/').enumerate() {
-        if depth > TREE_DEPTH_MAX {
-            return refuse("it is nested too deeply");
-        }
-        if matches!(part, b"" | b"." | b"..") {
-            return refuse("it would lead out of the tree");
-        }
-        if part.len() > 255 {
-            return refuse("a part of it is longer than 255 bytes");
-        }
-        if is_dot_git(part) {
-            return refuse("nothing may be called .git");
-        }
-    }
-    Ok(())
-}
-
-fn is_dot_git(part: &[u8]) -> bool {
-    // HFS+ ignores these when it compares names; NTFS ignores dots and spaces at the end, knows the
-    // short name `git~1`, and takes what follows a colon for a stream.
-    const IGNORED: [char; 6] = ['\u{200c}', '\u{200d}', '\u{200e}', '\u{200f}', '\u{2060}', '\u{feff}'];
-    let text = String::from_utf8_lossy(part);
-    let text: String = text.chars().filter(|c| !IGNORED.contains(c)).collect::<String>().to_ascii_lowercase();
-    let text = text.split(':').next().unwrap_or_default().trim_end_matches(['.', ' ']);
-    matches!(text, ".git" | "git~1")
-}
-
-/// `a` and `a/b` cannot both be written down; made by hand only.
-fn check_no_file_is_a_directory(tree: &Tree) -> Result<(), Error> {
-    for path in tree.files.keys() {
-        for (at, _) in path.iter().enumerate().filter(|(_, b)| **b == b'/') {
-            if tree.files.contains_key(&path[..at]) {
-                let shown = String::from_utf8_lossy(&path[..at]);
-                return Err(Error::refused(format!(
-                    "the tree has {shown} both as a file and as a directory"
-                )));
-            }
-        }
-    }
-    Ok(())
 }

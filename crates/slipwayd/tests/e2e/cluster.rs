@@ -424,9 +424,19 @@ fn a_server_that_does_not_belong_is_refused_in_words(_: &Server) {
     fs::rename(folder.join("shared/storage"), folder.join("aside.storage")).unwrap();
     refused(&cluster, "nothing that says whose they are");
     fs::rename(folder.join("aside.storage"), folder.join("shared/storage")).unwrap();
+    // It could have been put back from a backup; whoever starts next takes it as it is.
+    cluster.one.stop();
+    let accepted = Command::new(built("slipwayd"))
+        .arg("accept-storage")
+        .args(&cluster.storage)
+        .arg("--master-key")
+        .arg(&key)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&accepted.stdout);
+    assert!(accepted.status.success() && said.contains("counts from now on"), "{accepted:?}");
 
     // Without ZooKeeper it waits, and says so to everybody who asks.
-    cluster.one.stop();
     cluster.zookeeper.kill();
     let log = fs::OpenOptions::new().create(true).append(true).open(cluster.two.log_path()).unwrap();
     let mut command = cluster.command(&cluster.two, "two", cluster.ports[1]);

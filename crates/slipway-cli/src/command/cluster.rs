@@ -147,11 +147,10 @@ fn left_text(instances: &[NodeInstance]) -> String {
 fn nodes_text(nodes: &[NodeInfo]) -> String {
     let row = |n: &NodeInfo| {
         let agent = if n.connected { "connected" } else { "away" };
-        let state = if is_cut_off(n) { "revoked" } else { &n.standing };
         let of = |given: String, has: String| format!("{given} of {has}");
         [
             n.name.to_string(),
-            state.to_owned(),
+            state_word(n).to_owned(),
             agent.to_owned(),
             n.instances.to_string(),
             of(n.given.cpus.to_string(), n.has.cpus.to_string()),
@@ -178,6 +177,10 @@ fn is_cut_off(node: &NodeInfo) -> bool {
     node.revoked_at.is_some() && node.standing != "gone"
 }
 
+fn state_word(node: &NodeInfo) -> &str {
+    if is_cut_off(node) { "revoked" } else { &node.standing }
+}
+
 /// What to do about a node that was cut off.
 fn cut_off_text(NodeInfo { name, revoked_at, .. }: &NodeInfo) -> String {
     let since = revoked_at.map_or(String::new(), ago);
@@ -200,7 +203,7 @@ fn given_up_text(NodeInfo { name, revoked_at, .. }: &NodeInfo) -> String {
 fn detail_text(detail: &NodeDetail) -> String {
     let NodeDetail { node, instances } = detail;
     let agent = if node.connected { "its agent is connected" } else { "its agent is away" };
-    let mut text = format!("{}: {}, {agent}, joined {}\n", node.name, node.standing, ago(node.joined_at));
+    let mut text = format!("{}: {}, {agent}, joined {}\n", node.name, state_word(node), ago(node.joined_at));
     if is_cut_off(node) {
         text += &format!("  {}\n", cut_off_text(node));
     }

@@ -75,6 +75,7 @@ fn a_node_that_was_cut_off_says_so_and_what_to_do() {
     let row = text.lines().nth(1).unwrap().split_whitespace().take(3).collect::<Vec<_>>();
     assert_eq!(row, ["one", "revoked", "away"]);
     let detail = detail_text(&NodeDetail { node: node.clone(), instances: Vec::new() });
+    assert!(detail.starts_with("one: revoked, its agent is away"), "{detail}");
     for words in
         ["slipway nodes token --node one", "slipway nodes gone one --confirm one", "nodes forget one"]
     {

@@ -118,7 +118,18 @@ impl Case {
             let Resources { cpus, mem, disk, gpus } = SIZE;
             let (name, attributes, joined_at) = (node_name(number), attributes.into(), Timestamp(0));
             cluster.put(
-                Node { name, cpus, mem, disk, attributes, joined_at, gpus, ports: (1, 0), address: None, trouble: None },
+                Node {
+                    name,
+                    cpus,
+                    mem,
+                    disk,
+                    attributes,
+                    joined_at,
+                    gpus,
+                    ports: (1, 0),
+                    address: None,
+                    trouble: None,
+                },
                 Contact::Reachable,
             );
         }

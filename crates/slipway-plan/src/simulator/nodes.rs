@@ -153,5 +153,13 @@ fn report_of(sim: &SimNode, id: &InstanceId, at: Timestamp) -> Option<InstanceRe
     let process = sim.processes.get(id).filter(|process| process.state == InstanceState::Healthy);
     let ready =
         process.map(|process| Readiness { ready: process.is_ready(at), status: None, body: String::new() });
-    Some(InstanceReport { instance: id.clone(), state, address: None, at, ready, checks: Vec::new(), started_at: None })
+    Some(InstanceReport {
+        instance: id.clone(),
+        state,
+        address: None,
+        at,
+        ready,
+        checks: Vec::new(),
+        started_at: None,
+    })
 }

@@ -240,7 +240,6 @@ fn own_api(cluster_address: &str, port: u16) -> String {
 }
 
 /// The agent that builds, of which a new one is started in each term.
-#[expect(clippy::type_complexity, reason = "it is named once, where it is kept")]
 fn agent_options(
     options: &args::Server,
     paths: &Paths,

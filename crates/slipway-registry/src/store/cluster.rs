@@ -8,11 +8,12 @@
 //! blobs/sha256/ab/<hex>.<term>.<count>       blobs; no name is ever used twice
 //! ```
 //!
-//! **One line of changes.** An entry gets its number by [`Place::create`], which one caller wins. So all
-//! entries stand in one order, whoever wrote them: the last tag in it is the tag. A server that begins to
-//! lead reads all there is and adds an entry that changes nothing. From then on whoever wrote before it
-//! finds its next number taken by another, and knows that it was deposed: a push through it fails, and is
-//! sent again to the new leader. No clock, and no lock that a paused server could hold on to.
+//! **One line of changes.** An entry gets its number by
+//! [`Place::create`](slipway_storage::Place::create), which one caller wins. So all entries stand in one
+//! order, whoever wrote them: the last tag in it is the tag. A server that begins to lead reads all there
+//! is and adds an entry that changes nothing. From then on whoever wrote before it finds its next number
+//! taken by another, and knows that it was deposed: a push through it fails, and is sent again to the new
+//! leader. No clock, and no lock that a paused server could hold on to.
 //!
 //! Entries that a snapshot covers are deleted, which would make their numbers free again. So whoever has
 //! won a number looks whether a snapshot covers it before anybody is told: a snapshot is there before

@@ -139,7 +139,7 @@ impl Cluster {
     }
 }
 
-/// See [`Registry::move_to`].
+/// See [`Registry::move_to_shared`].
 pub(super) fn move_all(remote: &Remote, registry: &Registry) -> Result<Moved> {
     let db = &registry.shared.db;
     if let Some(there) = catch_up::find_identity(remote)? {

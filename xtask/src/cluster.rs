@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use crate::packages;
-use crate::run::{heading, run, step};
+use crate::run::{built, heading, run, step};
 use crate::stack;
 
 pub mod ask;
@@ -25,6 +25,9 @@ pub mod zookeeper;
 
 pub use host::{Host, HostKind, Lab};
 pub use network::Way;
+
+/// What hosts run, and what operators type.
+const PROGRAMS: [&str; 3] = ["slipwayd", "slipway-shim", "slipway"];
 
 const HELP: &str = "\
 cargo xtask cluster <command>
@@ -92,6 +95,7 @@ pub fn up(lab: &Lab) -> anyhow::Result<()> {
     }
     let layout = stack::layout()?;
     down(lab)?;
+    keep_programs(lab)?;
     step("Hosts: network namespaces on a bridge in a namespace of its own", || {
         network::make(lab)?;
         lab.hosts.iter().try_for_each(|host| disk::make(lab, host))
@@ -121,6 +125,17 @@ pub fn up(lab: &Lab) -> anyhow::Result<()> {
         lab.wait("all nodes have joined", Duration::from_secs(60), || slipway::nodes_joined(lab) == 5)
     })?;
     slipway::invite(lab);
+    Ok(())
+}
+
+/// Copies what cargo has built: it may build anew while the cluster is up, and programs that are started
+/// again must be the same ones.
+fn keep_programs(lab: &Lab) -> anyhow::Result<()> {
+    for name in PROGRAMS {
+        let kept = lab.program(name);
+        std::fs::create_dir_all(kept.parent().context("a program is in a folder")?)?;
+        std::fs::copy(built(name), kept).with_context(|| format!("cannot copy {name}"))?;
+    }
     Ok(())
 }
 
@@ -162,6 +177,20 @@ pub fn print_logs(lab: &Lab) {
         heading(&format!("What {} said last", host.name));
         let _silent = process::print_log(lab, host);
     }
+}
+
+/// Keeps what every host said, for whoever wants to know what went wrong in a cluster that is gone.
+pub fn save_logs(lab: &Lab) -> anyhow::Result<()> {
+    let folder = std::env::temp_dir().join(format!("slipway-{}-logs", lab.name));
+    std::fs::create_dir_all(&folder)?;
+    for host in &lab.hosts {
+        let log = lab.log(host);
+        if log.exists() {
+            std::fs::copy(log, folder.join(format!("{}.log", host.name)))?;
+        }
+    }
+    println!("\nThe logs of the hosts are kept in {}", folder.display());
+    Ok(())
 }
 
 fn status(lab: &Lab) -> anyhow::Result<()> {

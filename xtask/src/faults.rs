@@ -35,22 +35,17 @@ const WHOLE_AGAIN_WITHIN: Duration = Duration::from_secs(120);
 /// tested on a machine that does other things as well. How many faults there were.
 pub fn test() -> anyhow::Result<u32> {
     let lab = Lab::named("faults", 1, true);
-    cluster::up(&lab)?;
-    let told = run(&lab, &list::ALL.iter().filter(|fault| fault.is_short).collect::<Vec<_>>(), None);
-    let report = match told {
-        Ok(report) => report,
-        Err(error) => {
-            cluster::print_logs(&lab);
-            cluster::down(&lab)?;
-            return Err(error);
-        }
-    };
+    let short: Vec<_> = list::ALL.iter().filter(|fault| fault.is_short).collect();
+    let told = cluster::up(&lab).and_then(|()| run(&lab, &short, None));
+    if told.is_err() {
+        cluster::print_logs(&lab);
+    }
     cluster::down(&lab)?;
-    report.verdict(false)
+    told?.verdict(false)
 }
 
-/// Runs the short form once; `--hours N` runs the long form over and over; names run only those. With
-/// `--keep` the cluster stays, until `down`.
+/// Runs the short form once. `--hours N` runs the long form, once as a whole (some twenty minutes) and then
+/// on until the time is over; names run only those. With `--keep` the cluster stays, until `down`.
 pub fn faults(words: &[&str]) -> anyhow::Result<()> {
     if words == ["down"] {
         return cluster::down(&Lab::named("faults", 1, true));
@@ -80,35 +75,58 @@ pub fn faults(words: &[&str]) -> anyhow::Result<()> {
         cluster::build()?;
     }
     let lab = Lab::named("faults", 1, true);
-    cluster::up(&lab)?;
-    let told = run(&lab, &chosen, hours);
+    let passed =
+        cluster::up(&lab).and_then(|()| run(&lab, &chosen, hours)).and_then(|report| report.verdict(true));
+    let wants_logs = passed.is_err() && !interrupt::seen();
+    interrupt::forget();
     if !keep {
+        if wants_logs {
+            cluster::save_logs(&lab)?;
+        }
         cluster::down(&lab)?;
     }
-    let passed = told?.verdict(true)?;
-    println!("\n{passed} passed, 0 failed");
+    println!("\n{} passed, 0 failed", passed?);
     Ok(())
 }
 
 fn run(lab: &Lab, faults: &[&Fault], hours: Option<f64>) -> anyhow::Result<Report> {
     let setting = Setting::make(lab)?;
-    let until = hours.map(|hours| Instant::now() + Duration::from_secs_f64(hours * 3600.0));
     let mut report = Report::default();
-    loop {
-        for fault in faults {
-            interrupt::check()?;
-            heading(fault.what);
-            let row =
-                inflict(lab, &setting, fault).with_context(|| format!("under the fault {}", fault.name))?;
-            println!("    {row}");
-            report.add(fault, row);
-        }
-        if until.is_none_or(|until| Instant::now() > until) {
+    let done = go_round(lab, &setting, faults, hours, &mut report);
+    // Of a run that was broken off, too.
+    report.print();
+    done.map(|()| report)
+}
+
+/// Each fault once, and then on from the first until the time is over.
+fn go_round(
+    lab: &Lab,
+    setting: &Setting,
+    faults: &[&Fault],
+    hours: Option<f64>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let (began, time) = (Instant::now(), hours.map(|hours| Duration::from_secs_f64(hours * 3600.0)));
+    for (at, fault) in faults.iter().cycle().enumerate() {
+        interrupt::check()?;
+        let is_over = time.is_none_or(|time| began.elapsed() >= time);
+        if at >= faults.len() && is_over {
             break;
         }
+        match hours {
+            None => heading(fault.what),
+            Some(_) => heading(&format!(
+                "{} (round {}, {} min)",
+                fault.what,
+                1 + at / faults.len(),
+                began.elapsed().as_secs() / 60
+            )),
+        }
+        let row = inflict(lab, setting, fault).with_context(|| format!("under the fault {}", fault.name))?;
+        println!("    {row}");
+        report.add(fault, row);
     }
-    report.print();
-    Ok(report)
+    Ok(())
 }
 
 /// One fault: inflicted, healed, and what it cost.

@@ -23,6 +23,11 @@ pub fn seen() -> bool {
     SEEN.load(Ordering::SeqCst)
 }
 
+/// From here on it has not been pressed: cleaning up is not broken off by what has brought it about.
+pub fn forget() {
+    SEEN.store(false, Ordering::SeqCst);
+}
+
 /// An error once somebody has.
 pub fn check() -> anyhow::Result<()> {
     if seen() {

@@ -103,6 +103,11 @@ impl Lab {
         self.disk(host).join("data")
     }
 
+    /// One of the programs that all hosts run, as it was when the cluster came up.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.folder.join("programs").join(name)
+    }
+
     /// What all servers share.
     pub fn shared(&self) -> PathBuf {
         self.folder.join("shared")

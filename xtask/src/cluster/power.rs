@@ -21,7 +21,8 @@ pub fn make_forgetful(lab: &Lab, host: &Host) -> anyhow::Result<()> {
     for folder in folders(lab, host) {
         std::fs::create_dir_all(&folder)?;
         let log = std::fs::OpenOptions::new().create(true).append(true).open(lab.log(host))?;
-        let mut disk = Command::new(std::env::current_exe()?);
+        // This very program, even if cargo has built another since.
+        let mut disk = Command::new("/proc/self/exe");
         disk.arg("forgetful-disk").arg(&folder);
         disk.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut disk = disk.spawn().context("cannot start a forgetful disk")?;

@@ -11,7 +11,6 @@ use anyhow::{Context, bail};
 use super::ask::{ask, request};
 use super::process::{Standing, standing};
 use super::{Host, HostKind, Lab, certificates, zookeeper};
-use crate::run::built;
 
 const API: u16 = 7070;
 const CLUSTER: u16 = 7072;
@@ -24,7 +23,7 @@ pub const ROUTERS: u8 = 2;
 /// `slipwayd server` on a host.
 pub fn server(lab: &Lab, host: &Host) -> Command {
     let at = |port: u16| format!("{}:{port}", host.address);
-    let mut command = lab.inside(&host.name, built("slipwayd"));
+    let mut command = lab.inside(&host.name, lab.program("slipwayd"));
     command.args(["server", "--name", &host.name, "--base-domain", "apps.lab"]);
     command.args(["--public-host", &host.address.to_string()]);
     command.args(["--zookeeper", &zookeeper::addresses(lab), "--session", "4s"]);
@@ -41,7 +40,7 @@ pub fn server(lab: &Lab, host: &Host) -> Command {
 
 /// `slipwayd agent` on a host.
 pub fn agent(lab: &Lab, host: &Host) -> Command {
-    let mut command = lab.inside(&host.name, built("slipwayd"));
+    let mut command = lab.inside(&host.name, lab.program("slipwayd"));
     command.arg("agent");
     command.args(["--attribute", &format!("rack:r{}", 1 + host.number % 2)]);
     command.args(["--attribute", &format!("zone:{}", if host.number < 4 { "a" } else { "b" })]);
@@ -63,7 +62,7 @@ pub fn import_stack(lab: &Lab, layout: &Path) -> anyhow::Result<()> {
     let host = lab.of(HostKind::Server).next().context("there is no server")?;
     // What is not there is taken for a directory that is not mounted.
     fs::create_dir_all(lab.shared())?;
-    let mut command = Command::new(built("slipwayd"));
+    let mut command = Command::new(lab.program("slipwayd"));
     command.args(["stack", "import", "debian-12"]).arg(layout).arg("--shared-dir").arg(lab.shared());
     command.arg("--master-key").arg(lab.folder.join("master.key"));
     if !places(command, lab, host).status()?.success() {
@@ -108,7 +107,7 @@ pub fn join(lab: &Lab, host: &Host) -> anyhow::Result<()> {
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let token = answer["token"].as_str().context("an answer without a token")?;
     let first = lab.of(HostKind::Server).next().context("no server")?;
-    let mut command = lab.inside(&host.name, built("slipwayd"));
+    let mut command = lab.inside(&host.name, lab.program("slipwayd"));
     command.args(["join", &format!("{}:{CLUSTER}", first.address), "--token", token, "--name", &host.name]);
     crate::run::finish(places(command, lab, host))
 }
@@ -143,7 +142,7 @@ pub fn command(lab: &Lab) -> Command {
 /// The same through one server. Whoever has logged in at one has at all of them, but the command line
 /// keeps what it knows by address.
 fn through(lab: &Lab, host: &Host) -> Command {
-    let mut command = Command::new(built("slipway"));
+    let mut command = Command::new(lab.program("slipway"));
     let logins = lab.folder.join("logins.json");
     command.env("SLIPWAY_SERVER", format!("http://{}:{API}", host.address));
     let known =
@@ -161,7 +160,7 @@ pub fn wipe(lab: &Lab, host: &Host) -> anyhow::Result<()> {
     if !lab.data(host).exists() {
         return Ok(());
     }
-    let mut command = lab.inside(&host.name, built("slipwayd"));
+    let mut command = lab.inside(&host.name, lab.program("slipwayd"));
     command.args(["wipe", "--yes"]);
     let mut command = places(command, lab, host);
     command.stdin(Stdio::null()).stdout(Stdio::null());

@@ -66,6 +66,9 @@ impl Report {
 
     /// Medians and worst, a line for each fault.
     pub fn print(&self) {
+        if self.rows.is_empty() {
+            return;
+        }
         println!(
             "\n{:16} {:>6} {:>16} {:>16} {:>9} {:>10}",
             "fault", "rounds", "write gap s", "whole after s", "failed", "restarted"

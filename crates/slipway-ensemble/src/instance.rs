@@ -14,10 +14,12 @@ use crate::options::Options;
 use crate::place::Place;
 use crate::process::write_atomically;
 use crate::settings::Settings;
-use crate::shared::{Follower, SharedSettings, Version};
+use crate::shared::{self, Follower, Keys, Seen, SharedSettings, Version};
 
 /// The settings that were in force when they were last seen.
 const SETTINGS_FILE: &str = "settings.json";
+/// Which version of them was the highest.
+const SEEN_FILE: &str = "settings-seen";
 /// How long the shared place may take at the start.
 const FIRST_LOOK: Duration = Duration::from_secs(20);
 /// Locked by the instance whose directory it is.
@@ -46,12 +48,9 @@ pub async fn first_settings(
     options: &Options,
     given: Settings,
 ) -> Result<Settings, Error> {
-    let seen = || {
-        let bytes = std::fs::read(options.dir.join(SETTINGS_FILE)).ok()?;
-        serde_json::from_slice::<Settings>(&bytes).ok()
-    };
+    let seen = || last_seen(&options.dir);
     let loaded = tokio::time::timeout(FIRST_LOOK, shared.load()).await;
-    let settings = match loaded.map(|loaded| loaded.map_err(|error| error.to_string())) {
+    let settings = match loaded.map(|loaded| loaded.map_err(|error| crate::members::chain(&error))) {
         Ok(Ok(Some((settings, _)))) => settings,
         // A mount point without its mount is empty, too.
         Ok(Ok(None)) => seen().unwrap_or(given),
@@ -60,6 +59,56 @@ pub async fn first_settings(
     };
     settings.check()?;
     Ok(settings)
+}
+
+/// The settings that all instances share, where those with the keys keep them; `dir` is this instance's.
+///
+/// # Errors
+/// What was seen of them before cannot be read.
+pub fn shared_settings(place: Arc<Place>, keys: &Keys, dir: &Path) -> io::Result<SharedSettings<Settings>> {
+    SharedSettings::new(place, "settings", keys).with_memory(dir.join(SEEN_FILE))
+}
+
+/// Writes the shared settings anew: those that are there, if they are believed, or else those that this
+/// machine has last seen. It is how settings get another key, and come back after somebody has put old
+/// ones back. Says which they are.
+///
+/// # Errors
+/// The place is away or refuses, or there have never been settings here.
+pub async fn write_anew(
+    shared: &SharedSettings<Settings>,
+    dir: &Path,
+) -> Result<(Settings, Version), SignError> {
+    let settings = match shared.load().await {
+        Ok(Some((settings, _))) => settings,
+        Ok(None) => last_seen(dir).ok_or(SignError::Nothing)?,
+        Err(error @ (shared::Error::Forged(..) | shared::Error::PutBack { .. })) => {
+            last_seen(dir).ok_or(error)?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    settings.check()?;
+    let version = shared.write_anew(&settings).await?;
+    Ok((settings, version))
+}
+
+/// Why the settings are not written anew.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// Neither there nor here are any.
+    #[error("there are no shared settings, and this machine has never seen any")]
+    Nothing,
+    /// They cannot be had or written.
+    #[error(transparent)]
+    Shared(#[from] shared::Error),
+    /// They cannot be.
+    #[error(transparent)]
+    Invalid(#[from] crate::settings::Invalid),
+}
+
+fn last_seen(dir: &Path) -> Option<Settings> {
+    let bytes = std::fs::read(dir.join(SETTINGS_FILE)).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 /// Claims the directory for one process, until the file is dropped. Two instances would start two servers
@@ -79,7 +128,14 @@ pub fn claim(dir: &Path) -> io::Result<std::fs::File> {
 /// Hands each new version of the settings to the instance, for ever. One that cannot be is named and
 /// left out: the last good one stays in force.
 pub async fn follow(handle: Handle, mut follower: Follower<Settings>) {
+    let mut is_old = false;
     while let Some(known) = follower.next().await {
+        if let Seen::Old { reason, .. } = &known.seen
+            && !is_old
+        {
+            handle.event(format!("the settings last seen stay in force: {reason}"));
+        }
+        is_old = matches!(known.seen, Seen::Old { .. });
         let Some((settings, version)) = &known.current else { continue };
         take(&handle, settings, *version);
     }

@@ -18,7 +18,7 @@ use crate::monitor::{self, State};
 use crate::options::Options;
 use crate::place::{self, Place};
 use crate::settings::{Kind, Server, Servers, Settings};
-use crate::shared::{self, Locks, SharedSettings};
+use crate::shared::{self, Keys, Locks, SharedSettings, Trusted};
 use crate::{config, instance, wire, words};
 
 pub mod decide;
@@ -42,6 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Members {
     handle: Handle,
     shared: Arc<SharedSettings<Settings>>,
+    /// Where the instances say that they are there.
+    trusted: Trusted,
     place: Arc<Place>,
     locks: Locks,
     beat: u64,
@@ -52,6 +54,8 @@ pub struct Members {
     /// among them until its vote is gone.
     counted: Vec<Server>,
     turn: rolling::TurnSeen,
+    /// The last sign that none of us wrote, for the operator.
+    foreign: Option<place::Error>,
 }
 
 struct Presence {
@@ -92,12 +96,27 @@ impl Members {
         handle: Handle,
         shared: Arc<SharedSettings<Settings>>,
         place: Arc<Place>,
+        keys: &Keys,
         locks: Locks,
     ) -> Self {
         let list = (handle.settings().borrow().servers_spec.clone(), Instant::now());
         let (presence, states) = (BTreeMap::new(), BTreeMap::new());
         let (counted, turn) = (Vec::new(), rolling::TurnSeen::default());
-        Self { handle, shared, place, locks, beat: 0, presence, states, list, counted, turn }
+        let (trusted, foreign) = (Trusted::new(&place, keys), None);
+        Self {
+            handle,
+            shared,
+            trusted,
+            foreign,
+            place,
+            locks,
+            beat: 0,
+            presence,
+            states,
+            list,
+            counted,
+            turn,
+        }
     }
 
     /// Runs until it is dropped, one round for each `checkMs`.
@@ -109,7 +128,7 @@ impl Members {
                     reason.to_string()
                 }
                 Ok(Decision::Wait(reason @ (Reason::Moved(_) | Reason::Refused(_)))) => reason.to_string(),
-                Ok(_) => String::new(),
+                Ok(_) => self.foreign.as_ref().map(|error| chain(error)).unwrap_or_default(),
                 Err(error) => chain(&error),
             };
             // Each thing is said once, not with each round.
@@ -240,12 +259,20 @@ impl Members {
     async fn meet(&mut self) -> Result<(), place::Error> {
         self.beat += 1;
         let sign = format!("{} {} {}", std::process::id(), self.beat, rolling::runs_by(&self.handle));
-        self.place.put(PRESENCE_FOLDER, &self.handle.options().hostname, sign.into()).await?;
+        self.trusted.put(PRESENCE_FOLDER, &self.handle.options().hostname, sign.as_bytes()).await?;
+        self.foreign = None;
         let mut names = self.place.list(PRESENCE_FOLDER).await?;
         names.truncate(INSTANCES_MAX);
         for name in names {
-            let Some(sign) = self.place.get(PRESENCE_FOLDER, &name, PRESENCE_BYTES_MAX).await? else {
-                continue;
+            let sign = match self.trusted.get(PRESENCE_FOLDER, &name, PRESENCE_BYTES_MAX).await {
+                Ok(Some(sign)) => sign,
+                Ok(None) => continue,
+                // Whoever wrote it is not there for us.
+                Err(error @ place::Error::Forged { .. }) => {
+                    self.foreign = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             // What is there at first may be long dead, so it counts from its second sign on.
             let (now, silent) = (Instant::now(), ROUNDS_SILENT_MAX);
@@ -355,7 +382,7 @@ fn wire_options(options: &Options) -> Result<wire::Options, Error> {
     Ok(wire::Options { timeout: PATIENCE, digest, tls })
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

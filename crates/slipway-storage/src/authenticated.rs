@@ -116,7 +116,7 @@ impl Authenticated {
     /// The place is away or refuses; [`Error::Forged`] when the storage's identity was not written under
     /// this key.
     pub async fn open(place: Place, key: &[u8; 32]) -> Result<Option<Self>, Error> {
-        let own = Self::before(place, key);
+        let own = Self::without_identity(place, key);
         let Some((text, _)) = own.get(FOLDER, ID, ID_BYTES_MAX).await? else { return Ok(None) };
         let identity = parse(&text).ok_or_else(|| own.forged(FOLDER, ID, "it has another form"))?;
         // A length is not needed before the id: nothing follows it.
@@ -129,13 +129,20 @@ impl Authenticated {
     /// # Errors
     /// As of [`open`](Self::open).
     pub async fn found(place: Place, key: &[u8; 32]) -> Result<Self, Error> {
-        let own = Self::before(place, key);
+        let own = Self::without_identity(place, key);
         let identity = Identity { id: format!("{:032x}", rand::random::<u128>()), restored: 0 };
         let closed = own.close(FOLDER, ID, text_of(&identity).as_bytes())?;
         // Another may be faster.
         own.place.create(FOLDER, ID, closed.bytes).await?;
         let founded = Self::open(own.place.clone(), key).await?;
         founded.ok_or_else(|| own.forged(FOLDER, ID, "it went away again"))
+    }
+
+    /// The place by a key alone, for what is not lost with a storage and so belongs to none: its identity,
+    /// and settings that were there before it. Its [`identity`](Self::identity) is empty.
+    pub fn without_identity(place: Place, key: &[u8; 32]) -> Self {
+        let identity = Arc::new(Identity { id: String::new(), restored: 0 });
+        Self { place, identity, mac: keyed(key) }
     }
 
     /// Says that the storage in `place` was put back from a backup on purpose at that time (milliseconds
@@ -149,7 +156,7 @@ impl Authenticated {
         // The backup may know less than the servers do of when that was done before.
         let restored = now.max(there.identity.restored.saturating_add(1));
         let identity = Identity { restored, ..(*there.identity).clone() };
-        Self::before(place, key).put(FOLDER, ID, text_of(&identity).as_bytes()).await?;
+        Self::without_identity(place, key).put(FOLDER, ID, text_of(&identity).as_bytes()).await?;
         Ok(Some(Self { identity: Arc::new(identity), ..there }))
     }
 
@@ -264,12 +271,6 @@ impl Authenticated {
         Ok(true)
     }
 
-    /// Before it is known which storage it is: for the identity alone.
-    fn before(place: Place, key: &[u8; 32]) -> Self {
-        let identity = Arc::new(Identity { id: String::new(), restored: 0 });
-        Self { place, identity, mac: keyed(key) }
-    }
-
     fn open_object(&self, folder: &str, name: &str, bytes: Bytes) -> Result<(Bytes, Code), Error> {
         let forged = |why| self.forged(folder, name, why);
         let length = bytes.len().checked_sub(SEAL_BYTES).ok_or_else(|| forged(NO_CODE))?;
@@ -300,7 +301,7 @@ impl fmt::Debug for Authenticated {
 }
 
 const NO_CODE: &str = "it has no code";
-const WRONG_CODE: &str = "its code is wrong: it is damaged, was forged, was put there from another place, or was written under another master key";
+const WRONG_CODE: &str = "its code is wrong: it is damaged, was forged, was put there from another place, or was written under another master key or other credentials";
 
 fn text_of(identity: &Identity) -> String {
     format!("{FORMAT}\nid {}\nrestored {}", identity.id, identity.restored)

@@ -13,11 +13,11 @@ use sha2::{Digest as _, Sha256};
 use slipway_ensemble::backup::Id;
 use slipway_ensemble::http::{Api, Credentials};
 use slipway_ensemble::members::Members;
-use slipway_ensemble::place::s3::{Description, Keys};
+use slipway_ensemble::place::s3::{self, Description};
 use slipway_ensemble::place::{Bucket, Place};
 use slipway_ensemble::recover::{From, Plan};
 use slipway_ensemble::settings::Settings;
-use slipway_ensemble::shared::{Locks, Poll, SETTLING, SharedSettings};
+use slipway_ensemble::shared::{Keys, Locks, Poll, SETTLING, SharedSettings};
 use slipway_ensemble::{Options, Tls, http, instance, quarantine, supervisor};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -45,6 +45,7 @@ pub fn run(options: args::Ensemble) -> anyhow::Result<()> {
     tokio::runtime::Runtime::new()?.block_on(async {
         match &options.command {
             Some(args::Command::Recover(wanted)) => recover(&options, wanted).await,
+            Some(args::Command::Sign) => sign(&options).await,
             None => look_after(&options).await,
         }
     })
@@ -75,7 +76,8 @@ impl Running {
         let (options, credentials) = options(args)?;
         let data_dir = options.dir.clone();
         let claim = instance::claim(&data_dir)?;
-        let (place, shared) = shared(args, &data_dir)?;
+        let keys = credentials.keys();
+        let (place, shared) = shared(args, &keys, &data_dir)?;
         let settings = instance::first_settings(&shared, &options, given(args)?).await?;
         instance::keep(&data_dir, &settings).context("cannot write down the settings")?;
 
@@ -84,7 +86,7 @@ impl Running {
         let listener = TcpListener::bind(args.listen).await;
         let listener = listener.with_context(|| format!("cannot listen on {}", args.listen))?;
         let locks = Locks::new(Arc::clone(&place), "members-locks", SETTLING);
-        let members = Members::new(handle.clone(), Arc::clone(&shared), Arc::clone(&place), locks);
+        let members = Members::new(handle.clone(), Arc::clone(&shared), Arc::clone(&place), &keys, locks);
         let api = Api::new(handle.clone(), shared, follower.clone(), Arc::new(credentials), args.open_list);
 
         let mut tasks = JoinSet::new();
@@ -157,10 +159,10 @@ impl Drop for Running {
 
 /// Founds the ensemble anew, when a person says so.
 async fn recover(args: &args::Ensemble, wanted: &args::Recover) -> anyhow::Result<()> {
-    let (options, _) = options(args)?;
+    let (options, credentials) = options(args)?;
     let data_dir = options.dir.clone();
     let _claim = instance::claim(&data_dir)?;
-    let (place, shared) = shared(args, &data_dir)?;
+    let (place, shared) = shared(args, &credentials.keys(), &data_dir)?;
     let from = match wanted.backup.as_deref().map(|text| text.split_once('/').unwrap_or((text, ""))) {
         None => From::Own,
         Some((host, "")) => From::Backup(host.to_owned(), None),
@@ -173,6 +175,20 @@ async fn recover(args: &args::Ensemble, wanted: &args::Recover) -> anyhow::Resul
     }
     plan.carry_out(&shared, &place).await?;
     eprintln!("Done. Start `slipwayd ensemble` here; when it serves, add new servers to serversSpec.");
+    Ok(())
+}
+
+/// Writes the shared settings anew with the credentials of now, when a person says so. The instance here
+/// may run meanwhile.
+async fn sign(args: &args::Ensemble) -> anyhow::Result<()> {
+    let (options, credentials) = options(args)?;
+    let (_, shared) = shared(args, &credentials.keys(), &options.dir)?;
+    let (settings, version) = instance::write_anew(&shared, &options.dir).await?;
+    eprintln!(
+        "Version {} of the settings is signed. Its servers: {}.",
+        version.number(),
+        settings.servers_spec
+    );
     Ok(())
 }
 
@@ -209,10 +225,12 @@ fn options(args: &args::Ensemble) -> anyhow::Result<(Options, Credentials)> {
 /// Where the machines find each other.
 fn shared(
     args: &args::Ensemble,
+    keys: &Keys,
     data_dir: &Path,
 ) -> anyhow::Result<(Arc<Place>, Arc<SharedSettings<Settings>>)> {
     let place = Arc::new(place(args, data_dir)?);
-    let shared = Arc::new(SharedSettings::new(Arc::clone(&place), "settings"));
+    let shared = instance::shared_settings(Arc::clone(&place), keys, data_dir);
+    let shared = Arc::new(shared.context("cannot read which settings were seen")?);
     Ok((place, shared))
 }
 
@@ -249,7 +267,7 @@ fn place(args: &args::Ensemble, data_dir: &std::path::Path) -> anyhow::Result<Pl
         region: args.s3_region.clone(),
         bucket: args.s3_bucket.clone().context("--s3-bucket")?,
         prefix: args.s3_prefix.clone(),
-        keys: Keys { access: access.to_owned(), secret: secret.to_owned() },
+        keys: s3::Keys { access: access.to_owned(), secret: secret.to_owned() },
         authority_pem: args.s3_ca.as_deref().map(read).transpose()?,
         trust_conditions: args.s3_trust_conditions,
     })?))

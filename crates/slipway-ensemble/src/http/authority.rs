@@ -1,7 +1,10 @@
 //! Who may ask.
 
+use argon2::Argon2;
 use base64::Engine as _;
 use subtle::ConstantTimeEq as _;
+
+use crate::shared::Keys;
 
 /// Decides by a request's `Authorization` header.
 pub trait Authority: Send + Sync {
@@ -14,6 +17,8 @@ pub trait Authority: Send + Sync {
 pub struct Credentials {
     passwords: Vec<String>,
     tokens: Vec<String>,
+    /// Of all lines, in their order.
+    keys: Vec<[u8; 32]>,
 }
 
 /// Why a file of credentials is refused.
@@ -25,10 +30,17 @@ pub enum Error {
     /// Too short to resist guessing.
     #[error("line {0} is shorter than {SECRET_BYTES_MIN} characters")]
     Short(usize),
+    /// More people than look after an ensemble.
+    #[error("there are more than {LINES_MAX} lines")]
+    Many,
 }
 
 /// A password or token that is shorter can be guessed over the network.
 const SECRET_BYTES_MIN: usize = 12;
+/// Each line costs the work of a key at the start.
+const LINES_MAX: usize = 64;
+/// What makes a key from a line that is good for nothing else.
+const SALT: &[u8] = b"slipway ensemble, shared place";
 
 impl Credentials {
     /// Reads the lines. Empty ones and those that begin with `#` count for nothing.
@@ -49,9 +61,27 @@ impl Credentials {
                 return Err(Error::Short(at + 1));
             }
             kind.push(line.to_owned());
+            if all.keys.len() == LINES_MAX {
+                return Err(Error::Many);
+            }
+            all.keys.push(key(line));
         }
         if all.passwords.is_empty() && all.tokens.is_empty() { Err(Error::Empty) } else { Ok(all) }
     }
+
+    /// The keys by which instances with this file believe each other: the first line's writes.
+    pub fn keys(&self) -> Keys {
+        Keys::new(self.keys.clone())
+    }
+}
+
+/// Slow, because whoever reads the shared place can try passwords on what is there.
+fn key(line: &str) -> [u8; 32] {
+    let mut key = [0; 32];
+    // With these lengths it cannot fail; and a key of zeroes would be one that everybody has.
+    let made = Argon2::default().hash_password_into(line.as_bytes(), SALT, &mut key);
+    assert!(made.is_ok(), "a line of credentials makes a key: {made:?}");
+    key
 }
 
 impl Authority for Credentials {

@@ -4,11 +4,16 @@ use super::*;
 
 mod follow;
 mod lock;
+mod trusted;
 
 const RACE: &str = "SLIPWAY_TEST_RACE";
 
 fn settings(dir: &std::path::Path) -> SharedSettings<u64> {
-    SharedSettings::new(Arc::new(Place::directory(dir)), "settings")
+    SharedSettings::new(Arc::new(Place::directory(dir)), "settings", &keys(b'k'))
+}
+
+fn keys(byte: u8) -> Keys {
+    Keys::new(vec![[byte; 32]])
 }
 
 /// Adds one, as often as somebody else was faster.
@@ -43,7 +48,7 @@ async fn ex_08_settings_that_cannot_be_read_are_not_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(dir.path());
     let one = settings.replace(None, &1).await.unwrap();
-    std::fs::write(dir.path().join("settings/000000000002.json"), "{").unwrap();
+    settings.trusted.put("settings", "000000000002.json", b"{").await.unwrap();
     std::fs::write(dir.path().join("settings/notes.txt"), "not ours").unwrap();
     assert!(matches!(settings.load().await, Err(Error::Unreadable(Version(2), _))));
     assert!(matches!(settings.replace(Some(one), &2).await, Err(Error::Conflict(Some(Version(2))))));

@@ -16,7 +16,7 @@ use slipway_ensemble::options::CLASS_PATH;
 use slipway_ensemble::place::Place;
 use slipway_ensemble::process::Process;
 use slipway_ensemble::settings::Settings;
-use slipway_ensemble::shared::{Locks, Poll, SETTLING, SharedSettings};
+use slipway_ensemble::shared::{Keys, Locks, Poll, SETTLING, SharedSettings};
 use slipway_ensemble::{Handle, Options, Tls, http, instance, supervisor};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -26,6 +26,10 @@ const TOKEN: &str = "token-of-the-tests";
 pub const AUTH: (&str, &str) = ("Authorization", "Bearer token-of-the-tests");
 /// A Java on a busy machine takes its time.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+pub fn keys() -> Keys {
+    Keys::new(vec![[7; 32]])
+}
 
 /// What the instances share.
 pub struct Lab {
@@ -86,7 +90,7 @@ impl Lab {
     /// The place, and the settings there.
     pub fn shared(&self) -> (Arc<Place>, Arc<SharedSettings<Settings>>) {
         let place = Arc::new(Place::directory(self.shared.path()));
-        let shared = SharedSettings::new(Arc::clone(&place), "settings");
+        let shared = SharedSettings::new(Arc::clone(&place), "settings", &keys());
         (place, Arc::new(shared))
     }
 
@@ -122,7 +126,7 @@ impl Instance {
         let (poll, follower) = Poll::new(Arc::clone(&shared), Duration::from_millis(300));
         let credentials = Arc::new(Credentials::parse(TOKEN).unwrap());
         let locks = Locks::new(Arc::clone(&place), "members-locks", SETTLING);
-        let members = Members::new(handle.clone(), Arc::clone(&shared), place, locks);
+        let members = Members::new(handle.clone(), Arc::clone(&shared), place, &keys(), locks);
         let api = Api::new(handle.clone(), shared, follower.clone(), credentials, true);
         let address = (lab.hosts[at].as_str(), lab.http_port);
         let listener = tokio::net::TcpListener::bind(address).await.unwrap();

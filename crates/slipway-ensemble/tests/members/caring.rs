@@ -10,7 +10,7 @@ use slipway_ensemble::monitor::State;
 use slipway_ensemble::options::CLASS_PATH;
 use slipway_ensemble::place::Place;
 use slipway_ensemble::settings::{Server, Settings};
-use slipway_ensemble::shared::{Locks, Poll, SharedSettings};
+use slipway_ensemble::shared::{Keys, Locks, Poll, SharedSettings};
 use slipway_ensemble::wire::{self, Client};
 use slipway_ensemble::{Handle, Options, instance, quarantine, supervisor};
 use tempfile::TempDir;
@@ -85,7 +85,7 @@ impl Ensemble {
         tasks.spawn(supervisor.run(std::future::pending()));
         tasks.spawn(poll.run());
         tasks.spawn(instance::follow(handle.clone(), follower));
-        tasks.spawn(Members::new(handle.clone(), shared, place, locks).run());
+        tasks.spawn(Members::new(handle.clone(), shared, place, &keys(), locks).run());
         tasks.spawn(quarantine::run(handle.clone()));
         Instance { handle, dir, tasks }
     }
@@ -189,9 +189,13 @@ impl Drop for Instance {
     }
 }
 
+fn keys() -> Keys {
+    Keys::new(vec![[7; 32]])
+}
+
 fn shared(dir: &Path) -> (Arc<Place>, Arc<SharedSettings<Settings>>) {
     let place = Arc::new(Place::directory(dir));
-    let settings = SharedSettings::new(Arc::clone(&place), "settings").with_settling(LOCK_SETTLING);
+    let settings = SharedSettings::new(Arc::clone(&place), "settings", &keys()).with_settling(LOCK_SETTLING);
     (place, Arc::new(settings))
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use slipway_ensemble::place::s3::Keys;
 use slipway_ensemble::place::{self, Place};
-use slipway_ensemble::shared::{Error, Locks, Poll, Seen, SharedSettings};
+use slipway_ensemble::shared::{self, Error, Locks, Poll, Seen, SharedSettings};
 
 use crate::s3_server::{S3Server, place};
 
@@ -81,11 +81,15 @@ async fn ex_08_the_server_lets_one_of_twenty_create_an_object() {
     assert_eq!(most, 1);
 }
 
+fn keys() -> shared::Keys {
+    shared::Keys::new(vec![[7; 32]])
+}
+
 async fn race(place: &Arc<Place>, writers: u64, turns: u64, settling: Duration) {
     let tasks: Vec<_> = (0..writers)
         .map(|_| {
             let settings: SharedSettings<u64> =
-                SharedSettings::new(Arc::clone(place), "settings").with_settling(settling);
+                SharedSettings::new(Arc::clone(place), "settings", &keys()).with_settling(settling);
             tokio::spawn(async move {
                 for _ in 0..turns {
                     loop {
@@ -104,7 +108,7 @@ async fn race(place: &Arc<Place>, writers: u64, turns: u64, settling: Duration) 
     for task in tasks {
         task.await.unwrap();
     }
-    let settings: SharedSettings<u64> = SharedSettings::new(Arc::clone(place), "settings");
+    let settings: SharedSettings<u64> = SharedSettings::new(Arc::clone(place), "settings", &keys());
     let (value, version) = settings.load().await.unwrap().unwrap();
     assert_eq!((value, version.number()), (writers * turns, writers * turns));
 }
@@ -150,7 +154,7 @@ async fn ex_08_wrong_keys_and_a_missing_bucket_are_refused_in_words() {
     for (wrong, word) in
         [(secret, "SignatureDoesNotMatch"), (access, "InvalidAccessKeyId"), (bucket, "NoSuchBucket")]
     {
-        let settings: SharedSettings<u64> = SharedSettings::new(place(wrong), "settings");
+        let settings: SharedSettings<u64> = SharedSettings::new(place(wrong), "settings", &keys());
         let Error::Place(load) = settings.load().await.unwrap_err() else { panic!("another error") };
         assert!(load.to_string().contains(word), "{load}");
         assert!(!load.is_worth_a_retry());
@@ -161,7 +165,8 @@ async fn ex_08_wrong_keys_and_a_missing_bucket_are_refused_in_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ex_08_settings_stay_in_force_while_the_server_is_away() {
     let Some(mut server) = S3Server::start() else { return };
-    let settings: Arc<SharedSettings<u64>> = Arc::new(SharedSettings::new(server.place(), "settings"));
+    let settings: Arc<SharedSettings<u64>> =
+        Arc::new(SharedSettings::new(server.place(), "settings", &keys()));
     settings.replace(None, &7).await.unwrap();
     let (poll, mut follower) = Poll::new(Arc::clone(&settings), Duration::from_millis(50));
     let poll = tokio::spawn(poll.run());

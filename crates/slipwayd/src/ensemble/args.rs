@@ -97,6 +97,10 @@ pub enum Command {
     /// When the quorum is lost for good: found the ensemble anew on this machine, with what this server or
     /// a backup has. Stop the instance here first, and type its own command line with this behind it
     Recover(Recover),
+    /// After the credentials were changed, or the shared settings put back: write the settings anew, those
+    /// that are there or else those that this machine has last seen. Type the instance's own command line
+    /// with this behind it
+    Sign,
 }
 
 #[derive(Debug, Clone, Args)]

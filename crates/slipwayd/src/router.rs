@@ -166,7 +166,8 @@ async fn keep_looking(
         let look = Arc::clone(&look);
         let failed = match tokio::task::spawn_blocking(move || look()).await {
             Ok(Ok(was_started)) => {
-                if trouble.send_replace(None).is_some() {
+                // What is no news must not look like it: nodes tell everything anew then.
+                if trouble.send_if_modified(|known| known.take().is_some()) {
                     tracing::info!("the router runs now");
                 } else if was_started {
                     tracing::warn!("the router had ended and was started again");

@@ -22,5 +22,10 @@ async fn a_router_that_cannot_start_is_tried_again_and_told_of_once() {
     assert!(!seen.has_changed().unwrap(), "the same reason is no news");
     is_free.store(true, Ordering::SeqCst);
     seen.wait_for(Option::is_none).await.unwrap();
+    let tries_before = tries.load(Ordering::SeqCst);
+    while tries.load(Ordering::SeqCst) < tries_before + 5 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(!seen.has_changed().unwrap(), "a router that still runs is no news");
     keeping.abort();
 }

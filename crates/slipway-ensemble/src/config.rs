@@ -23,6 +23,13 @@ pub const WORDS: [&str; 9] = ["srvr", "ruok", "mntr", "conf", "stat", "isro", "w
 
 /// The name of the static file.
 pub const FILE: &str = "zoo.cfg";
+/// In the instance's directory: the server's configuration. It writes there itself.
+const DIR: &str = "conf";
+
+/// Where the server of the instance in `dir` has its configuration.
+pub fn dir(dir: &Path) -> PathBuf {
+    dir.join(DIR)
+}
 
 /// The static file. The directories must be plain text without line ends, as [`Settings::check`] and
 /// the caller see to.

@@ -14,7 +14,7 @@
 //! | `purge` | which files a cleanup deletes |
 //! | [`members::decide`] | who should belong to the ensemble: the next step, or the reason for none |
 //! | [`place`], [`shared`] | the place that none owns; versions of settings there, and locks |
-//! | [`process`], `tls`, [`words`], [`wire`] | the server: as a process, by its four-letter words, by its protocol |
+//! | [`user`], [`process`], `tls`, [`words`], [`wire`] | the server: as whom it runs, as a process, by its four-letter words, by its protocol |
 //! | [`handle`], [`supervisor`] | the loop that looks after the one server, and what it shares with the rest |
 //! | [`quarantine`] | a server that does not start because of its own data |
 //! | [`backup`] | backups, and a server made from one |
@@ -42,6 +42,8 @@ mod purge;
 pub use slipway_storage as place;
 
 pub mod shared;
+
+pub mod user;
 
 pub mod process;
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::user::User;
+
 /// The jars of Debian's package `zookeeper`. Behind the first, whose manifest names most others: one
 /// that makes the server log, and those that TLS needs.
 pub const CLASS_PATH: &str = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar:\
@@ -22,6 +24,8 @@ pub struct Options {
     pub class_path: String,
     /// How much the kernel should prefer others when memory is short: -1000 to 1000.
     pub oom_score_adj: i32,
+    /// As whom the server runs; nothing for who we are.
+    pub user: Option<User>,
     /// Certificates, when the server speaks TLS.
     pub tls: Option<Tls>,
     /// The password of ZooKeeper's user `super`, who changes the list of servers while they run (ZK-09);

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::user::{self, User};
+
 /// The class with ZooKeeper's `main`.
 const MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 const PID_FILE: &str = "zookeeper.pid";
@@ -47,7 +49,8 @@ impl Process {
         (is_server && process.is_alive()).then_some(process)
     }
 
-    /// Starts Java with these arguments before ZooKeeper's own, which is the configuration's path.
+    /// Starts Java with these arguments before ZooKeeper's own, which is the configuration's path, as that
+    /// user, without any privilege.
     /// The second value is why the process could not be protected from the want of memory, if so.
     ///
     /// # Errors
@@ -57,20 +60,25 @@ impl Process {
         java: &Path,
         arguments: &[String],
         config: &Path,
+        user: Option<&User>,
         oom_score_adj: i32,
     ) -> io::Result<(Self, Option<io::Error>)> {
         let log = OpenOptions::new().create(true).append(true).mode(0o600).open(dir.join(LOG_FILE))?;
-        let mut child = tokio::process::Command::new(java)
+        let mut command = tokio::process::Command::new(java);
+        command
             .env_clear()
             .args(arguments)
             .arg(MAIN)
             .arg(config)
-            .current_dir(dir)
+            .current_dir(config.parent().unwrap_or(dir))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            .process_group(0)
-            .spawn()?;
+            .process_group(0);
+        let mut child = match user {
+            Some(user) => spawn_as(&mut command, user)?,
+            None => command.spawn()?,
+        };
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
         let unprotected = fs::write(format!("/proc/{pid}/oom_score_adj"), oom_score_adj.to_string()).err();
         let process = started(pid).map(|started| Self { pid, started, seen: Instant::now() });
@@ -118,6 +126,21 @@ impl Process {
     }
 }
 
+/// Starts it from a thread that has given its rights up first; what is started has those of that thread.
+fn spawn_as(command: &mut tokio::process::Command, user: &User) -> io::Result<tokio::process::Child> {
+    let (uid, gid) = user.ids();
+    // This gives up other groups, too.
+    command.uid(uid).gid(gid);
+    let runtime = tokio::runtime::Handle::current();
+    let spawn = || {
+        user::give_up_rights()?;
+        let _inside = runtime.enter();
+        command.spawn()
+    };
+    let spawned = std::thread::scope(|scope| scope.spawn(spawn).join());
+    spawned.unwrap_or_else(|_| Err(io::Error::other("the thread that starts the server broke off")))
+}
+
 /// When the process with that number was started; nothing when there is none, or only what it left.
 fn started(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -150,8 +173,21 @@ pub fn bound_log(dir: &Path) -> io::Result<()> {
 
 /// Writes a file so that it is there as a whole or not at all, also after a loss of power.
 pub(crate) fn write_atomically(path: &Path, text: &str) -> io::Result<()> {
+    write_for(None, path, text)
+}
+
+/// The same for the server, whose user alone then reads it.
+pub(crate) fn write_for(user: Option<&User>, path: &Path, text: &str) -> io::Result<()> {
     let new = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // A new one: in a directory of the server's one that is there may be a link.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    if let Some(user) = user {
+        user.give_file(&file)?;
+    }
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&new, path)?;

@@ -23,6 +23,7 @@ use crate::monitor::{self, State};
 use crate::options::Options;
 use crate::process;
 use crate::settings::{Kind, Settings};
+use crate::user;
 use crate::words;
 
 #[cfg(test)]
@@ -166,7 +167,9 @@ pub fn set_aside(data: &Path, logs: &Path) -> io::Result<PathBuf> {
     }
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let name = format!("{ASIDE}{now_ms}");
-    let promise = fs::read(data.join(VERSION_DIR).join(PROMISE_FILE)).ok();
+    let promise = user::read_text(&data.join(VERSION_DIR).join(PROMISE_FILE)).ok();
+    // It is for the server to read again, which might have put a link to another's file there.
+    let promise = promise.filter(|text| text.trim().parse::<u64>().is_ok());
     // The snapshots come first: without them ZooKeeper does not start over logs, so that a crash
     // between the two leaves nothing that looks whole.
     for dir in if data == logs { vec![data] } else { vec![data, logs] } {
@@ -178,8 +181,8 @@ pub fn set_aside(data: &Path, logs: &Path) -> io::Result<PathBuf> {
     }
     if let Some(promise) = promise {
         let dir = data.join(VERSION_DIR);
-        fs::create_dir_all(&dir)?;
-        process::write_atomically(&dir.join(PROMISE_FILE), &String::from_utf8_lossy(&promise))?;
+        fs::create_dir(&dir)?;
+        process::write_atomically(&dir.join(PROMISE_FILE), &promise)?;
     }
     Ok(data.join(name))
 }

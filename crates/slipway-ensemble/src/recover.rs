@@ -28,7 +28,7 @@ use crate::place::Place;
 use crate::process::{self, Process};
 use crate::settings::{Kind, Server, Servers, Settings};
 use crate::shared::{self, SharedSettings, Version};
-use crate::{config, words};
+use crate::{config, user, words};
 
 #[cfg(test)]
 mod tests;
@@ -184,7 +184,9 @@ impl Plan {
         let membership = config::founding(&settings, self.options.tls.is_some());
         // The version of a membership is the number of the transaction that made it, and stands behind
         // the file's name.
-        let path = self.options.dir.join(format!("{}.dynamic.{:x}", config::FILE, epoch << 32));
+        let conf = config::dir(&self.options.dir);
+        user::make_dir(&conf).map_err(|error| Error::File(conf.clone(), error))?;
+        let path = conf.join(format!("{}.dynamic.{:x}", config::FILE, epoch << 32));
         process::write_atomically(&path, &membership).map_err(|error| Error::File(path, error))?;
         let dir = &self.options.dir;
         instance::keep(dir, &settings).map_err(|error| Error::File(dir.clone(), error))?;
@@ -287,7 +289,7 @@ fn epoch_of(name: &str) -> Option<u64> {
 
 /// The highest epoch that a server has seen: in its data, or by its promise.
 fn known_epoch(dirs: &Dirs) -> u64 {
-    let promise = fs::read_to_string(dirs.data.join(VERSION_DIR).join(PROMISE_FILE)).ok();
+    let promise = user::read_text(&dirs.data.join(VERSION_DIR).join(PROMISE_FILE)).ok();
     let promise = promise.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     newest(dirs).map_or(0, |newest| newest.epoch).max(promise)
 }

@@ -256,8 +256,9 @@ impl Supervisor {
         let config = files::write(settings, options, own, membership.as_deref())?;
         let mut arguments: Vec<String> = settings.java_environment.iter().map(str::to_owned).collect();
         arguments.extend(["-cp".to_owned(), options.class_path.clone()]);
-        let score = options.oom_score_adj;
-        let (process, unprotected) = Process::start(&options.dir, &options.java, &arguments, &config, score)?;
+        let (user, score) = (options.user.as_ref(), options.oom_score_adj);
+        let (process, unprotected) =
+            Process::start(&options.dir, &options.java, &arguments, &config, user, score)?;
         if let Some(error) = unprotected {
             self.handle.event(format!("the server's oom_score_adj stays as it is: {error}"));
         }

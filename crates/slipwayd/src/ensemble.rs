@@ -18,6 +18,7 @@ use slipway_ensemble::place::{Bucket, Place};
 use slipway_ensemble::recover::{From, Plan};
 use slipway_ensemble::settings::Settings;
 use slipway_ensemble::shared::{Keys, Locks, Poll, SETTLING, SharedSettings};
+use slipway_ensemble::user::User;
 use slipway_ensemble::{Options, Tls, http, instance, quarantine, supervisor};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -209,6 +210,7 @@ fn options(args: &args::Ensemble) -> anyhow::Result<(Options, Credentials)> {
         java: args.java.clone(),
         class_path: args.class_path.clone(),
         oom_score_adj: args.oom_score_adj,
+        user: User::choose(args.zookeeper_user.as_deref())?,
         tls: args
             .tls_key_store
             .clone()

@@ -7,6 +7,7 @@ fn options(tls: Option<Tls>) -> Options {
         java: "/usr/bin/java".into(),
         class_path: crate::options::CLASS_PATH.to_owned(),
         oom_score_adj: 0,
+        user: None,
         tls,
         super_password: Some("secret".to_owned()),
         http_port: 8181,

@@ -4,16 +4,19 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::options::Options;
-use crate::process::write_atomically;
+use crate::options::{Options, Tls};
+use crate::process::write_for;
 use crate::settings::{Server, Settings};
-use crate::{config, purge, quarantine};
+use crate::{config, purge, quarantine, user};
 
 /// Below both data directories.
 const VERSION_DIR: &str = "version-2";
 const ID_FILE: &str = "myid";
 /// The dynamic file that we write; ZooKeeper puts versions behind the name of its own.
 const DYNAMIC_FILE: &str = "zoo.cfg.dynamic";
+/// Copies that the server's user can read.
+const KEY_STORE_FILE: &str = "key-store.pem";
+const TRUST_STORE_FILE: &str = "trust-store.pem";
 
 /// Writes the configuration, and returns its path. `membership` is what servers say that serve.
 pub fn write(
@@ -22,15 +25,38 @@ pub fn write(
     own: &Server,
     membership: Option<&str>,
 ) -> io::Result<PathBuf> {
-    let data = settings.snapshots(&options.dir);
-    fs::create_dir_all(&data)?;
-    fs::create_dir_all(settings.logs(&options.dir))?;
-    write_atomically(&data.join(ID_FILE), &format!("{}\n", own.id))?;
+    let (conf, user) = (config::dir(&options.dir), options.user.as_ref());
+    let (data, logs) = (settings.snapshots(&options.dir), settings.logs(&options.dir));
+    [&conf, &data, &logs].into_iter().try_for_each(|dir| user::make_dir(dir))?;
+    if let Some(user) = user {
+        user.let_pass(&options.dir)?;
+        user.give_all(&conf)?;
+        user.give_data(&data, &logs)?;
+        user.give_data(&logs, &data)?;
+    }
+    write_for(user, &data.join(ID_FILE), &format!("{}\n", own.id))?;
     let dynamic =
         if settings.is_standalone() { None } else { Some(dynamic(settings, options, own, membership)?) };
-    let path = options.dir.join(config::FILE);
-    write_atomically(&path, &config::file(settings, options, dynamic.as_deref()))?;
+    let path = conf.join(config::FILE);
+    // The operator's own are mostly root's alone.
+    let tls = options.tls.as_ref().filter(|_| user.is_some()).map(|tls| copies(options, tls)).transpose()?;
+    let readable = Options { tls: tls.or_else(|| options.tls.clone()), ..options.clone() };
+    write_for(user, &path, &config::file(settings, &readable, dynamic.as_deref()))?;
     Ok(path)
+}
+
+fn copies(options: &Options, tls: &Tls) -> io::Result<Tls> {
+    let copy = |from: &Path, name: &str| {
+        let text = fs::read_to_string(from)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", from.display())))?;
+        let path = config::dir(&options.dir).join(name);
+        write_for(options.user.as_ref(), &path, &text)?;
+        Ok::<_, io::Error>(path)
+    };
+    Ok(Tls {
+        key_store: copy(&tls.key_store, KEY_STORE_FILE)?,
+        trust_store: copy(&tls.trust_store, TRUST_STORE_FILE)?,
+    })
 }
 
 /// The dynamic file to start with: ZooKeeper's own if we are in it, else one that we write.
@@ -40,9 +66,20 @@ fn dynamic(
     own: &Server,
     membership: Option<&str>,
 ) -> io::Result<PathBuf> {
-    let names = fs::read_dir(&options.dir)?.filter_map(|entry| Some(entry.ok()?.path()));
-    let newest = config::newest_dynamic(names);
-    let old = newest.as_ref().map(fs::read_to_string).transpose()?;
+    let (conf, user) = (config::dir(&options.dir), options.user.as_ref());
+    let newest = match newest_dynamic(&conf)? {
+        Some(path) => Some(path),
+        // Where earlier versions had it.
+        None => match newest_dynamic(&options.dir)? {
+            Some(path) => {
+                let own = conf.join(path.file_name().unwrap_or_default());
+                write_for(user, &own, &user::read_text(&path)?)?;
+                Some(own)
+            }
+            None => None,
+        },
+    };
+    let old = newest.as_deref().map(user::read_text).transpose()?;
     // Where a quorum's word leaves us out, ours is of an ensemble that is no more.
     let is_left_out = membership.is_some_and(|text| !config::lists(text, own.id));
     if let (Some(path), Some(text)) = (newest, &old)
@@ -56,14 +93,18 @@ fn dynamic(
         Some(text) => config::joining(text, settings, own, tls),
         None => config::founding(settings, tls),
     };
-    let path = options.dir.join(DYNAMIC_FILE);
-    write_atomically(&path, &text)?;
+    let path = conf.join(DYNAMIC_FILE);
+    write_for(user, &path, &text)?;
     Ok(path)
+}
+
+fn newest_dynamic(dir: &Path) -> io::Result<Option<PathBuf>> {
+    Ok(config::newest_dynamic(fs::read_dir(dir)?.filter_map(|entry| Some(entry.ok()?.path()))))
 }
 
 /// The id that the server was last started with.
 pub fn id(settings: &Settings, options: &Options) -> Option<u8> {
-    fs::read_to_string(settings.snapshots(&options.dir).join(ID_FILE)).ok()?.trim().parse().ok()
+    user::read_text(&settings.snapshots(&options.dir).join(ID_FILE)).ok()?.trim().parse().ok()
 }
 
 /// Deletes what nobody needs; returns how many files.
@@ -72,7 +113,12 @@ pub fn purge(snapshots: &Path, logs: &Path, kept: u32) -> io::Result<usize> {
     let mut files = Vec::new();
     let mut paths = Vec::new();
     for dir in dirs {
-        let Ok(entries) = fs::read_dir(dir.join(VERSION_DIR)) else { continue };
+        let dir = dir.join(VERSION_DIR);
+        // Not where a link leads.
+        if !fs::symlink_metadata(&dir).is_ok_and(|found| found.is_dir()) {
+            continue;
+        }
+        let Ok(entries) = fs::read_dir(dir) else { continue };
         for entry in entries {
             let path = entry?.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };

@@ -17,6 +17,7 @@ use slipway_ensemble::place::Place;
 use slipway_ensemble::process::Process;
 use slipway_ensemble::settings::Settings;
 use slipway_ensemble::shared::{Keys, Locks, Poll, SETTLING, SharedSettings};
+use slipway_ensemble::user::User;
 use slipway_ensemble::{Handle, Options, Tls, http, instance, supervisor};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -36,6 +37,7 @@ pub struct Lab {
     shared: TempDir,
     settings: Settings,
     tls: Option<Tls>,
+    pub user: Option<User>,
     pub hosts: Vec<String>,
     pub client_port: u16,
     http_port: u16,
@@ -66,6 +68,7 @@ impl Lab {
             shared: tempfile::tempdir().unwrap(),
             settings,
             tls: None,
+            user: User::choose(None).unwrap(),
             hosts,
             client_port: base,
             http_port: base + 3,
@@ -80,6 +83,7 @@ impl Lab {
             java: "/usr/bin/java".into(),
             class_path: CLASS_PATH.to_owned(),
             oom_score_adj: 0,
+            user: self.user.clone(),
             tls: self.tls.clone(),
             super_password: Some("a password for tests".to_owned()),
             http_port: self.http_port,

@@ -12,6 +12,8 @@ mod certificates;
 
 mod lab;
 
+mod owner;
+
 mod recovering;
 
 mod rolling;

@@ -66,7 +66,7 @@ async fn looks(lab: &Lab) -> [u64; 3] {
     let (place, _) = lab.shared();
     let mut rounds = [0; 3];
     for (round, host) in rounds.iter_mut().zip(&lab.hosts) {
-        let sign = place.get("instances", host, 64).await.unwrap().unwrap_or_default();
+        let sign = place.get("instances", host, 256).await.unwrap().unwrap_or_default();
         let sign = String::from_utf8_lossy(&sign);
         *round = sign.split(' ').nth(1).map_or(0, |beat| beat.parse().unwrap());
     }

@@ -11,6 +11,7 @@ use slipway_ensemble::options::CLASS_PATH;
 use slipway_ensemble::place::Place;
 use slipway_ensemble::settings::{Server, Settings};
 use slipway_ensemble::shared::{Keys, Locks, Poll, SharedSettings};
+use slipway_ensemble::user::User;
 use slipway_ensemble::wire::{self, Client};
 use slipway_ensemble::{Handle, Options, instance, quarantine, supervisor};
 use tempfile::TempDir;
@@ -72,6 +73,7 @@ impl Ensemble {
             java: "/usr/bin/java".into(),
             class_path: CLASS_PATH.to_owned(),
             oom_score_adj: 0,
+            user: User::choose(None).unwrap(),
             tls: None,
             super_password: Some(PASSWORD.to_owned()),
             http_port: 1,

@@ -72,6 +72,9 @@ pub struct Ensemble {
     /// ZooKeeper's jars
     #[arg(long, default_value = slipway_ensemble::options::CLASS_PATH, value_name = "PATHS", hide_default_value = true)]
     pub class_path: String,
+    /// As whom ZooKeeper runs [default: for root the user zookeeper, or else who this runs as]
+    #[arg(long, value_name = "NAME")]
+    pub zookeeper_user: Option<String>,
     /// How much the kernel should prefer other processes when memory is short, -1000 to 1000
     #[arg(long, default_value_t = -500, allow_negative_numbers = true, value_name = "SCORE")]
     pub oom_score_adj: i32,

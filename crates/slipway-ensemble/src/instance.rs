@@ -16,6 +16,9 @@ use crate::process::write_atomically;
 use crate::settings::Settings;
 use crate::shared::{self, Follower, Keys, Seen, SharedSettings, Version};
 
+#[cfg(test)]
+mod tests;
+
 /// The settings that were in force when they were last seen.
 const SETTINGS_FILE: &str = "settings.json";
 /// Which version of them was the highest.

@@ -245,6 +245,8 @@ impl<T: Serialize + DeserializeOwned> SharedSettings<T> {
         let new = Version(highest + 1);
         // Where one of that number is, it is a foreign one.
         self.trusted.put(&self.folder, &object(new), &text).await?;
+        // Done once more it gets another number, which those who follow this one take for news.
+        self.remember(new)?;
         for version in foreign.into_iter().filter(|version| *version != new) {
             self.place.delete(&self.folder, &object(version)).await?;
         }

@@ -185,11 +185,12 @@ async fn sign(args: &args::Ensemble) -> anyhow::Result<()> {
     let (options, credentials) = options(args)?;
     let (_, shared) = shared(args, &credentials.keys(), &options.dir)?;
     let (settings, version) = instance::write_anew(&shared, &options.dir).await?;
-    eprintln!(
-        "Version {} of the settings is signed. Its servers: {}.",
-        version.number(),
-        settings.servers_spec
-    );
+    let servers = if settings.is_standalone() {
+        "none, each machine is alone".to_owned()
+    } else {
+        settings.servers_spec.to_string()
+    };
+    eprintln!("Version {} of the settings is signed. Its servers: {servers}.", version.number());
     Ok(())
 }
 

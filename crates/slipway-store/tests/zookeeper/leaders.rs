@@ -18,7 +18,7 @@ fn a_leader_that_is_cut_off_stops_before_the_next_begins() {
         until_equal(&mut watch, &mut seen, &cut).await;
         let next = tokio::spawn({
             let other = other.clone();
-            async move { (other.elect(&candidate("new")).await.unwrap(), Instant::now()) }
+            async move { (other.elect(&candidate("next")).await.unwrap(), Instant::now()) }
         });
 
         proxy.set(Way::Cut);

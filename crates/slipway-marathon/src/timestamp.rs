@@ -54,11 +54,10 @@ fn split_offset(time: &str) -> Option<(&str, i64)> {
     let (time, offset) = time.split_at(at);
     let (sign, offset) = offset.split_at(1);
     let digits = offset.replace(':', "");
-    let minutes = match digits.len() {
-        2 => number(&digits, 2)? * 60,
-        4 => number(&digits[..2], 2)? * 60 + number(&digits[2..], 2)?,
-        _ => return None,
-    };
+    // Behind the sign may stand any text, also one that can be cut nowhere.
+    let (hours, minutes) = digits.split_at_checked(2)?;
+    let minutes = if minutes.is_empty() { 0 } else { number(minutes, 2)? };
+    let minutes = number(hours, 2)? * 60 + minutes;
     Some((time, if sign == "-" { -minutes } else { minutes }))
 }
 

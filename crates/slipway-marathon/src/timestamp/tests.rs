@@ -34,6 +34,8 @@ fn other_clocks_texts_are_read_too() {
         "1969-12-31T23:59:59Z",
         "2026-11-22T17:05:09.-1Z",
         "2026-11-22T17:05:09+1:2:3",
+        // Five bytes, of which the first three are one letter.
+        "2026-11-22T17:05:09+ಿ<",
         "２０２６-11-22T17:05:09Z",
     ] {
         assert_eq!(parse(text), None, "{text}");

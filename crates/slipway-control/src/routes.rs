@@ -296,7 +296,18 @@ impl Routers {
     }
 
     /// What a router says of itself. Answers with the instances about which that may say something new.
-    pub fn hear(&mut self, router: String, report: RouterReport) -> Vec<InstanceId> {
+    ///
+    /// A router obeys newer tables from report to report until it is forgotten; one that says that it went
+    /// back is not heard, lest it have everything that is in the table looked at again with every line.
+    pub fn hear(&mut self, router: String, mut report: RouterReport) -> Vec<InstanceId> {
+        // A table that this leader has not made is none of its own: somebody else's, or one that it will only
+        // make. To say that one obeys it is no promise for the day when it is there.
+        if report.generation > self.table.generation {
+            report.generation = 0;
+        }
+        if self.reports.get(&router).is_some_and(|last| report.generation < last.generation) {
+            return Vec::new();
+        }
         let obeyed = self.obeyed();
         self.reports.insert(router, report);
         self.note_obeyed(obeyed)

@@ -69,6 +69,30 @@ fn a_router_that_has_gone_is_not_waited_for() {
     assert_eq!(routers.traffic(&id(1), T), Some(Traffic::In));
 }
 
+/// Else one lie is an answer to every table to come, or has all of them looked at again and again.
+#[test]
+fn a_router_obeys_no_table_to_come_and_none_of_before() {
+    let mut routers = Routers::new(Epoch(3), Timestamp(0));
+    let first = routers.table().generation;
+    for generation in [u64::MAX, first + 1] {
+        routers.hear("a".into(), report(generation, &[]));
+        routers.replace(&routes(&[]), &routes(&[1]), T);
+        assert_eq!(routers.traffic(&id(1), T), Some(Traffic::Entering { since: T }), "{generation}");
+        routers.replace(&routes(&[1]), &routes(&[]), T);
+    }
+    routers.replace(&routes(&[]), &routes(&[1]), T);
+    let now = routers.table().generation;
+    assert_eq!(routers.hear("a".into(), report(now, &[])), [id(1)]);
+    for back in [now - 1, 0, u64::MAX] {
+        assert_eq!(routers.hear("a".into(), report(back, &[])), [], "{back}");
+        assert_eq!(routers.traffic(&id(1), T), Some(Traffic::In), "{back}");
+    }
+    // It comes back as another would.
+    routers.forget_router("a");
+    routers.hear("a".into(), report(0, &[]));
+    assert_eq!(routers.traffic(&id(1), T), Some(Traffic::Entering { since: T }));
+}
+
 #[test]
 fn a_new_leader_waits_for_the_routers_of_the_one_before() {
     let mut routers = Routers::new(Epoch(4), Timestamp(2000));

@@ -7,9 +7,10 @@
 //! through, and given back if it succeeds. A pure function of its calls and the time handed in.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use slipway_model::cidr::network_of;
 use slipway_model::name::UserName;
 
 /// Buckets that are remembered; beyond, the one with most attempts left is forgotten, which is the
@@ -138,17 +139,6 @@ fn add<K: std::hash::Hash + Eq + Clone>(
 fn filled(bucket: &Bucket, rate: &Rate, now: Instant) -> f64 {
     let since = now.saturating_duration_since(bucket.at);
     (bucket.attempts + since.as_secs_f64() / rate.refill.as_secs_f64()).min(rate.attempts_max)
-}
-
-/// What one party can easily have many of: an IPv4 address, or an IPv6 /64.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        v4 => v4,
-    }
 }
 
 #[cfg(test)]

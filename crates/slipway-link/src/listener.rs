@@ -8,10 +8,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use slipway_model::cause::causes;
+use slipway_model::cidr::network_of;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -98,7 +99,7 @@ impl Listener {
                     Err(_) => {}
                 },
                 accepted = self.tcp.accept() => match accepted {
-                    Ok((tcp, from)) => self.admit(tcp, source_of(from.ip())),
+                    Ok((tcp, from)) => self.admit(tcp, network_of(from.ip())),
                     Err(error) => {
                         tracing::warn!(%error, "failed to accept a connection to the cluster port");
                         tokio::time::sleep(RECOVERY).await;
@@ -142,17 +143,6 @@ impl Listener {
         if let Some(unmet) = self.order.remove(place) {
             unmet.task.abort();
         }
-    }
-}
-
-/// What counts as one address: with IPv6 everybody has 2^64 of them.
-fn source_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        address => address,
     }
 }
 

@@ -1,7 +1,7 @@
-//! A block of IPv4 addresses, such as `10.111.0.0/16`.
+//! A block of IPv4 addresses, such as `10.111.0.0/16`, and what counts as one address.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -103,5 +103,17 @@ impl TryFrom<String> for Cidr {
 impl From<Cidr> for String {
     fn from(cidr: Cidr) -> String {
         cidr.to_string()
+    }
+}
+
+/// What counts as one address where a bound is kept for each: an IPv4 address, however it is written, or an
+/// IPv6 network of 64 bits, of which everybody has as many addresses as there can be.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address => address,
     }
 }

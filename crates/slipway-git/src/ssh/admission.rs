@@ -10,8 +10,10 @@
 //! Everything here is a function of the calls and the time that is handed in.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use slipway_model::cidr::network_of;
 
 /// Half-open connections. One costs about 100 KB, nearly all of it key exchange.
 const HALF_OPEN_MAX: usize = 100;
@@ -134,17 +136,6 @@ impl Admission {
         {
             self.penalties.remove(&first);
         }
-    }
-}
-
-/// What one party can easily have many of: an IPv4 address, or an IPv6 /64.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) if !v6.is_loopback() => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        other => other,
     }
 }
 

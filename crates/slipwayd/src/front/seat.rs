@@ -1,8 +1,10 @@
 //! Seats for connections, so that nobody who only holds connections open keeps everybody else out.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use slipway_model::cidr::network_of;
 
 /// How many connections there are, in all and of each address.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ impl Seats {
     /// A seat for a connection from there, until it is dropped; `None` when there is none left. Root's own
     /// connections come from nowhere.
     pub fn take(self: &Arc<Self>, source: Option<IpAddr>) -> Option<Seat> {
-        let source = source.map(source_of);
+        let source = source.map(network_of);
         let mut taken = self.taken();
         let of_source = source.map_or(0, |source| taken.by_source.get(&source).copied().unwrap_or(0));
         if taken.all >= self.all_max || of_source >= self.of_source_max {
@@ -64,17 +66,6 @@ impl Drop for Seat {
                 taken.by_source.remove(&source);
             }
         }
-    }
-}
-
-/// What counts as one address: with IPv6 everybody has 2^64 of them.
-fn source_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        address => address,
     }
 }
 

@@ -4,12 +4,15 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use slipway_model::cluster::NodeIdentity;
 use slipway_model::name::NodeName;
 use slipway_model::unit::Timestamp;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
+use crate::authority::NODE_LIFETIME;
 use crate::hello::Service;
 use crate::identity::{Identity, Role};
 
@@ -36,6 +39,11 @@ pub enum Exclusion {
         /// Which.
         node: String,
     },
+    /// The certificate with which it opened a link has expired since.
+    Expired {
+        /// Which.
+        node: String,
+    },
     /// It asks for the routes of all tenants, and was not let in with a router.
     NoRouter {
         /// Which.
@@ -52,6 +60,10 @@ impl fmt::Display for Exclusion {
             Exclusion::NotListed { node } => {
                 write!(f, "this certificate of node {node} does not count any more; a newer one does")
             }
+            Exclusion::Expired { node } => write!(
+                f,
+                "the certificate with which node {node} opened this link has expired; with the next it opens another"
+            ),
             Exclusion::NoRouter { node } => write!(
                 f,
                 "node {node} was not let in with a router; an operator allows it one with 'slipway nodes set \
@@ -115,13 +127,17 @@ impl Admissions {
     }
 
     /// Ends when somebody may not have a service any more, with the reason: whoever serves a link ends it then. A
-    /// link that is served already is not ended because nothing has been read yet.
+    /// link that is served already is not ended because nothing has been read yet, nor because the clock was
+    /// set: how long its certificate lasts is counted from now on.
     pub fn revoked(
         &self,
         identity: &Identity,
         service: Service,
     ) -> impl Future<Output = Exclusion> + Send + use<> {
         let (mut known, identity) = (self.known.subscribe(), identity.clone());
+        let expires_at = expires_at(known.borrow().as_ref(), &identity);
+        let lasts = expires_at.map(|at| at.since(Timestamp::from(SystemTime::now())).min(NODE_LIFETIME));
+        let end = lasts.map(|lasts| Instant::now() + lasts.duration());
         // What feeds it may go first; this one keeps the list as it was.
         let held = self.clone();
         async move {
@@ -131,8 +147,13 @@ impl Admissions {
                     Ok(()) | Err(Exclusion::NotReadYet) => {}
                     Err(exclusion) => return exclusion,
                 }
-                if known.changed().await.is_err() {
-                    std::future::pending::<()>().await;
+                tokio::select! {
+                    changed = known.changed() => if changed.is_err() {
+                        std::future::pending::<()>().await;
+                    },
+                    () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => {
+                        return Exclusion::Expired { node: identity.name };
+                    }
                 }
             }
         }
@@ -157,6 +178,12 @@ impl Admissions {
             known.get_or_insert_default().remove(node.as_str());
         });
     }
+}
+
+/// Until when a node's certificate lasts; a server's is never looked at here.
+fn expires_at(known: Option<&HashMap<String, Arc<NodeIdentity>>>, identity: &Identity) -> Option<Timestamp> {
+    let stored = known?.get(&identity.name).filter(|_| identity.role == Role::Node)?;
+    stored.certificates.iter().find(|listed| listed.serial == identity.serial).map(|listed| listed.expires_at)
 }
 
 fn check(

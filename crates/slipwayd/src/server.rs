@@ -148,6 +148,7 @@ impl Server {
             access,
             admissions: identity.admissions,
             stacks: slipway_build::stack::repository(&options.stack)?.to_string(),
+            renewals: port::Renewals::default(),
         };
         tasks.spawn(port.serve(cluster_port, Acceptor::new(identity.credentials.clone())));
         tasks.spawn(duty::keep(

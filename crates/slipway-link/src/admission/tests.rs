@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use slipway_model::cluster::NodeCertificate;
+use slipway_model::unit::Span;
 
 use super::*;
 
@@ -10,7 +13,7 @@ fn stored(name: &str, serials: &[&str]) -> NodeIdentity {
     let certificate = |serial: &&str| NodeCertificate {
         serial: (*serial).to_owned(),
         issued_at: Timestamp(0),
-        expires_at: Timestamp(1),
+        expires_at: Timestamp::from(SystemTime::now()).plus(NODE_LIFETIME),
     };
     NodeIdentity {
         node: name.parse().unwrap(),
@@ -53,7 +56,7 @@ async fn a_link_is_cut_when_its_node_is_revoked_and_not_before() {
         tokio::select! {
             biased;
             why = &mut cut => Some(why.to_string()),
-            () = tokio::time::sleep(std::time::Duration::from_millis(20)) => None,
+            () = tokio::time::sleep(Duration::from_millis(20)) => None,
         }
     };
     assert_eq!(is_cut().await, None, "nothing has been read yet");
@@ -85,6 +88,22 @@ async fn only_a_node_that_was_let_in_with_a_router_gets_the_routes() {
     let (routes, rest) = (admissions.revoked(&who, Service::Routes), admissions.revoked(&who, Service::Node));
     admissions.put(stored("n1", &["01"]));
     assert!(matches!(routes.await, Exclusion::NoRouter { .. }));
-    let rest = tokio::time::timeout(std::time::Duration::from_millis(20), rest).await;
+    let rest = tokio::time::timeout(Duration::from_millis(20), rest).await;
     assert!(rest.is_err(), "{rest:?}");
+}
+
+#[tokio::test]
+async fn a_link_lasts_as_long_as_the_certificate_it_was_opened_with() {
+    let admissions = Admissions::default();
+    let mut n1 = stored("n1", &["01", "02"]);
+    let ends_at = Timestamp::from(SystemTime::now()).plus(Span::from_millis(200));
+    n1.certificates[0].expires_at = ends_at;
+    admissions.put(n1);
+    let old = admissions.revoked(&identity("n1", "01"), Service::Node);
+    let new = admissions.revoked(&identity("n1", "02"), Service::Node);
+    tokio::select! {
+        why = old => assert_eq!(why, Exclusion::Expired { node: "n1".into() }),
+        why = new => panic!("the next certificate counts: {why}"),
+    }
+    assert!(Timestamp::from(SystemTime::now()) >= ends_at, "it was to have its time");
 }

@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use slipway_access::Access;
 use slipway_link::{Acceptor, Admissions, Exclusion, Identity, Incoming, Listener, Role, Service};
@@ -16,6 +17,10 @@ use tokio::sync::Semaphore;
 use crate::front::door::Door;
 use crate::front::seat::Seats;
 use crate::front::{Doors, Duty, Front};
+
+mod renewals;
+
+pub use renewals::Renewals;
 
 const NO_LEADER: &str = "no server leads at this moment; come again";
 const TOO_MANY: &str = "this node has too many links already; come again when one has ended";
@@ -36,6 +41,7 @@ pub struct Port {
     pub admissions: Admissions,
     /// Repositories of stacks, which every node may pull: images are built on them.
     pub stacks: String,
+    pub renewals: Renewals,
 }
 
 impl Port {
@@ -65,11 +71,28 @@ impl Port {
         let service = incoming.hello.service;
         match (service, incoming.identity().cloned()) {
             (Service::Join, _) => self.access.serve_join(incoming).await,
-            (Service::Renew, _) => self.access.serve_renew(incoming).await,
+            (Service::Renew, Some(node)) => self.answer_renewal(&node, incoming).await,
             // The acceptor lets nobody else through.
             (_, None) => {}
             (_, Some(server)) if server.role == Role::Server => self.answer_server(service, incoming).await,
             (_, Some(node)) => self.answer_node(service, &node, incoming).await,
+        }
+    }
+
+    /// A certificate that counts is asked for before anything is read or signed, and answers for one renewal
+    /// at a time: a node has all its certificates' lives long for the next.
+    async fn answer_renewal(&self, identity: &Identity, incoming: Incoming) {
+        if let Err(exclusion) = self.admissions.check(identity, Service::Renew) {
+            tracing::warn!(node.name = identity.name, from = %incoming.far_end(), why = %exclusion, "a node's renewal was refused");
+            return incoming.refuse(&exclusion.to_string()).await;
+        }
+        match self.renewals.begin(&identity.name, Instant::now()) {
+            Ok(()) => self.access.serve_renew(incoming).await,
+            Err(wait) => {
+                let seconds = wait.as_secs() + 1;
+                let why = format!("this node has just asked for a certificate; come again in {seconds} s");
+                incoming.refuse(&why).await;
+            }
         }
     }
 
@@ -104,10 +127,19 @@ impl Port {
         let Ok(link) = incoming.take().await else { return };
         let shut_out = async {
             let exclusion = self.admissions.revoked(identity, service).await;
-            tracing::warn!(node.name = %node, why = %exclusion, "a node was cut off");
-            // Without a router it is a node all the same.
-            if !matches!(exclusion, Exclusion::NoRouter { .. }) {
-                ends.hub.cut(&node);
+            match exclusion {
+                // Its other links may be of the next certificate.
+                Exclusion::Expired { .. } => {
+                    tracing::info!(node.name = %node, why = %exclusion, "a node's link was ended");
+                }
+                // Without a router it is a node all the same.
+                Exclusion::NoRouter { .. } => {
+                    tracing::warn!(node.name = %node, why = %exclusion, "a node's router was cut off");
+                }
+                _ => {
+                    tracing::warn!(node.name = %node, why = %exclusion, "a node was cut off");
+                    ends.hub.cut(&node);
+                }
             }
         };
         ends.serve(service, &node, link, &self.stacks, shut_out).await;

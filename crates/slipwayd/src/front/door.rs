@@ -14,6 +14,9 @@ pub enum Door {
 }
 
 impl Door {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Door::Api, Door::Registry, Door::Ssh];
+
     /// To which door another server brings somebody; `None` for what only nodes ask for.
     pub fn of(service: Service) -> Option<Self> {
         match service {

@@ -1,10 +1,10 @@
 //! Passing a connection on to the process that leads, byte for byte.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use slipway_link::{Dialler, Hello, LinkStream};
+use slipway_link::{Dialler, Error, Hello, LinkStream};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio_util::sync::CancellationToken;
 
@@ -23,13 +23,40 @@ const DIAL_PAUSE: Duration = Duration::from_secs(2);
 pub struct Passage {
     dialler: Dialler,
     address: Arc<str>,
-    failed_at: Arc<Mutex<Option<Instant>>>,
+    /// By door: what keeps callers of one from the leader says nothing of the others.
+    tries: Arc<[Mutex<Tries>; Door::ALL.len()]>,
+}
+
+/// How it went at one door.
+#[derive(Debug, Default, Clone, Copy)]
+struct Tries {
+    reached_at: Option<Instant>,
+    failed_at: Option<Instant>,
+}
+
+impl Tries {
+    /// Whether there is any use in trying now.
+    fn are_open(&self, now: Instant) -> bool {
+        self.failed_at.is_none_or(|at| now.saturating_duration_since(at) >= DIAL_PAUSE)
+    }
+
+    fn reached(&mut self, now: Instant) {
+        *self = Self { reached_at: Some(now), failed_at: None };
+    }
+
+    /// A try that began then has failed. One of many does not speak for all: if another has reached the
+    /// leader since, it can be reached.
+    fn failed(&mut self, began_at: Instant, now: Instant) {
+        if self.reached_at.is_none_or(|reached_at| reached_at < began_at) {
+            self.failed_at = Some(now);
+        }
+    }
 }
 
 impl Passage {
     /// To the leader whose cluster port is there, `host:port`.
     pub fn new(dialler: Dialler, address: &str) -> Self {
-        Self { dialler, address: address.into(), failed_at: Arc::default() }
+        Self { dialler, address: address.into(), tries: Arc::default() }
     }
 
     /// Where the leader is.
@@ -39,7 +66,8 @@ impl Passage {
 
     /// A link for somebody who came to this process; `None` when the leader cannot be reached.
     pub async fn open(&self, door: Door, caller: SocketAddr) -> Option<LinkStream> {
-        if self.failed_at().is_some_and(|at| at.elapsed() < DIAL_PAUSE) {
+        let began_at = Instant::now();
+        if !self.tries(door).are_open(began_at) {
             return None;
         }
         let addresses = [self.address.to_string()];
@@ -47,19 +75,25 @@ impl Passage {
         let time_max = if door == Door::Api { DIAL_TIME_MAX_OF_API } else { DIAL_TIME_MAX };
         let why = match tokio::time::timeout(time_max, dialled).await {
             Ok(Ok(link)) => {
-                *self.failed_at() = None;
+                self.tries(door).reached(Instant::now());
                 return Some(link);
+            }
+            // It is there, and wants this caller no more than another: the next is to ask for himself.
+            Ok(Err(error @ Error::Refused { .. })) => {
+                tracing::debug!(leader.address = %self.address, ?door, "the leader took no caller: {error}");
+                return None;
             }
             Ok(Err(error)) => error.to_string(),
             Err(_elapsed) => "it does not answer in time".to_owned(),
         };
-        tracing::warn!(leader.address = %self.address, why, "the leader cannot be reached");
-        *self.failed_at() = Some(Instant::now());
+        tracing::warn!(leader.address = %self.address, ?door, why, "the leader cannot be reached");
+        self.tries(door).failed(began_at, Instant::now());
         None
     }
 
-    fn failed_at(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.failed_at.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tries(&self, door: Door) -> MutexGuard<'_, Tries> {
+        // Nothing here can be half-changed by a panic.
+        self.tries[door as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,3 +108,6 @@ where
         () = until.cancelled() => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

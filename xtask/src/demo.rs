@@ -73,10 +73,10 @@ impl Story {
         let folder = std::env::temp_dir().join(format!("slipway-demo-{}", std::process::id()));
         fs::create_dir_all(folder.join("home/.ssh"))?;
         let ports = Ports {
-            router: free_port(8080)?,
-            api: free_port(7070)?,
-            registry: free_port(7071)?,
-            ssh: free_port(2222)?,
+            router: free_port(8080),
+            api: free_port(7070),
+            registry: free_port(7071),
+            ssh: free_port(2222),
         };
         step("Importing the stack into the registry", || {
             let layout = layout.to_string_lossy();
@@ -294,8 +294,6 @@ fn succeeded(mut child: Child, name: &str) -> anyhow::Result<()> {
 }
 
 /// The wanted port if it is free, else any.
-fn free_port(wanted: u16) -> anyhow::Result<u16> {
-    let listener =
-        TcpListener::bind(("127.0.0.1", wanted)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)))?;
-    Ok(listener.local_addr()?.port())
+fn free_port(wanted: u16) -> u16 {
+    TcpListener::bind(("127.0.0.1", wanted)).map_or_else(|_| slipway_testing::free_port(), |_| wanted)
 }

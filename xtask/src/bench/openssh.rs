@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::process::{Daemon, Folder, free_port, output, wait_for_port};
+use slipway_testing::free_port;
+
+use super::process::{Daemon, Folder, output, wait_for_port};
 use super::slipway::{git_identity, ssh_command};
 
 pub struct OpenSsh {
@@ -17,7 +19,7 @@ pub struct OpenSsh {
 impl OpenSsh {
     pub fn start(name: &str) -> anyhow::Result<Self> {
         let folder = Folder::make(name)?;
-        let port = free_port()?;
+        let port = free_port();
         for key in ["host_key", "id_ed25519"] {
             output(Command::new("ssh-keygen").args([
                 "-q",

@@ -9,9 +9,11 @@ use std::process::Command;
 use anyhow::Context;
 use serde_json::Value;
 
+use slipway_testing::free_port;
+
 use super::docker::{Docker, IMAGE};
 use super::openssh::OpenSsh;
-use super::process::{Daemon, Folder, free_port, output, pss_mb, wait_for_port};
+use super::process::{Daemon, Folder, output, pss_mb, wait_for_port};
 
 const SERVICE: &str = "bench-site";
 
@@ -27,7 +29,7 @@ impl<'d> Pipeline<'d> {
     pub fn assemble(docker: &'d Docker) -> anyhow::Result<Self> {
         let registry = DebianRegistry::start()?;
         let ssh = OpenSsh::start("pipeline-ssh")?;
-        let (port, swarm_port) = (free_port()?, free_port()?);
+        let (port, swarm_port) = (free_port(), free_port());
         let remote = ssh.repository("site.git")?;
         let hook = hook(&docker.host(), registry.port, port);
         let place = ssh.folder.write("site.git/hooks/post-receive", &hook)?;
@@ -102,7 +104,7 @@ pub struct DebianRegistry {
 impl DebianRegistry {
     pub fn start() -> anyhow::Result<Self> {
         let folder = Folder::make("docker-registry")?;
-        let port = free_port()?;
+        let port = free_port();
         let settings = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
              storage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n",

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -139,10 +138,6 @@ pub fn wait_for<T>(
 pub fn wait_for_port(what: &str, port: u16) -> anyhow::Result<()> {
     let connected = || std::net::TcpStream::connect(("127.0.0.1", port)).ok();
     wait_for(&format!("{what} to listen"), Duration::from_secs(30), connected).map(drop)
-}
-
-pub fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// A process and the words it was started with.

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use slipway_testing::free_port;
+
 use super::Bench;
 use super::docker::Docker;
 use super::http;
 use super::measure::{Goal, Report, Samples};
 use super::pipeline::{self, Pipeline};
 use super::probe::{Probe, Seen};
-use super::process::{Folder, free_port, output, wait_for};
+use super::process::{Folder, output, wait_for};
 use super::slipway::{Slipway, git_identity};
 
 const ROUNDS: usize = 7;
@@ -198,7 +200,7 @@ fn flask_by_push(slipway: &Slipway, name: &str, is_warming: bool) -> anyhow::Res
 }
 
 fn flask_by_docker(docker: &Docker, folder: &Folder) -> anyhow::Result<Duration> {
-    let port = free_port()?;
+    let port = free_port();
     let begun_at = Instant::now();
     let place = folder.path().to_string_lossy();
     docker.run(&["build", "--quiet", "--no-cache", "--network", "host", "--tag", "bench-flask", &place])?;

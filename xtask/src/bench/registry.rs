@@ -11,11 +11,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
+use slipway_testing::free_port;
+
 use super::Bench;
 use super::http::Connection;
 use super::measure::{Goal, Report, Samples};
 use super::pipeline::DebianRegistry;
-use super::process::{Daemon, Folder, cpu_seconds, free_port, wait_for_port};
+use super::process::{Daemon, Folder, cpu_seconds, wait_for_port};
 use super::slipway::{PASSWORD, Slipway, USER};
 
 const ROUNDS: usize = 3;
@@ -169,7 +171,7 @@ struct StaticFiles {
 
 impl StaticFiles {
     fn serve(folder: &Folder) -> anyhow::Result<Self> {
-        let port = free_port()?;
+        let port = free_port();
         let server =
             format!("sendfile on; server {{ listen 127.0.0.1:{port}; root {}; }}", folder.path().display());
         let settings = super::nginx_settings(folder, "static", &server)?;

@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::json;
 
+use slipway_testing::free_port;
+
 use super::Bench;
 use super::http;
 use super::measure::{Goal, Report, Samples};
 use super::probe::Probe;
-use super::process::{Daemon, Folder, cpu_seconds, free_port, output, wait_for, wait_for_port};
+use super::process::{Daemon, Folder, cpu_seconds, output, wait_for, wait_for_port};
 use super::slipway::release;
 
 const ROUNDS: usize = 5;
@@ -121,7 +123,7 @@ struct Backend {
 
 impl Backend {
     fn start(folder: &Folder) -> anyhow::Result<Self> {
-        let port = free_port()?;
+        let port = free_port();
         let answer = "hello from the backend, sixty four bytes of text, give or take.";
         let server = format!(
             "access_log off; keepalive_requests 1000000000; server {{ listen 127.0.0.1:{port} reuseport; \
@@ -155,7 +157,7 @@ struct Nginx<'f> {
 
 impl<'f> Nginx<'f> {
     fn start(folder: &'f Folder, backend: u16) -> anyhow::Result<Self> {
-        let port = free_port()?;
+        let port = free_port();
         let daemon = nginx(folder, "proxy", &Self::settings(folder, port, backend, ROUTES))?;
         Ok(Self { port, backend, folder, hosts: ROUTES.into(), daemon })
     }
@@ -219,7 +221,7 @@ impl Ours {
         let folder = Folder::make("our-router")?;
         fs::create_dir_all(folder.join("run"))?;
         let listener = UnixListener::bind(folder.join("run/router.sock"))?;
-        let port = free_port()?;
+        let port = free_port();
         let mut command = Command::new(release("slipwayd"));
         command.args(["router", "--listen", &format!("127.0.0.1:{port}")]);
         command.arg("--data-dir").arg(folder.join("data")).arg("--run-dir").arg(folder.join("run"));

@@ -6,10 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
+use slipway_testing::free_port;
 
-use super::process::{
-    Daemon, Folder, free_port, output, output_of, processes, pss_mb, wait_for, wait_for_port,
-};
+use super::process::{Daemon, Folder, output, output_of, processes, pss_mb, wait_for, wait_for_port};
 use crate::run::root;
 use crate::stack;
 
@@ -39,7 +38,7 @@ impl Slipway {
     pub fn start() -> anyhow::Result<Self> {
         let folder = Folder::make("slipway")?;
         fs::create_dir_all(folder.join("home/.ssh"))?;
-        let (api, registry, router, ssh) = (free_port()?, free_port()?, free_port()?, free_port()?);
+        let (api, registry, router, ssh) = (free_port(), free_port(), free_port(), free_port());
         let stack = stack::layout_by(&release("slipwayd"))?;
         let mut import = Command::new(release("slipwayd"));
         import.args(["stack", "import", "debian-12"]).arg(stack).arg("--data-dir").arg(folder.join("data"));

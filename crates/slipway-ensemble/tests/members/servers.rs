@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -55,8 +55,7 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 impl Server {
     pub fn new(id: u8) -> Self {
-        let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let ports = listeners.map(|listener| listener.local_addr().unwrap().port());
+        let ports = [(); 3].map(|()| slipway_testing::free_port());
         Self { dir: tempfile::tempdir().unwrap(), id, ports, child: None }
     }
 

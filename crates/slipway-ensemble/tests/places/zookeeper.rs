@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -31,7 +31,7 @@ impl Server {
             Path::new(JAVA).exists() && Path::new(JAR).exists(),
             "these tests start ZooKeeper servers: install the packages zookeeper and default-jre-headless"
         );
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = slipway_testing::free_port();
         fs::create_dir_all(dir).unwrap();
         let (config, output) = (dir.with_extension("cfg"), dir.with_extension("out"));
         let text = format!(

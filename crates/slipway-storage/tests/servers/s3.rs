@@ -7,7 +7,7 @@
 //! and has tests of its own.
 
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
@@ -55,7 +55,7 @@ impl S3Server {
     /// Starts one; nothing when the package cannot be had.
     pub fn start() -> Option<Self> {
         let python = python()?;
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = slipway_testing::free_port();
         let child = Command::new(&python)
             .args(["-c", SERVE, &port.to_string()])
             // As its own program does: it builds addresses of its own from this.

@@ -213,7 +213,7 @@ fn a_root_that_is_another_clusters_is_refused() {
 #[test]
 fn tls_is_spoken_with_our_own_kind_only() {
     let (ours, theirs) = (Authority::new(), Authority::new());
-    let [port, _, _] = ensemble::free_ports();
+    let port = slipway_testing::free_port();
     let ensemble = Ensemble::with(1, &ours.server(port));
     run(async {
         let with = |tls| ZooKeeperOptions {

@@ -1,7 +1,6 @@
 //! Three ZooKeeper servers and three `slipwayd server`s, of which one leads.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +10,7 @@ use slipway_access::MasterKey;
 use slipway_api::client::Client;
 use slipway_api::wire::{ClaimRequest, Done, NewToken};
 use slipway_store::{Store, ZooKeeperOptions};
+use slipway_testing::free_port;
 use tokio::time::sleep;
 
 use crate::Failure;
@@ -172,8 +172,7 @@ impl Servers {
 impl Server {
     fn new(folder: &std::path::Path, number: usize) -> Result<Self, Failure> {
         fs::create_dir_all(folder)?;
-        let port = || Ok::<_, Failure>(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
-        let (api, cluster, others) = (port()?, port()?, [port()?, port()?]);
+        let (api, cluster, others) = (free_port(), free_port(), [free_port(), free_port()]);
         let (name, folder, process) = (format!("s{number}"), folder.to_owned(), None);
         Ok(Self { name, folder, api, cluster, others, process })
     }

@@ -8,10 +8,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use slipway_testing::free_port;
 
 use crate::http::{self, Answer};
 use crate::person::{PASSWORD, Person};
-use crate::server::{Server, built, free_port, wait_for};
+use crate::server::{Server, built, wait_for};
 use crate::{Case, app, cases};
 
 pub mod abdication;

@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use slipway_testing::free_port;
 
 use crate::person::{PASSWORD, Person};
 
@@ -50,10 +51,6 @@ pub struct Ports {
     pub api: u16,
     pub registry: u16,
     pub ssh: u16,
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// Networks for instances: no two of this process get the same, nor one that something else here uses.
@@ -173,7 +170,8 @@ impl Server {
 
     /// SIGKILL, as a power cut would look to it.
     pub fn kill(&self) {
-        if let Some(mut child) = self.process.lock().unwrap().take() {
+        // Also while a test panics that held it: a second panic would hide the first.
+        if let Some(mut child) = self.process.lock().unwrap_or_else(PoisonError::into_inner).take() {
             child.kill().unwrap();
             child.wait().unwrap();
         }

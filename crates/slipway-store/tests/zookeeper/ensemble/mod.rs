@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use slipway_testing::free_port;
 use tempfile::TempDir;
 
 pub mod certificates;
@@ -58,7 +59,7 @@ impl Ensemble {
             Path::new(JAVA).exists() && Path::new(JAR).exists(),
             "these tests start ZooKeeper servers: install the packages zookeeper and default-jre-headless"
         );
-        let ports: Vec<[u16; 3]> = (0..count).map(|_| free_ports()).collect();
+        let ports: Vec<[u16; 3]> = (0..count).map(|_| [(); 3].map(|()| free_port())).collect();
         let members =
             ports.iter().enumerate().fold(String::new(), |mut lines, (at, [_, quorum, election])| {
                 if count > 1 {
@@ -162,9 +163,4 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-pub fn free_ports() -> [u16; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
 }

@@ -8,9 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use slipway_testing::free_port;
+
 use super::{Cluster, LEADS, TAKEOVER_MAX, at};
 use crate::person::Person;
-use crate::server::{Server, built, free_port, wait_for};
+use crate::server::{Server, built, wait_for};
 use crate::{Case, app, cases, http};
 
 pub fn cases() -> Vec<Case> {

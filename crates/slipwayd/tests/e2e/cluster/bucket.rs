@@ -4,12 +4,14 @@
 use std::fs;
 use std::time::Duration;
 
+use slipway_testing::free_port;
+
 use super::agents::{Machine, token_with};
 use super::door::Door;
 use super::{Cluster, TAKEOVER_MAX, at};
 use crate::person::{Person, Said};
 use crate::s3_server::{BUCKET, S3Server};
-use crate::server::{Server, free_port, wait_for};
+use crate::server::{Server, wait_for};
 use crate::{Case, app, cases, http};
 
 pub fn cases() -> Vec<Case> {

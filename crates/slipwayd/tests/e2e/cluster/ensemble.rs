@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use slipway_testing::free_port;
 
 use super::{LEADS, directory_in, server_command};
-use crate::server::{Server, built, free_port, wait_for};
+use crate::server::{Server, built, wait_for};
 use crate::{Case, cases};
 
 /// A Java on a busy machine takes its time.

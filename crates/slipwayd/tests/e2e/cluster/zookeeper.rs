@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::server::{free_port, wait_for};
+use slipway_testing::free_port;
+
+use crate::server::wait_for;
 
 const JAVA: &str = "/usr/bin/java";
 /// The second makes the server say why it does not start.

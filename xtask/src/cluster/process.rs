@@ -77,6 +77,8 @@ pub fn resume(lab: &Lab, host: &Host) -> anyhow::Result<()> {
 pub fn standing(lab: &Lab, host: &Host) -> Standing {
     let Some(pid) = pid(lab, host) else { return Standing::Down };
     match stat(pid.as_raw().unsigned_abs()).and_then(|stat| stat.chars().next()) {
+        // Its first thread is a zombie while others still hold what it had open, such as its ports.
+        Some('Z') if threads(pid) > 1 => Standing::Runs,
         None | Some('Z' | 'X') => Standing::Down,
         Some('T') => Standing::Paused,
         Some(_) => Standing::Runs,
@@ -112,6 +114,11 @@ fn pid(lab: &Lab, host: &Host) -> Option<Pid> {
 fn born_at(pid: u32) -> Option<String> {
     // proc(5): the 22nd field; the state is the third.
     stat(pid)?.split(' ').nth(19).map(str::to_owned)
+}
+
+/// How many threads a process has that have not ended altogether; none when it is gone.
+fn threads(pid: Pid) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
 }
 
 /// What `/proc/PID/stat` says from the state on.

@@ -3,7 +3,8 @@
 use slipway_model::cluster::{Candidate, Server};
 use slipway_model::limit::SERVERS_MAX;
 use slipway_model::unit::Span;
-use slipway_store::Batch;
+use slipway_store::{Batch, WatchEvent};
+use tokio::sync::watch;
 
 use crate::access::Access;
 use crate::error::Error;
@@ -57,6 +58,23 @@ impl Access {
     /// [`Error::Store`].
     pub async fn server_addresses(&self) -> Result<Vec<String>, Error> {
         Ok(self.servers().await?.into_iter().map(|server| server.cluster_address).collect())
+    }
+
+    /// Keeps `found` equal to [`Access::server_addresses`], in an order that stays, for ever: a server that
+    /// has just come is known at once, because the leader may be gone before it would have looked again.
+    pub async fn keep_server_addresses(&self, found: &watch::Sender<Vec<String>>) {
+        let mut told = self.store.watch::<Server>("");
+        loop {
+            // Which one told of itself does not matter.
+            let _event: WatchEvent<Server> = told.next().await;
+            let Ok(mut addresses) = self.server_addresses().await else { continue };
+            addresses.sort();
+            found.send_if_modified(|known| {
+                let is_news = *known != addresses;
+                *known = addresses;
+                is_news
+            });
+        }
     }
 }
 

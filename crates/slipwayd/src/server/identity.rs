@@ -39,8 +39,10 @@ pub async fn establish(
     let admissions = Admissions::default();
     let (access_of_task, fed) = (access.clone(), admissions.clone());
     tasks.spawn(async move { access_of_task.keep_admissions(&fed).await });
+    tasks.spawn(tell(access.clone(), name.clone(), cluster_address.to_owned()));
     let (found, servers) = watch::channel(vec![cluster_address.to_owned()]);
-    tasks.spawn(tell(access.clone(), name.clone(), cluster_address.to_owned(), found));
+    let access_of_task = access.clone();
+    tasks.spawn(async move { access_of_task.keep_server_addresses(&found).await });
     Ok(Identity { credentials, admissions, servers })
 }
 
@@ -48,8 +50,8 @@ async fn keep(authority: Arc<Authority>, credentials: watch::Sender<Arc<Credenti
     renew::keep_server(&authority, credentials, renew::Clock::system()).await;
 }
 
-/// Tells where this server is, and learns where the others are.
-async fn tell(access: Access, name: NodeName, cluster_address: String, found: watch::Sender<Vec<String>>) {
+/// Tells where this server is.
+async fn tell(access: Access, name: NodeName, cluster_address: String) {
     loop {
         let server = Server {
             name: name.clone(),
@@ -60,13 +62,6 @@ async fn tell(access: Access, name: NodeName, cluster_address: String, found: wa
         };
         let told = access.tell_server(server).await;
         let pause = if told.is_ok() { TELL_INTERVAL } else { TELL_AGAIN };
-        if let Ok(addresses) = access.server_addresses().await {
-            found.send_if_modified(|known| {
-                let is_news = *known != addresses;
-                *known = addresses;
-                is_news
-            });
-        }
         tokio::time::sleep(pause).await;
     }
 }

@@ -61,7 +61,7 @@ pub use cluster::NewJoinToken;
 pub use error::{Error, Kind};
 pub use invitation::NewInvitation;
 pub use master_key::MasterKey;
-pub use operator::{Operator, QuotaInForce};
+pub use operator::{NodeChange, Operator, QuotaInForce};
 pub use scoped::{
     AppDraft, AppHosts, AppsChange, AppsChanged, AppsState, AppsView, ConfigChange, ConfigVariable,
     Difference, GroupDraft, InEnvironment, NewProject, PushedEnvironment, PushedService, Scoped,

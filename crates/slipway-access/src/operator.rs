@@ -15,6 +15,9 @@ mod node;
 
 mod node_identity;
 
+pub use node_identity::NodeChange;
+pub(crate) use node_identity::check_attributes;
+
 mod quota;
 
 pub use quota::QuotaInForce;

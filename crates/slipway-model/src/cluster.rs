@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::attribute::Attributes;
 use crate::cidr::Cidr;
 use crate::id::JoinTokenId;
 use crate::name::{NodeName, ProjectPath, UserName};
@@ -45,6 +46,10 @@ pub struct JoinToken {
     /// Whoever joins with it may have a router.
     #[serde(default)]
     pub router: bool,
+    /// Whoever joins with it has these attributes; `None`: those that it had before under that name, or
+    /// else those that it says.
+    #[serde(default)]
+    pub attributes: Option<Attributes>,
     /// Who made it.
     pub created_by: UserName,
     /// When.
@@ -70,6 +75,10 @@ pub struct NodeIdentity {
     /// Whether it may have a router, which is told all routes of all tenants.
     #[serde(default)]
     pub router: bool,
+    /// The attributes that it has, whatever it says itself; `None`: those that it says. A node that may say
+    /// them can be wherever a constraint wants instances to be.
+    #[serde(default)]
+    pub attributes: Option<Attributes>,
     /// Certificates that count: the newest, and the one before as long as it lasts, because a machine
     /// may stop between getting a new one and writing it down.
     pub certificates: Vec<NodeCertificate>,

@@ -16,6 +16,8 @@ pub mod unit;
 
 pub mod cidr;
 
+pub mod attribute;
+
 pub mod limit;
 
 pub mod cause;

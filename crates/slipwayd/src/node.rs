@@ -15,6 +15,7 @@ use slipway_agent::image::{ImageSource, Remote};
 use slipway_agent::network::{MeshOptions, NetworkOptions};
 use slipway_agent::{Agent, RuntimeChoice};
 use slipway_link::{Credentials, Dialler, renew};
+use slipway_model::attribute;
 use slipway_model::name::NodeName;
 use slipway_model::unit::{Bytes, Cpus};
 use slipway_registry::client::Puller;
@@ -196,7 +197,7 @@ fn offer(options: &args::Agent, told: &Membership) -> anyhow::Result<Offer> {
         ports,
         // As the cluster has it: from when it joined, or as an operator has said since.
         address: told.address,
-        attributes: args::attributes(&options.attribute)?,
+        attributes: attribute::parse(&options.attribute).context("--attribute")?,
         disk: None,
     };
     Ok(match options.no_instances {

@@ -39,6 +39,8 @@ impl Access {
                 None => self.take_subnet(&mut counted).await?,
             };
             let address = self.place_of(request, source, counted.pool).await?;
+            // What an operator has said of a node, its next machine does not take back by joining.
+            let attributes_before = earlier.as_ref().and_then(|earlier| earlier.record.attributes.clone());
             let now = self.now();
             let issued = authority
                 .issue(&request.request, Role::Node, request.node.as_str(), NODE_LIFETIME, now)
@@ -48,6 +50,7 @@ impl Access {
                 subnet,
                 address,
                 router: token.record.router,
+                attributes: token.record.attributes.clone().or(attributes_before),
                 // Whatever the name's last machine had does not count any more.
                 certificates: vec![certificate(&issued, now)],
                 joined_at: now,

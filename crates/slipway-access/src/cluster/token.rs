@@ -1,6 +1,7 @@
 //! Join tokens: made by operators, used once by a machine, gone within the hour.
 
 use slipway_link::join::JoinText;
+use slipway_model::attribute::Attributes;
 use slipway_model::cluster::JoinToken;
 use slipway_model::id::JoinTokenId;
 use slipway_model::limit::{JOIN_TOKEN_LIFE_MAX, JOIN_TOKENS_MAX};
@@ -9,7 +10,7 @@ use slipway_model::unit::Span;
 use slipway_store::Batch;
 
 use crate::error::Error;
-use crate::operator::Operator;
+use crate::operator::{Operator, check_attributes};
 use crate::secret;
 
 /// A join token that has just been made, with what is shown this once.
@@ -24,19 +25,21 @@ pub struct NewJoinToken {
 impl Operator {
     /// Makes a token for one machine; with a node's name, for the machine that takes that name, even if
     /// there is such a node already, whose place it takes then. With `router`, it may have
-    /// a router.
+    /// a router; with `attributes`, it has those, whatever it says.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a life of more than an hour or none, [`Error::Limit`], [`Error::Store`].
+    /// [`Error::Invalid`] for a life of more than an hour or none, and for attributes that are none, [`Error::Limit`], [`Error::Store`].
     pub async fn create_join_token(
         &self,
         node: Option<&NodeName>,
         life: Span,
         router: bool,
+        attributes: Option<Attributes>,
     ) -> Result<NewJoinToken, Error> {
         if life == Span::ZERO || life > JOIN_TOKEN_LIFE_MAX {
             return Err(Error::invalid(format!("a join token lasts for up to {JOIN_TOKEN_LIFE_MAX}")));
         }
+        check_attributes(attributes.as_ref())?;
         let access = self.access();
         let now = access.now();
         let mut count = 0;
@@ -59,6 +62,7 @@ impl Operator {
             secret_hash: secret::hash(text.reveal()),
             node: node.cloned(),
             router,
+            attributes,
             created_by: self.user().clone(),
             created_at: now,
             expires_at: now.plus(life),

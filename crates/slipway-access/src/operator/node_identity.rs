@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use slipway_model::attribute::{self, Attributes};
 use slipway_model::cluster::{self, NodeIdentity};
 use slipway_model::instance::{Node, NodeOrder};
 use slipway_model::name::NodeName;
@@ -10,6 +11,19 @@ use slipway_store::Batch;
 use super::Operator;
 use crate::access::{TRIES, too_busy};
 use crate::error::Error;
+
+/// What an operator says of a node; what is `None` stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeChange {
+    /// Its machine's address.
+    pub address: Option<Ipv4Addr>,
+    /// Whether it may have a router.
+    pub router: Option<bool>,
+    /// Its attributes, whatever it says itself.
+    pub attributes: Option<Attributes>,
+    /// Its attributes are those that it says itself.
+    pub own_attributes: bool,
+}
 
 impl Operator {
     /// All that have joined, revoked ones too, in the order of their names.
@@ -40,29 +54,30 @@ impl Operator {
         Err(too_busy())
     }
 
-    /// Says where a node's machine is, and whether it may have a router; what is `None` stays as it is.
+    /// Says what a node is that it cannot say itself.
     ///
     /// # Errors
     /// [`Error::Rule`] for an address that is another node's or of the cluster's pool;
+    /// [`Error::Invalid`] for attributes that are none, or both an operator's and its own;
     /// [`Error::NotFound`] when no such node has joined, [`Error::Store`].
-    pub async fn set_node(
-        &self,
-        node: &NodeName,
-        address: Option<Ipv4Addr>,
-        router: Option<bool>,
-    ) -> Result<NodeIdentity, Error> {
+    pub async fn set_node(&self, node: &NodeName, change: NodeChange) -> Result<NodeIdentity, Error> {
+        if change.own_attributes && change.attributes.is_some() {
+            return Err(Error::invalid("a node has an operator's attributes or its own, not both"));
+        }
+        check_attributes(change.attributes.as_ref())?;
         for _ in 0..TRIES {
             let found = self.access.get::<NodeIdentity>(node).await?.ok_or_else(|| not_joined(node))?;
-            if let Some(address) = address {
+            if let Some(address) = change.address {
                 let authority = self.access.get::<cluster::Authority>(&()).await?.ok_or_else(too_busy)?;
                 self.access.check_address(node, address, authority.record.pool, true).await?;
             }
             let mut set = found.record;
-            set.address = address.or(set.address);
-            set.router = router.unwrap_or(set.router);
+            set.address = change.address.or(set.address);
+            set.router = change.router.unwrap_or(set.router);
+            set.attributes = change.attributes.clone().or(set.attributes.filter(|_| !change.own_attributes));
             if self.access.commit(Batch::new().update(&set, found.version)).await? {
-                let NodeIdentity { address, router, .. } = &set;
-                tracing::info!(node.name = %node, ?address, router, by = %self.caller.user(), "node set");
+                let NodeIdentity { address, router, attributes, .. } = &set;
+                tracing::info!(node.name = %node, ?address, router, ?attributes, by = %self.caller.user(), "node set");
                 return Ok(set);
             }
         }
@@ -116,6 +131,11 @@ impl Operator {
         }
         Err(too_busy())
     }
+}
+
+/// Whether a node can have them.
+pub(crate) fn check_attributes(attributes: Option<&Attributes>) -> Result<(), Error> {
+    attributes.map_or(Ok(()), attribute::check).map_err(|error| Error::invalid(error.to_string()))
 }
 
 fn not_joined(node: &NodeName) -> Error {

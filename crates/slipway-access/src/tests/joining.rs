@@ -1,7 +1,10 @@
 //! Machines that join, over real links, and what they hear when they may not.
 
+use std::time::Duration;
+
 use slipway_link::join::{self, JoinText, Joined, Whereabouts};
 use slipway_link::{Acceptor, Admissions, Credentials, Dialler, Hello, LinkStream, Listener, Service};
+use slipway_model::attribute::{self, Attributes};
 use slipway_model::cluster::{NodeIdentity, Server};
 use slipway_model::instance::NodeOrderKind;
 use slipway_model::name::NodeName;
@@ -10,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::*;
-use crate::{NewJoinToken, Operator};
+use crate::{NewJoinToken, NodeChange, Operator};
 
 const HOUR: Span = Span::from_secs(3600);
 
@@ -74,7 +77,7 @@ impl Cluster {
 
     async fn token(&self, node: Option<&str>) -> NewJoinToken {
         let node: Option<NodeName> = node.map(name);
-        self.desk.create_join_token(node.as_ref(), HOUR, false).await.unwrap()
+        self.desk.create_join_token(node.as_ref(), HOUR, false, None).await.unwrap()
     }
 
     async fn join(&self, token: &JoinText, node: &str) -> Result<Joined, slipway_link::Error> {
@@ -167,7 +170,11 @@ async fn a_token_that_does_not_count_is_refused_with_the_reason() {
     assert_eq!(cluster.world.access.list::<slipway_model::cluster::JoinToken>("").await.unwrap().len(), 1);
 
     for life in [Span::ZERO, Span::from_secs(3601)] {
-        refused(cluster.desk.create_join_token(None, life, false).await.map(drop), Kind::Invalid, "up to 1h");
+        refused(
+            cluster.desk.create_join_token(None, life, false, None).await.map(drop),
+            Kind::Invalid,
+            "up to 1h",
+        );
     }
 }
 
@@ -224,7 +231,11 @@ async fn a_machine_is_where_its_connection_comes_from_or_an_operator_says() {
     }
 
     let set = async |node: &str, at: &str| {
-        cluster.desk.set_node(&name(node), Some(at.parse().unwrap()), None).await.map(drop)
+        cluster
+            .desk
+            .set_node(&name(node), NodeChange { address: Some(at.parse().unwrap()), ..NodeChange::default() })
+            .await
+            .map(drop)
     };
     refused(set("n1", "192.0.2.3").await, Kind::Conflict, "is the address of the node n3");
     refused(set("n1", "10.64.0.1").await, Kind::Conflict, "is one of 10.64.0.0/10");
@@ -241,14 +252,18 @@ async fn a_machine_is_where_its_connection_comes_from_or_an_operator_says() {
 async fn routes_are_for_nodes_that_were_let_in_with_a_router() {
     let cluster = Cluster::new().await;
     let inner = Arc::new(cluster.joined("inner").await.credentials);
-    let token = cluster.desk.create_join_token(None, HOUR, true).await.unwrap();
+    let token = cluster.desk.create_join_token(None, HOUR, true, None).await.unwrap();
     let edge = Arc::new(cluster.join(&token.text, "edge").await.unwrap().credentials);
     let mut links = [cluster.linked(&inner).await, cluster.linked(&edge).await];
     hears(cluster.dial(&inner, Service::Routes).await, "'slipway nodes set inner --router yes'");
     let mut routes = cluster.dial(&edge, Service::Routes).await.unwrap();
 
     let set = async |node: &str, router| {
-        cluster.desk.set_node(&name(node), None, Some(router)).await.unwrap();
+        cluster
+            .desk
+            .set_node(&name(node), NodeChange { router: Some(router), ..NodeChange::default() })
+            .await
+            .unwrap();
         let who = if node == "edge" { &edge } else { &inner };
         while cluster.admissions.check(who.identity(), Service::Routes).is_ok() != router {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -261,6 +276,41 @@ async fn routes_are_for_nodes_that_were_let_in_with_a_router() {
     let quiet = tokio::time::timeout(std::time::Duration::from_millis(50), links[1].read(&mut [0])).await;
     assert!(quiet.is_err(), "as a node it stays: {quiet:?}");
     drop(links);
+}
+
+/// Constraints lead instances, with what they were configured with, to where attributes are.
+#[tokio::test]
+async fn an_operator_says_which_attributes_a_node_has() {
+    let cluster = Cluster::new().await;
+    let attributes = |text: &str| attribute::parse(&[text.to_owned()]).unwrap();
+    let make = async |node: &str, given: Option<Attributes>| {
+        cluster.desk.create_join_token(Some(&name(node)), HOUR, false, given).await
+    };
+    let join_with = async |node: &str, given: Option<Attributes>| {
+        cluster.join(&make(node, given).await.unwrap().text, node).await.unwrap();
+        cluster.identity(node).await.attributes
+    };
+    assert_eq!(join_with("n1", None).await, None, "its own word counts");
+    let r1 = Some(attributes("rack:r1"));
+    assert_eq!(join_with("n2", r1.clone()).await, r1);
+    // Neither a certificate that is copied nor another machine in its place takes back what was said.
+    assert_eq!(join_with("n2", None).await, r1);
+    let r2 = Some(attributes("rack:r2;dc:a"));
+    assert_eq!(join_with("n2", r2.clone()).await, r2);
+
+    let set = async |change: NodeChange| cluster.desk.set_node(&name("n2"), change).await;
+    let change = NodeChange { attributes: r1.clone(), ..NodeChange::default() };
+    assert_eq!(set(change.clone()).await.unwrap().attributes, r1, "all of them");
+    let other = NodeChange { router: Some(true), ..NodeChange::default() };
+    assert_eq!(set(other).await.unwrap().attributes, r1);
+    refused(set(NodeChange { own_attributes: true, ..change }).await.map(drop), Kind::Invalid, "not both");
+    let own = NodeChange { own_attributes: true, ..NodeChange::default() };
+    assert_eq!(set(own).await.unwrap().attributes, None);
+
+    let bad = Attributes::from([("rack".to_owned(), "r\n1".to_owned())]);
+    let change = NodeChange { attributes: Some(bad.clone()), ..NodeChange::default() };
+    refused(set(change).await.map(drop), Kind::Invalid, "attribute rack");
+    refused(make("n3", Some(bad)).await.map(drop), Kind::Invalid, "attribute rack");
 }
 
 #[tokio::test]
@@ -460,15 +510,18 @@ async fn the_authority_opens_only_under_the_master_key_and_where_it_was_sealed()
     refused(again.cluster_authority().await.map(drop), Kind::Internal, "authority");
 }
 
-#[tokio::test]
-async fn servers_are_named_while_they_tell_of_themselves() {
-    let world = World::new().await;
-    let server = |text: &str| Server {
+fn server(text: &str) -> Server {
+    Server {
         name: name(text),
         cluster_address: format!("{text}:7443"),
         version: "1".to_owned(),
         seen_at: Timestamp(0),
-    };
+    }
+}
+
+#[tokio::test]
+async fn servers_are_named_while_they_tell_of_themselves() {
+    let world = World::new().await;
     let day = Span::from_secs(86_400);
     world.access.tell_server(server("s1")).await.unwrap();
     let desk = world.access.operator(&world.access.local_operator()).await.unwrap();
@@ -488,4 +541,21 @@ async fn servers_are_named_while_they_tell_of_themselves() {
     // A clock that went back does not hide anybody.
     world.clock.store(0, Ordering::Relaxed);
     assert_eq!(world.access.server_addresses().await.unwrap(), ["s1:7443"]);
+}
+
+/// Nodes that knew only of the leader were lost when it died.
+#[tokio::test]
+async fn a_server_that_has_just_come_is_known_to_all() {
+    let world = World::new().await;
+    let (found, mut seen) = watch::channel(Vec::new());
+    let access = world.access.clone();
+    let keeping = tokio::spawn(async move { access.keep_server_addresses(&found).await });
+    for (told, known) in [("s2", vec!["s2:7443"]), ("s1", vec!["s1:7443", "s2:7443"])] {
+        world.access.tell_server(server(told)).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), seen.wait_for(|seen| *seen == known))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    keeping.abort();
 }

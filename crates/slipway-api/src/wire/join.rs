@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use slipway_model::attribute::Attributes;
 use slipway_model::cidr::Cidr;
 use slipway_model::id::JoinTokenId;
 use slipway_model::name::{NodeName, UserName};
@@ -22,6 +23,9 @@ pub struct CreateJoinToken {
     pub life: Option<Span>,
     /// The node may have a router, which is told the routes of all tenants.
     pub router: bool,
+    /// The attributes that the node has, whatever it says itself. When absent, those that an operator gave the
+    /// node of this name before, or else those that it says.
+    pub attributes: Option<Attributes>,
 }
 
 /// `PATCH /v1/nodes/{node}/identity`; what is absent stays as it is.
@@ -33,6 +37,10 @@ pub struct SetNode {
     pub address: Option<Ipv4Addr>,
     /// Whether it may have a router, which is told the routes of all tenants.
     pub router: Option<bool>,
+    /// The attributes that it has from now on, whatever it says itself.
+    pub attributes: Option<Attributes>,
+    /// From when it connects next it has the attributes that it says itself.
+    pub own_attributes: bool,
 }
 
 /// A join token, without its secret.
@@ -47,6 +55,9 @@ pub struct JoinTokenInfo {
     /// Whether the node may have a router.
     #[serde(default)]
     pub router: bool,
+    /// The attributes that the node is to have, if an operator says so.
+    #[serde(default)]
+    pub attributes: Option<Attributes>,
     /// Who made it.
     #[schemars(with = "String")]
     pub by: UserName,
@@ -88,6 +99,9 @@ pub struct NodeIdentityInfo {
     /// Whether it may have a router.
     #[serde(default)]
     pub router: bool,
+    /// The attributes that an operator gave it; absent when those count that it says itself.
+    #[serde(default)]
+    pub attributes: Option<Attributes>,
     /// When it joined, milliseconds since 1970.
     #[schemars(with = "u64")]
     pub joined_at: Timestamp,

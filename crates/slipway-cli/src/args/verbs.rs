@@ -385,6 +385,9 @@ pub enum Nodes {
         /// The machine may have a router, which is told the routes of all tenants
         #[arg(long)]
         router: bool,
+        /// An attribute that the node has, such as rack:r1; those that it says itself do not count then
+        #[arg(long, value_name = "NAME:VALUE")]
+        attribute: Vec<String>,
     },
     /// Tokens that have not expired
     Tokens,
@@ -400,7 +403,7 @@ pub enum Nodes {
         /// Its name
         node: NodeName,
     },
-    /// Say where a node's machine is, and whether it may have a router
+    /// Say of a node what it cannot say itself: where its machine is, its attributes, whether it may have a router
     Set {
         /// Its name
         node: NodeName,
@@ -408,8 +411,15 @@ pub enum Nodes {
         #[arg(long)]
         address: Option<std::net::Ipv4Addr>,
         /// Whether it may have a router, which is told the routes of all tenants
-        #[arg(long, value_parser = ["yes", "no"], required_unless_present = "address")]
+        #[arg(long, value_parser = ["yes", "no"])]
+        #[arg(required_unless_present_any = ["address", "attribute", "own_attributes"])]
         router: Option<String>,
+        /// Its attributes, such as rack:r1, all of them; those that it says itself do not count then
+        #[arg(long, value_name = "NAME:VALUE", conflicts_with = "own_attributes")]
+        attribute: Vec<String>,
+        /// Its attributes are those that it says itself, from when its agent connects next
+        #[arg(long)]
+        own_attributes: bool,
     },
     /// Give the name and the addresses of a revoked node back
     Forget {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use http::Method;
 use slipway_api::client::Client;
 use slipway_api::wire::*;
+use slipway_model::attribute::{self, Attributes};
 use slipway_model::name::NodeName;
 use slipway_model::unit::Span;
 
@@ -59,8 +60,9 @@ pub async fn nodes(session: &Session, verb: Nodes) -> anyhow::Result<()> {
                 .printer
                 .result(&info, || format!("{node} is given up; what ran there is started elsewhere"))
         }
-        Nodes::Token { node, expires, router } => {
-            let wanted = CreateJoinToken { node, life: expires, router };
+        Nodes::Token { node, expires, router, attribute } => {
+            let attributes = attributes(&attribute)?;
+            let wanted = CreateJoinToken { node, life: expires, router, attributes };
             join::create_token(session, &client, &wanted).await
         }
         Nodes::Tokens => join::tokens(session, &client).await,
@@ -70,8 +72,9 @@ pub async fn nodes(session: &Session, verb: Nodes) -> anyhow::Result<()> {
         }
         Nodes::Identities => join::identities(session, &client).await,
         Nodes::Revoke { node } => join::revoke(session, &client, &node).await,
-        Nodes::Set { node, address, router } => {
-            let wanted = SetNode { address, router: router.map(|router| router == "yes") };
+        Nodes::Set { node, address, router, attribute, own_attributes } => {
+            let router = router.map(|router| router == "yes");
+            let wanted = SetNode { address, router, attributes: attributes(&attribute)?, own_attributes };
             join::set(session, &client, &node, &wanted).await
         }
         Nodes::Forget { node } => {
@@ -81,6 +84,12 @@ pub async fn nodes(session: &Session, verb: Nodes) -> anyhow::Result<()> {
         Nodes::Servers => join::servers(session, &client).await,
         Nodes::HandOver => join::hand_over(session, &client).await,
     }
+}
+
+/// `None` when none is given: nothing is said of them then.
+fn attributes(texts: &[String]) -> anyhow::Result<Option<Attributes>> {
+    let attributes = attribute::parse(texts).context("--attribute")?;
+    Ok(Some(attributes).filter(|attributes| !attributes.is_empty()))
 }
 
 async fn order(

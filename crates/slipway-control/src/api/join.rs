@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use slipway_access::NodeChange;
 use slipway_api::error::ErrorCode;
 use slipway_api::wire::*;
 use slipway_model::cluster::{JoinToken, NodeIdentity};
@@ -28,7 +29,12 @@ pub async fn create_token(
 ) -> Answer<NewJoinToken> {
     let operator = api.access.operator(&caller).await?;
     let made = operator
-        .create_join_token(wanted.node.as_ref(), wanted.life.unwrap_or(TOKEN_LIFE), wanted.router)
+        .create_join_token(
+            wanted.node.as_ref(),
+            wanted.life.unwrap_or(TOKEN_LIFE),
+            wanted.router,
+            wanted.attributes,
+        )
         .await?;
     let servers = api.access.server_addresses().await?;
     let token = made.text.reveal().to_owned();
@@ -64,7 +70,9 @@ pub async fn set(
     Body(wanted): Body<SetNode>,
 ) -> Answer<NodeIdentityInfo> {
     let operator = api.access.operator(&caller).await?;
-    Ok(Json(identity_info(operator.set_node(&node, wanted.address, wanted.router).await?)))
+    let SetNode { address, router, attributes, own_attributes } = wanted;
+    let change = NodeChange { address, router, attributes, own_attributes };
+    Ok(Json(identity_info(operator.set_node(&node, change).await?)))
 }
 
 pub async fn forget(
@@ -117,6 +125,7 @@ fn token_info(token: JoinToken) -> JoinTokenInfo {
         id: token.id,
         node: token.node,
         router: token.router,
+        attributes: token.attributes,
         by: token.created_by,
         created_at: token.created_at,
         expires_at: token.expires_at,
@@ -131,6 +140,7 @@ fn identity_info(identity: NodeIdentity) -> NodeIdentityInfo {
         subnet: identity.subnet,
         address: identity.address,
         router: identity.router,
+        attributes: identity.attributes,
         joined_at: identity.joined_at,
         revoked_at: identity.revoked_at,
     }

@@ -9,6 +9,7 @@
 //! | its name | when it is its certificate's | [`node`] |
 //! | what its machine has | when a machine can have it | [`node`] |
 //! | where its machine is | when its identity does not say | [`address`] |
+//! | its attributes | when its identity does not say | [`attributes`] |
 //! | how an instance is | when it was given that instance, at an address of its own subnet; cut to size | [`instance`], [`cut`] |
 //! | log, files, sandbox of an instance | when it was given that instance, now or earlier; cut to size | [`cut_line`] |
 //!
@@ -20,6 +21,7 @@
 use std::net::Ipv4Addr;
 
 use slipway_api::wire::LogLine;
+use slipway_model::attribute::{self, Attributes};
 use slipway_model::cidr::Cidr;
 use slipway_model::instance::{CheckStatus, InstanceReport, InstanceState, Node};
 use slipway_model::limit::LOG_LINE_BYTES_MAX;
@@ -31,9 +33,6 @@ const CPUS_MAX: Cpus = Cpus(16_000_000);
 const MEM_MAX: Bytes = Bytes::gibi(64 << 10);
 const DISK_MAX: Bytes = Bytes::gibi(16 << 20);
 const GPUS_MAX: u32 = 64;
-/// `rack:r1` and the like.
-const ATTRIBUTES_MAX: usize = 64;
-const ATTRIBUTE_BYTES_MAX: usize = 256;
 /// Below are the machine's own services.
 const PORT_MIN: u16 = 1024;
 
@@ -86,6 +85,11 @@ pub fn address(said: Option<Ipv4Addr>, identity: Option<Ipv4Addr>) -> Option<Ipv
     identity.or(said)
 }
 
+/// Which attributes a node has: those of its identity, whatever the node itself says.
+pub fn attributes(said: Attributes, identity: Option<&Attributes>) -> Attributes {
+    identity.cloned().unwrap_or(said)
+}
+
 /// Believes what a node with that certificate says of itself, cut to size.
 ///
 /// # Errors
@@ -130,19 +134,7 @@ fn machine(node: &Node) -> Result<(), String> {
     if let Some(address) = node.address.filter(|address| is_none(*address)) {
         return Err(format!("it says that its machine's address is {address}, which is none"));
     }
-    if node.attributes.len() > ATTRIBUTES_MAX {
-        return Err(format!("it has more than {ATTRIBUTES_MAX} attributes"));
-    }
-    let is_good = |text: &str| {
-        !text.is_empty() && text.len() <= ATTRIBUTE_BYTES_MAX && !text.contains(char::is_control)
-    };
-    match node.attributes.iter().find(|(name, value)| !is_good(name) || !is_good(value)) {
-        Some((name, _)) => {
-            let shown: String = name.escape_debug().take(40).collect();
-            Err(format!("its attribute {shown} is none"))
-        }
-        None => Ok(()),
-    }
+    attribute::check(&node.attributes).map_err(|error| format!("it says that it has {error}"))
 }
 
 /// Cuts what a node says of an instance to what a record can hold.

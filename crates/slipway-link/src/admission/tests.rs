@@ -20,6 +20,7 @@ fn stored(name: &str, serials: &[&str]) -> NodeIdentity {
         subnet: "10.64.0.0/20".parse().unwrap(),
         address: None,
         router: false,
+        attributes: None,
         certificates: serials.iter().map(certificate).collect(),
         joined_at: Timestamp(0),
         revoked_at: None,

@@ -114,7 +114,7 @@ impl Simulated {
     ) -> Result<Self, Failure> {
         let name: NodeName = format!("n{number}").parse()?;
         let (node, life) = (Some(name.clone()), Some(Span::from_secs(3600)));
-        let wish = CreateJoinToken { node, life, router: false };
+        let wish = CreateJoinToken { node, life, ..CreateJoinToken::default() };
         let given: NewJoinToken = client.post("/v1/join-tokens", &wish).await?;
         let address = address_of(number);
         let here = join::Whereabouts { typed: Some(address), usual: None };

@@ -1,6 +1,5 @@
 //! What was typed for `slipwayd join` and `slipwayd agent`.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -80,22 +79,4 @@ pub struct Agent {
     /// Log as JSON
     #[arg(long)]
     pub log_json: bool,
-}
-
-/// Reads attributes, each `name:value`, or several with semicolons between them, as Mesos writes them.
-pub fn attributes(texts: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut attributes = BTreeMap::new();
-    for text in texts.iter().flat_map(|text| text.split(';')).filter(|text| !text.is_empty()) {
-        let bad = || anyhow::anyhow!("--attribute {text}: write a name and a value, such as rack:r1");
-        let (name, value) = text.split_once(':').ok_or_else(bad)?;
-        let is_good =
-            |part: &str| !part.trim().is_empty() && part.len() <= 256 && !part.contains(char::is_control);
-        anyhow::ensure!(is_good(name) && is_good(value), bad());
-        if let Some(other) = attributes.insert(name.trim().to_owned(), value.trim().to_owned())
-            && other != value.trim()
-        {
-            anyhow::bail!("--attribute {text}: {name} has the value {other} already");
-        }
-    }
-    Ok(attributes)
 }

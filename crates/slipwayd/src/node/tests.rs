@@ -210,21 +210,3 @@ impl Router {
         timeout(PATIENCE, self.lines.next_line()).await.expect("a line or the end").ok().flatten()
     }
 }
-
-#[test]
-fn attributes_are_read_as_mesos_writes_them() {
-    let read = |texts: &[&str]| {
-        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-        args::attributes(&texts).map(|found| found.into_iter().collect::<Vec<_>>())
-    };
-    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    assert_eq!(
-        read(&["rack:r1;dc:a", "zone:z"]).unwrap(),
-        [pair("dc", "a"), pair("rack", "r1"), pair("zone", "z")]
-    );
-    assert_eq!(read(&["rack:r1", "rack:r1"]).unwrap(), [pair("rack", "r1")]);
-    for bad in ["rack", "rack:", ":r1", "rack:r\n1"] {
-        assert!(read(&[bad]).unwrap_err().to_string().contains("such as rack:r1"), "{bad}");
-    }
-    assert!(read(&["rack:r1", "rack:r2"]).is_err());
-}

@@ -8,6 +8,7 @@ fn node(subnet: Cidr) -> NodeIdentity {
         subnet,
         address: None,
         router: false,
+        attributes: None,
         certificates: Vec::new(),
         joined_at: Timestamp(0),
         revoked_at: None,

@@ -150,9 +150,17 @@ fn identities_text(identities: &[NodeIdentityInfo]) -> String {
         };
         let machine = node.address.map_or("-".to_owned(), |address| address.to_string());
         let router = if node.router { "yes" } else { "no" }.to_owned();
-        [node.node.to_string(), node.subnet.to_string(), machine, router, state, ago(node.joined_at)]
+        let attributes = match &node.attributes {
+            None => "its own".to_owned(),
+            Some(given) => {
+                given.iter().map(|(name, value)| format!("{name}:{value}")).collect::<Vec<_>>().join(";")
+            }
+        };
+        let joined = ago(node.joined_at);
+        [node.node.to_string(), node.subnet.to_string(), machine, router, state, joined, attributes]
     };
-    table(["NODE", "ADDRESSES", "MACHINE", "ROUTER", "CERTIFICATE", "JOINED"], identities.iter().map(row))
+    let titles = ["NODE", "ADDRESSES", "MACHINE", "ROUTER", "CERTIFICATE", "JOINED", "ATTRIBUTES"];
+    table(titles, identities.iter().map(row))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ fn identity(revoked_at: Option<u64>) -> NodeIdentity {
         subnet: "10.64.0.0/20".parse().unwrap(),
         address: Some([192, 0, 2, 3].into()),
         router: false,
+        attributes: None,
         certificates: Vec::new(),
         joined_at: Timestamp(5),
         revoked_at: revoked_at.map(Timestamp),

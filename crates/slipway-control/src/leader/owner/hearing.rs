@@ -44,6 +44,15 @@ impl Owner {
                  slipway nodes set {name} --address ADDRESS"
             );
         }
+        let said = std::mem::take(&mut node.attributes);
+        node.attributes = belief::attributes(said.clone(), self.peers.attributes(&name));
+        if node.attributes != said {
+            tracing::info!(
+                node.name = %name,
+                "a node says that it has other attributes than an operator gave it; not believed. To take its \
+                 word: slipway nodes set {name} --own-attributes"
+            );
+        }
         let is_news = known != Some(&node);
         tracing::info!(node.name = %name, instances = instances.len(), "a node has joined");
         let was_away = matches!(self.cluster.contact(&name), Contact::Unreachable { .. });

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use slipway_model::attribute::Attributes;
 use slipway_model::cidr::Cidr;
 use slipway_model::cluster::{NodeIdentity, Peer};
 use slipway_model::instance::{Node, NodeOrderKind};
@@ -24,17 +25,20 @@ pub(super) struct Peers {
     pub(super) told: Option<Arc<[Peer]>>,
 }
 
-/// Where a node is, by its identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a node is, and what it has, by its identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     subnet: Cidr,
     /// `None` when that could not be told when it joined: then it is where it says.
     address: Option<Ipv4Addr>,
+    /// `None` when nobody has said: then they are what it says.
+    attributes: Option<Attributes>,
 }
 
 impl Place {
     fn of(identity: &NodeIdentity) -> Self {
-        Self { subnet: identity.subnet, address: identity.address }
+        let attributes = identity.attributes.clone();
+        Self { subnet: identity.subnet, address: identity.address, attributes }
     }
 }
 
@@ -42,6 +46,11 @@ impl Peers {
     /// Where a node's machine is, by its identity.
     pub(super) fn address(&self, node: &NodeName) -> Option<Ipv4Addr> {
         self.places.get(node)?.address
+    }
+
+    /// What a node has to offer beside what it can count, by its identity.
+    pub(super) fn attributes(&self, node: &NodeName) -> Option<&Attributes> {
+        self.places.get(node)?.attributes.as_ref()
     }
 
     /// Which addresses a node gives its instances.
@@ -83,22 +92,24 @@ impl Owner {
         self.refresh_peers();
     }
 
-    /// Has nodes be where their identities say.
+    /// Has nodes be where their identities say, and have what those say.
     fn pin_nodes(&mut self) {
-        let moved: Vec<_> = self
-            .peers
-            .places
-            .iter()
-            .filter_map(|(name, place)| {
-                let node = self.cluster.node(name)?;
-                (place.address.is_some() && node.address != place.address)
-                    .then(|| Node { address: place.address, ..node.clone() })
+        let pinned = self.peers.places.iter().filter_map(|(name, place)| {
+            let node = self.cluster.node(name)?;
+            let is_there = place.address.is_none_or(|address| node.address == Some(address));
+            let has_them = place.attributes.as_ref().is_none_or(|attributes| node.attributes == *attributes);
+            (!is_there || !has_them).then(|| Node {
+                address: belief::address(node.address, place.address),
+                attributes: belief::attributes(node.attributes.clone(), place.attributes.as_ref()),
+                ..node.clone()
             })
-            .collect();
-        for node in moved {
+        });
+        for node in pinned.collect::<Vec<_>>() {
             let (name, contact) = (node.name.clone(), self.cluster.contact(&node.name));
             self.cluster.put(node, contact);
             self.record_node(&name, Span::ZERO);
+            // Some that wait may find what they ask for.
+            self.waiters.note_room();
         }
     }
 

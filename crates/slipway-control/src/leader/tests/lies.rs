@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use slipway_model::attribute::Attributes;
 use slipway_model::cidr::Cidr;
 use slipway_model::cluster::NodeIdentity;
 use slipway_model::instance::Node;
@@ -26,6 +27,7 @@ async fn rig_at(subnet: Cidr, address: Option<Ipv4Addr>) -> Rig {
         subnet,
         address,
         router: false,
+        attributes: None,
         certificates: Vec::new(),
         joined_at: Timestamp(1),
         revoked_at: None,
@@ -89,5 +91,29 @@ async fn s7_a_node_is_where_it_joined_from_and_not_where_it_says() {
     let moved = NodeIdentity { address: Some(Ipv4Addr::new(192, 0, 2, 8)), ..found.record };
     rig.store.commit(Batch::new().update(&moved, found.version)).await.expect("it moves");
     eventually("it is where it was said to be", async || is_at(moved.address).await).await;
+    rig.stop().await;
+}
+
+/// The rig's node says that it is in no rack; one that lies would say that it is in the right one.
+#[tokio::test]
+async fn s7_a_node_has_the_attributes_that_an_operator_gave_it() {
+    let mut rig = rig_with(Cidr::containing(Ipv4Addr::new(10, 0, 0, 0), 20)).await;
+    let name: NodeName = "n1".parse().expect("a name");
+    let stored =
+        async || rig.store.get::<Node>(&name).await.expect("a store").map(|found| found.record.attributes);
+    eventually("it is there", async || stored().await.is_some()).await;
+    let said = stored().await.expect("a node");
+    let found = rig.store.get::<NodeIdentity>(&name).await.expect("a store").expect("an identity");
+    let given = Attributes::from([("rack".to_owned(), "r7".to_owned())]);
+    assert_ne!(said, given);
+    let changed = NodeIdentity { attributes: Some(given.clone()), ..found.record };
+    rig.store.commit(Batch::new().update(&changed, found.version)).await.expect("it is given them");
+    eventually("it has what it was given", async || stored().await.as_ref() == Some(&given)).await;
+    // Also when it says again what it has, to the next leader.
+    rig.stop().await;
+    rig.start(Faults::default()).await;
+    eventually("the next leader knows it", async || rig.agent.peers().is_some()).await;
+    let stored = rig.store.get::<Node>(&name).await.expect("a store").expect("a node");
+    assert_eq!(stored.record.attributes, given);
     rig.stop().await;
 }

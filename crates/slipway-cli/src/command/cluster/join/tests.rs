@@ -13,6 +13,7 @@ fn tokens_tell_whom_they_are_for_and_whether_they_are_used() {
         id: JoinTokenId::from_random([0; 10]),
         node: None,
         router: false,
+        attributes: None,
         by: "ada".parse().unwrap(),
         created_at: Timestamp(u64::MAX / 2),
         expires_at: Timestamp(0),
@@ -35,14 +36,22 @@ fn nodes_that_are_revoked_say_so() {
         subnet: "10.64.16.0/20".parse().unwrap(),
         address: Some("192.0.2.1".parse().unwrap()),
         router: true,
+        attributes: None,
         joined_at: Timestamp(0),
         expires_at: Some(Timestamp(0)),
         revoked_at: None,
     };
-    let revoked = NodeIdentityInfo { revoked_at: Some(Timestamp(0)), ..node.clone() };
+    let attributes = [("dc".to_owned(), "a".to_owned()), ("rack".to_owned(), "r1".to_owned())];
+    let revoked = NodeIdentityInfo {
+        revoked_at: Some(Timestamp(0)),
+        attributes: Some(attributes.into()),
+        ..node.clone()
+    };
     let text = identities_text(&[node, revoked]);
     assert!(row(&text, 1).starts_with("n1 10.64.16.0/20 192.0.2.1 yes ends now"), "{text}");
     assert!(row(&text, 2).starts_with("n1 10.64.16.0/20 192.0.2.1 yes revoked"), "{text}");
+    assert!(row(&text, 1).ends_with("its own"), "{text}");
+    assert!(row(&text, 2).ends_with("dc:a;rack:r1"), "{text}");
 }
 
 #[test]

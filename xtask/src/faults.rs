@@ -1,9 +1,10 @@
 //! `cargo xtask faults`: breaks a cluster in one way after the other, and watches whether it keeps what it
 //! promises.
 //!
-//! While each fault lasts, and until everything is whole again, three watchers run: requests through both
-//! routers ([`traffic`]), writes through the API of all servers ([`ledger`]), and a look at every container
-//! and when it was started, in the kernel's own words and not in ours ([`containers`]). What each fault
+//! While each fault lasts, and until everything is whole again, four watchers run: requests through both
+//! routers ([`traffic`]), writes through the API of all servers ([`ledger`]), questions that only a leader
+//! answers ([`leader`]), and a look at every container and when it was started, in the kernel's own words
+//! and not in ours ([`containers`]). What each fault
 //! may cost is said beside it ([`list`]).
 
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use crate::interrupt;
 use crate::run::heading;
 
 mod containers;
+mod leader;
 mod ledger;
 mod list;
 mod report;
@@ -22,6 +24,7 @@ mod setting;
 mod traffic;
 
 use containers::Containers;
+use leader::Leader;
 use ledger::Ledger;
 use list::Fault;
 use report::{Report, Row};
@@ -133,7 +136,8 @@ fn go_round(
 fn inflict(lab: &Lab, setting: &Setting, fault: &Fault) -> anyhow::Result<Row> {
     let before = Containers::look(lab);
     let (traffic, ledger) = (Traffic::start(lab, setting), Ledger::start(lab, setting));
-    // Both must have seen good times first.
+    let leader = Leader::watch(lab, setting);
+    // All must have seen good times first.
     std::thread::sleep(Duration::from_secs(1));
     let began = Instant::now();
     let inflicted = (fault.inflict)(lab, setting);
@@ -141,7 +145,7 @@ fn inflict(lab: &Lab, setting: &Setting, fault: &Fault) -> anyhow::Result<Row> {
     let healed = (fault.heal)(lab);
     let whole = inflicted.and(healed).and_then(|()| setting.wait_until_whole(lab, WHOLE_AGAIN_WITHIN));
     let whole_after = began.elapsed();
-    let (traffic, ledger) = (traffic.stop(), ledger.stop());
+    let (traffic, ledger, leaderless) = (traffic.stop(), ledger.stop(), leader.stop());
     whole?;
     let after = Containers::look(lab);
     let write_gap = ledger.longest_gap;
@@ -151,6 +155,7 @@ fn inflict(lab: &Lab, setting: &Setting, fault: &Fault) -> anyhow::Result<Row> {
         failed: traffic.failed,
         first_failure: traffic.first_failure,
         write_gap,
+        leaderless,
         restarted: before.gone_in(&after),
         whole_after,
     })

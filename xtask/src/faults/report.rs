@@ -15,6 +15,8 @@ pub struct Row {
     pub first_failure: Option<String>,
     /// The longest time without an acknowledged write.
     pub write_gap: Duration,
+    /// The longest time without a server that leads and answers: what is written waits until one decides.
+    pub leaderless: Duration,
     /// Containers that ended or were started again.
     pub restarted: usize,
     /// From the fault's beginning until everything was as it should be.
@@ -25,8 +27,9 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "writes stood still {:.2} s; {} of {} requests failed; {} containers restarted; whole after {:.1} s",
+            "writes stood still {:.2} s; nobody led for {:.2} s; {} of {} requests failed; {} containers restarted; whole after {:.1} s",
             self.write_gap.as_secs_f64(),
+            self.leaderless.as_secs_f64(),
             self.failed,
             self.requests,
             self.restarted,
@@ -70,16 +73,17 @@ impl Report {
             return;
         }
         println!(
-            "\n{:16} {:>6} {:>16} {:>16} {:>9} {:>10}",
-            "fault", "rounds", "write gap s", "whole after s", "failed", "restarted"
+            "\n{:16} {:>6} {:>16} {:>16} {:>16} {:>9} {:>10}",
+            "fault", "rounds", "write gap s", "no leader s", "whole after s", "failed", "restarted"
         );
         for (name, rows) in &self.rows {
             let (gap, gap_worst) = spread(rows, |row| row.write_gap.as_secs_f64());
+            let (alone, alone_worst) = spread(rows, |row| row.leaderless.as_secs_f64());
             let (whole, whole_worst) = spread(rows, |row| row.whole_after.as_secs_f64());
             let failed: u32 = rows.iter().map(|row| row.failed).sum();
             let restarted: usize = rows.iter().map(|row| row.restarted).sum();
             println!(
-                "{name:16} {:>6} {gap:>7.2} ({gap_worst:>6.2}) {whole:>7.1} ({whole_worst:>6.1}) {failed:>9} {restarted:>10}",
+                "{name:16} {:>6} {gap:>7.2} ({gap_worst:>6.2}) {alone:>7.2} ({alone_worst:>6.2}) {whole:>7.1} ({whole_worst:>6.1}) {failed:>9} {restarted:>10}",
                 rows.len()
             );
         }

@@ -122,6 +122,12 @@ pub enum Error {
     /// The embedded database failed.
     #[error("the registry's database failed")]
     Database(#[source] Box<redb::Error>),
+    /// Another process has the registry open.
+    #[error("the registry in {root} is in use by another process of Slipway")]
+    InUse {
+        /// The registry's directory.
+        root: PathBuf,
+    },
     /// The storage that a cluster's servers share failed.
     #[error("the shared storage failed")]
     Storage(#[from] slipway_storage::Error),

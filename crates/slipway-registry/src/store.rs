@@ -127,7 +127,7 @@ impl Registry {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         }
-        let db = Db::open(&root.join("registry.redb"))?;
+        let db = Db::open(root)?;
         let cluster =
             shared.map(|shared| Cluster::begin(&db, root, shared, options.log_entries_max)).transpose()?;
         let registry = Self {

@@ -36,8 +36,13 @@ pub fn wipe(directories: &args::Directories, yes: bool) -> anyhow::Result<()> {
     }
     let paths = Paths::make(directories)?;
     // Held until the end: a server that runs has it, and then nothing must be touched.
-    let registry = Registry::open_to_delete(&paths.registry(), Options::default())
-        .context("slipwayd runs on this data directory; stop it first. Nothing was touched")?;
+    let registry = match Registry::open_to_delete(&paths.registry(), Options::default()) {
+        Err(error @ slipway_registry::Error::InUse { .. }) => {
+            return Err(error)
+                .context("slipwayd runs on this data directory; stop it first. Nothing was touched");
+        }
+        opened => opened?,
+    };
     println!("stopping the router and all instances");
     stop_router(&paths)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

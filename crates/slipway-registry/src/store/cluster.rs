@@ -240,12 +240,19 @@ impl Registry {
         objects::move_all(&remote, &Self::open_with(root, options, None)?)
     }
 
-    /// Opens the rows and files that are in `root`, whosever they are: for who deletes them.
+    /// Opens the rows and files that are in `root`, whosever they are and however damaged: for who deletes
+    /// them.
     ///
     /// # Errors
     /// As of [`Registry::open`].
     pub fn open_to_delete(root: &Path, options: super::Options) -> Result<Self> {
-        Self::open_with(root, options, None)
+        match Self::open_with(root, options.clone(), None) {
+            Err(Error::Database(_)) => {
+                super::db::delete(root)?;
+                Self::open_with(root, options, None)
+            }
+            opened => opened,
+        }
     }
 
     /// How far the registry is now; nothing on one machine.

@@ -3,6 +3,8 @@
 //! After a failed write redb refuses everything until it is opened again. A disk that was full for
 //! a minute must not cost a restart, so the next operation opens it again.
 
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -82,10 +84,15 @@ pub(super) struct Db {
 }
 
 impl Db {
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    /// Opens the rows in `root`, and makes them if there are none.
+    pub(super) fn open(root: &Path) -> Result<Self> {
+        let path = &path(root);
+        if !path.try_exists().map_err(Error::io("look for", path))? {
+            make(root, path)?;
+        }
         let db = Self {
             path: path.to_owned(),
-            open: RwLock::new(Some(open(path)?)),
+            open: RwLock::new(Some(open(path).map_err(|error| in_use(error, root))?)),
             failed: AtomicBool::new(false),
         };
         db.write(|tx| {
@@ -152,6 +159,47 @@ impl Db {
             self.failed.store(false, Ordering::Release);
         }
         Ok(())
+    }
+}
+
+/// The file of the rows.
+fn path(root: &Path) -> PathBuf {
+    root.join("registry.redb")
+}
+
+/// Deletes what is left of rows that cannot be read.
+pub(super) fn delete(root: &Path) -> Result<()> {
+    let path = path(root);
+    fs::remove_file(&path).map_err(Error::io("delete", &path))
+}
+
+/// Makes an empty database, whole or not at all: a file whose beginning a kill or a power cut has broken off
+/// could never be opened again.
+fn make(root: &Path, path: &Path) -> Result<()> {
+    // Of this process alone: one that is at it, too, does not write into the same.
+    let new = root.join(format!("registry.{}.new", std::process::id()));
+    // Of an earlier process with the same number, that was killed here.
+    let _absent = fs::remove_file(&new);
+    let made = || {
+        drop(open(&new)?);
+        match fs::hard_link(&new, path) {
+            // The other was faster.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            linked => linked.map_err(Error::io("make", path)),
+        }
+    };
+    let made = made();
+    let removed = fs::remove_file(&new).map_err(Error::io("remove", &new));
+    made.and(removed)?;
+    File::open(root).and_then(|root| root.sync_all()).map_err(Error::io("sync", root))
+}
+
+fn in_use(error: Error, root: &Path) -> Error {
+    match error {
+        Error::Database(error) if matches!(*error, redb::Error::DatabaseAlreadyOpen) => {
+            Error::InUse { root: root.to_owned() }
+        }
+        error => error,
     }
 }
 

@@ -5,9 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use http::Method;
-use slipway_registry::Registry;
 use slipway_registry::digest::digest_of;
 use slipway_registry::server::{ServerOptions, serve};
+use slipway_registry::{Error, Registry};
 
 use crate::harness::{ByTenant, User, files, noise, options};
 
@@ -128,4 +128,23 @@ async fn a_kill_at_any_moment_leaves_every_visible_blob_whole() {
         0
     );
     assert!(!acknowledged.is_empty(), "nothing was pushed at all");
+}
+
+/// A database whose making is broken off is made anew, one that is damaged later is said to be so and can
+/// still be deleted, and one that is in use is not touched.
+#[test]
+fn rows_that_cannot_be_read_are_in_nobodys_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let (rows, begun) = (dir.path().join("registry.redb"), format!("registry.{}.new", std::process::id()));
+    std::fs::write(dir.path().join(begun), noise(5, 100)).unwrap();
+    let registry = Registry::open(dir.path(), options()).unwrap();
+    assert!(!files(dir.path()).iter().any(|name| name.ends_with(".new")));
+    for open in [Registry::open, Registry::open_to_delete] {
+        assert!(matches!(open(dir.path(), options()), Err(Error::InUse { .. })));
+    }
+    drop(registry);
+    std::fs::write(&rows, noise(6, 5000)).unwrap();
+    assert!(matches!(Registry::open(dir.path(), options()), Err(Error::Database(_))));
+    let registry = Registry::open_to_delete(dir.path(), options()).unwrap();
+    assert_eq!(registry.repositories().unwrap(), []);
 }

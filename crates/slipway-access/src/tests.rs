@@ -31,6 +31,8 @@ mod cluster;
 
 mod joining;
 
+mod servers;
+
 const SOURCE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 struct World {

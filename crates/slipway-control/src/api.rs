@@ -6,6 +6,7 @@
 //! [`slipway_api::endpoint`]; a test compares the two.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -15,6 +16,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use slipway_access::Access;
 use slipway_api::client::Frame;
+use slipway_api::error::ErrorCode;
 use slipway_api::wire::{LogLine, SandboxInfo, ServerInfo};
 use slipway_model::id::InstanceId;
 use slipway_model::limit::API_BODY_BYTES_MAX;
@@ -73,6 +75,42 @@ pub struct Api {
     /// Called once the server has been claimed.
     pub claimed: Arc<dyn Fn() + Send + Sync>,
 }
+
+impl Api {
+    /// Who knows what runs. What is not known is not told as if nothing ran: a load balancer that follows an
+    /// app's tasks would take them all away.
+    ///
+    /// # Errors
+    /// 503 in a process that does not lead and never has, while no other does.
+    pub fn who_knows(&self) -> Result<&LeaderQueries, Refusal> {
+        match self.leader.standing() {
+            Some(_) => Ok(&self.leader),
+            None => Err(Refusal::nobody_leads()),
+        }
+    }
+
+    /// The same, once enough nodes have told a new leader what they run: before that nothing seems healthy.
+    ///
+    /// # Errors
+    /// 503 as there, and when the leader does not hear of enough nodes within three seconds.
+    pub async fn who_knows_health(&self) -> Result<&LeaderQueries, Refusal> {
+        let leader = self.who_knows()?;
+        for _ in 0..HEARD_TRIES_MAX {
+            match leader.leader().await {
+                Some(leads) if leads.is_settled || leads.instances == 0 => return Ok(leader),
+                Some(_) => tokio::time::sleep(HEARD_PAUSE).await,
+                None => return Err(Refusal::nobody_leads()),
+            }
+        }
+        Err(Refusal::new(
+            ErrorCode::Unavailable,
+            "the server that leads has not heard yet what most nodes run; try again in a moment",
+        ))
+    }
+}
+
+const HEARD_TRIES_MAX: u32 = 15;
+const HEARD_PAUSE: Duration = Duration::from_millis(200);
 
 /// Which lines of output are wanted.
 #[derive(Debug, Clone)]

@@ -124,13 +124,15 @@ pub struct QuotaInfo {
     /// These are the limits of the default quota: it has none of its own.
     #[serde(default)]
     pub is_default: bool,
-    /// What its instances take now.
-    pub used: Amounts,
+    /// What its instances take now; absent, as the next two, while no server leads that knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Amounts>,
     /// How many instances it has now.
-    pub used_instances: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_instances: Option<u32>,
     /// How many ports of nodes they have now.
-    #[serde(default)]
-    pub used_ports: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_ports: Option<u32>,
 }
 
 /// What each tenant may use at most that has no quota of its own. All of it is absent, and the weight 1,

@@ -357,14 +357,18 @@ fn unset(kind: &str) -> &'static str {
 
 /// Each kind, what is used of it, and how much may be.
 fn kinds(quota: &QuotaInfo) -> [(&'static str, String, Option<String>); 6] {
-    let (used, limits) = (&quota.used, &quota.limits);
+    let (used, limits) = (quota.used, &quota.limits);
+    // Nobody knows it while no server leads.
+    let shown = |used: Option<String>| used.unwrap_or_else(|| "?".to_owned());
+    let amount = |of: fn(Amounts) -> String| shown(used.map(of));
+    let count = |used: Option<u32>| shown(used.map(|used| used.to_string()));
     [
-        ("cpus", used.cpus.to_string(), limits.cpus.map(|limit| limit.to_string())),
-        ("memory", size(used.mem), limits.mem.map(size)),
-        ("disk", size(used.disk), limits.disk.map(size)),
-        ("gpus", used.gpus.to_string(), limits.gpus.map(|limit| limit.to_string())),
-        ("instances", quota.used_instances.to_string(), limits.instances.map(|limit| limit.to_string())),
-        ("ports", quota.used_ports.to_string(), limits.ports.map(|limit| limit.to_string())),
+        ("cpus", amount(|used| used.cpus.to_string()), limits.cpus.map(|limit| limit.to_string())),
+        ("memory", amount(|used| size(used.mem)), limits.mem.map(size)),
+        ("disk", amount(|used| size(used.disk)), limits.disk.map(size)),
+        ("gpus", amount(|used| used.gpus.to_string()), limits.gpus.map(|limit| limit.to_string())),
+        ("instances", count(quota.used_instances), limits.instances.map(|limit| limit.to_string())),
+        ("ports", count(quota.used_ports), limits.ports.map(|limit| limit.to_string())),
     ]
 }
 

@@ -23,7 +23,7 @@ pub async fn list(State(api): State<Api>, Asking(caller): Asking) -> Answer<Item
     let identities = operator.node_identities().await?.into_iter();
     let revoked: BTreeMap<NodeName, Timestamp> =
         identities.filter_map(|identity| Some((identity.node, identity.revoked_at?))).collect();
-    let nodes = api.leader.nodes().await.into_iter().map(|node| {
+    let nodes = api.who_knows()?.nodes().await.into_iter().map(|node| {
         let revoked_at = revoked.get(&node.node.name).copied();
         NodeInfo { revoked_at, ..info(node) }
     });
@@ -98,7 +98,7 @@ async fn find(
     name: &NodeName,
 ) -> Result<(NodeSnapshot, Option<NodeIdentity>), Refusal> {
     let identity = operator.node_identity(name).await?;
-    if let Some(node) = api.leader.node(name).await {
+    if let Some(node) = api.who_knows()?.node(name).await {
         return Ok((node, identity));
     }
     match operator.node_order(name).await?.filter(|order| order.order == NodeOrderKind::Gone) {

@@ -87,14 +87,14 @@ fn merge(before: Limits, wanted: &SetQuota) -> Limits {
     }
 }
 
-fn info(tenant: &TenantName, quota: QuotaInForce, used: Usage) -> QuotaInfo {
+fn info(tenant: &TenantName, quota: QuotaInForce, used: Option<Usage>) -> QuotaInfo {
     QuotaInfo {
         tenant: tenant.clone(),
         limits: said(quota.limits),
         is_default: quota.is_default,
-        used: amounts(used.amount),
-        used_instances: used.instances,
-        used_ports: used.ports,
+        used: used.map(|used| amounts(used.amount)),
+        used_instances: used.map(|used| used.instances),
+        used_ports: used.map(|used| used.ports),
     }
 }
 

@@ -27,6 +27,14 @@ impl Refusal {
         Self::new(ErrorCode::NotFound, format!("there is no {what}"))
     }
 
+    /// 503, for what only the leader can tell or do.
+    pub fn nobody_leads() -> Self {
+        Self::new(
+            ErrorCode::Unavailable,
+            "only the server that leads knows what runs, and none leads at this moment; try again in a moment",
+        )
+    }
+
     /// 422
     pub fn invalid(message: impl std::fmt::Display) -> Self {
         Self::new(ErrorCode::Invalid, message.to_string())

@@ -28,7 +28,7 @@ pub async fn list(
     let Some(release) = environment.live_release().await? else {
         return Ok(Json(Items { items: Vec::new() }));
     };
-    let snapshot = api.leader.snapshot(&path).await;
+    let snapshot = api.who_knows()?.snapshot(&path).await;
     let now = Timestamp::from(SystemTime::now());
     let is_run_of = |role: &InstanceRole, name: &ServiceName| matches!(role, InstanceRole::Scheduled { service, .. } if service == name);
     let mut items = Vec::new();
@@ -81,8 +81,8 @@ pub async fn stop(
             "{instance} is a copy of {service} and would be replaced: scale {service}, or restart {path}"
         )));
     }
-    if api.leader.kill(&path, vec![instance], Kill::Replace).await.is_empty() {
-        return Err(Refusal::new(ErrorCode::Unavailable, "nobody leads at the moment; try again"));
+    if api.who_knows()?.kill(&path, vec![instance], Kill::Replace).await.is_empty() {
+        return Err(Refusal::nobody_leads());
     }
     Ok(Json(Done {}))
 }

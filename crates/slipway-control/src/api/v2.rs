@@ -109,6 +109,9 @@ impl Marathon {
         let api = self.api;
         let asked = Asked::of(&api, parts).await?;
         let view = View::of(&api, &asked.caller).await?;
+        if endpoint.asks_what_runs() {
+            api.who_knows_health().await?;
+        }
         let context = Context {
             api,
             hub: self.hub,

@@ -196,10 +196,10 @@ impl LeaderQueries {
         self.ask(|answer| Query::OnNode { node, answer }).await.unwrap_or_default()
     }
 
-    /// What a tenant holds, as its quota counts it. Nothing when there is no leader.
-    pub async fn usage(&self, tenant: &TenantName) -> Usage {
+    /// What a tenant holds, as its quota counts it. `None` when there is no leader.
+    pub async fn usage(&self, tenant: &TenantName) -> Option<Usage> {
         let tenant = tenant.clone();
-        self.ask(|answer| Query::Usage { tenant, answer }).await.unwrap_or_default()
+        self.ask(|answer| Query::Usage { tenant, answer }).await
     }
 
     /// The group deployments of a tenant, or of all, oldest first. Empty when there is no leader.

@@ -219,7 +219,16 @@ fn another_leads_when_the_leader_is_killed(_: &Server) {
     cluster.one.kill();
     let took = cluster.create(&owner, "after");
     println!("writes were back {} ms after kill -9 of the leader", took.as_millis());
+    if !cluster.two.log().contains(LEADS) {
+        // That nobody knows what runs is not told as if nothing ran.
+        for path in ["/v1/nodes", "/v2/apps"] {
+            let answer = ask(&owner, "GET", path, "");
+            let is_refused = answer.status == 503 && answer.body.contains("none leads");
+            assert!(is_refused || cluster.two.log().contains(LEADS), "{answer:?}");
+        }
+    }
     cluster.wait_until_two_leads();
+    assert_eq!(ask(&owner, "GET", "/v1/nodes", "").status, 200);
 
     cluster.run_one();
     let owner = at(&owner, &cluster.one);

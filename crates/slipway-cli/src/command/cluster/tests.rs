@@ -126,9 +126,9 @@ fn me_03_a_quota_shows_what_is_used_of_it() {
             weight: 2,
         },
         is_default: false,
-        used: amounts(500, 256, 1),
-        used_instances: 1,
-        used_ports: 3,
+        used: Some(amounts(500, 256, 1)),
+        used_instances: Some(1),
+        used_ports: Some(3),
     };
     let text = quota_text(&quota);
     let lines: Vec<String> =

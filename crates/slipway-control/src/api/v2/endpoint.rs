@@ -49,6 +49,16 @@ pub enum Endpoint {
     ResetDelay,
 }
 
+impl Endpoint {
+    /// Whether the answer is more than what is stored, so that only somebody can give it who leads or has led.
+    pub fn asks_what_runs(self) -> bool {
+        use Endpoint::*;
+        let of_tasks =
+            matches!(self, AppTasks | KillAppTasks | AppTask | KillAppTask | ListTasks | KillTasks);
+        of_tasks || matches!(self, State | ListApps | AppsBelow | ShowApp | ShowGroup | Queue | ResetDelay)
+    }
+}
+
 /// One row: a method, a path, what it is.
 #[derive(Debug)]
 pub struct Row {
@@ -197,8 +207,8 @@ fn decoded(path: &str) -> Option<String> {
             bytes.push(*first);
             continue;
         }
-        let digits = rest.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        bytes.push(u8::from_str_radix(digits?, 16).ok()?);
+        let digits = rest.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
+        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
         rest = &rest[2..];
     }
     String::from_utf8(bytes).ok()

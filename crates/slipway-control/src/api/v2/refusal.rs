@@ -61,6 +61,13 @@ impl From<Told> for Refusal {
     }
 }
 
+/// Of what both APIs refuse, with the status that it has there.
+impl From<crate::api::Refusal> for Refusal {
+    fn from(refusal: crate::api::Refusal) -> Self {
+        Self::new(refusal.0.code.status(), refusal.0.message)
+    }
+}
+
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         match &error {

@@ -36,6 +36,7 @@ fn ma_27_doubled_trailing_and_encoded_slashes_are_forgiven() {
     check("GET /v2/groups//", "ShowGroup /");
     check("GET /v2/apps/%zz", "nothing");
     check("GET /v2/apps/%ff", "nothing");
+    check("GET /v2/apps/a%+1b", "nothing");
 }
 
 #[test]

@@ -4,11 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use slipway_model::cidr::Cidr;
 use slipway_model::name::{NodeName, UserName};
-use slipway_model::unit::{Bytes, Cpus};
 
+mod machine;
 mod server;
 
+pub use machine::{Outbound, Room};
 pub use server::{Server, Storage, ZooKeeper};
 
 use crate::ensemble::args::Ensemble;
@@ -138,16 +140,9 @@ pub struct Up {
     /// Addresses for instances, a private network that nothing else here uses [default: a /16 of
     /// 10.64.0.0/10 chosen by the data directory]
     #[arg(long, value_name = "CIDR")]
-    pub subnet: Option<String>,
-    /// Name servers for programs [default: the host's]
-    #[arg(long, value_name = "ADDRESS")]
-    pub dns: Vec<Ipv4Addr>,
-    /// Private networks that programs may reach all the same
-    #[arg(long, value_name = "CIDR")]
-    pub allow_egress: Vec<String>,
-    /// Ports of this node that may lead to instances; apart from those of another Slipway here
-    #[arg(long, default_value = "31000-32000", value_name = "FIRST-LAST")]
-    pub ports: String,
+    pub subnet: Option<Cidr>,
+    #[command(flatten)]
+    pub outbound: Outbound,
     /// This node's address, as clients of those ports are told [default: that of the default route]
     #[arg(long, value_name = "ADDRESS")]
     pub address: Option<Ipv4Addr>,
@@ -160,12 +155,8 @@ pub struct Up {
     /// Builds at the same time
     #[arg(long, default_value_t = 2)]
     pub builds: usize,
-    /// Processors to give away to instances [default: 16 for each that there is; limits are hard]
-    #[arg(long)]
-    pub cpus: Option<Cpus>,
-    /// Memory to give away to instances, such as 12G [default: all but 768M]
-    #[arg(long)]
-    pub mem: Option<Bytes>,
+    #[command(flatten)]
+    pub room: Room,
     /// Log as JSON
     #[arg(long)]
     pub log_json: bool,

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use anyhow::Context;
+use slipway_model::attribute;
 use slipway_model::instance::Node;
 use slipway_model::name::NodeName;
 use slipway_model::unit::{Bytes, Cpus, Timestamp};
 
+use crate::args::Room;
 use crate::paths::Paths;
 
 /// Limits are hard, and most programs idle: each processor is given away so many times.
@@ -20,10 +23,20 @@ pub struct Offer {
     pub cpus: Option<Cpus>,
     pub mem: Option<Bytes>,
     pub disk: Option<Bytes>,
+    pub gpus: u32,
     /// First and last.
     pub ports: (u16, u16),
     pub address: Option<Ipv4Addr>,
     pub attributes: BTreeMap<String, String>,
+}
+
+impl Offer {
+    /// As it was typed, and where the machine is.
+    pub fn of(room: &Room, address: Option<Ipv4Addr>) -> anyhow::Result<Self> {
+        let Room { cpus, mem, disk, gpus, ports, .. } = *room;
+        let attributes = attribute::parse(&room.attribute).context("--attribute")?;
+        Ok(Self { cpus, mem, disk, gpus, ports, address, attributes })
+    }
 }
 
 /// The node as it tells the leader.
@@ -48,19 +61,11 @@ pub fn node(offer: &Offer, name: &NodeName, paths: &Paths) -> anyhow::Result<Nod
         disk,
         attributes: offer.attributes.clone(),
         joined_at: Timestamp::from(std::time::SystemTime::now()),
-        gpus: 0,
+        gpus: offer.gpus,
         ports: offer.ports,
         address: offer.address.or_else(slipway_agent::network::default_address),
         trouble: None,
     })
-}
-
-/// The ports of `--ports`, first and last.
-pub fn ports(text: &str) -> anyhow::Result<(u16, u16)> {
-    let numbers =
-        text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
-    let bad = || anyhow::anyhow!("--ports {text}: write two numbers from 1024 to 65535, such as 31000-32000");
-    numbers.filter(|(first, last)| *first >= 1024 && first <= last).ok_or_else(bad)
 }
 
 fn memory_total() -> anyhow::Result<Bytes> {

@@ -15,7 +15,6 @@ use slipway_agent::image::{ImageSource, Remote};
 use slipway_agent::network::{MeshOptions, NetworkOptions};
 use slipway_agent::{Agent, RuntimeChoice};
 use slipway_link::{Credentials, Dialler, renew};
-use slipway_model::attribute;
 use slipway_model::name::NodeName;
 use slipway_model::unit::{Bytes, Cpus};
 use slipway_registry::client::Puller;
@@ -190,20 +189,17 @@ async fn remember(
 }
 
 fn offer(options: &args::Agent, told: &Membership) -> anyhow::Result<Offer> {
-    let ports = capacity::ports(&options.ports)?;
-    let offer = Offer {
-        cpus: options.cpus,
-        mem: options.mem,
-        ports,
-        // As the cluster has it: from when it joined, or as an operator has said since.
-        address: told.address,
-        attributes: attribute::parse(&options.attribute).context("--attribute")?,
-        disk: None,
-    };
+    // The address is as the cluster has it: from when it joined, or as an operator has said since.
+    let offer = Offer::of(&options.room, told.address)?;
     Ok(match options.no_instances {
-        true => {
-            Offer { cpus: Some(Cpus(0)), mem: Some(Bytes(0)), disk: Some(Bytes(0)), ports: (1, 0), ..offer }
-        }
+        true => Offer {
+            cpus: Some(Cpus(0)),
+            mem: Some(Bytes(0)),
+            disk: Some(Bytes(0)),
+            gpus: 0,
+            ports: (1, 0),
+            ..offer
+        },
         false => offer,
     })
 }
@@ -241,8 +237,6 @@ fn agent_options(
     mesh: MeshOptions,
     servers: Servers,
 ) -> anyhow::Result<slipway_agent::Options> {
-    let parse =
-        |text: &String| text.parse().map_err(|error| anyhow::anyhow!("--allow-egress {text}: {error}"));
     let pulled = paths.data.join("pulled");
     let remote = Remote::open(&pulled, Puller::new(Arc::new(servers)));
     Ok(slipway_agent::Options {
@@ -261,10 +255,10 @@ fn agent_options(
             run_dir: paths.run.join("network"),
             state_dir: paths.network(),
             mtu: None,
-            dns: options.dns.clone(),
-            egress_allow: options.allow_egress.iter().map(parse).collect::<Result<_, _>>()?,
+            dns: options.outbound.dns.clone(),
+            egress_allow: options.outbound.allow_egress.clone(),
             pool: NETWORK_POOL,
-            ports: capacity::ports(&options.ports)?,
+            ports: options.room.ports,
             mesh: Some(mesh),
         }),
     })

@@ -246,15 +246,10 @@ fn agent_options(
     paths: &Paths,
     name: &NodeName,
 ) -> anyhow::Result<Box<dyn Fn(Registry) -> anyhow::Result<slipway_agent::Options> + Send + Sync>> {
-    let subnet = match &options.subnet {
-        Some(text) => text.parse().map_err(|error| anyhow::anyhow!("--subnet {text}: {error}"))?,
-        None => paths.build_subnet_default()?,
-    };
-    let parse =
-        |text: &String| text.parse().map_err(|error| anyhow::anyhow!("--allow-egress {text}: {error}"));
-    let egress_allow: Vec<_> = options.allow_egress.iter().map(parse).collect::<Result<_, _>>()?;
+    let subnet = options.subnet.map_or_else(|| paths.build_subnet_default(), Ok)?;
+    let egress_allow = options.outbound.allow_egress.clone();
     let (shim, fetcher) = (beside("slipway-shim")?, own_program()?);
-    let (paths, node, dns) = (paths.clone(), name.clone(), options.dns.clone());
+    let (paths, node, dns) = (paths.clone(), name.clone(), options.outbound.dns.clone());
     let ca_bundle = options.ca_bundle.clone();
     Ok(Box::new(move |registry| {
         Ok(slipway_agent::Options {

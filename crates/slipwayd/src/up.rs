@@ -79,7 +79,7 @@ impl Server {
         let outside = outside(options);
         outside.check()?;
         // A slip in the options must leave neither a master key nor a router behind.
-        let ports = capacity::ports(&options.ports)?;
+        let offer = Offer::of(&options.room, options.address)?;
         let paths = Paths::make(&options.directories)?;
         let node: NodeName = match &options.node {
             Some(node) => node.clone(),
@@ -123,8 +123,6 @@ impl Server {
         };
         let (_, shelf) = watch::channel(Some(registry.clone()));
         let term = Term::start(&ground, Candidate::alone(node.clone()), around, shelf).await?;
-        let (cpus, mem, address) = (options.cpus, options.mem, options.address);
-        let offer = Offer { cpus, mem, ports, address, ..Offer::default() };
         let mut tasks = JoinSet::new();
         tasks.spawn(routers::feed(feed, table_seen, router_messages_out));
         let (trouble, trouble_seen) = watch::channel(None);
@@ -186,12 +184,7 @@ fn agent_options(
     node: &NodeName,
     registry: &Registry,
 ) -> anyhow::Result<slipway_agent::Options> {
-    let subnet = match &options.subnet {
-        Some(text) => text.parse().map_err(|error| anyhow::anyhow!("--subnet {text}: {error}"))?,
-        None => paths.subnet_default()?,
-    };
-    let parse =
-        |text: &String| text.parse().map_err(|error| anyhow::anyhow!("--allow-egress {text}: {error}"));
+    let subnet = options.subnet.map_or_else(|| paths.subnet_default(), Ok)?;
     Ok(slipway_agent::Options {
         node: node.clone(),
         state_dir: paths.agent(),
@@ -208,10 +201,10 @@ fn agent_options(
             run_dir: paths.run.join("network"),
             state_dir: paths.network(),
             mtu: None,
-            dns: options.dns.clone(),
-            egress_allow: options.allow_egress.iter().map(parse).collect::<Result<_, _>>()?,
+            dns: options.outbound.dns.clone(),
+            egress_allow: options.outbound.allow_egress.clone(),
             pool: NETWORK_POOL,
-            ports: capacity::ports(&options.ports)?,
+            ports: options.room.ports,
             mesh: None,
         }),
     })

@@ -1,15 +1,16 @@
 //! What `slipwayd server` takes, and what every command takes that goes to ZooKeeper.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use slipway_model::cidr::Cidr;
 use slipway_model::name::NodeName;
 use slipway_model::unit::Span;
 use slipway_storage::{Authenticated, Place};
 
-use super::{Directories, Listen};
+use super::{Directories, Listen, Outbound};
 use crate::shared;
 
 #[derive(Debug, Clone, Args)]
@@ -54,13 +55,9 @@ pub struct Server {
     /// Addresses for the sandboxes of builds, a private network that nothing else here uses [default: a
     /// /24 of 10.63.0.0/16 chosen by the data directory]
     #[arg(long, value_name = "CIDR")]
-    pub subnet: Option<String>,
-    /// Name servers for builds [default: the host's]
-    #[arg(long, value_name = "ADDRESS")]
-    pub dns: Vec<Ipv4Addr>,
-    /// Private networks that builds may reach all the same
-    #[arg(long, value_name = "CIDR")]
-    pub allow_egress: Vec<String>,
+    pub subnet: Option<Cidr>,
+    #[command(flatten)]
+    pub outbound: Outbound,
     /// Certificates that builds trust
     #[arg(long, default_value = "/etc/ssl/certs/ca-certificates.crt", value_name = "PEM")]
     pub ca_bundle: PathBuf,

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use slipway_model::name::NodeName;
-use slipway_model::unit::{Bytes, Cpus};
 
+use crate::args::{Outbound, Room};
 use crate::paths::Directories;
 
 /// Make this machine one of a cluster
@@ -37,9 +37,6 @@ pub struct Join {
 pub struct Agent {
     #[command(flatten)]
     pub directories: Directories,
-    /// What constraints may ask for, such as rack:r1; more than one may be given
-    #[arg(long, value_name = "NAME:VALUE")]
-    pub attribute: Vec<String>,
     /// Run no instances: for machines that have a router only
     #[arg(long)]
     pub no_instances: bool,
@@ -55,27 +52,16 @@ pub struct Agent {
     /// Its key
     #[arg(long, value_name = "PEM")]
     pub tls_key: Option<PathBuf>,
-    /// Name servers for programs [default: the host's]
-    #[arg(long, value_name = "ADDRESS")]
-    pub dns: Vec<Ipv4Addr>,
-    /// Private networks that programs may reach all the same
-    #[arg(long, value_name = "CIDR")]
-    pub allow_egress: Vec<String>,
-    /// Ports of this machine that may lead to instances
-    #[arg(long, default_value = "31000-32000", value_name = "FIRST-LAST")]
-    pub ports: String,
+    #[command(flatten)]
+    pub outbound: Outbound,
     /// The UDP port of the network between nodes, the same on all
     #[arg(long, default_value_t = slipway_agent::network::MeshOptions::PORT_DEFAULT, value_name = "PORT")]
     pub mesh_port: u16,
     /// Certificates that are trusted when files are fetched for programs
     #[arg(long, default_value = "/etc/ssl/certs/ca-certificates.crt", value_name = "PEM")]
     pub ca_bundle: PathBuf,
-    /// Processors to give away to instances [default: 16 for each that there is; limits are hard]
-    #[arg(long)]
-    pub cpus: Option<Cpus>,
-    /// Memory to give away to instances, such as 12G [default: all but 768M]
-    #[arg(long)]
-    pub mem: Option<Bytes>,
+    #[command(flatten)]
+    pub room: Room,
     /// Log as JSON
     #[arg(long)]
     pub log_json: bool,

@@ -95,18 +95,36 @@ impl Api {
     /// 503 as there, and when the leader does not hear of enough nodes within three seconds.
     pub async fn who_knows_health(&self) -> Result<&LeaderQueries, Refusal> {
         let leader = self.who_knows()?;
-        for _ in 0..HEARD_TRIES_MAX {
-            match leader.leader().await {
-                Some(leads) if leads.is_settled || leads.instances == 0 => return Ok(leader),
-                Some(_) => tokio::time::sleep(HEARD_PAUSE).await,
-                None => return Err(Refusal::nobody_leads()),
-            }
+        match has_heard(leader).await {
+            true => Ok(leader),
+            false => Err(Refusal::new(
+                ErrorCode::Unavailable,
+                "the server that leads has not heard yet what most nodes run; try again in a moment",
+            )),
         }
-        Err(Refusal::new(
-            ErrorCode::Unavailable,
-            "the server that leads has not heard yet what most nodes run; try again in a moment",
-        ))
     }
+
+    /// The same for people, who are better told of what there is than of nothing.
+    ///
+    /// # Errors
+    /// As of [`Api::who_knows`].
+    pub async fn who_may_know_health(&self) -> Result<&LeaderQueries, Refusal> {
+        let leader = self.who_knows()?;
+        has_heard(leader).await;
+        Ok(leader)
+    }
+}
+
+/// Waits a little until the leader has heard from enough nodes; false if that did not help.
+async fn has_heard(leader: &LeaderQueries) -> bool {
+    for _ in 0..HEARD_TRIES_MAX {
+        match leader.leader().await {
+            Some(leads) if leads.is_settled || leads.instances == 0 => return true,
+            Some(_) => tokio::time::sleep(HEARD_PAUSE).await,
+            None => return false,
+        }
+    }
+    false
 }
 
 const HEARD_TRIES_MAX: u32 = 15;

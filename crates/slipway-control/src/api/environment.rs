@@ -45,7 +45,7 @@ pub async fn status(
     let environment = api.access.environment(&caller, &path, Right::View).await?;
     let status = environment.status().await?;
     let deployment = environment.list::<Deployment>().await?.pop();
-    let snapshot = api.who_knows()?.snapshot(&path).await;
+    let snapshot = api.who_may_know_health().await?.snapshot(&path).await;
     let (left_behind_by, held_back_by) = held_back_by(&api, snapshot.as_ref()).await;
     let running = services::of(&api, &environment, snapshot).await?;
     Ok(Json(EnvironmentState {

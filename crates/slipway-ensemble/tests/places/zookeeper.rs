@@ -165,9 +165,13 @@ async fn round_trip(place: Arc<Place>) {
     let during = backups.store(&dirs("first"), SystemTime::now()).await.unwrap();
     writer.await.unwrap();
     let after = backups.store(&dirs("first"), SystemTime::now()).await.unwrap();
-    let again = backups.store(&dirs("first"), SystemTime::now()).await.unwrap();
-    println!("during {during:?}, after {after:?}, again {again:?}");
-    assert_eq!(again.put_bytes, 0);
+    println!("during {during:?}, after {after:?}");
+    // The server may just be writing another snapshot; once it rests, there is nothing to put.
+    let began = Instant::now();
+    while backups.store(&dirs("first"), SystemTime::now()).await.unwrap().put_bytes > 0 {
+        assert!(began.elapsed() < Duration::from_secs(60), "what has not changed is put again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let all = server.nodes();
     assert_eq!(all, empty + 3000);
     server.kill();

@@ -115,5 +115,7 @@ async fn what_was_put_back_on_purpose_is_told_and_stays_the_same_storage() {
     assert_eq!(accept(40).await, 51);
     let empty = tempfile::tempdir().unwrap();
     assert!(Authenticated::accept(Place::directory(empty.path()), &KEY, 1).await.unwrap().is_none());
-    assert!(!format!("{storage:?}").contains("07"), "no key is printed");
+    // The id, which is printed, may have two of these digits by chance.
+    let printed = format!("{storage:?}");
+    assert!(!["07070707", "7, 7, 7"].iter().any(|key| printed.contains(key)), "no key is printed: {printed}");
 }

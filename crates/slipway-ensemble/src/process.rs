@@ -22,6 +22,8 @@ const MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 const PID_FILE: &str = "zookeeper.pid";
 /// The server's output.
 pub const LOG_FILE: &str = "zookeeper.log";
+/// The line there before the words of each process.
+pub(crate) const STARTED: &str = "-- slipwayd starts the server";
 const OLD_LOG_FILE: &str = "zookeeper.log.1";
 /// A log that is longer becomes the old one.
 const LOG_BYTES_MAX: u64 = 16 << 20;
@@ -63,7 +65,9 @@ impl Process {
         user: Option<&User>,
         oom_score_adj: i32,
     ) -> io::Result<(Self, Option<io::Error>)> {
-        let log = OpenOptions::new().create(true).append(true).mode(0o600).open(dir.join(LOG_FILE))?;
+        let mut log = OpenOptions::new().create(true).append(true).mode(0o600).open(dir.join(LOG_FILE))?;
+        // Java takes a moment until its first line, in which the last are those of the process before.
+        writeln!(log, "{STARTED}")?;
         let mut command = tokio::process::Command::new(java);
         command
             .env_clear()

@@ -39,7 +39,7 @@ const PROMISE_FILE: &str = "acceptedEpoch";
 pub(crate) const ASIDE: &str = "damaged-";
 /// A start writes less than this until it fails.
 const OUTPUT_BYTES_MAX: u64 = 256 << 10;
-/// The first words of a server that starts.
+/// The first words of a server that starts, also of one that an earlier version of this program started.
 const START: &str = "Reading configuration from:";
 const WORD_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -104,7 +104,8 @@ pub fn damage(output: &str, logs: &Path) -> io::Result<Option<Damage>> {
 
 /// The line by which a server that starts says that it cannot load its data.
 fn complaint(output: &str) -> Option<&str> {
-    let last = output.rfind(START).map_or(output, |at| &output[at..]);
+    let last = [process::STARTED, START].iter().filter_map(|words| output.rfind(words)).max();
+    let last = last.map_or(output, |at| &output[at..]);
     // It goes on behind this for most other reasons, such as a port that is taken.
     let could_not_load = ["Unable to load database on disk", "Unable to run quorum server"];
     let why = [

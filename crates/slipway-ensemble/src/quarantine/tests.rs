@@ -33,6 +33,9 @@ fn f12_a_log_is_damage_only_when_the_last_start_failed_by_it() {
     assert_eq!(damage(EMPTY_LOG, dir.path()).unwrap(), Some(newest));
     let later = format!("{EMPTY_LOG}[main] INFO - Reading configuration from: zoo.cfg\nbinding to port\n");
     assert_eq!(damage(&later, dir.path()).unwrap(), None);
+    // Java has not said anything yet.
+    let starting = format!("{EMPTY_LOG}{}\n", process::STARTED);
+    assert_eq!(damage(&starting, dir.path()).unwrap(), None);
     let port = "Reading configuration from: zoo.cfg\nUnable to run quorum server\nBindException: in use\n";
     assert_eq!(damage(port, dir.path()).unwrap(), None);
 }

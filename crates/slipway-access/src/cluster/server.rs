@@ -22,7 +22,7 @@ const AWAY_AFTER: Span = Span::from_secs(180);
 const FORGOTTEN_AFTER: Span = Span::from_secs(7 * 86_400);
 
 impl Access {
-    /// A server tells of itself: when it starts, and every few minutes. The time in it is set here.
+    /// A server tells of itself: when it starts, and every minute. The time in it is set here.
     ///
     /// # Errors
     /// [`Error::Store`].

@@ -77,7 +77,8 @@ impl Mirrors {
             memory: memory.clone(),
             inbox,
         };
-        // Whoever waits is a task of its own, so there are no more than of those.
+        // Whoever waits is a task of its own, and who has given up is forgotten with each turn, which has an
+        // end: there are no more than tasks that asked within one.
         let (waiting, waiters) = mpsc::unbounded_channel();
         let mirror = Arc::new(Mirror {
             path: keeper.path(),
@@ -148,6 +149,7 @@ impl Keeper {
         let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
         loop {
             waiting.extend(std::iter::from_fn(|| waiters.try_recv().ok()));
+            waiting.retain(|waiter| !waiter.is_closed());
             let turn = async {
                 if !waiting.is_empty() {
                     self.catch_up().await?;

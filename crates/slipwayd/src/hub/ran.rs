@@ -143,10 +143,12 @@ fn merge(known: &Mutex<Known>, earlier: Vec<(InstanceId, NodeName)>) -> Vec<(Ins
     known.order.iter().map(|instance| (instance.clone(), known.nodes[instance].clone())).collect()
 }
 
-/// The files, the oldest first: their names begin with times.
+/// The files, the oldest first: their names begin with times. One that begins with a dot is being copied here
+/// from another server's.
 fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> =
         fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    files.retain(|file| !file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")));
     files.sort();
     Ok(files)
 }
@@ -155,7 +157,12 @@ fn read_all(directory: &Path) -> io::Result<Vec<(InstanceId, NodeName)>> {
     fs::create_dir_all(directory)?;
     let mut all = Vec::new();
     for file in files(directory)? {
-        for line in BufReader::new(fs::File::open(file)?).lines() {
+        let file = match fs::File::open(file) {
+            // An old one, removed since; newer ones have what was in it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file?,
+        };
+        for line in BufReader::new(file).lines() {
             // The last line may have been cut off.
             all.extend(line.ok().as_deref().and_then(parse));
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use slipway_access::Access;
 use slipway_link::authority::Authority;
 use slipway_link::{Admissions, Credentials, renew};
+use slipway_model::cause::chain;
 use slipway_model::cluster::Server;
 use slipway_model::name::NodeName;
 use slipway_model::unit::Timestamp;
@@ -52,6 +53,7 @@ async fn keep(authority: Arc<Authority>, credentials: watch::Sender<Arc<Credenti
 
 /// Tells where this server is.
 async fn tell(access: Access, name: NodeName, cluster_address: String) {
+    let mut said = String::new();
     loop {
         let server = Server {
             name: name.clone(),
@@ -60,8 +62,21 @@ async fn tell(access: Access, name: NodeName, cluster_address: String) {
             // Set where it is written.
             seen_at: Timestamp(0),
         };
-        let told = access.tell_server(server).await;
-        let pause = if told.is_ok() { TELL_INTERVAL } else { TELL_AGAIN };
+        let pause = match access.tell_server(server).await {
+            Ok(()) => {
+                said.clear();
+                TELL_INTERVAL
+            }
+            Err(error) => {
+                // Once for each reason, not for each try.
+                let text = chain(&error);
+                if text != said {
+                    tracing::warn!("this server cannot tell the others where it is: {text}; trying on");
+                    said = text;
+                }
+                TELL_AGAIN
+            }
+        };
         tokio::time::sleep(pause).await;
     }
 }

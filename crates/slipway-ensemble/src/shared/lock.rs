@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -31,13 +31,18 @@ const KEY_BYTES_MAX: usize = 64;
 /// How often putting a key is tried when that takes too long.
 const PUTS_MAX: usize = 3;
 
-/// The locks in a folder.
+/// The locks in a folder. What one of its clones has seen of others' keys all know: who asks again and again
+/// for a moment each time notices as well that a holder has died.
 #[derive(Debug, Clone)]
 pub struct Locks {
     place: Arc<Place>,
     folder: String,
     settling: Duration,
+    seen: Arc<Mutex<Seen>>,
 }
+
+/// What was in a key, and since when, by its folder and its name.
+type Seen = HashMap<(String, String), (Bytes, Instant)>;
 
 /// A lock that is held, or was. When it is dropped, others get it after its time to live; when it is
 /// released, at once.
@@ -54,7 +59,7 @@ pub struct Lock {
 impl Locks {
     /// The locks in folders below this one.
     pub fn new(place: Arc<Place>, folder: &str, settling: Duration) -> Self {
-        Self { place, folder: folder.to_owned(), settling }
+        Self { place, folder: folder.to_owned(), settling, seen: Arc::default() }
     }
 
     /// Waits for the lock, but not for longer than `patience` and the time for settling. `ttl` is how
@@ -68,7 +73,7 @@ impl Locks {
         let folder = format!("{}/{name}", self.folder);
         let deadline = Instant::now() + self.settling + patience;
         let Some(lock) = self.put(&folder, ttl).await? else { return Ok(None) };
-        let mut others = Others { place: &self.place, folder: &folder, seen: HashMap::new() };
+        let others = Others { place: &self.place, folder: &folder, seen: &self.seen };
         let mut pause = self.settling;
         let outcome = loop {
             tokio::time::sleep(pause).await;
@@ -172,12 +177,11 @@ impl Drop for Lock {
 struct Others<'a> {
     place: &'a Place,
     folder: &'a str,
-    /// What was in a key, and since when.
-    seen: HashMap<String, (Bytes, Instant)>,
+    seen: &'a Mutex<Seen>,
 }
 
 impl Others<'_> {
-    async fn is_first(&mut self, own: &str) -> Result<bool, Error> {
+    async fn is_first(&self, own: &str) -> Result<bool, Error> {
         let keys = self.place.list(self.folder).await?;
         // Somebody has taken it for stale.
         if !keys.iter().any(|key| key == own) {
@@ -185,25 +189,34 @@ impl Others<'_> {
         }
         let lower: Vec<String> =
             keys.into_iter().filter(|key| stamp(key).is_some() && key.as_str() < own).collect();
-        self.seen.retain(|key, _| lower.contains(key));
+        self.seen().retain(|(folder, key), _| folder != self.folder || lower.contains(key));
         let mut is_first = true;
         for key in lower {
             let Some(content) = self.place.get(self.folder, &key, KEY_BYTES_MAX).await? else { continue };
-            let now = Instant::now();
-            match self.seen.get(&key) {
-                Some((before, since)) if *before == content => {
-                    if now - *since >= ttl_of(&content) {
-                        self.place.delete(self.folder, &key).await?;
-                        continue;
-                    }
-                }
-                _ => {
-                    self.seen.insert(key, (content, now));
-                }
+            if self.age(&key, &content) >= ttl_of(&content) {
+                self.place.delete(self.folder, &key).await?;
+                continue;
             }
             is_first = false;
         }
         Ok(is_first)
+    }
+
+    /// For how long the same has been seen in a key.
+    fn age(&self, key: &str, content: &Bytes) -> Duration {
+        let now = Instant::now();
+        let mut seen = self.seen();
+        let (before, since) =
+            seen.entry((self.folder.to_owned(), key.to_owned())).or_insert_with(|| (content.clone(), now));
+        if before != content {
+            (*before, *since) = (content.clone(), now);
+        }
+        now - *since
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        // Nothing here can be half-changed by a panic.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

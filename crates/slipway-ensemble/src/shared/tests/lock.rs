@@ -57,6 +57,19 @@ async fn ex_08_a_lock_is_kept_alive_and_runs_out_when_its_holder_dies() {
     assert!(third.is_some(), "what is released is free at once");
 }
 
+/// As the loop over the ensemble's members asks, once in each round.
+#[tokio::test]
+async fn ex_08_a_dead_holder_keeps_nobody_out_who_only_ever_waits_a_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, locks) = (locks(dir.path()), locks(dir.path()));
+    drop(first.lock("manage", TTL, LONG).await.unwrap().unwrap());
+    let died = std::time::Instant::now();
+    while locks.lock("manage", TTL, Duration::ZERO).await.unwrap().is_none() {
+        assert!(died.elapsed() < LONG, "nobody ever gets it");
+    }
+    assert!(died.elapsed() >= TTL * 2 / 3, "it may still have been held by its own clock");
+}
+
 #[tokio::test]
 async fn ex_08_clocks_that_differ_do_not_give_a_lock_to_two() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that checks the project.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -13,6 +14,9 @@ use crate::stack;
 /// install them.
 const ZOOKEEPER_TESTS: [&str; 2] =
     ["--features", "slipway-store/zookeeper-tests,slipway-ensemble/zookeeper-tests"];
+
+/// For images, layers and builds of several servers, and for disks that are filled on purpose.
+const ROOM_GIB: u64 = 6;
 
 /// Runs all checks, or with filters only the tests whose names contain one of them.
 pub fn test(filters: &[&str]) -> anyhow::Result<()> {
@@ -28,6 +32,7 @@ pub fn test(filters: &[&str]) -> anyhow::Result<()> {
     let build = [&["build", "--workspace", "--all-targets"][..], &ZOOKEEPER_TESTS].concat();
     step("Build", || run("cargo", &build))?;
     stack::layout()?;
+    enough_room(&std::env::temp_dir())?;
     let mut sum = step("Test", || tests(filters))?;
     if filters.is_empty() && sum.failed == 0 && sum.succeeded {
         sum.passed += step("A cluster, and what breaks it", crate::faults::test)?;
@@ -35,6 +40,19 @@ pub fn test(filters: &[&str]) -> anyhow::Result<()> {
     println!("\n{} passed, {} failed", sum.passed, sum.failed);
     if sum.failed > 0 || !sum.succeeded {
         bail!("not all tests passed");
+    }
+    Ok(())
+}
+
+/// Says at once what a hundred tests would say in riddles.
+fn enough_room(place: &Path) -> anyhow::Result<()> {
+    let stat = nix::sys::statvfs::statvfs(place).with_context(|| place.display().to_string())?;
+    let free = (stat.blocks_available() * stat.fragment_size()) >> 30;
+    if free < ROOM_GIB {
+        bail!(
+            "the tests need {ROOM_GIB} GiB in {} and there are {free}; free some, or set TMPDIR",
+            place.display()
+        );
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ pub mod bundle;
 
 pub mod shim;
 
-mod volumes;
+pub mod volumes;
 
 pub mod fetch;
 

@@ -94,7 +94,11 @@ impl Paths {
     }
 
     pub(crate) fn volumes(&self) -> PathBuf {
-        self.state.join("volumes")
+        Self::volumes_in(&self.state)
+    }
+
+    pub(crate) fn volumes_in(state: &Path) -> PathBuf {
+        state.join("volumes")
     }
 
     /// One directory for each instance that something was fetched for.

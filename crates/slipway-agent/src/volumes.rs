@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,6 +33,7 @@ use slipway_model::unit::Bytes;
 
 use crate::error::Error;
 use crate::image::User;
+use crate::options::Paths;
 use crate::scratch::{self, check_room};
 
 /// Longest path of a mount: the kernel's limit for one name, ample for a path.
@@ -57,6 +58,16 @@ struct State {
     wanted: Option<BTreeSet<VolumeId>>,
     /// Who has which; from before its launch until nothing of it is left.
     used: BTreeMap<VolumeId, InstanceId>,
+}
+
+/// What the volumes of an agent with that state directory occupy on the node's disk: their files are
+/// sparse, so it is less than what was promised. What cannot be read counts as nothing.
+pub fn occupied(state_dir: &Path) -> Bytes {
+    let folders = |place: &Path| fs::read_dir(place).into_iter().flatten().flatten();
+    let tenants = folders(&Paths::volumes_in(state_dir));
+    let volumes = tenants.flat_map(|tenant| folders(&tenant.path()));
+    let disks = volumes.filter_map(|volume| fs::symlink_metadata(volume.path().join(DISK)).ok());
+    Bytes(disks.map(|disk| disk.blocks() * 512).sum())
 }
 
 impl Volumes {

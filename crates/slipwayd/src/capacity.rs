@@ -51,7 +51,9 @@ pub fn node(offer: &Offer, name: &NodeName, paths: &Paths) -> anyhow::Result<Nod
         Some(disk) => disk,
         None => {
             let stat = nix::sys::statvfs::statvfs(&paths.data)?;
-            Bytes(stat.blocks_available() * stat.fragment_size())
+            // What is in volumes is promised already, and must not be missing a second time.
+            let volumes = slipway_agent::volumes::occupied(&paths.agent());
+            Bytes(stat.blocks_available() * stat.fragment_size() + volumes.0)
         }
     };
     Ok(Node {

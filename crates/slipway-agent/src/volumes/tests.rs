@@ -57,3 +57,19 @@ fn ma_70_only_what_nobody_wants_or_uses_is_deleted() {
     assert_eq!(there().collect::<Vec<_>>(), [true, false, false]);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing half-deleted stays");
 }
+
+#[test]
+fn what_volumes_occupy_is_what_was_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path();
+    assert_eq!(occupied(state), Bytes(0), "no volumes yet");
+    let place = state.join("volumes/acme").join(VolumeId::from_random([1; 10]).as_str());
+    fs::create_dir_all(&place).unwrap();
+    let disk = File::create(place.join(DISK)).unwrap();
+    disk.set_len(1 << 30).unwrap();
+    fs::write(place.join("disk.new"), "what a crash has left").unwrap();
+    assert_eq!(occupied(state), Bytes(0), "sparse");
+    std::os::unix::fs::FileExt::write_all_at(&disk, &[1; 1 << 20], 5 << 20).unwrap();
+    disk.sync_all().unwrap();
+    assert_eq!(occupied(state), Bytes::mebi(1));
+}

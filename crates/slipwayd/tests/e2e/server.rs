@@ -16,13 +16,19 @@ use crate::person::{PASSWORD, Person};
 const STACK: &str = "/var/cache/slipway-stack/debian-12";
 
 /// Waits for a condition; panics with the words when it does not come.
-pub fn wait_for<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+#[track_caller]
+pub fn wait_for<T>(what: &str, limit: Duration, condition: impl FnMut() -> Option<T>) -> T {
+    until(limit, condition).unwrap_or_else(|| panic!("waited {limit:?} in vain for: {what}"))
+}
+
+/// Waits for a condition; nothing when it does not come.
+pub fn until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let since = Instant::now();
     loop {
-        if let Some(value) = condition() {
-            return value;
+        let met = condition();
+        if met.is_some() || since.elapsed() >= limit {
+            return met;
         }
-        assert!(since.elapsed() < limit, "waited {limit:?} in vain for: {what}");
         std::thread::sleep(Duration::from_millis(30));
     }
 }
@@ -132,6 +138,8 @@ impl Server {
             .args(["--registry", &format!("127.0.0.1:{}", self.ports.registry)])
             .args(["--ssh", &format!("127.0.0.1:{}", self.ports.ssh)])
             .args(["--ports", &self.node_ports()])
+            // Programs that write next to nothing: where they fit must not depend on this machine's disk.
+            .args(["--disk", "64G"])
             .arg("--data-dir")
             .arg(self.folder.join("data"))
             .arg("--run-dir")

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::http;
 use crate::person::Person;
-use crate::server::{Server, wait_for};
+use crate::server::{Server, until, wait_for};
 
 /// How long anything may take that has to start containers, on a machine where others compile.
 pub const LONG: Duration = Duration::from_secs(120);
@@ -84,10 +84,11 @@ impl<'a> Marathon<'a> {
     /// Waits until no deployment is under way.
     #[track_caller]
     pub fn settled(&self) {
-        wait_for("every deployment to end", LONG, || {
-            let deployments = self.get("/v2/deployments").is(200);
-            (deployments == json!([])).then_some(())
-        });
+        let ended = || self.get("/v2/deployments").is(200) == json!([]);
+        if until(LONG, || ended().then_some(())).is_none() {
+            let (deployments, queue) = (self.get("/v2/deployments").text, self.get("/v2/queue").text);
+            panic!("deployments did not end within {LONG:?}: {deployments}\nwhat waits: {queue}");
+        }
     }
 
     /// Makes an app and waits until it is there; returns what it looks like then.

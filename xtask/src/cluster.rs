@@ -122,7 +122,7 @@ pub fn up(lab: &Lab) -> anyhow::Result<()> {
             slipway::join(lab, host)?;
             start(lab, host)?;
         }
-        lab.wait("all nodes have joined", Duration::from_secs(60), || slipway::nodes_joined(lab) == 5)
+        lab.wait("all nodes to be connected", Duration::from_secs(60), || slipway::nodes_connected(lab) == 5)
     })?;
     slipway::invite(lab);
     Ok(())

@@ -1,11 +1,10 @@
 //! `cargo xtask faults`: breaks a cluster in one way after the other, and watches whether it keeps what it
 //! promises.
 //!
-//! While each fault lasts, and until everything is whole again, four watchers run: requests through both
-//! routers ([`traffic`]), writes through the API of all servers ([`ledger`]), questions that only a leader
-//! answers ([`leader`]), and a look at every container and when it was started, in the kernel's own words
-//! and not in ours ([`containers`]). What each fault
-//! may cost is said beside it ([`list`]).
+//! While each fault lasts, and until everything is whole again, three watchers run: requests through both
+//! routers ([`traffic`]), writes through the API of all servers ([`ledger`]), and questions that only a leader
+//! answers ([`leader`]). Before and after it every container is looked at, and when it was started, in the
+//! kernel's own words and not in ours ([`containers`]). What each fault may cost is said beside it ([`list`]).
 
 use std::time::{Duration, Instant};
 

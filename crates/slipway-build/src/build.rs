@@ -24,7 +24,7 @@ use crate::buildpack::{self, Materials, PackSource};
 use crate::config_source::{ConfigSource, ConfigVar};
 use crate::error::Error;
 use crate::layer::LayerBuilder;
-use crate::made::{self, MadeLayer, Memory};
+use crate::made::{self, MadeLayer, Remembered};
 use crate::output::Output;
 use crate::procfile::{self, Procfile};
 use crate::sandbox::Sandbox;
@@ -244,7 +244,7 @@ impl<S: Sandbox, C: ConfigSource> Job<'_, S, C> {
         let Commit { source, files, ignore, .. } = commit;
         let wanted = |path: &[u8]| is_wanted(path, &plan.left_out, ignore);
         let environment = &self.push.environment;
-        let memory = Memory::new(&self.cache.join(environment.to_string()));
+        let memory = Remembered::new(&self.cache.join(environment.to_string()));
         let key = made::key(recipe, &base.build, &files.tree, wanted);
         let use_cache = !self.push.options.no_cache;
         if use_cache {

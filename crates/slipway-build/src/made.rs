@@ -79,11 +79,11 @@ pub fn key(recipe: &Recipe, build: &ImageRef, tree: &Tree, wanted: impl Fn(&[u8]
 }
 
 /// The results remembered for one environment.
-pub struct Memory {
+pub struct Remembered {
     path: PathBuf,
 }
 
-impl Memory {
+impl Remembered {
     /// The list in that directory, which need not exist.
     pub fn new(directory: &Path) -> Self {
         Self { path: directory.join("made.json") }

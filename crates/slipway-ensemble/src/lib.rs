@@ -10,7 +10,7 @@
 //! | [`options`] | what an instance was started with, which differs from node to node |
 //! | [`configuration`] | what the ensemble itself says of its servers, and what a majority is |
 //! | [`monitor`] | what is made of a look at a server, and when it is started again |
-//! | [`config`] | ZooKeeper's configuration files, made of settings and options |
+//! | [`zoo_cfg`] | ZooKeeper's configuration files, made of settings and options |
 //! | `purge` | which files a cleanup deletes |
 //! | [`members::decide`] | who should belong to the ensemble: the next step, or the reason for none |
 //! | [`place`], [`shared`] | the place that none owns; versions of settings there, and locks |
@@ -35,7 +35,7 @@ pub mod configuration;
 
 pub mod monitor;
 
-pub mod config;
+pub mod zoo_cfg;
 
 mod purge;
 

@@ -19,7 +19,7 @@ use crate::options::Options;
 use crate::place::{self, Place};
 use crate::settings::{Kind, Server, Servers, Settings};
 use crate::shared::{self, Keys, Locks, SharedSettings, Trusted};
-use crate::{config, instance, wire, words};
+use crate::{instance, wire, words, zoo_cfg};
 
 pub mod decide;
 
@@ -363,7 +363,7 @@ pub fn reconfiguration(
 ) -> Result<wire::Reconfiguration, wire::Error> {
     let member = |(server, role): &(Server, Role)| {
         let known = configuration.member(server.id).cloned();
-        let made = || config::member(settings, server, tls).parse::<Member>();
+        let made = || zoo_cfg::member(settings, server, tls).parse::<Member>();
         Ok::<_, wire::Error>(Member { role: *role, ..known.map_or_else(made, Ok)? })
     };
     let joining = change.joining.iter().map(member).collect::<Result<_, _>>()?;

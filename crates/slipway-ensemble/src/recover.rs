@@ -28,7 +28,7 @@ use crate::place::Place;
 use crate::process::{self, Process};
 use crate::settings::{Kind, Server, Servers, Settings};
 use crate::shared::{self, SharedSettings, Version};
-use crate::{config, user, words};
+use crate::{user, words, zoo_cfg};
 
 #[cfg(test)]
 mod tests;
@@ -181,12 +181,12 @@ impl Plan {
             rolling: None,
             ..self.settings.of(&self.own.host)
         };
-        let membership = config::founding(&settings, self.options.tls.is_some());
+        let membership = zoo_cfg::founding(&settings, self.options.tls.is_some());
         // The version of a membership is the number of the transaction that made it, and stands behind
         // the file's name.
-        let conf = config::dir(&self.options.dir);
+        let conf = zoo_cfg::dir(&self.options.dir);
         user::make_dir(&conf).map_err(|error| Error::File(conf.clone(), error))?;
-        let path = conf.join(format!("{}.dynamic.{:x}", config::FILE, epoch << 32));
+        let path = conf.join(format!("{}.dynamic.{:x}", zoo_cfg::FILE, epoch << 32));
         process::write_atomically(&path, &membership).map_err(|error| Error::File(path, error))?;
         let dir = &self.options.dir;
         instance::keep(dir, &settings).map_err(|error| Error::File(dir.clone(), error))?;

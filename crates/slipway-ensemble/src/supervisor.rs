@@ -16,7 +16,7 @@ use crate::monitor::{self, Seen, State};
 use crate::options::Options;
 use crate::process::{self, Process};
 use crate::settings::{Server, Settings};
-use crate::{config, words};
+use crate::{words, zoo_cfg};
 
 mod files;
 
@@ -299,7 +299,7 @@ impl Supervisor {
             let mode = server.ask_here("srvr", WORD_PATIENCE).await.ok();
             let serves = mode.as_deref().and_then(monitor::mode).is_some();
             let conf = server.ask_here("conf", WORD_PATIENCE).await.unwrap_or_default();
-            if serves && config::lists(&conf, id) {
+            if serves && zoo_cfg::lists(&conf, id) {
                 return;
             }
         }

@@ -104,10 +104,6 @@ pub struct Refusal(pub i32);
 impl Refusal {
     /// Another change came first.
     pub const BAD_VERSION: Self = Self(-103);
-    /// The new configuration would not have a quorum in step with the leader.
-    pub const NO_QUORUM: Self = Self(-13);
-    /// Another change is under way.
-    pub const IN_PROGRESS: Self = Self(-14);
 }
 
 impl fmt::Display for Refusal {

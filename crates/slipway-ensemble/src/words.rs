@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::config;
+use crate::zoo_cfg;
 
 /// The longest answer that is read; `conf` of a thousand servers is a tenth.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
@@ -30,7 +30,7 @@ impl Server {
     /// The server beside us. If its host is a name, its port is open on all addresses, and the nearest
     /// cannot be out of reach.
     pub async fn ask_here(&self, word: &str, patience: Duration) -> io::Result<String> {
-        let host = config::address(&self.host).map_or("127.0.0.1".to_owned(), |at| at.to_string());
+        let host = zoo_cfg::address(&self.host).map_or("127.0.0.1".to_owned(), |at| at.to_string());
         self.within(&host, word, patience).await
     }
 
@@ -43,8 +43,8 @@ impl Server {
     }
 
     async fn within(&self, host: &str, word: &str, patience: Duration) -> io::Result<String> {
-        if !config::WORDS.contains(&word) {
-            let known = config::WORDS.join(", ");
+        if !zoo_cfg::WORDS.contains(&word) {
+            let known = zoo_cfg::WORDS.join(", ");
             let sentence = format!("{word:?} is not one of the words that are allowed: {known}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, sentence));
         }

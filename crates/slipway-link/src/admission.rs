@@ -55,10 +55,23 @@ impl fmt::Display for Exclusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Exclusion::NotReadYet => f.write_str("this server does not know yet which nodes there are"),
-            Exclusion::Unknown { node } => write!(f, "there is no node {node} in this cluster (any more)"),
-            Exclusion::Revoked { node, at } => write!(f, "node {node} was revoked at {at}"),
+            Exclusion::Unknown { node } => write!(
+                f,
+                "there is no node {node} in this cluster (any more). To let this machine in: make a token with \
+                 'slipway nodes token --node {node}' and join with it and --again"
+            ),
+            Exclusion::Revoked { node, at } => write!(
+                f,
+                "node {node} was revoked at {at}. To let this machine in again: make a token with 'slipway nodes \
+                 token --node {node}' and join with it and --again"
+            ),
             Exclusion::NotListed { node } => {
-                write!(f, "this certificate of node {node} does not count any more; a newer one does")
+                write!(
+                    f,
+                    "this certificate of node {node} does not count any more; a newer one does. Another machine has \
+                 joined under this name, or this one's data were put back from a backup: then make a token \
+                 with 'slipway nodes token --node {node}' and join with it and --again"
+                )
             }
             Exclusion::Expired { node } => write!(
                 f,

@@ -25,10 +25,10 @@ use crate::identity::{Identity, Role};
 pub const NODE_LIFETIME: Span = Span::from_secs(30 * 86_400);
 
 /// How long a server's certificate lasts, which it gives itself.
-pub const SERVER_LIFETIME: Span = Span::from_secs(30 * 86_400);
+const SERVER_LIFETIME: Span = Span::from_secs(30 * 86_400);
 
 /// Certificates are valid from so long before they are given out, because the two clocks differ (F18).
-pub const BACK_DATED: Span = Span::from_secs(3600);
+const BACK_DATED: Span = Span::from_secs(3600);
 
 /// A request for a certificate is a key and a signature, not more.
 const REQUEST_BYTES_MAX: usize = 8 * 1024;

@@ -68,7 +68,7 @@ pub enum Error {
         now: Timestamp,
     },
     /// No address to dial.
-    #[error("no address of a server is known")]
+    #[error("no address of a server is known; 'slipwayd join HOST:PORT --again' names one")]
     NoAddress,
     /// Nobody answers there.
     #[error("failed to reach {address}")]

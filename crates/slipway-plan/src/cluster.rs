@@ -72,7 +72,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A node that is known from its record, or that has joined, or changed what it has.
+    /// A node that is known from its record, or that has connected, or changed what it has.
     pub fn put(&mut self, node: Node, contact: Contact) {
         let name = node.name.clone();
         self.change(&name, |index, order| index.put(node, contact, order));

@@ -31,7 +31,7 @@ const APPEARS_WITHIN: Span = Span::from_secs(60);
 
 /// How one service stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct ServiceProgress {
     /// How near it is to what it follows.
     pub state: State,
     /// The version of the app that it follows; `None` for a pushed service, which always follows what
@@ -66,7 +66,7 @@ pub struct Failure {
     pub reason: String,
 }
 
-impl Standing {
+impl ServiceProgress {
     /// Of a service of which nothing is known.
     pub const ABSENT: Self = Self { state: State::Absent, follows: None, failure: None };
 
@@ -98,9 +98,9 @@ impl Standing {
 }
 
 /// What can be seen of a service now.
-pub fn standing(view: &EnvironmentView, service: &ServiceName, cluster: &Cluster) -> Standing {
+pub fn standing(view: &EnvironmentView, service: &ServiceName, cluster: &Cluster) -> ServiceProgress {
     let failure = failure(view);
-    let stands = |state, follows| Standing { state, follows, failure };
+    let stands = |state, follows| ServiceProgress { state, follows, failure };
     let Some(wanted) = &view.wanted else {
         let is_gone = view.assignments.is_empty() && view.status.is_none();
         return stands(if is_gone { State::Absent } else { State::Coming }, None);
@@ -190,7 +190,7 @@ pub fn progress(
     deployment: &GroupDeployment,
     reached: usize,
     now: Timestamp,
-    standing: &dyn Fn(&PathId) -> Standing,
+    standing: &dyn Fn(&PathId) -> ServiceProgress,
 ) -> Progress {
     let mut progress = Progress {
         step: deployment.steps.len(),

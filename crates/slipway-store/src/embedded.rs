@@ -19,14 +19,12 @@ use crate::election::{Leader, Leadership};
 use crate::error::Error;
 use crate::watch::Subscription;
 
-pub(crate) mod memory;
-
 mod writer;
 
 mod disk;
 
+use crate::memory::{Content, Memory, Stored};
 use disk::Disk;
-use memory::{Content, Memory, Stored};
 use writer::{Command, Writer};
 
 /// An embedded store whose records go elsewhere. Nobody else can open it meanwhile.

@@ -19,9 +19,11 @@ mod watch;
 
 mod election;
 
-mod standing;
+mod reach;
 
 mod error;
+
+mod memory;
 
 mod embedded;
 
@@ -34,7 +36,7 @@ pub mod journal;
 pub use batch::{BATCH_BYTES_MAX, Batch};
 pub use election::{Leader, Leadership};
 pub use error::Error;
-pub use standing::Standing;
+pub use reach::Reach;
 pub use store::{Store, Version, Versioned};
 pub use transfer::{Moved, transfer};
 pub use watch::{Watch, WatchEvent};

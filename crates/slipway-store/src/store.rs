@@ -14,7 +14,7 @@ use crate::batch::Batch;
 use crate::election::{Leader, Leadership};
 use crate::embedded::Embedded;
 use crate::error::Error;
-use crate::standing::Standing;
+use crate::reach::Reach;
 use crate::watch::Watch;
 use crate::zookeeper::{ZooKeeper, ZooKeeperOptions};
 
@@ -73,10 +73,10 @@ impl Store {
     }
 
     /// Whether what is read is what is stored, or may be old because no server answers.
-    pub fn standing(&self) -> Standing {
+    pub fn reach(&self) -> Reach {
         match &self.backend {
-            Backend::Embedded(_) => Standing::Reachable,
-            Backend::ZooKeeper(zookeeper) => zookeeper.standing(),
+            Backend::Embedded(_) => Reach::Reachable,
+            Backend::ZooKeeper(zookeeper) => zookeeper.reach(),
         }
     }
 

@@ -20,8 +20,8 @@ use slipway_model::id::{ClusterId, Epoch};
 
 use crate::batch::{Batch, Change, Condition, Operation};
 use crate::embedded::Leaving;
-use crate::embedded::memory::Stored;
 use crate::error::Error;
+use crate::memory::Stored;
 use crate::zookeeper::{Arriving, ZooKeeperOptions};
 
 /// What one batch of the move holds at most, so that several under way at once are no burden.

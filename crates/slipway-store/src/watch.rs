@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use slipway_model::record::Record;
 use tokio::sync::{Notify, oneshot};
 
-use crate::embedded::memory::{Memory, Stored};
+use crate::memory::{Memory, Stored};
 use crate::store::Versioned;
 use crate::zookeeper::mirror::Mirror;
 

@@ -23,9 +23,9 @@ use tokio::task::AbortHandle;
 
 use crate::batch::{Batch, is_key};
 use crate::election::{Leader, Leadership};
-use crate::embedded::memory::{Memory, Stored};
 use crate::error::Error;
-use crate::standing::Standing;
+use crate::memory::{Memory, Stored};
+use crate::reach::Reach;
 use crate::watch::Subscription;
 
 mod wire;
@@ -188,8 +188,8 @@ impl ZooKeeper {
         &self.0.cluster
     }
 
-    pub(crate) fn standing(&self) -> Standing {
-        self.0.client.standing()
+    pub(crate) fn reach(&self) -> Reach {
+        self.0.client.reach()
     }
 
     pub(crate) fn leader(&self) -> watch::Receiver<Option<Leader>> {

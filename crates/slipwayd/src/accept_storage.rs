@@ -16,7 +16,11 @@ use crate::args;
 pub fn run(storage: &args::Storage) -> anyhow::Result<()> {
     let path = &storage.master_key;
     // A new key could not have written what is there.
-    anyhow::ensure!(path.exists(), "there is no master key at {}", path.display());
+    anyhow::ensure!(
+        path.exists(),
+        "there is no master key at {}; name its place with --master-key",
+        path.display()
+    );
     let key = MasterKey::load_or_create(path)?.storage_authentication();
     let place = storage.place()?;
     let now = Timestamp::from(SystemTime::now()).0;

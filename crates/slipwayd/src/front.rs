@@ -2,7 +2,7 @@
 //!
 //! Where a connection goes is decided when it comes, by this process' [`Duty`]: to this
 //! process' own term, or on to the leader over a link ([`passage`]), or, when no leader can be reached,
-//! to what this process remembers ([`memory`]). When the duty changes, connections that belonged to
+//! to what this process remembers ([`fallback`]). When the duty changes, connections that belonged to
 //! the old one end: whoever comes again meets the new one.
 
 use std::future::Future;
@@ -28,9 +28,9 @@ use crate::hub::Ends;
 use crate::paths::Paths;
 
 pub mod door;
+pub mod fallback;
 pub mod http;
 pub mod listen;
-pub mod memory;
 pub mod passage;
 pub mod seat;
 
@@ -64,7 +64,7 @@ pub enum Duty {
         /// The way to who does; `None` while nobody is known to.
         leader: Option<Passage>,
         /// What answers when the leader cannot be reached; `None` while nothing is known.
-        memory: Option<Memory>,
+        fallback: Option<Fallback>,
     },
 }
 
@@ -81,7 +81,7 @@ pub struct Doors {
 
 /// Where requests go in a process that does not.
 #[derive(Clone)]
-pub struct Memory {
+pub struct Fallback {
     /// Whoever can reach the port may read.
     pub api: Router,
     /// Root on this machine, for what needs no leader.
@@ -199,19 +199,21 @@ impl Front {
 
     async fn serve(&self, door: Door, stream: TcpStream, caller: SocketAddr) {
         let (duty, until) = self.duty.borrow().clone();
-        let (leader, memory) = match &*duty {
+        let (leader, fallback) = match &*duty {
             Duty::Lead(doors) => return serve_leading(doors, door, stream, caller, until).await,
-            Duty::StandBy { leader, memory } => (leader, memory),
+            Duty::StandBy { leader, fallback } => (leader, fallback),
         };
         if let Some(leader) = leader
             && let Some(link) = leader.open(door, caller).await
         {
             return passage::carry(stream, link, until).await;
         }
-        match (door, memory) {
+        match (door, fallback) {
             (Door::Ssh, _) => self.doorkeeper.turn_away(stream, NO_GIT).await,
             (Door::Registry, _) => http::serve_refusals(stream, NO_REGISTRY, until).await,
-            (Door::Api, Some(memory)) => http::serve(stream, memory.api.clone(), mark(caller), until).await,
+            (Door::Api, Some(fallback)) => {
+                http::serve(stream, fallback.api.clone(), mark(caller), until).await
+            }
             (Door::Api, None) => http::serve_refusals(stream, NO_API, until).await,
         }
     }
@@ -234,10 +236,10 @@ impl Front {
                 };
                 match &*duty {
                     Duty::Lead(doors) => http::serve(stream, doors.api.clone(), mark, until).await,
-                    Duty::StandBy { memory: Some(memory), .. } => {
-                        http::serve(stream, memory.local.clone(), mark, until).await;
+                    Duty::StandBy { fallback: Some(fallback), .. } => {
+                        http::serve(stream, fallback.local.clone(), mark, until).await;
                     }
-                    Duty::StandBy { memory: None, .. } => {
+                    Duty::StandBy { fallback: None, .. } => {
                         http::serve_refusals(stream, NO_API, until).await;
                     }
                 }

@@ -43,7 +43,7 @@ mod instances;
 mod link;
 mod logs;
 mod named;
-mod ran;
+pub mod ran;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod wire;

@@ -36,9 +36,8 @@ use services::Servers;
 use crate::capacity::{self, Offer};
 use crate::front::listen::bind_socket;
 use crate::life;
-use crate::paths::{self, Paths, beside};
+use crate::paths::{self, Paths, beside, own_program};
 use crate::router;
-use crate::term::own_program;
 
 /// Sandboxes of the network that are kept ready.
 const NETWORK_POOL: usize = 8;
@@ -237,7 +236,7 @@ fn agent_options(
     mesh: MeshOptions,
     servers: Servers,
 ) -> anyhow::Result<slipway_agent::Options> {
-    let pulled = paths.data.join("pulled");
+    let pulled = paths.pulled();
     let remote = Remote::open(&pulled, Puller::new(Arc::new(servers)));
     Ok(slipway_agent::Options {
         node: node.clone(),

@@ -108,6 +108,16 @@ impl Paths {
         self.data.join("ran")
     }
 
+    /// Who this machine is in its cluster, and its keys.
+    pub fn cluster(&self) -> PathBuf {
+        self.data.join("cluster")
+    }
+
+    /// Layers that were pulled from the servers' registry.
+    pub fn pulled(&self) -> PathBuf {
+        self.data.join("pulled")
+    }
+
     pub fn claim_token(&self) -> PathBuf {
         self.run.join("claim-token")
     }
@@ -166,6 +176,14 @@ pub fn beside(name: &str) -> anyhow::Result<PathBuf> {
     let path = own.with_file_name(name);
     anyhow::ensure!(path.exists(), "{} is missing; install it beside slipwayd", path.display());
     Ok(path)
+}
+
+/// This very program, which git and the agent start under other names. It is named by this process when its
+/// file has been replaced, by an upgrade, since it was started: a server must be able to lead until it is
+/// started again.
+pub fn own_program() -> anyhow::Result<PathBuf> {
+    let file = std::env::current_exe().context("cannot tell where slipwayd itself is")?;
+    Ok(if file.exists() { file } else { format!("/proc/{}/exe", std::process::id()).into() })
 }
 
 /// Each connection, each watched process and each layer takes a descriptor; the soft limit of 1,024

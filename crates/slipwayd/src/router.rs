@@ -20,9 +20,8 @@ use slipway_router::{Listen, Options, Router};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::args;
-use crate::paths::Paths;
-use crate::term::own_program;
+use crate::paths::{Paths, own_program};
+use crate::{args, life};
 
 /// One of two access log files.
 const ACCESS_LOG_BYTES_MAX: u64 = 64 << 20;
@@ -37,7 +36,7 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// Serves until TERM.
 pub fn run(options: args::Router) -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    life::log(false);
     std::thread::spawn(keep_log_short);
     crate::paths::raise_file_limit();
     let paths = Paths::make(&options.directories)?;

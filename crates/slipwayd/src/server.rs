@@ -28,12 +28,13 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::front::listen::bind;
-use crate::front::{Duty, Front, Listeners, Memory, memory};
+use crate::front::{Duty, Fallback, Front, Listeners, fallback};
 use crate::glue::nobody::NoInstances;
+use crate::hub::ran::copies;
 use crate::life::{log, wait_for_signal};
 use crate::outside::{Outside, public_url};
-use crate::paths::{self, Paths, beside};
-use crate::term::{Ground, WorkshopOptions, own_program};
+use crate::paths::{self, Paths, beside, own_program};
+use crate::term::{Ground, WorkshopOptions};
 use crate::{args, capacity, ensemble, shared};
 
 pub mod connect;
@@ -42,7 +43,6 @@ mod election;
 mod identity;
 mod mark;
 mod port;
-mod ran;
 
 use duty::Own;
 use election::Campaign;
@@ -121,7 +121,7 @@ impl Server {
         // From here on whoever connects is told how things are, however long the rest takes.
         let doorkeeper = Doorkeeper::new(&paths.ssh_host_key())?;
         let host_key = doorkeeper.host_key().to_owned();
-        let front = Front::new(doorkeeper, Duty::StandBy { leader: None, memory: None });
+        let front = Front::new(doorkeeper, Duty::StandBy { leader: None, fallback: None });
         let listening = front.open(listeners, &paths)?;
 
         let store = connect::connect(&connect::options(&options.zookeeper, &master)?).await?;
@@ -140,7 +140,7 @@ impl Server {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(ground.journal.clone().keep_copies());
-        tasks.spawn(ran::keep_copies(paths.ran(), storage.below(shared::RAN)?));
+        tasks.spawn(copies::keep(paths.ran(), storage.below(shared::RAN)?));
         let identity = identity::establish(&access, &name, &cluster_address, &mut tasks).await?;
         let (own, own_seen) = watch::channel(Own::None);
         let port = Port {
@@ -201,10 +201,10 @@ impl Server {
 }
 
 /// What answers in a server that has never led.
-fn idle(ground: &Ground) -> Memory {
+fn idle(ground: &Ground) -> Fallback {
     let (_, shelf) = watch::channel(None);
     let local = ground.api(LeaderQueries::nobody(), Arc::new(NoInstances), shelf);
-    Memory { api: memory::of_records(local.clone(), ground.store.clone()), local }
+    Fallback { api: fallback::of_records(local.clone(), ground.store.clone()), local }
 }
 
 /// ZooKeeper may go away at any moment, which is no reason to end.

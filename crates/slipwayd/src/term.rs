@@ -8,11 +8,10 @@
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use slipway_access::Access;
 use slipway_api::wire::ServerInfo;
 use slipway_control::api::{Api, Instances};
@@ -31,7 +30,7 @@ use tokio::sync::{mpsc, watch};
 use crate::front::Doors;
 use crate::glue::images::{LocalImages, Shelf};
 use crate::outside::Outside;
-use crate::paths::{GIT_USER, Paths};
+use crate::paths::{GIT_USER, Paths, own_program};
 
 mod workshop;
 
@@ -39,6 +38,9 @@ pub use workshop::{Workshop, WorkshopOptions};
 
 /// Pushers hear something at least this often (F49).
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// What nodes and routers have said and the leader has not heard yet; they wait beyond it.
+pub const NODE_MESSAGES_WAITING_MAX: usize = 1024;
+pub const ROUTER_MESSAGES_WAITING_MAX: usize = 256;
 /// Transfers that are under way at a stop get this long.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -246,14 +248,6 @@ fn claim_note(api: &str, token: &str, file: &Path, is_seen: bool) -> String {
         "\nNobody owns this server yet. Take possession of it with:\n\n    \
          slipway --server http://{api} claim {token} --user NAME\n\n{rest}\n"
     )
-}
-
-/// This very program, which git and the agent start under other names. It is named by this process when its
-/// file has been replaced, by an upgrade, since it was started: a server must be able to lead until it is
-/// started again.
-pub fn own_program() -> anyhow::Result<PathBuf> {
-    let file = std::env::current_exe().context("cannot tell where slipwayd itself is")?;
-    Ok(if file.exists() { file } else { format!("/proc/{}/exe", std::process::id()).into() })
 }
 
 #[cfg(test)]

@@ -31,9 +31,11 @@ use crate::glue::nodes::{self, LocalNode};
 use crate::glue::routers;
 use crate::life::{log, wait_for_signal};
 use crate::outside::{Outside, public_url};
-use crate::paths::{self, Paths, beside};
+use crate::paths::{self, Paths, beside, own_program};
 use crate::router;
-use crate::term::{Around, Ground, Term, Workshop, WorkshopOptions, own_program};
+use crate::term::{
+    Around, Ground, NODE_MESSAGES_WAITING_MAX, ROUTER_MESSAGES_WAITING_MAX, Term, Workshop, WorkshopOptions,
+};
 
 /// Sandboxes of the network that are kept ready.
 const NETWORK_POOL: usize = 8;
@@ -111,8 +113,8 @@ impl Server {
             repositories: None,
             own_api: None,
         };
-        let (node_messages_out, node_messages) = mpsc::channel(1024);
-        let (router_messages_out, router_messages) = mpsc::channel(256);
+        let (node_messages_out, node_messages) = mpsc::channel(NODE_MESSAGES_WAITING_MAX);
+        let (router_messages_out, router_messages) = mpsc::channel(ROUTER_MESSAGES_WAITING_MAX);
         let (table, table_seen) = watch::channel(Arc::new(RouteTable::default()));
         let around = Around {
             nodes: Arc::new(LocalNode(agent.clone())),

@@ -11,7 +11,7 @@ use slipway_agent::{Agent, RuntimeChoice};
 use slipway_registry::{Options, Registry};
 
 use crate::args;
-use crate::paths::{Paths, beside};
+use crate::paths::{Paths, beside, own_program};
 use crate::router;
 
 /// Stops router and instances, removes network, cgroups and mounts, and deletes both directories.
@@ -77,7 +77,7 @@ async fn remove_instances(paths: &Paths, registry: Registry) -> anyhow::Result<(
         cgroup_parent: paths.cgroup_parent()?,
         images: slipway_agent::image::ImageSource::Registry(registry),
         shim: beside("slipway-shim")?,
-        fetcher: std::env::current_exe()?,
+        fetcher: own_program()?,
         ca_bundle: PathBuf::new(),
         runtime: RuntimeChoice::Auto,
         network,

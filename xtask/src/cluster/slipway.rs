@@ -12,7 +12,7 @@ use super::ask::{ask, request};
 use super::process::{Standing, standing};
 use super::{Host, HostKind, Lab, certificates, zookeeper};
 
-const API: u16 = 7070;
+pub const API: u16 = 7070;
 const CLUSTER: u16 = 7072;
 const PASSWORD: &str = "correct horse battery staple";
 /// Where programs answer on the nodes with a router.
@@ -124,7 +124,7 @@ pub fn leader(lab: &Lab) -> Option<String> {
 }
 
 /// How many nodes the leader can talk to.
-pub fn nodes_joined(lab: &Lab) -> usize {
+pub fn nodes_connected(lab: &Lab) -> usize {
     let asked = command(lab).args(["nodes", "--json"]).output();
     let Ok(output) = asked else { return 0 };
     let nodes: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::setting::Setting;
 use crate::cluster::ask::{ask, request};
-use crate::cluster::{HostKind, Lab};
+use crate::cluster::{HostKind, Lab, slipway};
 
-const API: u16 = 7070;
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -28,7 +27,7 @@ impl Leader {
         let thread = std::thread::spawn(move || {
             let (mut longest, mut last, mut at) = (Duration::ZERO, Instant::now(), 0);
             while !stopped.load(Ordering::Relaxed) {
-                let answer = ask((servers[at], API), &question, PATIENCE);
+                let answer = ask((servers[at], slipway::API), &question, PATIENCE);
                 if answer.is_ok_and(|answer| answer.status < 300 && !answer.may_be_old) {
                     longest = longest.max(last.elapsed());
                     last = Instant::now();

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::setting::{LEDGER, Setting};
 use crate::cluster::ask::{ask, request};
-use crate::cluster::{HostKind, Lab};
+use crate::cluster::{HostKind, Lab, slipway};
 
-const API: u16 = 7070;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The writes that are under way.
@@ -43,7 +42,7 @@ impl Ledger {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let body = format!("{{\"instances\":{number},\"weight\":1}}");
                 let request = request("PUT", &format!("/v1/quotas/{LEDGER}"), &token, &body);
-                match ask((servers[at], API), &request, PATIENCE) {
+                match ask((servers[at], slipway::API), &request, PATIENCE) {
                     Ok(answer) if answer.status < 300 => {
                         seen.acknowledged = Some(number);
                         seen.longest_gap = seen.longest_gap.max(last.elapsed());

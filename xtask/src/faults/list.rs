@@ -142,7 +142,7 @@ pub const ALL: &[Fault] = &[
         is_short: true,
         write_gap_max: Some(Duration::from_secs(2)),
         hurts_nodes: true,
-        inflict: |lab, setting| {
+        inflict: |lab, _| {
             let node = busiest(lab)?;
             let before = Containers::look(lab).count();
             network::cut(lab, node, Way::Both)?;
@@ -151,7 +151,6 @@ pub const ALL: &[Fault] = &[
                 let now = Containers::look(lab);
                 now.count() >= before + now.by_node().get(node.name.as_str()).copied().unwrap_or(0)
             })?;
-            let _ = setting;
             Ok(())
         },
         heal: heal_all,

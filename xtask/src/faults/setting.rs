@@ -21,7 +21,6 @@ pub const LEDGER: &str = "ledger";
 /// The same for [`Setting::write_for`].
 const KEPT: &str = "kept";
 const COPIES: usize = 6;
-const API: u16 = 7070;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything that the watchers need to know.
@@ -124,16 +123,15 @@ impl Setting {
     fn stored(&self, lab: &Lab, tenant: &str) -> anyhow::Result<Option<u64>> {
         let quotas = self.ask(lab, "GET", "/v1/quotas", "")?;
         let list = quotas["items"].as_array().context("no list of quotas")?;
-        let ours = list.iter().find(|quota| quota["tenant"] == tenant || quota["owner"] == tenant);
-        Ok(ours
-            .and_then(|quota| quota["instances"].as_u64().or_else(|| quota["quota"]["instances"].as_u64())))
+        let ours = list.iter().find(|quota| quota["tenant"] == tenant);
+        Ok(ours.and_then(|quota| quota["instances"].as_u64()))
     }
 
     /// Asks the servers in turn until one answers well.
     fn ask(&self, lab: &Lab, method: &str, path: &str, body: &str) -> anyhow::Result<Value> {
         let mut last = "no server".to_owned();
         for host in lab.of(HostKind::Server) {
-            match ask((host.address, API), &request(method, path, &self.token, body), PATIENCE) {
+            match ask((host.address, slipway::API), &request(method, path, &self.token, body), PATIENCE) {
                 Ok(answer) if answer.may_be_old => last = "an answer that may be old".to_owned(),
                 Ok(answer) if answer.status < 300 => return Ok(serde_json::from_slice(&answer.body)?),
                 Ok(answer) => last = format!("{}: {}", answer.status, String::from_utf8_lossy(&answer.body)),

@@ -10,6 +10,7 @@
 //! | what its machine has | when a machine can have it | [`node`] |
 //! | where its machine is | when its identity does not say | [`address`] |
 //! | its attributes | when its identity does not say | [`attributes`] |
+//! | when it came | when neither its identity nor its record says | [`joined_at`] |
 //! | how an instance is | when it was given that instance, at an address of its own subnet; cut to size | [`instance`], [`cut`] |
 //! | log, files, sandbox of an instance | when it was given that instance, now or earlier; cut to size | [`cut_line`] |
 //!
@@ -26,7 +27,7 @@ use slipway_model::cidr::Cidr;
 use slipway_model::instance::{CheckStatus, InstanceReport, InstanceState, Node};
 use slipway_model::limit::LOG_LINE_BYTES_MAX;
 use slipway_model::name::NodeName;
-use slipway_model::unit::{Bytes, Cpus};
+use slipway_model::unit::{Bytes, Cpus, Timestamp};
 
 /// A thousand processors, each given away sixteen times.
 const CPUS_MAX: Cpus = Cpus(16_000_000);
@@ -88,6 +89,11 @@ pub fn address(said: Option<Ipv4Addr>, identity: Option<Ipv4Addr>) -> Option<Ipv
 /// Which attributes a node has: those of its identity, whatever the node itself says.
 pub fn attributes(said: Attributes, identity: Option<&Attributes>) -> Attributes {
     identity.cloned().unwrap_or(said)
+}
+
+/// When a node came: when its identity says, else when it was first seen.
+pub fn joined_at(said: &Node, known: Option<&Node>, identity: Option<Timestamp>) -> Timestamp {
+    identity.or(known.map(|known| known.joined_at)).unwrap_or(said.joined_at)
 }
 
 /// Believes what a node with that certificate says of itself, cut to size.

@@ -70,7 +70,7 @@ pub(super) struct Owner {
     /// How far the look at everything is.
     looked_at: Option<Arc<EnvironmentPath>>,
     /// Where an instance belongs.
-    places: HashMap<InstanceId, Arc<EnvironmentPath>>,
+    homes: HashMap<InstanceId, Arc<EnvironmentPath>>,
     /// The instances of each node.
     by_node: BTreeMap<NodeName, BTreeSet<InstanceId>>,
     /// Environments whose volumes rest on a node.
@@ -132,7 +132,7 @@ impl Owner {
             environments: HashMap::new(),
             paths: BTreeSet::new(),
             looked_at: None,
-            places: HashMap::new(),
+            homes: HashMap::new(),
             by_node: BTreeMap::new(),
             resting: BTreeMap::new(),
             tenants: BTreeMap::new(),
@@ -273,15 +273,15 @@ impl Owner {
     }
 
     /// An instance belongs there from now on.
-    fn seat(&mut self, instance: &InstanceId, node: &NodeName, path: Arc<EnvironmentPath>) {
-        self.places.insert(instance.clone(), path);
+    fn belongs(&mut self, instance: &InstanceId, node: &NodeName, path: Arc<EnvironmentPath>) {
+        self.homes.insert(instance.clone(), path);
         self.by_node.entry(node.clone()).or_default().insert(instance.clone());
         self.marked_nodes.insert(node.clone());
     }
 
     /// An instance belongs nowhere any more.
-    fn unseat(&mut self, instance: &InstanceId, node: &NodeName) {
-        self.places.remove(instance);
+    fn belongs_no_more(&mut self, instance: &InstanceId, node: &NodeName) {
+        self.homes.remove(instance);
         if let Some(on_node) = self.by_node.get_mut(node) {
             on_node.remove(instance);
         }
@@ -291,7 +291,7 @@ impl Owner {
     /// The environments that have instances on a node.
     fn those_on(&self, node: &NodeName) -> BTreeSet<Arc<EnvironmentPath>> {
         let instances = self.by_node.get(node).into_iter().flatten();
-        instances.filter_map(|instance| self.places.get(instance).cloned()).collect()
+        instances.filter_map(|instance| self.homes.get(instance).cloned()).collect()
     }
 }
 

@@ -124,7 +124,7 @@ pub async fn word_of(
     Path((word, host)): Path<(String, String)>,
 ) -> Json<Value> {
     let word = word.to_ascii_lowercase();
-    if !crate::config::WORDS.contains(&word.as_str()) {
+    if !crate::zoo_cfg::WORDS.contains(&word.as_str()) {
         return wrapped(Err(format!("{word:?} is not one of the words that are allowed")));
     }
     api.of(&host, &format!("4ltr/{word}"), &headers, async { api.word(&word).await }).await

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::options::{Options, Tls};
 use crate::process::write_for;
 use crate::settings::{Server, Settings};
-use crate::{config, purge, quarantine, user};
+use crate::{purge, quarantine, user, zoo_cfg};
 
 /// Below both data directories.
 const VERSION_DIR: &str = "version-2";
@@ -25,7 +25,7 @@ pub fn write(
     own: &Server,
     membership: Option<&str>,
 ) -> io::Result<PathBuf> {
-    let (conf, user) = (config::dir(&options.dir), options.user.as_ref());
+    let (conf, user) = (zoo_cfg::dir(&options.dir), options.user.as_ref());
     let (data, logs) = (settings.snapshots(&options.dir), settings.logs(&options.dir));
     [&conf, &data, &logs].into_iter().try_for_each(|dir| user::make_dir(dir))?;
     if let Some(user) = user {
@@ -37,11 +37,11 @@ pub fn write(
     write_for(user, &data.join(ID_FILE), &format!("{}\n", own.id))?;
     let dynamic =
         if settings.is_standalone() { None } else { Some(dynamic(settings, options, own, membership)?) };
-    let path = conf.join(config::FILE);
+    let path = conf.join(zoo_cfg::FILE);
     // The operator's own are mostly root's alone.
     let tls = options.tls.as_ref().filter(|_| user.is_some()).map(|tls| copies(options, tls)).transpose()?;
     let readable = Options { tls: tls.or_else(|| options.tls.clone()), ..options.clone() };
-    write_for(user, &path, &config::file(settings, &readable, dynamic.as_deref()))?;
+    write_for(user, &path, &zoo_cfg::file(settings, &readable, dynamic.as_deref()))?;
     Ok(path)
 }
 
@@ -49,7 +49,7 @@ fn copies(options: &Options, tls: &Tls) -> io::Result<Tls> {
     let copy = |from: &Path, name: &str| {
         let text = fs::read_to_string(from)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", from.display())))?;
-        let path = config::dir(&options.dir).join(name);
+        let path = zoo_cfg::dir(&options.dir).join(name);
         write_for(options.user.as_ref(), &path, &text)?;
         Ok::<_, io::Error>(path)
     };
@@ -66,7 +66,7 @@ fn dynamic(
     own: &Server,
     membership: Option<&str>,
 ) -> io::Result<PathBuf> {
-    let (conf, user) = (config::dir(&options.dir), options.user.as_ref());
+    let (conf, user) = (zoo_cfg::dir(&options.dir), options.user.as_ref());
     let newest = match newest_dynamic(&conf)? {
         Some(path) => Some(path),
         // Where earlier versions had it.
@@ -81,17 +81,17 @@ fn dynamic(
     };
     let old = newest.as_deref().map(user::read_text).transpose()?;
     // Where a quorum's word leaves us out, ours is of an ensemble that is no more.
-    let is_left_out = membership.is_some_and(|text| !config::lists(text, own.id));
+    let is_left_out = membership.is_some_and(|text| !zoo_cfg::lists(text, own.id));
     if let (Some(path), Some(text)) = (newest, &old)
-        && config::lists(text, own.id)
+        && zoo_cfg::lists(text, own.id)
         && !is_left_out
     {
         return Ok(path);
     }
     let tls = options.tls.is_some();
     let text = match membership.or(old.as_deref()) {
-        Some(text) => config::joining(text, settings, own, tls),
-        None => config::founding(settings, tls),
+        Some(text) => zoo_cfg::joining(text, settings, own, tls),
+        None => zoo_cfg::founding(settings, tls),
     };
     let path = conf.join(DYNAMIC_FILE);
     write_for(user, &path, &text)?;
@@ -99,7 +99,7 @@ fn dynamic(
 }
 
 fn newest_dynamic(dir: &Path) -> io::Result<Option<PathBuf>> {
-    Ok(config::newest_dynamic(fs::read_dir(dir)?.filter_map(|entry| Some(entry.ok()?.path()))))
+    Ok(zoo_cfg::newest_dynamic(fs::read_dir(dir)?.filter_map(|entry| Some(entry.ok()?.path()))))
 }
 
 /// The id that the server was last started with.

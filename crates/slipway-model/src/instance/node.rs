@@ -31,7 +31,7 @@ pub struct Node {
     pub address: Option<Ipv4Addr>,
     /// `rack:r1` and the like.
     pub attributes: BTreeMap<String, String>,
-    /// When it joined.
+    /// When its machine joined the cluster; on a machine that is alone, when it was first seen.
     pub joined_at: Timestamp,
     /// What on the machine does not work and an operator should mend, in words; instances go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]

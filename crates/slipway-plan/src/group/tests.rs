@@ -40,20 +40,20 @@ fn deployment(steps: &[&str]) -> GroupDeployment {
     }
 }
 
-fn at(state: State, version: u64) -> Standing {
-    Standing { state, follows: Some(Timestamp(version)), failure: None }
+fn at(state: State, version: u64) -> ServiceProgress {
+    ServiceProgress { state, follows: Some(Timestamp(version)), failure: None }
 }
 
 /// Where a deployment stands when its apps do as told; those not named are absent.
-fn look(steps: &[&str], reached: usize, apps: &[(&str, Standing)]) -> Progress {
-    let apps: BTreeMap<PathId, Standing> =
+fn look(steps: &[&str], reached: usize, apps: &[(&str, ServiceProgress)]) -> Progress {
+    let apps: BTreeMap<PathId, ServiceProgress> =
         apps.iter().map(|(id, standing)| (id.parse().expect("an id"), standing.clone())).collect();
-    let standing = |id: &PathId| apps.get(id).cloned().unwrap_or(Standing::ABSENT);
+    let standing = |id: &PathId| apps.get(id).cloned().unwrap_or(ServiceProgress::ABSENT);
     progress(&deployment(steps), reached, Timestamp(1), &standing)
 }
 
 #[track_caller]
-fn check(steps: &[&str], apps: &[(&str, Standing)], step: usize, held_back: &[&str]) {
+fn check(steps: &[&str], apps: &[(&str, ServiceProgress)], step: usize, held_back: &[&str]) {
     let progress = look(steps, 0, apps);
     let held: Vec<_> = progress.held_back.iter().map(PathId::as_str).collect();
     assert_eq!((progress.step, held.as_slice()), (step, held_back), "{progress:?}");
@@ -63,7 +63,7 @@ const LAYERS: &[&str] = &["stop /old", "start /db, start /web", "scale /db", "re
 
 #[test]
 fn ma_52_steps_are_taken_in_order_and_the_actions_of_one_together() {
-    let gone = ("/old", Standing::ABSENT);
+    let gone = ("/old", ServiceProgress::ABSENT);
     let there = |id, state| (id, at(state, 100));
     check(LAYERS, &[("/old", at(State::Coming, 1))], 0, &["/cache", "/db", "/web"]);
     // What is started has no copies yet, so only the next layer may follow.
@@ -114,23 +114,23 @@ fn ma_15_what_is_done_of_the_current_step_is_told() {
 #[test]
 fn l2_a_service_that_somebody_removed_is_waited_for_a_minute_only() {
     let of = deployment(&["scale /prod/shop/web"]);
-    let absent = |_: &PathId| Standing::ABSENT;
+    let absent = |_: &PathId| ServiceProgress::ABSENT;
     assert_eq!(progress(&of, 0, Timestamp(59_999), &absent).step, 0);
     assert!(progress(&of, 0, Timestamp(60_000), &absent).is_done(&of));
 }
 
 #[test]
 fn au_05_a_deployment_that_went_back_fails_its_group() {
-    let failed = |version, is_restart| Standing {
+    let failed = |version, is_restart| ServiceProgress {
         failure: Some(Failure { version, is_restart, reason: "web exited".into() }),
         ..at(State::Reached, 1)
     };
-    let failure = |steps: &[&str], standing: Standing| look(steps, 0, &[("/a", standing)]).failure;
+    let failure = |steps: &[&str], standing: ServiceProgress| look(steps, 0, &[("/a", standing)]).failure;
     let told = Some(("/a".parse().expect("an id"), "web exited".to_owned()));
     assert_eq!(failure(&["scale /a"], failed(Some(VERSION), false)), told);
     assert_eq!(failure(&["restart /a"], failed(None, true)), told);
     // It went back and serves again: that is no success.
-    let serves = |version, is_restart| Standing {
+    let serves = |version, is_restart| ServiceProgress {
         state: State::Reached,
         follows: Some(VERSION),
         ..failed(version, is_restart)
@@ -138,7 +138,7 @@ fn au_05_a_deployment_that_went_back_fails_its_group() {
     assert_eq!(failure(&["scale /a"], serves(Some(VERSION), false)), told);
     assert_eq!(failure(&["restart /a"], serves(None, true)), told);
     // A restart that is asked for after one that failed.
-    let again = Standing { state: State::Behind, ..failed(None, true) };
+    let again = ServiceProgress { state: State::Behind, ..failed(None, true) };
     assert_eq!(failure(&["restart /a"], again), None);
     // An earlier version's failure is not this one's, and no scale fails by a restart.
     assert_eq!(failure(&["scale /a"], failed(Some(Timestamp(99)), false)), None);

@@ -76,7 +76,7 @@ pub(super) struct Shelf {
 }
 
 impl Index {
-    /// A node that has joined, or that has changed.
+    /// A node that is new, or that has changed.
     pub(crate) fn put(&mut self, node: Node, contact: Contact, order: Option<NodeOrderKind>) {
         let known = self.slots.get(&node.name).copied();
         let slot = known.unwrap_or_else(|| self.seat(&node.name));

@@ -14,7 +14,7 @@ use slipway_model::unit::{Span, Timestamp};
 
 use self::changes::Change;
 use super::{Dice, Faults, World};
-use crate::group::{Standing, State, Versions, left_behind, progress, standing};
+use crate::group::{ServiceProgress, State, Versions, left_behind, progress, standing};
 
 mod changes;
 mod scenarios;
@@ -102,7 +102,7 @@ impl Tenant {
                         standing(&leader.view, &world.service, &leader.cluster)
                     }
                     // Nothing is known of it.
-                    _ => Standing { state: State::Coming, follows: None, failure: None },
+                    _ => ServiceProgress { state: State::Coming, follows: None, failure: None },
                 }
             };
             let reached = self.reached.entry(id.clone()).or_default();

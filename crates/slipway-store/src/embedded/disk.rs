@@ -20,8 +20,8 @@ use rustix::fs::FallocateFlags;
 use sha2::{Digest, Sha256};
 use slipway_model::id::ClusterId;
 
-use super::memory::{Content, Stored};
 use crate::error::Error;
+use crate::memory::{Content, Stored};
 use crate::store::Version;
 
 const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");

@@ -9,9 +9,9 @@ use slipway_model::id::Epoch;
 use tokio::sync::{mpsc, oneshot};
 
 use super::disk::Disk;
-use super::memory::{Content, Memory, Stored};
 use crate::batch::{Batch, Change, Condition};
 use crate::error::Error;
+use crate::memory::{Content, Memory, Stored};
 use crate::store::Version;
 
 /// Batches that wait for the writer; beyond, committing waits for room. A group takes a few

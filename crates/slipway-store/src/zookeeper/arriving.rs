@@ -14,8 +14,8 @@ use super::session::Client;
 use super::wire::{NodeChange, Request};
 use super::{ZooKeeperOptions, mirror, start};
 use crate::batch::Batch;
-use crate::embedded::memory::Stored;
 use crate::error::Error;
+use crate::memory::Stored;
 
 /// Batches on their way at once.
 const UNDER_WAY_MAX: usize = 8;

@@ -17,8 +17,8 @@ use super::layout::Layout;
 use super::plan::{is_record, version};
 use super::session::{Client, Failure};
 use super::wire::{Code, Found, Read, Reader, Request, Stat, reads_found};
-use crate::embedded::memory::{Memory, Stored};
 use crate::error::Error;
+use crate::memory::{Memory, Stored};
 use crate::watch::{Subscription, Wanted, Watcher};
 
 /// Nodes that are read at once.

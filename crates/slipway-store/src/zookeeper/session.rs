@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use super::ZooKeeperOptions;
 use super::wire::{Code, Malformed, Reader, Request, Stat};
 use crate::error::Error;
-use crate::standing::Standing;
+use crate::reach::Reach;
 use crate::watch::Watcher;
 
 mod flight;
@@ -197,14 +197,14 @@ impl Client {
         }
     }
 
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn reach(&self) -> Reach {
         let status = self.shared.status.borrow();
         if status.connected {
-            return Standing::Reachable;
+            return Reach::Reachable;
         }
         let since = status.heard_at.map_or_else(std::time::Instant::now, Instant::into_std);
         let why = if status.closed { "the store is closed".to_owned() } else { status.trouble.clone() };
-        Standing::Silent { since, why }
+        Reach::Silent { since, why }
     }
 
     /// Returns when no server has been heard for so long. May be cancelled.

@@ -11,7 +11,7 @@ use slipway_model::limit::RECORD_BYTES_MAX;
 use slipway_model::project::{HostClaim, HostState};
 use slipway_model::record::Record;
 use slipway_model::unit::Timestamp;
-use slipway_store::{Batch, Error, Leader, Standing, Store, Version, Watch, WatchEvent};
+use slipway_store::{Batch, Error, Leader, Reach, Store, Version, Watch, WatchEvent};
 use tokio::runtime::Runtime;
 
 mod random;
@@ -243,7 +243,7 @@ async fn only_the_newest_epoch_writes(store: &Store) {
 }
 
 async fn it_is_told_who_leads(store: &Store) {
-    assert_eq!(store.standing(), Standing::Reachable);
+    assert_eq!(store.reach(), Reach::Reachable);
     let mut leader = store.leader();
     assert_eq!(*leader.borrow_and_update(), None);
     let server = Candidate { cluster_address: Some("10.0.0.1:7000".to_owned()), ..candidate("b") };

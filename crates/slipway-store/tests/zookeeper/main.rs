@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use slipway_model::account::User;
 use slipway_store::{
-    Acl, Batch, Error, Standing, Store, Version, Watch, WatchEvent, ZooKeeperOptions, ZooKeeperTls,
+    Acl, Batch, Error, Reach, Store, Version, Watch, WatchEvent, ZooKeeperOptions, ZooKeeperTls,
 };
 
 use contract::{candidate, made, user};

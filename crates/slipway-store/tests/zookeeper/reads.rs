@@ -55,7 +55,7 @@ fn a_mirror_answers_while_no_server_does() {
         let mut watch = store.watch::<User>("");
         let mut seen = Model::new();
         until_equal(&mut watch, &mut seen, &store).await;
-        assert_eq!(store.standing(), Standing::Reachable);
+        assert_eq!(store.reach(), Reach::Reachable);
         let known = user(&store, "ann").await.unwrap();
 
         ensemble.servers[0].kill();
@@ -70,7 +70,7 @@ fn a_mirror_answers_while_no_server_does() {
             assert_eq!(user(&store, "eve").await, None);
         }
         assert!(asked_at.elapsed() < Duration::from_secs(1), "{:?}", asked_at.elapsed());
-        let Standing::Silent { since, why } = store.standing() else { panic!("no server answers") };
+        let Reach::Silent { since, why } = store.reach() else { panic!("no server answers") };
         println!("silent since {:?}: {why}", since.elapsed());
         assert!(
             since.elapsed() < killed_at.elapsed() + SESSION && since.elapsed() > Duration::from_millis(500)
@@ -86,7 +86,7 @@ fn a_mirror_answers_while_no_server_does() {
         }
         until_equal(&mut watch, &mut seen, &without).await;
         assert_eq!(user(&store, "ann").await.unwrap().0, 50);
-        assert_eq!(store.standing(), Standing::Reachable);
+        assert_eq!(store.reach(), Reach::Reachable);
     });
 }
 

@@ -1,5 +1,5 @@
-//! The leader and the agent of this machine. With several machines a connection takes this place;
-//! the messages stay the same.
+//! A node's agent, as the leader hears of it: over a function call on a machine that is alone
+//! ([`LocalNode`]), over a link in a cluster. The messages are the same.
 
 use slipway_agent::Agent;
 use slipway_control::leader::{NodeMessage, Nodes};
@@ -32,12 +32,12 @@ pub async fn report(
 ) {
     // Subscribed before the whole is told, so that nothing is missed in between.
     let mut reports = agent.as_ref().map(Agent::reports);
-    let joined = |trouble: &mut Trouble| {
+    let whole = |trouble: &mut Trouble| {
         let node = Node { trouble: trouble.borrow_and_update().clone(), ..node.clone() };
         let instances = agent.as_ref().map(Agent::snapshot).unwrap_or_default();
         NodeMessage::Whole { node, instances }
     };
-    if leader.send(joined(&mut trouble)).await.is_err() {
+    if leader.send(whole(&mut trouble)).await.is_err() {
         return;
     }
     loop {
@@ -50,11 +50,11 @@ pub async fn report(
         let message = tokio::select! {
             report = next => match report {
                 Ok(report) => NodeMessage::Report { node: node.name.clone(), report },
-                Err(RecvError::Lagged(_)) => joined(&mut trouble),
+                Err(RecvError::Lagged(_)) => whole(&mut trouble),
                 Err(RecvError::Closed) => return,
             },
             // Not when nobody can say anything new.
-            Ok(()) = trouble.changed() => joined(&mut trouble),
+            Ok(()) = trouble.changed() => whole(&mut trouble),
             () = leader.closed() => return,
         };
         if leader.send(message).await.is_err() {

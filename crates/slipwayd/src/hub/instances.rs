@@ -20,6 +20,8 @@ use super::wire::{self, FilesWhat, FilesWish, Listing, SIZE, SandboxesWish};
 use super::{Hub, Shared, logs};
 use crate::glue::instances::{NOT_PLACED, PLACED_WITHIN};
 
+/// Lines of a log that wait for a slow reader.
+const LINES_WAITING_MAX: usize = 256;
 /// Pieces of a file that wait for a slow reader.
 const PIECES_WAITING_MAX: usize = 8;
 /// A file that does not go on for so long has ended.
@@ -31,7 +33,7 @@ const END_TIME: Duration = Duration::from_secs(60);
 
 impl Instances for Hub {
     fn logs(&self, query: LogQuery) -> BoxStream<'static, LogLine> {
-        let (send, lines) = mpsc::channel(256);
+        let (send, lines) = mpsc::channel(LINES_WAITING_MAX);
         tokio::spawn(logs::merge(self.clone(), query, send));
         Box::pin(wire::received(lines))
     }

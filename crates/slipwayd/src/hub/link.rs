@@ -202,7 +202,7 @@ async fn talk(shared: &Shared, name: &NodeName, link: &Link) -> io::Result<&'sta
 async fn next(lines: &mut Lines, link: &Link) -> io::Result<Option<ReportLine>> {
     tokio::select! {
         line = timeout(SILENCE_MAX, lines.next()) => {
-            line.map_err(|_| io::Error::other("it said nothing for seven seconds"))?
+            line.map_err(|_| io::Error::other(format!("it said nothing for {} seconds", SILENCE_MAX.as_secs())))?
         }
         () = link.cut.cancelled() => Ok(None),
     }

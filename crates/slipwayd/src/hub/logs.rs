@@ -35,6 +35,8 @@ const HELD_BYTES_MAX: usize = 16 << 20;
 const LINES_AGAIN: usize = 1000;
 /// Instances that one node tells of in one answer; more than it can have had since its logs were cut.
 const INSTANCES_TOLD_MAX: usize = 100_000;
+/// What nodes have told and was not taken up yet; they wait beyond it.
+const PIECES_WAITING_MAX: usize = 1024;
 /// The one that notes of the hub itself carry.
 const NOTE_INSTANCE: &str = "i0000000000000000";
 
@@ -61,7 +63,7 @@ async fn tell(hub: &Hub, query: LogQuery, out: &mpsc::Sender<LogLine>) {
     hub.shared.ran.read().await;
     let only = instance.as_ref().and_then(|instance| hub.shared.ran.node(instance));
     let wish = LogWish { environment, service, instance, lines, follow };
-    let (pieces_out, mut pieces) = mpsc::channel(1024);
+    let (pieces_out, mut pieces) = mpsc::channel(PIECES_WAITING_MAX);
     let mut changed = hub.shared.changed.subscribe();
     let mut readers =
         Readers { hub, wish, only, pieces: pieces_out, tasks: JoinSet::new(), telling: BTreeMap::new() };

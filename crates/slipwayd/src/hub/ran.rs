@@ -20,12 +20,16 @@ use slipway_model::unit::Timestamp;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+pub mod copies;
+
 /// Instances that are known, the newest. Nodes keep files and logs of far fewer that have ended.
 const KNOWN_MAX: usize = 200_000;
 /// Lines that wait for the disk; what is more is known in memory only.
 const LINES_WAITING_MAX: usize = 100_000;
 /// Files of earlier terms that are kept. Each holds what the ones before it held.
 const FILES_MAX: usize = 8;
+/// Names of files begin with it that are being copied here from another server's.
+const UNFINISHED: char = '.';
 /// Whoever asks while earlier terms' files are still read waits so long.
 const READING_TIME: Duration = Duration::from_secs(5);
 
@@ -143,12 +147,13 @@ fn merge(known: &Mutex<Known>, earlier: Vec<(InstanceId, NodeName)>) -> Vec<(Ins
     known.order.iter().map(|instance| (instance.clone(), known.nodes[instance].clone())).collect()
 }
 
-/// The files, the oldest first: their names begin with times. One that begins with a dot is being copied here
-/// from another server's.
+/// The finished files, the oldest first: their names begin with times.
 fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> =
         fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-    files.retain(|file| !file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")));
+    files.retain(|file| {
+        !file.file_name().is_some_and(|name| name.as_encoded_bytes().first() == Some(&(UNFINISHED as u8)))
+    });
     files.sort();
     Ok(files)
 }

@@ -56,7 +56,7 @@ impl Leader {
             .expect("the hub lives")
     }
 
-    /// Hears that a node has joined, and what it runs.
+    /// Hears that a node has connected, and what it runs.
     async fn hears_join(&mut self, name: &str) -> Vec<InstanceReport> {
         loop {
             match self.hears().await {

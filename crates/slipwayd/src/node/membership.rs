@@ -31,7 +31,7 @@ pub struct Membership {
 
 /// Where a machine keeps who it is.
 pub fn directory(paths: &Paths) -> anyhow::Result<PathBuf> {
-    let directory = paths.data.join("cluster");
+    let directory = paths.cluster();
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
     made.with_context(|| format!("cannot make {}", directory.display()))?;
     Ok(directory)

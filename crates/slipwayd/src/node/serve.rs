@@ -41,6 +41,10 @@ use crate::hub::wire::{
 
 /// Frames that wait for a slow side.
 const FRAMES_WAITING_MAX: usize = 16;
+/// Reports of what this node would not start that wait to be told.
+const REFUSED_WAITING_MAX: usize = 1024;
+/// Other reports that do, and the lines made of them.
+const MESSAGES_WAITING_MAX: usize = 64;
 /// An address of a server.
 const ADDRESS_BYTES_MAX: usize = 300;
 
@@ -67,7 +71,7 @@ pub async fn serve(
     here: Here,
 ) -> Result<(), hyper::Error> {
     // Made anew for each link: what was refused on one is not told on another.
-    let (refused, _) = broadcast::channel(1024);
+    let (refused, _) = broadcast::channel(REFUSED_WAITING_MAX);
     let state = OnLink { here: Arc::new(here), refused };
     let routes = Router::new()
         .route("/desired", put(desired))
@@ -147,14 +151,14 @@ async fn servers(State(on): State<OnLink>, body: Bytes) -> Result<StatusCode, Re
 }
 
 async fn reports(State(on): State<OnLink>) -> Response {
-    let (send, lines) = mpsc::channel(64);
+    let (send, lines) = mpsc::channel(MESSAGES_WAITING_MAX);
     tokio::spawn(report(on, send));
     Body::from_stream(wire::received(lines).map(Ok::<Bytes, Infallible>)).into_response()
 }
 
 /// Tells what there is, and then what changes, until nobody listens.
 async fn report(on: OnLink, out: mpsc::Sender<Bytes>) {
-    let (messages_out, mut messages) = mpsc::channel(64);
+    let (messages_out, mut messages) = mpsc::channel(MESSAGES_WAITING_MAX);
     let mut refused = on.refused.subscribe();
     let mut tasks = JoinSet::new();
     let here = &on.here;

@@ -7,7 +7,7 @@ use slipway_store::{Leader, Store};
 use tokio::sync::watch;
 
 use crate::front::passage::Passage;
-use crate::front::{Doors, Duty, Front, Memory};
+use crate::front::{Doors, Duty, Fallback, Front};
 
 /// This server's own last term.
 #[derive(Clone)]
@@ -17,7 +17,7 @@ pub enum Own {
     /// It leads.
     Leading { epoch: Epoch, doors: Doors },
     /// It has led; until there is a newer leader, nobody knows more than this term does.
-    Retired { epoch: Epoch, memory: Memory },
+    Retired { epoch: Epoch, fallback: Fallback },
 }
 
 /// What is decided.
@@ -27,21 +27,21 @@ enum Course<'a> {
         /// Where the server takes links that leads, `host:port`; `None` while nobody is known to.
         leader: Option<&'a str>,
         /// What this server's own term remembers.
-        memory: Option<&'a Memory>,
+        fallback: Option<&'a Fallback>,
     },
 }
 
 /// Pure: what the two say together. `own_address` is where this server takes links.
 fn decide<'a>(own: &'a Own, leader: Option<&'a Leader>, own_address: &str) -> Course<'a> {
-    let (own_epoch, memory) = match own {
+    let (own_epoch, fallback) = match own {
         Own::Leading { doors, .. } => return Course::Lead(doors),
-        Own::Retired { epoch, memory } => (Some(*epoch), Some(memory)),
+        Own::Retired { epoch, fallback } => (Some(*epoch), Some(fallback)),
         Own::None => (None, None),
     };
     let other = leader.filter(|leader| own_epoch.is_none_or(|own| leader.epoch > own));
     let address = other.and_then(|leader| leader.candidate.cluster_address.as_deref());
     // The own one is this server before it was started again, or on its way to lead.
-    Course::StandBy { leader: address.filter(|address| *address != own_address), memory }
+    Course::StandBy { leader: address.filter(|address| *address != own_address), fallback }
 }
 
 impl Course<'_> {
@@ -53,12 +53,12 @@ impl Course<'_> {
     }
 
     /// `idle` answers where this server has never led.
-    fn duty(&self, dialler: &Dialler, idle: &Memory) -> Duty {
+    fn duty(&self, dialler: &Dialler, idle: &Fallback) -> Duty {
         match self {
             Course::Lead(doors) => Duty::Lead((*doors).clone()),
-            Course::StandBy { leader, memory } => Duty::StandBy {
+            Course::StandBy { leader, fallback } => Duty::StandBy {
                 leader: leader.map(|address| Passage::new(dialler.clone(), address)),
-                memory: Some(memory.unwrap_or(idle).clone()),
+                fallback: Some(fallback.unwrap_or(idle).clone()),
             },
         }
     }
@@ -78,7 +78,7 @@ pub async fn keep(
     store: Store,
     own_address: String,
     dialler: Dialler,
-    idle: Memory,
+    idle: Fallback,
     mut own: watch::Receiver<Own>,
 ) {
     let mut leaders = store.leader();

@@ -18,9 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::duty::Own;
 use super::mark;
-use crate::front::{Doors, Front, Memory, memory};
+use crate::front::{Doors, Fallback, Front, fallback};
 use crate::hub::{Ends, Hub};
-use crate::term::{Around, Ground, Retired, Term, Workshop, WorkshopOptions};
+use crate::term::{
+    Around, Ground, NODE_MESSAGES_WAITING_MAX, ROUTER_MESSAGES_WAITING_MAX, Retired, Term, Workshop,
+    WorkshopOptions,
+};
 
 /// After a term that could not begin.
 const STAND_AGAIN: Duration = Duration::from_secs(1);
@@ -91,8 +94,8 @@ impl Campaign {
     }
 
     fn prepare(&self) -> (Open, Around, Ends) {
-        let (node_messages_out, node_messages) = mpsc::channel(1024);
-        let (router_messages_out, router_messages) = mpsc::channel(256);
+        let (node_messages_out, node_messages) = mpsc::channel(NODE_MESSAGES_WAITING_MAX);
+        let (router_messages_out, router_messages) = mpsc::channel(ROUTER_MESSAGES_WAITING_MAX);
         let (table, table_seen) = watch::channel(Arc::new(RouteTable::default()));
         let hub = Hub::new(node_messages_out, Some(self.ground.paths.ran()));
         let (pulls, pulls_seen) = watch::channel(None);
@@ -128,8 +131,8 @@ impl Campaign {
             tracing::warn!(leader.epoch = epoch.0, ended = what, "this server leads no more");
         }
         let local = term.doors().api;
-        let memory = Memory { api: memory::of_term(local.clone(), self.ground.store.clone()), local };
-        self.own.send_replace(Own::Retired { epoch, memory });
+        let fallback = Fallback { api: fallback::of_term(local.clone(), self.ground.store.clone()), local };
+        self.own.send_replace(Own::Retired { epoch, fallback });
         hub.close();
         open.pulls.send_replace(None);
         open.shelf.send_replace(None);

@@ -127,3 +127,12 @@ fn lines_of_logs_are_cut_to_size() {
     assert_eq!((line.source.len(), line.stream.len()), (WORD_BYTES_MAX, WORD_BYTES_MAX));
     assert!(line.text.len() <= LOG_LINE_BYTES_MAX);
 }
+
+#[test]
+fn a_node_came_when_its_identity_says_however_often_it_connects() {
+    let at = |time| Node { joined_at: Timestamp(time), ..honest() };
+    assert_eq!(joined_at(&at(9), Some(&at(7)), Some(Timestamp(3))), Timestamp(3));
+    // On a machine that is alone there are no identities.
+    assert_eq!(joined_at(&at(9), Some(&at(7)), None), Timestamp(7));
+    assert_eq!(joined_at(&at(9), None, None), Timestamp(9));
+}

@@ -42,7 +42,7 @@ impl Owner {
             Query::Whose { instances, answer } => {
                 let whose = instances
                     .iter()
-                    .map(|instance| self.places.get(instance).map(|p| EnvironmentPath::clone(p)));
+                    .map(|instance| self.homes.get(instance).map(|p| EnvironmentPath::clone(p)));
                 drop(answer.send(whose.collect()));
             }
             Query::Nodes { answer } => drop(answer.send(self.node_snapshots())),
@@ -64,7 +64,7 @@ impl Owner {
                 is_settled: self.is_settled,
                 holds: self.cluster.holds(&self.options.policy, now()),
                 environments: self.environments.len(),
-                instances: self.places.len(),
+                instances: self.homes.len(),
             })),
             Query::Abdicate { answer } => drop(answer.send(self.abdicate())),
             // Whoever asks hears that nothing was ended.

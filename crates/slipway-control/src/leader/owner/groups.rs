@@ -13,7 +13,7 @@ use slipway_model::app::{GroupDeployment, PathId};
 use slipway_model::id::GroupDeploymentId;
 use slipway_model::name::{EnvironmentPath, ServiceName, TenantName};
 use slipway_model::unit::Timestamp;
-use slipway_plan::group::{self, Standing, Versions, left_behind, progress, standing};
+use slipway_plan::group::{self, ServiceProgress, Versions, left_behind, progress, standing};
 use slipway_store::WatchEvent;
 
 use super::storing::Done;
@@ -309,10 +309,10 @@ impl Owner {
         }
     }
 
-    fn standing(&self, tenant: &TenantName, id: &PathId) -> Standing {
+    fn standing(&self, tenant: &TenantName, id: &PathId) -> ServiceProgress {
         match self.service_at(tenant, id) {
             Some((held, service)) => standing(&held.view, &service, &self.cluster),
-            None => Standing::ABSENT,
+            None => ServiceProgress::ABSENT,
         }
     }
 

@@ -17,7 +17,7 @@ use crate::leader::events::{Happened, InstanceChange};
 impl Owner {
     pub(super) fn take_node_message(&mut self, message: NodeMessage) {
         match message {
-            NodeMessage::Whole { node, instances } => self.take_join(node, instances),
+            NodeMessage::Whole { node, instances } => self.take_whole(node, instances),
             NodeMessage::Report { node, report } => self.take_report(&node, report),
             NodeMessage::Gone { node } => {
                 let before = self.before_on(&node);
@@ -29,12 +29,10 @@ impl Owner {
     }
 
     /// A node tells everything: what it does not name, it does not have.
-    fn take_join(&mut self, mut node: Node, instances: Vec<InstanceReport>) {
+    fn take_whole(&mut self, mut node: Node, instances: Vec<InstanceReport>) {
         let name = node.name.clone();
         let known = self.cluster.node(&name);
-        if let Some(known) = known {
-            node.joined_at = known.joined_at;
-        }
+        node.joined_at = belief::joined_at(&node, known, self.peers.joined_at(&name));
         let said = node.address;
         node.address = belief::address(said, self.peers.address(&name));
         if let Some(pinned) = node.address.filter(|_| node.address != said) {
@@ -54,7 +52,7 @@ impl Owner {
             );
         }
         let is_news = known != Some(&node);
-        tracing::info!(node.name = %name, instances = instances.len(), "a node has joined");
+        tracing::info!(node.name = %name, instances = instances.len(), "a node has connected");
         let was_away = matches!(self.cluster.contact(&name), Contact::Unreachable { .. });
         // What a new leader hears first is no news.
         let before = if was_away { self.before_on(&name) } else { Vec::new() };
@@ -66,7 +64,7 @@ impl Owner {
         let mut by_place: BTreeMap<_, Vec<InstanceReport>> = BTreeMap::new();
         for report in instances {
             let is_believed = self.may_tell(&name, &report);
-            match self.places.get(&report.instance).filter(|_| is_believed) {
+            match self.homes.get(&report.instance).filter(|_| is_believed) {
                 Some(path) => by_place.entry(path.clone()).or_default().push(report),
                 None => self.tell_unknown(&report, &name),
             }
@@ -96,7 +94,7 @@ impl Owner {
 
     fn take_report(&mut self, node: &NodeName, report: InstanceReport) {
         let is_believed = self.may_tell(node, &report);
-        let Some(path) = self.places.get(&report.instance).filter(|_| is_believed).cloned() else {
+        let Some(path) = self.homes.get(&report.instance).filter(|_| is_believed).cloned() else {
             // It is on no list: the node learns that from the next one (S6).
             self.tell_unknown(&report, node);
             self.marked_nodes.insert(node.clone());
@@ -147,7 +145,7 @@ impl Owner {
             RouterMessage::Report { router, report } => self.routers.hear(router, report),
             RouterMessage::Gone { router } => self.routers.forget_router(&router),
         };
-        let paths: BTreeSet<_> = concerned.iter().filter_map(|i| self.places.get(i).cloned()).collect();
+        let paths: BTreeSet<_> = concerned.iter().filter_map(|i| self.homes.get(i).cloned()).collect();
         paths.iter().for_each(|path| self.mark(path));
     }
 }

@@ -10,7 +10,7 @@ use slipway_model::name::EnvironmentPath;
 use slipway_model::project::EnvironmentStatus;
 use slipway_model::release::Release;
 use slipway_model::unit::Span;
-use slipway_store::{Error, Standing, Store};
+use slipway_store::{Error, Reach, Store};
 
 use super::Owner;
 use super::storing::Done;
@@ -39,10 +39,10 @@ impl Known {
             deployments: store.list::<Deployment>(&below).await?.into_iter().map(|it| it.record).collect(),
             assignments: store.get::<Assignments>(path).await?.map(|stored| stored.record),
         };
-        match store.standing() {
-            Standing::Reachable => Ok(known),
+        match store.reach() {
+            Reach::Reachable => Ok(known),
             // From memory, it may be older than what is to be found out.
-            Standing::Silent { why, .. } => Err(Error::Unavailable { why }),
+            Reach::Silent { why, .. } => Err(Error::Unavailable { why }),
         }
     }
 }
@@ -137,10 +137,10 @@ impl Owner {
         self.cluster.take_in(&held.view);
         let shared = held.path.clone();
         for gone in before {
-            self.unseat(&gone.instance, &gone.node);
+            self.belongs_no_more(&gone.instance, &gone.node);
         }
         for assignment in assignments {
-            self.seat(&assignment.instance, &assignment.node, Arc::clone(&shared));
+            self.belongs(&assignment.instance, &assignment.node, Arc::clone(&shared));
         }
         self.note_resting(path);
     }

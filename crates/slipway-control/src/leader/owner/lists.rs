@@ -52,7 +52,7 @@ impl Owner {
     fn list_for(&mut self, node: &NodeName) -> (Vec<DesiredInstance>, BTreeSet<VolumeId>) {
         let mut volumes = self.volumes_resting_on(node);
         let here = self.by_node.get(node).into_iter().flatten();
-        let here: Vec<_> = here.filter_map(|id| Some((id.clone(), self.places.get(id)?.clone()))).collect();
+        let here: Vec<_> = here.filter_map(|id| Some((id.clone(), self.homes.get(id)?.clone()))).collect();
         let mut list = Vec::with_capacity(here.len());
         for (instance, path) in here {
             let Some(held) = self.environments.get(&*path) else { continue };

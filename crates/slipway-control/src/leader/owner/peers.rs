@@ -10,7 +10,7 @@ use slipway_model::cidr::Cidr;
 use slipway_model::cluster::{NodeIdentity, Peer};
 use slipway_model::instance::{Node, NodeOrderKind};
 use slipway_model::name::NodeName;
-use slipway_model::unit::Span;
+use slipway_model::unit::{Span, Timestamp};
 use slipway_store::WatchEvent;
 
 use super::{Owner, below};
@@ -20,43 +20,50 @@ use crate::leader::belief::{self, Addresses};
 #[derive(Default)]
 pub(super) struct Peers {
     /// Where nodes are whose certificates count.
-    places: BTreeMap<NodeName, Place>,
+    pinned: BTreeMap<NodeName, Pinned>,
     /// What nodes are told; `None` on a machine that is alone.
     pub(super) told: Option<Arc<[Peer]>>,
 }
 
 /// Where a node is, and what it has, by its identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
+struct Pinned {
     subnet: Cidr,
     /// `None` when that could not be told when it joined: then it is where it says.
     address: Option<Ipv4Addr>,
     /// `None` when nobody has said: then they are what it says.
     attributes: Option<Attributes>,
+    joined_at: Timestamp,
 }
 
-impl Place {
+impl Pinned {
     fn of(identity: &NodeIdentity) -> Self {
         let attributes = identity.attributes.clone();
-        Self { subnet: identity.subnet, address: identity.address, attributes }
+        let NodeIdentity { subnet, address, joined_at, .. } = *identity;
+        Self { subnet, address, attributes, joined_at }
     }
 }
 
 impl Peers {
     /// Where a node's machine is, by its identity.
     pub(super) fn address(&self, node: &NodeName) -> Option<Ipv4Addr> {
-        self.places.get(node)?.address
+        self.pinned.get(node)?.address
     }
 
     /// What a node has to offer beside what it can count, by its identity.
     pub(super) fn attributes(&self, node: &NodeName) -> Option<&Attributes> {
-        self.places.get(node)?.attributes.as_ref()
+        self.pinned.get(node)?.attributes.as_ref()
+    }
+
+    /// When a node's machine joined, by its identity.
+    pub(super) fn joined_at(&self, node: &NodeName) -> Option<Timestamp> {
+        Some(self.pinned.get(node)?.joined_at)
     }
 
     /// Which addresses a node gives its instances.
     pub(super) fn addresses(&self, node: &NodeName) -> Addresses {
-        match (self.places.get(node), &self.told) {
-            (Some(place), _) => Addresses::Of(place.subnet),
+        match (self.pinned.get(node), &self.told) {
+            (Some(it), _) => Addresses::Of(it.subnet),
             (None, None) => Addresses::Any,
             (None, Some(_)) => Addresses::None,
         }
@@ -67,23 +74,23 @@ impl Owner {
     pub(super) fn take_identities(&mut self, event: WatchEvent<NodeIdentity>) {
         match event {
             WatchEvent::Whole(identities) => {
-                let before = std::mem::take(&mut self.peers.places);
+                let before = std::mem::take(&mut self.peers.pinned);
                 let counting = identities.into_iter().filter(|it| it.record.revoked_at.is_none());
-                let counting = counting.map(|it| (it.record.node.clone(), Place::of(&it.record)));
-                self.peers.places = counting.collect();
-                if before == self.peers.places {
+                let counting = counting.map(|it| (it.record.node.clone(), Pinned::of(&it.record)));
+                self.peers.pinned = counting.collect();
+                if before == self.peers.pinned {
                     return;
                 }
             }
             WatchEvent::Put(identity) if identity.record.revoked_at.is_some() => {
-                self.peers.places.remove(&identity.record.node);
+                self.peers.pinned.remove(&identity.record.node);
             }
             WatchEvent::Put(identity) => {
-                self.peers.places.insert(identity.record.node.clone(), Place::of(&identity.record));
+                self.peers.pinned.insert(identity.record.node.clone(), Pinned::of(&identity.record));
             }
             WatchEvent::Removed(key) => {
                 let Ok(node) = below::<NodeIdentity>(&key).parse::<NodeName>() else { return };
-                self.peers.places.remove(&node);
+                self.peers.pinned.remove(&node);
             }
             // Cutting a node off for a damaged record would stop what works.
             WatchEvent::Unreadable(_) => return,
@@ -94,13 +101,13 @@ impl Owner {
 
     /// Has nodes be where their identities say, and have what those say.
     fn pin_nodes(&mut self) {
-        let pinned = self.peers.places.iter().filter_map(|(name, place)| {
+        let pinned = self.peers.pinned.iter().filter_map(|(name, it)| {
             let node = self.cluster.node(name)?;
-            let is_there = place.address.is_none_or(|address| node.address == Some(address));
-            let has_them = place.attributes.as_ref().is_none_or(|attributes| node.attributes == *attributes);
+            let is_there = it.address.is_none_or(|address| node.address == Some(address));
+            let has_them = it.attributes.as_ref().is_none_or(|attributes| node.attributes == *attributes);
             (!is_there || !has_them).then(|| Node {
-                address: belief::address(node.address, place.address),
-                attributes: belief::attributes(node.attributes.clone(), place.attributes.as_ref()),
+                address: belief::address(node.address, it.address),
+                attributes: belief::attributes(node.attributes.clone(), it.attributes.as_ref()),
                 ..node.clone()
             })
         });
@@ -113,17 +120,17 @@ impl Owner {
         }
     }
 
-    /// Makes the list anew and sends it around if it has changed: an identity has, or a node has joined
+    /// Makes the list anew and sends it around if it has changed: an identity has, or a node has connected
     /// from another address, or was given up.
     pub(super) fn refresh_peers(&mut self) {
-        if self.peers.places.is_empty() && self.peers.told.is_none() {
+        if self.peers.pinned.is_empty() && self.peers.told.is_none() {
             return;
         }
-        let peers = self.peers.places.iter().filter_map(|(name, place)| {
+        let peers = self.peers.pinned.iter().filter_map(|(name, it)| {
             let is_gone = self.orders.get(name).is_some_and(|order| order.order == NodeOrderKind::Gone);
             let said = self.cluster.node(name).filter(|_| !is_gone)?.address;
-            let address = belief::address(said, place.address)?;
-            Some(Peer { node: name.clone(), address, subnet: place.subnet })
+            let address = belief::address(said, it.address)?;
+            Some(Peer { node: name.clone(), address, subnet: it.subnet })
         });
         let peers: Arc<[Peer]> = peers.collect();
         if self.peers.told.as_ref() != Some(&peers) {

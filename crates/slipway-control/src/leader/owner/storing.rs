@@ -281,7 +281,7 @@ impl Owner {
             let last_seen = concerned.as_ref().map(|known| held.instance(known, &self.cluster));
             action.apply(&mut held.view, &mut self.cluster);
             match action {
-                Action::Assign(assignment) => self.seat(&assignment.instance, &assignment.node, shared),
+                Action::Assign(assignment) => self.belongs(&assignment.instance, &assignment.node, shared),
                 Action::Stop { instance, .. } => {
                     let stopped = held.view.assignments.iter().find(|a| a.instance == *instance);
                     self.marked_nodes.extend(stopped.map(|assignment| assignment.node.clone()));
@@ -294,7 +294,7 @@ impl Owner {
                         .retain(|(release, _), _| assignments.iter().any(|a| a.release == *release));
                     self.routers.forget_instance(instance);
                     if let Some(gone) = &concerned {
-                        self.unseat(instance, &gone.node);
+                        self.belongs_no_more(instance, &gone.node);
                     }
                     self.waiters.note_room();
                 }

@@ -77,7 +77,7 @@ impl Owner {
 
     /// An instance as it is now, to be compared; `None` when nobody listens.
     pub(super) fn before(&self, instance: &InstanceId) -> Option<Before> {
-        let path = self.places.get(instance).filter(|_| self.events.has_followers())?;
+        let path = self.homes.get(instance).filter(|_| self.events.has_followers())?;
         let held = self.environments.get(&**path)?;
         let assignment = held.view.assignments.iter().find(|a| a.instance == *instance)?;
         let is_healthy = held.view.is_healthy(instance);
@@ -92,7 +92,7 @@ impl Owner {
     /// What has become of an instance since, by what its node said or by its silence.
     pub(super) fn tell_since(&self, before: Before, change: InstanceChange) {
         let Some(after) = self.before(&before.instance.instance) else { return };
-        let Some(held) = self.places.get(&after.instance.instance).and_then(|p| self.environments.get(&**p))
+        let Some(held) = self.homes.get(&after.instance.instance).and_then(|p| self.environments.get(&**p))
         else {
             return;
         };

@@ -10,17 +10,17 @@ fn leader(epoch: u64, name: &str, address: &str) -> Leader {
 }
 
 fn retired(epoch: u64) -> Own {
-    let memory = Memory { api: axum::Router::new(), local: axum::Router::new() };
-    Own::Retired { epoch: Epoch(epoch), memory }
+    let fallback = Fallback { api: axum::Router::new(), local: axum::Router::new() };
+    Own::Retired { epoch: Epoch(epoch), fallback }
 }
 
 #[track_caller]
 fn check(own: &Own, elected: Option<Leader>, passes_on_to: Option<&str>) {
     match decide(own, elected.as_ref(), "10.0.0.1:7072") {
         Course::Lead(_) => panic!("it has no term"),
-        Course::StandBy { leader, memory } => {
+        Course::StandBy { leader, fallback } => {
             assert_eq!(leader, passes_on_to);
-            assert_eq!(memory.is_some(), matches!(own, Own::Retired { .. }));
+            assert_eq!(fallback.is_some(), matches!(own, Own::Retired { .. }));
         }
     }
 }

@@ -11,7 +11,7 @@ use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method};
 use slipway_api::client;
 use slipway_model::unit::Timestamp;
-use slipway_store::{Standing, Store};
+use slipway_store::{Reach, Store};
 
 use super::http::refusal;
 
@@ -41,9 +41,9 @@ fn wrapped(own: Router, age: Age) -> Router {
 
 async fn answer(State(age): State<Age>, request: Request, next: Next) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
-        return match age.store.standing() {
-            Standing::Reachable => next.run(request).await,
-            Standing::Silent { .. } => refusal(
+        return match age.store.reach() {
+            Reach::Reachable => next.run(request).await,
+            Reach::Silent { .. } => refusal(
                 "ZooKeeper does not answer at this moment, so nothing can be changed; what runs goes on. \
                  Try again in a moment",
             ),
@@ -58,9 +58,9 @@ async fn answer(State(age): State<Age>, request: Request, next: Next) -> Respons
 
 impl Age {
     fn as_of(&self) -> Timestamp {
-        let silent = match self.store.standing() {
-            Standing::Reachable => None,
-            Standing::Silent { since, .. } => Some(since),
+        let silent = match self.store.reach() {
+            Reach::Reachable => None,
+            Reach::Silent { since, .. } => Some(since),
         };
         let oldest = [silent, self.lost].into_iter().flatten().min();
         let age = oldest.map_or(Duration::ZERO, |oldest| oldest.elapsed());

@@ -1,5 +1,5 @@
-//! Where instances ran, for the servers that lead later: the files that terms write (`hub::ran`) go to
-//! the shared storage and come from it, as long as a server runs.
+//! Where instances ran, for the servers that lead later: the files that terms write go to the shared
+//! storage and come from it, as long as a server runs.
 //!
 //! A file has one writer, a name that no other has, and only grows: the longer copy is the newer one. In the
 //! storage it is authenticated: whoever could write there, and has a node of the cluster, could otherwise have
@@ -13,10 +13,10 @@ use std::time::Duration;
 use anyhow::Context;
 use slipway_storage::Authenticated;
 
+use super::{FILES_MAX, UNFINISHED};
+
 /// What is younger may be lost with a server; most of it is in the next term's lists.
 const PERIOD: Duration = Duration::from_secs(10);
-/// The newest files; each holds what the ones before it held.
-const FILES_MAX: usize = 8;
 /// More than all instances that are remembered.
 const FILE_BYTES_MAX: usize = 64 << 20;
 
@@ -24,7 +24,7 @@ const FILE_BYTES_MAX: usize = 64 << 20;
 const FOLDER: &str = "terms";
 
 /// Keeps both alike, for ever.
-pub async fn keep_copies(directory: PathBuf, storage: Authenticated) {
+pub async fn keep(directory: PathBuf, storage: Authenticated) {
     let mut said = String::new();
     loop {
         match level(&directory, &storage).await {
@@ -49,7 +49,7 @@ async fn level(directory: &Path, storage: &Authenticated) -> anyhow::Result<()> 
     let mut own = BTreeMap::new();
     for entry in fs::read_dir(directory)?.flatten() {
         if let (Ok(name), Ok(found)) = (entry.file_name().into_string(), entry.metadata())
-            && !name.starts_with('.')
+            && !name.starts_with(UNFINISHED)
         {
             own.insert(name, found.len());
         }
@@ -72,7 +72,7 @@ async fn level(directory: &Path, storage: &Authenticated) -> anyhow::Result<()> 
             && here.is_none_or(|here| here < text.len() as u64)
         {
             // Not before it is known to be believed: whoever begins to lead reads what is in the directory.
-            let unfinished = directory.join(format!(".{name}"));
+            let unfinished = directory.join(format!("{UNFINISHED}{name}"));
             fs::write(&unfinished, text)?;
             fs::rename(&unfinished, &file)?;
         }

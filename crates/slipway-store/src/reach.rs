@@ -4,7 +4,7 @@ use std::time::Instant;
 
 /// How a store stands with those who keep its records.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum Reach {
     /// What is read now is what is stored. The embedded store knows nothing else.
     Reachable,
     /// No server answers. What is read comes from memory, if at all

@@ -10,20 +10,31 @@
 //!
 //! NFS that is away makes system calls hang, not fail. So each operation is done on a thread of its own
 //! that is waited for only so long, and a few that hang are enough: no more are begun until one ends.
+//!
+//! Others may write there, too: no link is followed, and nothing but a plain file is opened ([`beneath`]).
 
+use std::ffi::CStr;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, fsync, linkat, openat, renameat, renameat_with,
+    statat, unlinkat,
+};
+use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
 use super::{Error, NAMES_MAX, Of};
+
+mod beneath;
 
 /// How long an operation may take; a backup's part of some MiB has to fit.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,6 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const BYTES_A_SECOND_MIN: u64 = 1 << 20;
 /// How many operations may be under way, or hang.
 const THREADS_MAX: usize = 8;
+/// Copied between two looks whether somebody still waits.
+const PIECE_BYTES: u64 = 1 << 20;
 /// What a file is called until it is whole.
 const UNFINISHED: &str = ".unfinished-";
 /// A file that is not whole after so long was left by a process that died. Both times are the file
@@ -50,14 +63,14 @@ impl Directory {
     }
 
     pub(super) async fn list(&self, folder: &str, of: Of) -> Result<Vec<String>, Error> {
-        let path = self.root.join(folder);
+        let path = PathBuf::from(folder);
         let names = self.attempt(PATIENCE, move |root| list(root, &path, of)).await?;
         names.ok_or_else(|| Error::TooBig(format!("the folder {folder}"), NAMES_MAX as u64))
     }
 
     pub(super) async fn size(&self, folder: &str, name: &str) -> Result<Option<u64>, Error> {
-        let path = self.root.join(folder).join(name);
-        let file = self.attempt(PATIENCE, move |root| open(root, &path)).await?;
+        let (folder, name) = (PathBuf::from(folder), name.to_owned());
+        let file = self.attempt(PATIENCE, move |root| open(root, &folder, &name)).await?;
         Ok(file.map(|(_, size)| size))
     }
 
@@ -68,28 +81,35 @@ impl Directory {
         to: &Path,
         bytes_max: u64,
     ) -> Result<bool, Error> {
-        let path = self.root.join(folder).join(name);
-        let Some((from, size)) = self.attempt(PATIENCE, move |root| open(root, &path)).await? else {
+        let (path, own_name) = (PathBuf::from(folder), name.to_owned());
+        let Some((from, size)) = self.attempt(PATIENCE, move |root| open(root, &path, &own_name)).await?
+        else {
             return Ok(false);
         };
+        let too_big = || Error::TooBig(format!("{folder}/{name}"), bytes_max);
         if size > bytes_max {
-            return Err(Error::TooBig(format!("{folder}/{name}"), bytes_max));
+            return Err(too_big());
         }
         let file = File::create(to).map_err(|source| Error::File { path: to.to_owned(), source })?;
-        self.attempt(patience(size), move |_| copy(&from, &file)).await?;
-        Ok(true)
+        let waiting = Waiting::default();
+        let given_up = Arc::clone(&waiting.0);
+        // It may have grown since it was looked at.
+        let copied =
+            self.attempt(patience(size), move |_| copy(&from, &file, bytes_max.saturating_add(1), &given_up));
+        if copied.await? > bytes_max { Err(too_big()) } else { Ok(true) }
     }
 
     pub(super) async fn put_file(&self, folder: &str, name: &str, file: &Path) -> Result<(), Error> {
         let unreadable = |source| Error::File { path: file.to_owned(), source };
         let from = File::open(file).map_err(unreadable)?;
         let size = from.metadata().map_err(unreadable)?.len();
-        let (folder, name) = (self.root.join(folder), name.to_owned());
+        let (folder, name) = (PathBuf::from(folder), name.to_owned());
+        let waiting = Waiting::default();
+        let given_up = Arc::clone(&waiting.0);
         self.attempt(patience(size), move |root| {
-            make_folder(root, &folder)?;
-            let unfinished = write(&folder, |file| copy(&from, file))?;
-            fs::rename(&unfinished, folder.join(name))?;
-            sync(&folder)
+            let folder = beneath::folder_made(root, &folder)?;
+            let unfinished = write(&folder, |file| copy(&from, file, u64::MAX, &given_up).map(drop))?;
+            replace(&folder, &unfinished, &name)
         })
         .await
     }
@@ -100,8 +120,8 @@ impl Directory {
         name: &str,
         bytes_max: usize,
     ) -> Result<Option<Bytes>, Error> {
-        let path = self.root.join(folder).join(name);
-        let bytes = self.attempt(PATIENCE, move |root| read(root, &path, bytes_max)).await?;
+        let (path, own_name) = (PathBuf::from(folder), name.to_owned());
+        let bytes = self.attempt(PATIENCE, move |root| read(root, &path, &own_name, bytes_max)).await?;
         match bytes {
             Some(bytes) if bytes.len() > bytes_max => {
                 Err(Error::TooBig(format!("{folder}/{name}"), bytes_max as u64))
@@ -111,35 +131,37 @@ impl Directory {
     }
 
     pub(super) async fn put(&self, folder: &str, name: &str, bytes: Bytes) -> Result<(), Error> {
-        let (folder, name) = (self.root.join(folder), name.to_owned());
+        let (folder, name) = (PathBuf::from(folder), name.to_owned());
         self.attempt(PATIENCE, move |root| {
-            make_folder(root, &folder)?;
+            let folder = beneath::folder_made(root, &folder)?;
             let unfinished = write(&folder, |file| file.write_all(&bytes))?;
-            fs::rename(&unfinished, folder.join(name))?;
-            sync(&folder)
+            replace(&folder, &unfinished, &name)
         })
         .await
     }
 
     pub(super) async fn create(&self, folder: &str, name: &str, bytes: Bytes) -> Result<bool, Error> {
-        let (folder, name) = (self.root.join(folder), name.to_owned());
+        let (folder, name) = (PathBuf::from(folder), name.to_owned());
         self.attempt(PATIENCE, move |root| {
-            make_folder(root, &folder)?;
+            let folder = beneath::folder_made(root, &folder)?;
             let unfinished = write(&folder, |file| file.write_all(&bytes))?;
-            let has_won = give_name(&unfinished, &folder.join(name));
+            let has_won = give_name(&folder, &unfinished, &name);
             sweep(&folder, &unfinished)?;
             let has_won = has_won?;
-            sync(&folder)?;
+            fsync(&folder)?;
             Ok(has_won)
         })
         .await
     }
 
     pub(super) async fn delete(&self, folder: &str, name: &str) -> Result<(), Error> {
-        let path = self.root.join(folder).join(name);
-        self.attempt(PATIENCE, move |root| match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::metadata(root).map(drop),
-            done => done,
+        let (folder, name) = (PathBuf::from(folder), name.to_owned());
+        self.attempt(PATIENCE, move |root| {
+            let Some(folder) = beneath::folder(root, &folder)? else { return Ok(()) };
+            match unlinkat(&folder, &name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
         })
         .await
     }
@@ -170,53 +192,60 @@ impl Directory {
 
 /// Nothing when there are too many.
 fn list(root: &Path, folder: &Path, of: Of) -> io::Result<Option<Vec<String>>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::metadata(root)?;
-            return Ok(Some(Vec::new()));
-        }
-        Err(error) => return Err(error),
-    };
+    let Some(folder) = beneath::folder(root, folder)? else { return Ok(Some(Vec::new())) };
+    let wanted = if of == Of::Folders { FileType::Directory } else { FileType::RegularFile };
     let mut names = Vec::new();
-    for entry in entries {
+    for entry in Dir::read_from(&folder)? {
         let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if name.starts_with('.') || entry.file_type()?.is_dir() != (of == Of::Folders) {
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        if name.starts_with('.') || !beneath::is(&folder, &entry, wanted)? {
             continue;
         }
         if names.len() == NAMES_MAX {
             return Ok(None);
         }
-        names.push(name);
+        names.push(name.to_owned());
     }
     Ok(Some(names))
 }
 
 /// An object and its size, if it is there.
-fn open(root: &Path, path: &Path) -> io::Result<Option<(File, u64)>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::metadata(root)?;
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
+fn open(root: &Path, folder: &Path, name: &str) -> io::Result<Option<(File, u64)>> {
+    let Some(folder) = beneath::folder(root, folder)? else { return Ok(None) };
+    let Some(file) = beneath::file(&folder, name)? else { return Ok(None) };
     let size = file.metadata()?.len();
     Ok(Some((file, size)))
 }
 
 /// Reads one byte more than allowed, which the caller takes for too much.
-fn read(root: &Path, path: &Path, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
-    let Some((file, _)) = open(root, path)? else { return Ok(None) };
+fn read(root: &Path, folder: &Path, name: &str, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
+    let Some((file, _)) = open(root, folder, name)? else { return Ok(None) };
     let mut bytes = Vec::new();
     file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }
 
-fn copy(mut from: &File, mut to: &File) -> io::Result<()> {
-    io::copy(&mut from, &mut to).map(drop)
+/// Copies so much at most, and says how much it was.
+fn copy(mut from: &File, mut to: &File, bytes_max: u64, given_up: &AtomicBool) -> io::Result<u64> {
+    let mut copied = 0;
+    while !given_up.load(Ordering::Relaxed) {
+        let piece = io::copy(&mut (&mut from).take(PIECE_BYTES.min(bytes_max - copied)), &mut to)?;
+        copied += piece;
+        if piece == 0 {
+            return Ok(copied);
+        }
+    }
+    Err(io::Error::other("nobody waits for it any more"))
+}
+
+/// Tells a copy that is under way to end when nobody waits for it any more.
+#[derive(Default)]
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// How long so many bytes may take.
@@ -224,72 +253,66 @@ fn patience(size: u64) -> Duration {
     PATIENCE + Duration::from_secs(size / BYTES_A_SECOND_MIN)
 }
 
-fn make_folder(root: &Path, folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    fs::metadata(root)?;
-    fs::create_dir_all(folder)?;
-    // Each folder from this one up to the root may be new.
-    folder.ancestors().skip(1).take_while(|path| path.starts_with(root)).try_for_each(sync)
-}
-
-fn write(folder: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<PathBuf> {
-    let path = folder.join(format!("{UNFINISHED}{:032x}", rand::random::<u128>()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+/// Makes a file under a name that nobody reads, and returns that.
+fn write(folder: &OwnedFd, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<String> {
+    let name = format!("{UNFINISHED}{:032x}", rand::random::<u128>());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(openat(folder, &name, flags, Mode::from_raw_mode(0o600))?);
     let written = fill(&mut file).and_then(|()| file.sync_all());
     match written {
-        Ok(()) => Ok(path),
+        Ok(()) => Ok(name),
         Err(error) => {
-            let _ignored = fs::remove_file(&path);
+            let _ignored = unlinkat(folder, &name, AtFlags::empty());
             Err(error)
         }
     }
 }
 
+/// Gives a file its name, in place of whatever has it, for good.
+fn replace(folder: &OwnedFd, unfinished: &str, name: &str) -> io::Result<()> {
+    renameat(folder, unfinished, folder, name)?;
+    Ok(fsync(folder)?)
+}
+
 /// Gives a file its second name, if nothing has it yet.
-fn give_name(unfinished: &Path, path: &Path) -> io::Result<bool> {
-    let Err(error) = fs::hard_link(unfinished, path) else { return Ok(true) };
+fn give_name(folder: &OwnedFd, unfinished: &str, name: &str) -> io::Result<bool> {
+    let Err(error) = linkat(folder, unfinished, folder, name, AtFlags::empty()) else { return Ok(true) };
     // Over NFS the answer to a link that was made may be lost, and the question asked again is then
     // refused. The number of names that the file has tells the truth, when the file server is asked for it by
     // opening the file; nobody else links it.
-    if File::open(unfinished)?.metadata()?.nlink() == 2 {
+    if let Some(file) = beneath::file(folder, unfinished)?
+        && file.metadata()?.nlink() == 2
+    {
         return Ok(true);
     }
-    if error.kind() == io::ErrorKind::AlreadyExists {
+    if error == Errno::EXIST {
         return Ok(false);
     }
     // Some file systems have no links.
-    match renameat_with(CWD, unfinished, CWD, path, RenameFlags::NOREPLACE) {
+    match renameat_with(folder, unfinished, folder, name, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(true),
-        Err(rustix::io::Errno::EXIST) => Ok(false),
-        Err(_) => Err(error),
+        Err(Errno::EXIST) => Ok(false),
+        Err(_) => Err(error.into()),
     }
 }
 
 /// Takes away the first name of the file just made, and what dead processes have left.
-fn sweep(folder: &Path, unfinished: &Path) -> io::Result<()> {
-    let now = match fs::metadata(unfinished) {
-        Ok(file) => file.mtime(),
-        // Renamed, where there are no links.
-        Err(_) => return Ok(()),
-    };
-    fs::remove_file(unfinished)?;
-    for entry in fs::read_dir(folder)?.take(NAMES_MAX) {
+fn sweep(folder: &OwnedFd, unfinished: &str) -> io::Result<()> {
+    let time = |name: &CStr| Some(statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?.st_mtime);
+    // Renamed, where there are no links.
+    let Ok(own) = statat(folder, unfinished, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
+    unlinkat(folder, unfinished, AtFlags::empty())?;
+    for entry in Dir::read_from(folder)?.take(NAMES_MAX) {
         let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+        let name = entry.file_name();
+        if !name.to_bytes().starts_with(UNFINISHED.as_bytes()) {
             continue;
         }
-        let is_old = entry.metadata().is_ok_and(|file| now - file.mtime() > UNFINISHED_SECONDS_MAX);
-        if is_old {
-            let _ignored = fs::remove_file(entry.path());
+        if time(name).is_some_and(|time| own.st_mtime - time > UNFINISHED_SECONDS_MAX) {
+            let _ignored = unlinkat(folder, name, AtFlags::empty());
         }
     }
     Ok(())
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 impl fmt::Display for Directory {
@@ -297,3 +320,6 @@ impl fmt::Display for Directory {
         write!(out, "{}", self.root.display())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,6 +71,10 @@ pub(super) struct Owner {
     looked_at: Option<Arc<EnvironmentPath>>,
     /// Where an instance belongs.
     homes: HashMap<InstanceId, Arc<EnvironmentPath>>,
+    /// Nodes that said what is not believed, of which that was logged.
+    doubted: BTreeSet<NodeName>,
+    /// Nodes whose records are being written, and whether they have changed meanwhile.
+    recording: BTreeMap<NodeName, bool>,
     /// The instances of each node.
     by_node: BTreeMap<NodeName, BTreeSet<InstanceId>>,
     /// Environments whose volumes rest on a node.
@@ -133,6 +137,8 @@ impl Owner {
             paths: BTreeSet::new(),
             looked_at: None,
             homes: HashMap::new(),
+            doubted: BTreeSet::new(),
+            recording: BTreeMap::new(),
             by_node: BTreeMap::new(),
             resting: BTreeMap::new(),
             tenants: BTreeMap::new(),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::limit::{self, RECORD_BYTES_MAX};
+use crate::unit::Cpus;
 
 #[test]
 fn the_last_output_of_a_program_fits_a_record_whatever_it_has_written() {
@@ -27,4 +28,15 @@ fn a_node_that_offers_nothing_is_read_as_it_was_written() {
     let again: Node = serde_json::from_str(&serde_json::to_string(&node).unwrap()).unwrap();
     assert_eq!(again, node);
     assert!(serde_json::from_str::<Node>(&text.replace(r#""cpus":"0""#, r#""cpus":"-1""#)).is_err());
+}
+
+/// Each of its processors is given away sixteen times.
+#[test]
+fn a_machine_with_hundreds_of_processors_is_read_as_it_was_written() {
+    let text =
+        r#"{"name":"big","cpus":"0","mem":"0","disk":"0","ports":[1,0],"attributes":{},"joined_at":0}"#;
+    let none: Node = serde_json::from_str(text).unwrap();
+    let big = Node { cpus: Cpus(512 * 16 * 1000), ..none };
+    let again: Node = serde_json::from_str(&serde_json::to_string(&big).unwrap()).unwrap();
+    assert_eq!(again, big);
 }

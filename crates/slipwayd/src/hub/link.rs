@@ -16,7 +16,7 @@ use slipway_model::instance::Desired;
 use slipway_model::name::NodeName;
 use slipway_model::unit::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::wire::{
@@ -28,6 +28,8 @@ use super::{Listed, Shared};
 pub const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// A whole list has to be on its way and be taken.
 const LIST_TIME: Duration = Duration::from_secs(30);
+/// Before a node is heard that tells everything anew on the same link.
+const BETWEEN_WHOLES: Duration = Duration::from_secs(1);
 /// Between two tries to hand over a list.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
@@ -181,6 +183,7 @@ async fn talk(shared: &Shared, name: &NodeName, link: &Link) -> io::Result<&'sta
         }
     }
     shared.note_change();
+    let mut whole_from = Instant::now() + BETWEEN_WHOLES;
     let telling = async {
         loop {
             if let Some(message) = message.take()
@@ -189,6 +192,11 @@ async fn talk(shared: &Shared, name: &NodeName, link: &Link) -> io::Result<&'sta
                 return Ok("it was replaced, or nobody listens");
             }
             let Some(told) = next(&mut lines, link).await? else { return Ok("the node has gone") };
+            if matches!(told, ReportLine::Whole { .. }) {
+                // Each is work for the leader; what comes sooner waits at the node's end.
+                sleep_until(whole_from).await;
+                whole_from = Instant::now() + BETWEEN_WHOLES;
+            }
             message = heard(name, told)?;
         }
     };

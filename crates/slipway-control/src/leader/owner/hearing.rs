@@ -8,11 +8,14 @@ use slipway_model::name::{EnvironmentPath, NodeName};
 use slipway_model::unit::Span;
 use slipway_plan::cluster::Contact;
 
-use super::storing::Done;
+use super::storing::{AFTER_FAILURE, Done};
 use super::{NodeMessage, Owner, RouterMessage, now};
 use crate::leader::belief::{self, Doubt};
 use crate::leader::commit::Prepared;
 use crate::leader::events::{Happened, InstanceChange};
+
+/// Between two writes of one node's record.
+const BETWEEN_RECORDS: Span = Span::from_secs(1);
 
 impl Owner {
     pub(super) fn take_node_message(&mut self, message: NodeMessage) {
@@ -52,6 +55,7 @@ impl Owner {
             );
         }
         let is_news = known != Some(&node);
+        self.doubted.remove(&name);
         tracing::info!(node.name = %name, instances = instances.len(), "a node has connected");
         let was_away = matches!(self.cluster.contact(&name), Contact::Unreachable { .. });
         // What a new leader hears first is no news.
@@ -83,13 +87,30 @@ impl Owner {
         self.marked_nodes.insert(name);
     }
 
-    /// Writes the record of a node as it is in memory, unless it is forgotten.
+    /// Writes the record of a node as it is in memory, unless it is forgotten. One write at a time: a node
+    /// that says something else at every moment has the store write once a while, and nothing old last.
     pub(super) fn record_node(&mut self, name: &NodeName, after: Span) {
+        if let Some(is_due_again) = self.recording.get_mut(name) {
+            *is_due_again = true;
+            return;
+        }
         let Some(node) = self.cluster.node(name) else { return };
+        self.recording.insert(name.clone(), false);
         let mut prepared = Prepared::new(self.leadership.epoch);
         prepared.put(node);
         let name = name.clone();
         self.carry_out(prepared.after(after), move |stored| Done::Node { name, stored });
+    }
+
+    pub(super) fn take_recorded(&mut self, name: &NodeName, stored: Result<(), slipway_store::Error>) {
+        let is_due_again = self.recording.remove(name).unwrap_or(false);
+        if let Err(error) = stored {
+            // Until it is written only this leader knows it.
+            tracing::warn!(node.name = %name, %error, "a node could not be recorded; trying again");
+            self.record_node(name, AFTER_FAILURE);
+        } else if is_due_again {
+            self.record_node(name, BETWEEN_RECORDS);
+        }
     }
 
     fn take_report(&mut self, node: &NodeName, report: InstanceReport) {
@@ -104,10 +125,11 @@ impl Owner {
     }
 
     /// Whether a node may say that; see [`belief`].
-    fn may_tell(&self, node: &NodeName, report: &InstanceReport) -> bool {
+    fn may_tell(&mut self, node: &NodeName, report: &InstanceReport) -> bool {
         let was_given = self.by_node.get(node).is_some_and(|here| here.contains(&report.instance));
         let believed = belief::instance(report, was_given, self.peers.addresses(node));
-        if believed == Err(Doubt::NotItsAddress) {
+        // Once until it connects again, or it could fill the log.
+        if believed == Err(Doubt::NotItsAddress) && self.doubted.insert(node.clone()) {
             let InstanceReport { instance, address, .. } = report;
             tracing::warn!(node.name = %node, %instance, ?address, "a node gives an instance an address that is not its own; not believed");
         }

@@ -21,7 +21,7 @@ use crate::leader::commit::{self, Prepared};
 use crate::leader::{ENDS_KEPT, EndSnapshot, Error};
 
 /// Before a batch that the disk or the servers have not taken is tried again; twice as long each time.
-const AFTER_FAILURE: Span = Span::from_millis(250);
+pub(super) const AFTER_FAILURE: Span = Span::from_millis(250);
 /// But not longer than this, so that little time is lost when the store can be written again.
 const AFTER_FAILURE_MAX: Span = Span::from_secs(4);
 /// Before an environment whose records are too large is looked at again.
@@ -154,13 +154,9 @@ impl Owner {
         match done {
             Done::Plan { path, stored: Ok(()) } => self.take_stored(&path),
             Done::Plan { path, stored: Err(error) } => self.take_refused(&path, error),
-            Done::Node { name, stored: Err(error) } => {
-                // Until it is written only this leader knows it.
-                tracing::warn!(node.name = %name, %error, "a node could not be recorded; trying again");
-                self.record_node(&name, AFTER_FAILURE);
-            }
+            Done::Node { name, stored } => self.take_recorded(&name, stored),
             Done::Group { key, end, stored } => self.take_group_end(&key, end, stored),
-            Done::Node { .. } | Done::Push { .. } | Done::Groups { .. } | Done::Known { .. } => {}
+            Done::Push { .. } | Done::Groups { .. } | Done::Known { .. } => {}
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use slipway_model::cidr::Cidr;
 use slipway_model::cluster::NodeIdentity;
 use slipway_model::instance::Node;
 use slipway_model::name::NodeName;
-use slipway_model::unit::Timestamp;
+use slipway_model::unit::{Cpus, Timestamp};
 use slipway_store::Batch;
 
 use super::Faults;
@@ -115,5 +115,24 @@ async fn s7_a_node_has_the_attributes_that_an_operator_gave_it() {
     eventually("the next leader knows it", async || rig.agent.peers().is_some()).await;
     let stored = rig.store.get::<Node>(&name).await.expect("a store").expect("a node");
     assert_eq!(stored.record.attributes, given);
+    rig.stop().await;
+}
+
+/// Each is news, and each would be a write; what waits for the store keeps everybody's plans waiting.
+#[tokio::test]
+async fn a_node_that_is_another_at_every_moment_is_written_once_in_a_while() {
+    let mut rig = Rig::started().await;
+    let name: NodeName = "n1".parse().expect("a name");
+    let stored = async || rig.store.get::<Node>(&name).await.expect("a store");
+    eventually("it is there", async || stored().await.is_some()).await;
+    let before = stored().await.expect("a node").version;
+    rig.agent.boast(3000).await;
+    rig.push(&shop(), 1, image("good", 1)).await;
+    eventually("others are served", async || rig.endpoints(HOST) == Some(1)).await;
+    let last = async || stored().await.is_some_and(|node| node.record.cpus == Cpus(1_003_000));
+    eventually("what it said last is written", last).await;
+    // Versions of this store count everything that is written; a deployment takes some ten.
+    let writes = stored().await.expect("a node").version.0 - before.0;
+    assert!(writes < 100, "{writes} writes");
     rig.stop().await;
 }

@@ -75,21 +75,20 @@ impl Agent {
             let mut inner = self.inner();
             (inner.leader.replace(leader.clone()).is_none(), inner.reports())
         };
-        let node = Node {
-            name: "n1".parse().expect("a name"),
-            cpus: Cpus(1_000_000),
-            mem: Bytes::gibi(64),
-            disk: Bytes::gibi(1000),
-            attributes: BTreeMap::new(),
-            joined_at: Timestamp(5),
-            gpus: 0,
-            ports: (31_000, 31_099),
-            address: Some(Ipv4Addr::new(192, 0, 2, 1)),
-            trouble: None,
-        };
+        let node = this_node();
         leader.send(NodeMessage::Whole { node, instances }).await.expect("a leader");
         if is_first {
             tokio::spawn(self.clone().work());
+        }
+    }
+
+    /// Tells so often that its machine has become another.
+    pub(in crate::leader::tests) async fn boast(&self, times: u32) {
+        let leader = self.inner().leader.clone().expect("a leader");
+        for time in 1..=times {
+            let instances = self.inner().reports();
+            let node = Node { cpus: Cpus(1_000_000 + time), ..this_node() };
+            leader.send(NodeMessage::Whole { node, instances }).await.expect("a leader");
         }
     }
 
@@ -228,6 +227,21 @@ impl Inner {
             *state = next_state(spec, state.clone());
         }
         self.reports()
+    }
+}
+
+fn this_node() -> Node {
+    Node {
+        name: "n1".parse().expect("a name"),
+        cpus: Cpus(1_000_000),
+        mem: Bytes::gibi(64),
+        disk: Bytes::gibi(1000),
+        attributes: BTreeMap::new(),
+        joined_at: Timestamp(5),
+        gpus: 0,
+        ports: (31_000, 31_099),
+        address: Some(Ipv4Addr::new(192, 0, 2, 1)),
+        trouble: None,
     }
 }
 

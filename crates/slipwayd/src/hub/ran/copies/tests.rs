@@ -59,3 +59,33 @@ async fn a_file_that_no_server_wrote_is_not_taken_over_and_a_shorter_one_is_mend
     level(&one, &storage).await.unwrap();
     assert_eq!(fs::read(&object).unwrap(), whole);
 }
+
+#[tokio::test]
+async fn names_that_nobody_believes_push_nothing_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let [one, other, shared] = ["one", "other", "shared"].map(|name| directory.path().join(name));
+    for directory in [&one, &shared] {
+        fs::create_dir(directory).unwrap();
+    }
+    let storage = found(&shared).await;
+    for name in ["00001-a", "00002-b"] {
+        fs::write(one.join(name), "i1 n1 .\n").unwrap();
+    }
+    level(&one, &storage).await.unwrap();
+    for number in 0..2 * FILES_MAX {
+        fs::write(shared.join(format!("ran/terms/{:020}-abcdef01", u64::MAX - number as u64)), "forged")
+            .unwrap();
+        fs::write(shared.join(format!("ran/terms/zzz{number}")), "no term's").unwrap();
+    }
+    let said = level(&one, &storage).await.unwrap_err().to_string();
+    assert!(said.contains("-abcdef01"), "{said}");
+    level(&other, &storage).await.unwrap_err();
+    for place in [&one, &other] {
+        assert_eq!(fs::read_dir(place).unwrap().count(), 2);
+    }
+    // Those that are written meanwhile are copied all the same.
+    fs::write(one.join("00003-c"), "i3 n1 .\n").unwrap();
+    level(&one, &storage).await.unwrap_err();
+    level(&other, &storage).await.unwrap_err();
+    assert!(other.join("00003-c").exists());
+}

@@ -326,7 +326,7 @@ impl Backups {
     /// Data that was restored says whose it is.
     fn check_cluster(&self, data: &Path) -> Result<(), Error> {
         let path = data.join(CLUSTER_FILE);
-        match std::fs::read_to_string(&path) {
+        match crate::user::read_text(&path) {
             Ok(theirs) if theirs.trim() != self.folder.cluster => Err(Error::Foreign {
                 what: data.display().to_string(),
                 theirs: theirs.trim().to_owned(),

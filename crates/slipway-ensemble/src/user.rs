@@ -218,15 +218,20 @@ pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
 
 /// A short text in a directory of the server's, if it is a plain file.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    open_plain(path)?.take(TEXT_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Opens a file that its owner, who is not to be trusted, may have replaced by a link, a pipe or a device.
+pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other(format!("{} is no plain file", path.display())));
     }
-    let mut text = String::new();
-    file.take(TEXT_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
+    Ok(file)
 }
 
 /// Has this thread, and what it starts, get no rights that it does not have, as by a program's set-uid bit;

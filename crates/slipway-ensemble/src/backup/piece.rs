@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{Error, PART_BYTES};
+use crate::user::open_plain;
 
 /// The SHA-256 of a piece, before gzip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,7 +36,7 @@ impl Reader {
     /// The file's first so many bytes.
     pub async fn open(path: &Path, bytes: u64) -> Result<Self, Error> {
         let opened = path.to_owned();
-        let file = blocking(path, move || File::open(opened)).await?;
+        let file = blocking(path, move || open_plain(&opened)).await?;
         Ok(Self { path: path.to_owned(), file: Some(file), left: bytes })
     }
 

@@ -1,6 +1,6 @@
 //! Which of a server's files a backup needs, and how much of each.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::log::{self, Tail};
 use super::piece::blocking;
 use super::{Dirs, Error};
+use crate::user::open_plain;
 
 /// ZooKeeper's directory for its format, in both directories.
 pub(super) const VERSION_DIR: &str = "version-2";
@@ -99,7 +100,7 @@ pub(super) async fn choose(dirs: Dirs) -> Result<Vec<Source>, Error> {
 async fn whole_log(path: &Path, is_newest: bool) -> Result<u64, Error> {
     let look = || {
         let looked_at = path.to_owned();
-        blocking(path, move || log::extent(&File::open(looked_at)?))
+        blocking(path, move || log::extent(&open_plain(&looked_at)?))
     };
     let mut extent = look().await?;
     if is_newest && extent.tail == Tail::Damaged {
@@ -117,7 +118,7 @@ async fn whole_log(path: &Path, is_newest: bool) -> Result<u64, Error> {
 }
 
 fn whole_snapshot(path: &Path) -> io::Result<Option<u64>> {
-    let mut file = File::open(path)?;
+    let mut file = open_plain(path)?;
     let bytes = file.metadata()?.len();
     if bytes < (SNAPSHOT_MAGIC.len() + SNAPSHOT_END.len()) as u64 {
         return Ok(None);

@@ -1,6 +1,6 @@
 //! The server's files: its configuration, its id, and what a cleanup deletes.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -139,7 +139,7 @@ pub fn purge(snapshots: &Path, logs: &Path, kept: u32) -> io::Result<usize> {
 fn is_whole(path: &Path, name: &str) -> bool {
     let is_plain = name.starts_with("snapshot.") && !name.ends_with(".gz") && !name.ends_with(".snappy");
     let end = || -> io::Result<[u8; 5]> {
-        let mut file = File::open(path)?;
+        let mut file = user::open_plain(path)?;
         file.seek(SeekFrom::End(-5))?;
         let mut end = [0; 5];
         file.read_exact(&mut end)?;

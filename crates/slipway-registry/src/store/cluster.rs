@@ -45,7 +45,7 @@
 //! somebody reads the blob, once for all who wait, and compared with its digest.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -76,6 +76,8 @@ use log::{Entry, Won};
 struct Remote {
     storage: Authenticated,
     runtime: Handle,
+    /// Of this server's own registry, for what is passing through.
+    root: PathBuf,
 }
 
 impl Remote {
@@ -122,7 +124,7 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Brings the rows up to date, and deposes whoever wrote before.
     pub(super) fn begin(db: &Db, root: &Path, shared: SharedLog, entries_max: u64) -> Result<Self> {
-        let remote = Remote { storage: shared.storage, runtime: Handle::current() };
+        let remote = Remote { storage: shared.storage, runtime: Handle::current(), root: root.to_owned() };
         let identity = catch_up::identity(&remote, db, root)?;
         let writer = format!("{:032x}", rand::random::<u128>());
         let (term, snapshot) = catch_up::begin(&remote, db, root, &identity, &writer, shared.at_least)?;
@@ -236,7 +238,7 @@ impl Registry {
     /// # Errors
     /// The storage has another registry, or is away, or `root` is another process's.
     pub fn move_to_shared(root: &Path, options: super::Options, storage: Authenticated) -> Result<Moved> {
-        let remote = Remote { storage, runtime: Handle::current() };
+        let remote = Remote { storage, runtime: Handle::current(), root: root.to_owned() };
         objects::move_all(&remote, &Self::open_with(root, options, None)?)
     }
 

@@ -220,3 +220,27 @@ async fn what_a_deposed_server_leaves_under_a_covered_number_is_no_alarm() {
         assert_eq!(pull(&cluster.lead(server), "v1").unwrap(), b"one");
     }
 }
+
+/// Nothing is behind them; they must neither be counted up to nor end a term.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_far_numbers_are_told_and_end_nothing() {
+    let cluster = with_two_images();
+    for name in ["7", "latest", "+0000000000000000099"] {
+        fs::write(cluster.dir.path().join("shared/log").join(name), "").unwrap();
+    }
+    let registry = cluster.lead("a");
+    let far = object(&cluster, "log", u64::MAX);
+    fs::write(&far, "").unwrap();
+    let name = format!("log/{}", u64::MAX);
+    is_forged(cluster.try_lead("b"), &name, "it has no code");
+    fs::remove_file(&far).unwrap();
+
+    let snapshot = object(&cluster, "snapshots", 99_999_999_999);
+    fs::create_dir_all(snapshot.parent().unwrap()).unwrap();
+    fs::write(&snapshot, "").unwrap();
+    let refused = format!("{:?}", push(&registry, "v3", b"three").unwrap_err());
+    assert!(refused.contains("snapshots/"), "{refused}");
+    fs::remove_file(&snapshot).unwrap();
+    push(&registry, "v3", b"three").unwrap();
+    assert_eq!(pull(&registry, "v3").unwrap(), b"three");
+}

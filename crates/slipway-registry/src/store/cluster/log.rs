@@ -1,6 +1,7 @@
 //! Entries of the shared log: one winner for each number.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -87,7 +88,12 @@ fn try_append(remote: &Remote, number: u64, entry: &Entry, closed: &Closed) -> R
             _ => return Err(Error::Deposed),
         }
     };
-    if newest_snapshot(remote)? >= number { Err(Error::Deposed) } else { Ok(won) }
+    let newest = newest_snapshot(remote)?;
+    // A name alone must not end a term.
+    if newest >= number && super::snapshot::is_believed(remote, newest)? {
+        return Err(Error::Deposed);
+    }
+    Ok(won)
 }
 
 /// Nothing if there is none of that number, or none any more.
@@ -115,8 +121,8 @@ pub(super) fn read_after(remote: &Remote, position: &Position) -> Result<Option<
     use futures_util::{StreamExt, TryStreamExt};
     /// Asked for at once.
     const AT_ONCE: usize = 16;
-    let last = numbers(remote, LOG)?.into_iter().max().unwrap_or(0);
-    if last < position.number {
+    let listed: BTreeSet<u64> = numbers(remote, LOG)?.into_iter().collect();
+    if listed.last().copied().unwrap_or(0) < position.number {
         return match newest_snapshot(remote)?.cmp(&position.number) {
             Ordering::Less => Err(put_back(position.number)),
             Ordering::Equal => Ok(Some(Vec::new())),
@@ -125,6 +131,10 @@ pub(super) fn read_after(remote: &Remote, position: &Position) -> Result<Option<
     }
     // The last one that is known, too, unless a snapshot covers it: it may have become another.
     let first = position.number.max(1);
+    // Up to where there is one after the other, or one is missing: what lies far beyond may be only a name.
+    let missing = (position.number + 1..).find(|number| !listed.contains(number)).unwrap_or(u64::MAX);
+    let beyond = listed.range(missing..).next().copied();
+    let last = if beyond.is_some() { missing } else { missing - 1 };
     let texts: Vec<Option<(Bytes, Code)>> = remote.wait(|storage| async move {
         let read = |number: u64| {
             let storage = storage.clone();
@@ -157,6 +167,10 @@ pub(super) fn read_after(remote: &Remote, position: &Position) -> Result<Option<
                 }
             }
             None => {
+                if let Some(beyond) = beyond {
+                    // Named, if that is what should not be there.
+                    read(remote, beyond)?;
+                }
                 let why = "it is missing, and no snapshot covers it".to_owned();
                 return Err(Error::LogDamaged { what: format!("entry {number}"), why });
             }
@@ -193,5 +207,6 @@ pub(super) fn delete_covered(remote: &Remote, snapshot: u64) -> Result<()> {
 /// The numbers in a folder, in no order.
 fn numbers(remote: &Remote, folder: &'static str) -> Result<Vec<u64>> {
     let names = remote.wait(|storage| async move { storage.place().list(folder).await })?;
-    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    let numbers = names.iter().filter_map(|name| Some((name, name.parse().ok()?)));
+    Ok(numbers.filter(|(name, number)| **name == name_of(*number)).map(|(_, number)| number).collect())
 }

@@ -71,6 +71,18 @@ pub(super) fn load(remote: &Remote, db: &Db, root: &Path, identity: &str, number
     Ok(true)
 }
 
+/// Whether there is such a snapshot.
+///
+/// # Errors
+/// It is there and none of a server's, or could not be had.
+pub(super) fn is_believed(remote: &Remote, number: u64) -> Result<bool> {
+    let file = Scratch::new(&remote.root);
+    let path = file.0.clone();
+    remote.wait(
+        |storage| async move { storage.get_file(FOLDER, &log::name_of(number), &path, BYTES_MAX).await },
+    )
+}
+
 /// All rows as changes: blobs before the links to them, those before the manifests that count them.
 fn each(tx: &ReadTransaction, mut take: impl FnMut(Change) -> Result<()>) -> Result<()> {
     for row in tx.open_table(db::REPOSITORIES)?.iter()? {

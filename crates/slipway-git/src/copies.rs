@@ -156,24 +156,23 @@ impl Copies {
     pub(crate) async fn forget(&self, copy: &Copy) -> Result<(), Error> {
         let mut turn = self.turn(&copy.project).await;
         *turn = None;
-        let Some(newest) = self.newest(copy).await? else { return self.forget_mark(copy).await };
+        // Where there is none now and was one, the mark stays: one that is put back is missed by it.
+        let Some(newest) = self.newest(copy).await? else { return Ok(()) };
         if newest.state.epoch > self.epoch {
             return Err(overtaken(copy));
         }
+        let mut number = newest.number;
         if newest.state.identity.is_some() {
             let gone = self.store(copy, newest.number, &State::default()).await?;
-            gone.ok_or_else(|| overtaken(copy))?;
+            number = gone.ok_or_else(|| overtaken(copy))?.number;
             tracing::info!(project = %copy.project, "deleted the repository of a deleted project from the shared storage");
         }
         self.delete_packs_but(copy, &[]).await?;
-        self.forget_mark(copy).await
-    }
-
-    async fn forget_mark(&self, copy: &Copy) -> Result<(), Error> {
-        match &self.records {
-            Some(records) => records.delete::<RepositoryMark>(&copy.project, &copy.project).await,
-            None => Ok(()),
-        }
+        // It stays, as the empty state does: what is put back of the old repository is older than both.
+        let Some(records) = &self.records else { return Ok(()) };
+        let restored = self.storage.identity().restored;
+        let mark = RepositoryMark { project: copy.project.clone(), restored, state: number };
+        records.put_if_new(&copy.project, &copy.project, &mark).await
     }
 
     /// The projects that the storage has, or had, a repository of.
@@ -310,7 +309,10 @@ impl Copies {
         let seen = local::seen(copy).await;
         let is_another = seen.as_ref().is_some_and(|seen| seen.mark == mark && seen.code != newest.code);
         let known = seen.map(|seen| seen.mark).unwrap_or_default().max(self.marked(copy).await?);
-        if mark >= known && !is_another {
+        // Its code is right, and it was newer once: but that course was given up, and another begun.
+        let is_given_up = known.restored == mark.restored
+            && newest.state.restored.is_some_and(|restored| restored < known.restored);
+        if mark >= known && !is_another && !is_given_up {
             return Ok(());
         }
         Err(Error::PutBack {
@@ -344,8 +346,9 @@ impl Copies {
     /// Makes a state the newest, after the one with that number. `None` when another has been faster.
     async fn store(&self, copy: &Copy, number: u64, state: &State) -> Result<Option<Known>, Error> {
         let failed = |source| storage("move refs of", copy, source);
+        let restored = Some(self.storage.identity().restored);
         let (number_of_next, next) =
-            (number + 1, State { epoch: self.epoch, mark: random(), ..state.clone() });
+            (number + 1, State { epoch: self.epoch, restored, mark: random(), ..state.clone() });
         let text = serde_json::to_vec(&next).unwrap_or_default();
         if text.len() > STATE_BYTES_MAX {
             return Err(failed(StorageError::TooBig("the list of its refs".into(), STATE_BYTES_MAX as u64)));

@@ -30,10 +30,19 @@ impl Records {
         found.map_err(|source| Error::Store { environment, source })
     }
 
-    /// Deletes a record if it is there; `of` is for the error.
-    pub(crate) async fn delete<R: Record>(&self, of: &impl Display, key: &R::Key) -> Result<(), Error> {
+    /// Writes a record unless it is there already and says the same; `of` is for the error.
+    pub(crate) async fn put_if_new<R: Record + PartialEq>(
+        &self,
+        of: &impl Display,
+        key: &R::Key,
+        record: &R,
+    ) -> Result<(), Error> {
         let failed = |source| Error::Store { environment: of.to_string(), source };
-        let Some(found) = self.0.get::<R>(key).await.map_err(failed)? else { return Ok(()) };
-        self.0.commit(Batch::new().delete::<R>(key, found.version)).await.map_err(failed)
+        let batch = match self.0.get::<R>(key).await.map_err(failed)? {
+            Some(found) if found.record == *record => return Ok(()),
+            Some(found) => Batch::new().update(record, found.version),
+            None => Batch::new().create(record),
+        };
+        self.0.commit(batch).await.map_err(failed)
     }
 }

@@ -13,6 +13,10 @@ pub(crate) const STATE_BYTES_MAX: usize = 16 << 20;
 pub(crate) struct State {
     /// The term of the server that has made it. Nobody of an earlier term makes one after it.
     pub(crate) epoch: u64,
+    /// Which course of the storage it is of: see [`slipway_storage::Identity::restored`]. `None` when a
+    /// version made it that did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) restored: Option<u64>,
     /// Random; by it a server knows its own state again when the answer to its request was lost.
     pub(crate) mark: String,
     /// Tells the repository from others that had its name before. `None` once it is deleted: then the
@@ -115,7 +119,7 @@ impl State {
 
     /// Whether it says the same of the repository, whoever has made it.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
-        let Self { epoch: _, mark: _, identity, packs, refs, heads, shallow } = self;
+        let Self { epoch: _, restored: _, mark: _, identity, packs, refs, heads, shallow } = self;
         *identity == other.identity
             && *packs == other.packs
             && *refs == other.refs

@@ -347,3 +347,74 @@ async fn newest_states_that_were_deleted_are_missed_by_whoever_knew_them() {
     assert!(one.copies.bring(&one.copy).await.unwrap());
     assert_eq!(one.main(), first);
 }
+
+/// The same server, in a later term.
+async fn later(one: Server, storage: &TempDir, epoch: u64) -> Server {
+    *one.copies.turn(&one.copy.project).await = None;
+    let storage = found(storage).await;
+    Server { copies: Copies { epoch, storage, ..one.copies }, ..one }
+}
+
+#[tokio::test]
+async fn states_of_a_course_that_was_given_up_are_believed_no_more() {
+    let storage = tempfile::tempdir().unwrap();
+    let one = server(&storage, 1).await;
+    one.copies.bring_or_make(&one.copy).await.unwrap();
+    let first = one.push("first", None).await;
+    let kept_from = newest_state(&storage);
+    let backup = std::fs::read(state_of(&storage, kept_from)).unwrap();
+    let second = one.push("second", Some(&first)).await;
+    let third = one.push("third", Some(&second)).await;
+    one.push("fourth", Some(&third)).await;
+    let given_up = newest_state(&storage);
+    let kept = std::fs::read(state_of(&storage, given_up)).unwrap();
+
+    // An operator puts the first back, on purpose, and the servers go on from there.
+    let states = state_of(&storage, 0).parent().unwrap().to_owned();
+    std::fs::remove_dir_all(&states).unwrap();
+    std::fs::create_dir(&states).unwrap();
+    std::fs::write(state_of(&storage, kept_from), backup).unwrap();
+    Authenticated::accept(Place::directory(storage.path()), &KEY, 1).await.unwrap().unwrap();
+    let one = later(one, &storage, 2).await;
+    assert!(one.copies.bring(&one.copy).await.unwrap());
+    assert_eq!(one.main(), first);
+    assert!(newest_state(&storage) < given_up);
+
+    // Somebody has kept the newest of those that were given up; its code is right.
+    std::fs::write(state_of(&storage, given_up), kept).unwrap();
+    let one = later(one, &storage, 3).await;
+    let error = one.copies.bring(&one.copy).await.unwrap_err();
+    assert!(matches!(error, Error::PutBack { .. }), "{error}");
+    assert_eq!(one.main(), first);
+    // Once more on purpose it counts.
+    Authenticated::accept(Place::directory(storage.path()), &KEY, 2).await.unwrap().unwrap();
+    let one = later(one, &storage, 4).await;
+    assert!(one.copies.bring(&one.copy).await.unwrap());
+    assert_ne!(one.main(), first);
+}
+
+#[tokio::test]
+async fn a_deleted_repository_that_is_put_back_is_not_its_namesakes() {
+    let storage = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let records = crate::records::Records(slipway_store::Store::open(dir.path()).unwrap());
+    let with_records =
+        |one: Server| Server { copies: Copies { records: Some(records.clone()), ..one.copies }, ..one };
+    let one = with_records(server(&storage, 1).await);
+    one.copies.bring_or_make(&one.copy).await.unwrap();
+    one.push("secret", None).await;
+    let newest = newest_state(&storage);
+    let kept = std::fs::read(state_of(&storage, newest)).unwrap();
+    one.copies.forget(&one.copy).await.unwrap();
+    // All of it away, and swept again.
+    let states = state_of(&storage, 0).parent().unwrap().to_owned();
+    std::fs::remove_dir_all(&states).unwrap();
+    one.copies.forget(&one.copy).await.unwrap();
+    std::fs::create_dir(&states).unwrap();
+    std::fs::write(state_of(&storage, newest), kept).unwrap();
+
+    // Another server, which never knew of it, makes a project of that name.
+    let two = with_records(server(&storage, 2).await);
+    let error = two.copies.bring_or_make(&two.copy).await.unwrap_err();
+    assert!(matches!(error, Error::PutBack { .. }), "{error}");
+}

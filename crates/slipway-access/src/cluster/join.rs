@@ -152,8 +152,10 @@ impl Access {
             _ => None,
         };
         let Some(address) = request.here.typed.or(from).or(request.here.usual) else { return Ok(None) };
-        // Only what the connection itself shows needs no proof that it is nobody else's.
-        let is_only_said = request.here.typed.is_some() && from != Some(address);
+        // Only what the connection itself shows needs no proof that it is nobody else's; nor does what this
+        // very machine says, where others may have joined from as well.
+        let is_here = source.to_canonical().is_loopback();
+        let is_only_said = from != Some(address) && (request.here.typed.is_some() || !is_here);
         self.check_address(&request.node, address, pool, is_only_said).await?;
         Ok(Some(address))
     }

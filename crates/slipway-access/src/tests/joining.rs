@@ -222,6 +222,7 @@ async fn a_machine_is_where_its_connection_comes_from_or_an_operator_says() {
     }
     for (source, typed, why) in [
         ("192.0.2.5", Some("192.0.2.1"), "192.0.2.1 is the address of the node n1"),
+        ("2001:db8::5", None, "192.0.2.99 is the address of the node n4"),
         ("192.0.2.5", Some("10.64.7.1"), "10.64.7.1 is one of 10.64.0.0/10"),
         ("10.127.255.254", None, "10.127.255.254 is one of 10.64.0.0/10"),
         ("192.0.2.5", Some("127.0.0.1"), "no address at which other machines"),

@@ -12,11 +12,12 @@ const VALUE_BYTES_MAX: usize = 1000;
 const KEY_BYTES_MAX: usize = 100;
 
 /// What we write ourselves, or what would take the server out of our hands: who is a member, what
-/// guards it and who may do everything there, which words it answers, where its files are.
+/// guards it, where it listens and who may do everything there, which words it answers, where its files are.
 /// In small letters, compared as beginnings.
-const RESERVED: [&str; 28] = [
+const RESERVED: [&str; 31] = [
     "4lw.",
     "admin.",
+    "audit.impl",
     "authprovider",
     "autopurge.",
     "clientport",
@@ -28,8 +29,10 @@ const RESERVED: [&str; 28] = [
     "enforce.auth.",
     "group.",
     "initialconfig",
+    "metricsprovider",
     "peertype",
     "portunification",
+    "quorumlistenonallips",
     "reconfigenabled",
     "secureclientport",
     "server.",

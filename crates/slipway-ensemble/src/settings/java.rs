@@ -50,6 +50,9 @@ impl TryFrom<String> for JavaOptions {
     }
 }
 
+/// Parts of the names of options that name a file: to be read, to be written, or with more options in it.
+const NAMES_A_FILE: [&str; 7] = ["File", "Flags", "Path", "Options", "Archive", "Recording", "Command"];
+
 /// Whether an option can do nothing but tune: it names no file, class or program, and opens nothing.
 fn tunes(option: &str) -> bool {
     if SIZES.iter().any(|size| option.strip_prefix(size).is_some_and(is_number)) {
@@ -67,8 +70,8 @@ fn tunes(option: &str) -> bool {
     if let Some(option) = option.strip_prefix("-XX:") {
         let switch = option.strip_prefix(['+', '-']);
         let number = option.split_once('=').is_some_and(|(name, value)| is_name(name) && is_number(value));
-        // `OnError` and the like run what they say.
-        let runs = option.starts_with("On");
+        // `OnError` and the like run what they say; a file may be called like a number.
+        let runs = option.starts_with("On") || NAMES_A_FILE.iter().any(|part| option.contains(part));
         // What is diagnostic does more than tune.
         return (number && !runs) || switch.is_some_and(|name| is_name(name) && !name.starts_with("Unlock"));
     }

@@ -166,8 +166,10 @@ impl Front {
     {
         let (duty, until) = self.duty.borrow().clone();
         if let (Duty::Lead(doors), Some(seat)) = (&*duty, self.seat(door, caller)) {
-            serve_leading(doors, door, stream, caller, until).await;
-            drop(seat);
+            tokio::select! {
+                () = serve_leading(doors, door, stream, caller, until) => {}
+                () = seat.displaced() => {}
+            }
         }
     }
 
@@ -177,7 +179,7 @@ impl Front {
             Door::Registry => &self.registry_seats,
             Door::Ssh => &self.ssh_seats,
         };
-        seats.take(Some(caller.ip()))
+        seats.take_or_displace(caller.ip())
     }
 
     async fn accept(self, listener: TcpListener, door: Door) {
@@ -191,8 +193,10 @@ impl Front {
             let Some(seat) = self.seat(door, caller) else { continue };
             let front = self.clone();
             tokio::spawn(async move {
-                front.serve(door, stream, caller).await;
-                drop(seat);
+                tokio::select! {
+                    () = front.serve(door, stream, caller) => {}
+                    () = seat.displaced() => {}
+                }
             });
         }
     }

@@ -49,3 +49,26 @@ fn a_network_of_version_6_counts_as_one_address() {
     assert!(seats.take(Some(address("2001:db8::ffff:1"))).is_none());
     assert!(seats.take(Some(address("2001:db8:0:1::1"))).is_some());
 }
+
+#[test]
+fn who_has_most_makes_room_for_who_has_less() {
+    let seats = Arc::new(Seats::new(8, 4));
+    let [one, two, new]: [IpAddr; 3] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|at| at.parse().unwrap());
+    let held: Vec<Seat> = [one, two]
+        .into_iter()
+        .flat_map(|source| std::iter::repeat_n(source, 4))
+        .map(|source| seats.take_or_displace(source).unwrap())
+        .collect();
+    assert!(seats.take_or_displace(one).is_none(), "not at the cost of others");
+    let is_displaced = || held.iter().filter(|seat| seat.displaced.is_cancelled()).count();
+    let news: Vec<Seat> = (0..2).map(|_| seats.take_or_displace(new).unwrap()).collect();
+    assert_eq!(is_displaced(), 2);
+    assert!(seats.take_or_displace(new).is_none(), "it has as many as the others but one");
+    assert!(news.iter().all(|seat| !seat.displaced.is_cancelled()));
+    drop(held);
+    assert_eq!(seats.taken().all, news.len());
+    assert_eq!(seats.taken().of(Some(one)), 0);
+    drop(news);
+    assert_eq!(seats.taken().all, 0);
+    assert!(seats.taken().by_source.is_empty());
+}

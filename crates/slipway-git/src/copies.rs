@@ -170,7 +170,7 @@ impl Copies {
         self.delete_packs_but(copy, &[]).await?;
         // It stays, as the empty state does: what is put back of the old repository is older than both.
         let Some(records) = &self.records else { return Ok(()) };
-        let restored = self.storage.identity().restored;
+        let Mark { restored, number } = self.storage.mark(number).max(self.known(copy).await?);
         let mark = RepositoryMark { project: copy.project.clone(), restored, state: number };
         records.put_if_new(&copy.project, &copy.project, &mark).await
     }
@@ -308,7 +308,7 @@ impl Copies {
         let mark = self.storage.mark(newest.number);
         let seen = local::seen(copy).await;
         let is_another = seen.as_ref().is_some_and(|seen| seen.mark == mark && seen.code != newest.code);
-        let known = seen.map(|seen| seen.mark).unwrap_or_default().max(self.marked(copy).await?);
+        let known = self.known(copy).await?;
         // Its code is right, and it was newer once: but that course was given up, and another begun.
         let is_given_up = known.restored == mark.restored
             && newest.state.restored.is_some_and(|restored| restored < known.restored);
@@ -323,7 +323,13 @@ impl Copies {
         })
     }
 
-    /// How far the repository is at least, as the records say.
+    /// How far the repository is at least, as the copy and the records say.
+    async fn known(&self, copy: &Copy) -> Result<Mark, Error> {
+        let seen = local::seen(copy).await.map(|seen| seen.mark).unwrap_or_default();
+        Ok(seen.max(self.marked(copy).await?))
+    }
+
+    /// The same, as the records say.
     async fn marked(&self, copy: &Copy) -> Result<Mark, Error> {
         let Some(records) = &self.records else { return Ok(Mark::default()) };
         let mark = records.get::<RepositoryMark>(&copy.project, &copy.project).await?;

@@ -71,9 +71,10 @@ fn tunes(option: &str) -> bool {
         let switch = option.strip_prefix(['+', '-']);
         let number = option.split_once('=').is_some_and(|(name, value)| is_name(name) && is_number(value));
         // `OnError` and the like run what they say; a file may be called like a number.
-        let runs = option.starts_with("On") || NAMES_A_FILE.iter().any(|part| option.contains(part));
+        let does_more = option.starts_with("On") || NAMES_A_FILE.iter().any(|part| option.contains(part));
         // What is diagnostic does more than tune.
-        return (number && !runs) || switch.is_some_and(|name| is_name(name) && !name.starts_with("Unlock"));
+        return (number && !does_more)
+            || switch.is_some_and(|name| is_name(name) && !name.starts_with("Unlock"));
     }
     // ZooKeeper's own properties whose value is a number, such as `-Djute.maxbuffer=2097152`.
     let property = ["-Djute.", "-Dzookeeper."].iter().find_map(|begin| option.strip_prefix(begin));

@@ -303,12 +303,7 @@ async fn newest_states_that_were_deleted_are_missed_by_whoever_knew_them() {
     let newest = newest_state(&storage);
     let whole = std::fs::read(state_of(&storage, newest)).unwrap();
     std::fs::remove_file(state_of(&storage, newest)).unwrap();
-    // The same server, in a later term.
-    let again = async |one: Server, epoch| {
-        *one.copies.turn(&one.copy.project).await = None;
-        let storage = found(&storage).await;
-        Server { copies: Copies { epoch, storage, ..one.copies }, ..one }
-    };
+    let again = async |one: Server, epoch| later(one, &storage, epoch).await;
     let is_missed = async |one: &Server, found: u64| {
         let error = one.copies.bring(&one.copy).await.unwrap_err();
         let said = error.to_string();

@@ -164,6 +164,13 @@ pub enum Error {
         /// The first entry that is not what it was.
         number: u64,
     },
+    /// The log goes on in a course of the storage that began after this server opened it.
+    #[error(
+        "the registry's log in the shared storage goes on after a `slipwayd accept-storage` that this server \
+         has not heard of: start it again. If it says the same then, somebody has put an older storage/id \
+         there: put back the newest from a backup, or run `slipwayd accept-storage` once more"
+    )]
+    LogAccepted,
     /// A file operation failed.
     #[error("failed to {step} {path}")]
     Io {

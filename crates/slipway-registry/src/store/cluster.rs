@@ -39,7 +39,8 @@
 //! The rows remember how far they are, and with which code; a log that ends before that, or goes on from
 //! something else, had its newest entries deleted, or is an older one that was put back. The server says so
 //! and does not lead with it, unless the storage says that this was done
-//! [on purpose](slipway_storage::Identity::restored): then the rows begin anew.
+//! [on purpose](slipway_storage::Identity::restored): then the rows begin anew. Entries say in which of these
+//! courses they were written, so that those of one that was given up are not taken for newer ones.
 //!
 //! **A cache.** Rows and files in the directory follow the log; a file that is not here is fetched when
 //! somebody reads the blob, once for all who wait, and compared with its digest.
@@ -163,17 +164,16 @@ impl Cluster {
                 }
                 let before = db::position(&tx.open_table(db::FOLLOWED)?, &self.identity)?;
                 let number = before.number + 1;
-                let won =
-                    self.append(number, &Entry::new(&self.writer, before.code.clone(), changes.clone()));
-                match won.inspect_err(|error| self.note(error))? {
+                let entry = Entry::new(&self.remote, &self.writer, before.code, changes);
+                match self.append(number, &entry).inspect_err(|error| self.note(error))? {
                     Won::Own(code) => {
-                        apply(tx, &changes)?;
-                        db::advance(tx, &self.identity, &Position { number, code, ..before })?;
+                        apply(tx, &entry.changes)?;
+                        db::advance(tx, &self.identity, &entry.position(&self.remote, number, code))?;
                         return Ok(value);
                     }
-                    Won::Earlier(entry, code) => {
-                        apply(tx, &entry.changes)?;
-                        db::advance(tx, &self.identity, &Position { number, code, ..before })?;
+                    Won::Earlier(earlier, code) => {
+                        apply(tx, &earlier.changes)?;
+                        db::advance(tx, &self.identity, &earlier.position(&self.remote, number, code))?;
                     }
                 }
             }

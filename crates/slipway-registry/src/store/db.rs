@@ -44,7 +44,8 @@ pub(super) struct Position {
     pub(super) number: u64,
     /// That entry's.
     pub(super) code: Code,
-    /// Of the storage's identity, then.
+    /// In which course of the storage that entry was written: its identity's, then. Nothing of an earlier
+    /// course is believed once something was written in a later one.
     pub(super) restored: u64,
 }
 

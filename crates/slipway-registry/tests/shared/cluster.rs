@@ -6,7 +6,7 @@ use slipway_model::id::Digest;
 use slipway_registry::digest::digest_of;
 use slipway_registry::store::CollectPolicy;
 use slipway_registry::{Error, Options, Reference, Registry, Repository, SharedLog, Tag};
-use slipway_storage::{Authenticated, Place};
+use slipway_storage::{Authenticated, Mark, Place};
 use std::time::Duration;
 
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -44,12 +44,16 @@ impl Cluster {
     }
 
     pub fn try_lead(&self, server: &str) -> Result<Registry, Error> {
-        self.try_lead_from(server, 0)
+        self.try_lead_at(server, Mark::default())
     }
 
     /// Where it is known elsewhere that the log has so many entries at least.
     pub fn try_lead_from(&self, server: &str, entries: u64) -> Result<Registry, Error> {
-        let at_least = self.storage.mark(entries);
+        self.try_lead_at(server, self.storage.mark(entries))
+    }
+
+    /// Where it is known elsewhere that the log is so far at least.
+    pub fn try_lead_at(&self, server: &str, at_least: Mark) -> Result<Registry, Error> {
         let shared = SharedLog { storage: self.storage.clone(), at_least };
         Registry::open_shared(&self.root(server), self.options.clone(), shared)
     }

@@ -2,7 +2,8 @@
 //! and what he takes away is missed.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use slipway_registry::{Error, Registry};
 use slipway_storage::{Authenticated, Error as StorageError, Place};
@@ -142,6 +143,16 @@ async fn newest_entries_that_were_deleted_are_missed_by_whoever_knew_them() {
     assert!(gap.to_string().contains("it is missing, and no snapshot covers it"), "{gap}");
 }
 
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
+fn replace(there: &Path, by: &Path) {
+    fs::remove_dir_all(there).unwrap();
+    copy(by, there);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_storage_is_taken_back_when_that_is_wanted() {
     let mut cluster = Cluster::new();
@@ -149,18 +160,13 @@ async fn an_older_storage_is_taken_back_when_that_is_wanted() {
     push(&registry, "v1", b"one").unwrap();
     drop(registry);
     let (shared, backup) = (cluster.dir.path().join("shared"), cluster.dir.path().join("backup"));
-    let copy = |from: &PathBuf, to: &PathBuf| {
-        let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
-        assert!(copied.success());
-    };
     copy(&shared, &backup);
     let registry = cluster.lead("a");
     push(&registry, "v1", b"two").unwrap();
     push(&registry, "v2", b"two").unwrap();
     let known = registry.mark().unwrap().unwrap();
     drop(registry);
-    fs::remove_dir_all(&shared).unwrap();
-    copy(&backup, &shared);
+    replace(&shared, &backup);
     assert!(matches!(cluster.try_lead("a"), Err(Error::LogPutBack { .. })));
     let accepted = Authenticated::accept(Place::directory(&shared), &KEY, 1).await;
     cluster.storage = accepted.unwrap().unwrap();
@@ -172,8 +178,7 @@ async fn an_older_storage_is_taken_back_when_that_is_wanted() {
     drop(registry);
     assert_eq!(pull(&cluster.lead("b"), "v2").unwrap(), b"new");
     // The same backup once more, with the words of that time.
-    fs::remove_dir_all(&shared).unwrap();
-    copy(&backup, &shared);
+    replace(&shared, &backup);
     cluster.storage = found(Place::directory(&shared));
     assert!(matches!(cluster.try_lead("a"), Err(Error::LogPutBack { .. })));
 }
@@ -243,4 +248,37 @@ async fn names_of_far_numbers_are_told_and_end_nothing() {
     fs::remove_file(&snapshot).unwrap();
     push(&registry, "v3", b"three").unwrap();
     assert_eq!(pull(&registry, "v3").unwrap(), b"three");
+}
+
+/// Its codes are right, and it goes further than what came after it: but it was given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_course_that_was_given_up_is_believed_no_more_once_another_has_begun() {
+    for log_entries_max in [1000, 3] {
+        let mut cluster = Cluster::new();
+        cluster.options.log_entries_max = log_entries_max;
+        let (shared, backup) = (cluster.dir.path().join("shared"), cluster.dir.path().join("backup"));
+        let given_up = cluster.dir.path().join("given-up");
+        push(&cluster.lead("a"), "v1", b"one").unwrap();
+        copy(&shared, &backup);
+        push(&cluster.lead("a"), "v1", b"two").unwrap();
+        push(&cluster.lead("a"), "v2", b"two").unwrap();
+        copy(&shared, &given_up);
+        replace(&shared, &backup);
+        cluster.storage = Authenticated::accept(Place::directory(&shared), &KEY, 1).await.unwrap().unwrap();
+        let registry = cluster.lead("a");
+        push(&registry, "v3", b"three").unwrap();
+        let mark = registry.mark().unwrap().unwrap();
+        drop(registry);
+        // Somebody kept the course that was given up, which is longer, and puts it in the place of the other.
+        let identity = fs::read(shared.join("storage/id")).unwrap();
+        replace(&shared, &given_up);
+        fs::write(shared.join("storage/id"), &identity).unwrap();
+        is_put_back(cluster.try_lead("a"), mark.number);
+        for _ in 0..2 {
+            is_put_back(cluster.try_lead_at("new", mark), mark.number);
+        }
+        // The storage accepted once more, as it is now: what was given up is what there is.
+        cluster.storage = Authenticated::accept(Place::directory(&shared), &KEY, 2).await.unwrap().unwrap();
+        assert_eq!(pull(&cluster.lead("a"), "v1").unwrap(), b"two");
+    }
 }

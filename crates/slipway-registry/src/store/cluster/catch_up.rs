@@ -70,20 +70,24 @@ pub(super) fn begin(
         for batch in entries.chunks(BATCH) {
             db.write(|tx| {
                 batch.iter().try_for_each(|(entry, _)| apply(tx, &entry.changes))?;
-                let mut position = db::position(&tx.open_table(db::FOLLOWED)?, identity)?;
-                position.number += batch.len() as u64;
-                position.code = batch.last().map_or(position.code, |(_, code)| code.clone());
-                db::advance(tx, identity, &position)
+                let position = db::position(&tx.open_table(db::FOLLOWED)?, identity)?;
+                let number = position.number + batch.len() as u64;
+                let last = batch.last().map(|(entry, code)| entry.position(remote, number, code.clone()));
+                db::advance(tx, identity, &last.unwrap_or(position))
             })?;
         }
         let before = position(db, identity)?;
         if before.mark() < at_least {
             return Err(Error::LogPutBack { number: at_least.number });
         }
+        if before.restored > remote.storage.identity().restored {
+            return Err(Error::LogAccepted);
+        }
         let term = before.number + 1;
-        match log::append(remote, term, &Entry::new(writer, before.code.clone(), Vec::new())) {
+        let first = Entry::new(remote, writer, before.code, Vec::new());
+        match log::append(remote, term, &first) {
             Ok(Won::Own(code)) => {
-                db.write(|tx| db::advance(tx, identity, &Position { number: term, code, ..before.clone() }))?;
+                db.write(|tx| db::advance(tx, identity, &first.position(remote, term, code.clone())))?;
                 return Ok((term, snapshot));
             }
             // Another was faster, or one of ours that was thought to be lost; it is read and we try again.
@@ -109,12 +113,14 @@ fn begin_anew_if_restored(remote: &Remote, db: &Db, identity: &str) -> Result<()
     if known.restored > restored {
         return Err(Error::LogPutBack { number: known.number });
     }
-    tracing::warn!(
-        "the storage was put back from a backup; what this server knew of the registry is forgotten"
-    );
+    if known.number > 0 {
+        tracing::warn!(
+            "the storage was put back from a backup; what this server knew of the registry is forgotten"
+        );
+    }
     db.write(|tx| {
         snapshot::clear(tx)?;
-        db::advance(tx, identity, &Position { restored, ..Position::default() })
+        db::advance(tx, identity, &Position::default())
     })
 }
 

@@ -30,6 +30,10 @@ pub(super) struct Entry {
     nonce: u64,
     /// The code of the entry before it.
     before: Code,
+    /// In which course of the storage it was written: see [`slipway_storage::Identity::restored`]. `None`
+    /// when it was written before that was said.
+    #[serde(default)]
+    restored: Option<u64>,
     pub(super) changes: Vec<Change>,
 }
 
@@ -43,8 +47,15 @@ pub(super) enum Won {
 
 impl Entry {
     /// One that comes after the entry with that code.
-    pub(super) fn new(writer: &str, before: Code, changes: Vec<Change>) -> Self {
-        Self { writer: writer.to_owned(), nonce: rand::random(), before, changes }
+    pub(super) fn new(remote: &Remote, writer: &str, before: Code, changes: Vec<Change>) -> Self {
+        let restored = Some(remote.storage.identity().restored);
+        Self { writer: writer.to_owned(), nonce: rand::random(), before, restored, changes }
+    }
+
+    /// Where the log is with it.
+    pub(super) fn position(&self, remote: &Remote, number: u64, code: Code) -> Position {
+        let restored = self.restored.unwrap_or(remote.storage.identity().restored);
+        Position { number, code, restored }
     }
 }
 

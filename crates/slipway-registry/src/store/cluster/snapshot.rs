@@ -1,12 +1,13 @@
-//! The whole index in one object: on the first line the code of the last entry that it covers, then the
-//! changes, one a line, that make it from nothing.
+//! The whole index in one object: on the first line the last entry that it covers, then the changes, one a
+//! line, that make it from nothing.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use slipway_storage::Code;
 
 use super::{Change, Db, Position, Remote, db, log};
 use crate::Result;
@@ -18,6 +19,23 @@ const BYTES_MAX: u64 = 4 << 30;
 /// Rows say again what they have said before; a faster level does nearly as well as a slow one.
 const LEVEL: i32 = 3;
 
+/// The last entry that a snapshot covers.
+#[derive(Serialize, Deserialize)]
+struct Covered {
+    code: Code,
+    /// As of the entry.
+    restored: u64,
+}
+
+/// What stands on the first line.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum First {
+    Covered(Covered),
+    /// From before it was said in which course of the storage an entry was written.
+    Code(Code),
+}
+
 /// Writes down what the rows say now, and after which entry that is.
 pub(super) fn write(remote: &Remote, db: &Db, root: &Path, identity: &str) -> Result<u64> {
     let file = Scratch::new(root);
@@ -26,7 +44,8 @@ pub(super) fn write(remote: &Remote, db: &Db, root: &Path, identity: &str) -> Re
         let failed = |error| Error::io("write", &file.0)(error);
         let out = BufWriter::new(File::create(&file.0).map_err(failed)?);
         let mut out = zstd::Encoder::new(out, LEVEL).map_err(failed)?;
-        line(&mut out, &position.code).map_err(failed)?;
+        let covered = Covered { code: position.code, restored: position.restored };
+        line(&mut out, &covered).map_err(failed)?;
         each(tx, |change| line(&mut out, &change).map_err(failed))?;
         out.finish().and_then(|mut out| out.flush()).map_err(failed)?;
         Ok(position.number)
@@ -43,6 +62,9 @@ fn line(out: &mut impl Write, value: &impl Serialize) -> std::io::Result<()> {
 
 /// Makes the rows what the snapshot says. Pins are this server's own and stay. False if there is no such
 /// snapshot any more.
+///
+/// # Errors
+/// [`Error::LogPutBack`] if it knows less than the rows.
 pub(super) fn load(remote: &Remote, db: &Db, root: &Path, identity: &str, number: u64) -> Result<bool> {
     let file = Scratch::new(root);
     let path = file.0.clone();
@@ -57,16 +79,25 @@ pub(super) fn load(remote: &Remote, db: &Db, root: &Path, identity: &str, number
     let text = zstd::Decoder::new(text).map_err(|error| damaged(error.to_string()))?;
     let mut lines = BufReader::new(text).lines();
     let mut next = || lines.next().transpose().map_err(|error| damaged(error.to_string()));
-    let code = next()?.ok_or_else(|| damaged("it is empty".to_owned()))?;
-    let code = serde_json::from_str(&code).map_err(|error| damaged(error.to_string()))?;
-    let restored = remote.storage.identity().restored;
+    let first = next()?.ok_or_else(|| damaged("it is empty".to_owned()))?;
+    let Covered { code, restored } =
+        match serde_json::from_str(&first).map_err(|error| damaged(error.to_string()))? {
+            First::Covered(covered) => covered,
+            First::Code(code) => Covered { code, restored: remote.storage.identity().restored },
+        };
+    let covered = Position { number, code, restored };
     db.write(|tx| {
+        let known = db::position(&tx.open_table(db::FOLLOWED)?, identity)?;
+        if covered.mark() < known.mark() {
+            // Of a course that was given up, and the rows are of the one that came after it.
+            return Err(Error::LogPutBack { number: known.number });
+        }
         clear(tx)?;
         while let Some(line) = next()? {
             let change: Change = serde_json::from_str(&line).map_err(|error| damaged(error.to_string()))?;
             change.apply(tx)?;
         }
-        db::advance(tx, identity, &Position { number, code, restored })
+        db::advance(tx, identity, &covered)
     })?;
     Ok(true)
 }
@@ -152,5 +183,19 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _never_made = std::fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_of_an_earlier_version_is_read() {
+        let First::Code(code) = serde_json::from_str("\"c0de\"").unwrap() else { panic!("no code") };
+        assert_eq!(code, Code::from("c0de"));
+        let covered = serde_json::to_string(&Covered { code, restored: 7 }).unwrap();
+        let First::Covered(covered) = serde_json::from_str(&covered).unwrap() else { panic!("a code") };
+        assert_eq!((covered.code.as_str(), covered.restored), ("c0de", 7));
     }
 }

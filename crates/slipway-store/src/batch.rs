@@ -81,6 +81,12 @@ impl Batch {
         self.add(R::key(key), Condition::Version(version), Change::Delete)
     }
 
+    /// Deletes a record whatever it is, or is none: the only way for one that cannot be read.
+    #[must_use]
+    pub fn discard<R: Record>(self, key: &R::Key) -> Self {
+        self.add(R::key(key), Condition::None, Change::Delete)
+    }
+
     /// Demands that a record still has that version, without changing it.
     #[must_use]
     pub fn expect<R: Record>(self, key: &R::Key, version: Version) -> Self {

@@ -6,7 +6,8 @@ use slipway_model::attribute::{self, Attributes};
 use slipway_model::cluster::{self, NodeIdentity};
 use slipway_model::instance::{Node, NodeOrder};
 use slipway_model::name::NodeName;
-use slipway_store::Batch;
+use slipway_model::record::Record;
+use slipway_store::{Batch, Error as StoreError, Versioned};
 
 use super::Operator;
 use crate::access::{TRIES, too_busy};
@@ -31,7 +32,8 @@ impl Operator {
     /// # Errors
     /// [`Error::Store`].
     pub async fn node_identities(&self) -> Result<Vec<NodeIdentity>, Error> {
-        Ok(self.access.list::<NodeIdentity>("").await?.into_iter().map(|found| found.record).collect())
+        let found = self.access.list::<NodeIdentity>("").await.map_err(to_be_forgotten)?;
+        Ok(found.into_iter().map(|found| found.record).collect())
     }
 
     /// From now on nothing counts that the node has: its links are cut and it gets no others. Its name
@@ -41,7 +43,7 @@ impl Operator {
     /// [`Error::NotFound`] when no such node has joined, [`Error::Store`].
     pub async fn revoke_node(&self, node: &NodeName) -> Result<NodeIdentity, Error> {
         for _ in 0..TRIES {
-            let found = self.access.get::<NodeIdentity>(node).await?.ok_or_else(|| not_joined(node))?;
+            let found = self.joined(node).await?.ok_or_else(|| not_joined(node))?;
             if found.record.revoked_at.is_some() {
                 return Ok(found.record);
             }
@@ -66,7 +68,7 @@ impl Operator {
         }
         check_attributes(change.attributes.as_ref())?;
         for _ in 0..TRIES {
-            let found = self.access.get::<NodeIdentity>(node).await?.ok_or_else(|| not_joined(node))?;
+            let found = self.joined(node).await?.ok_or_else(|| not_joined(node))?;
             if let Some(address) = change.address {
                 let authority = self.access.get::<cluster::Authority>(&()).await?.ok_or_else(too_busy)?;
                 self.access.check_address(node, address, authority.record.pool, true).await?;
@@ -89,18 +91,30 @@ impl Operator {
     /// # Errors
     /// [`Error::Store`].
     pub async fn node_identity(&self, node: &NodeName) -> Result<Option<NodeIdentity>, Error> {
-        Ok(self.access.get::<NodeIdentity>(node).await?.map(|found| found.record))
+        Ok(self.joined(node).await?.map(|found| found.record))
+    }
+
+    async fn joined(&self, node: &NodeName) -> Result<Option<Versioned<NodeIdentity>>, Error> {
+        self.access.get::<NodeIdentity>(node).await.map_err(to_be_forgotten)
     }
 
     /// Gives the name and the subnet of a revoked node back, and keeps nothing of it. A node that was given
-    /// up and never joined, such as that of a server's own machine, has no certificate to be revoked.
+    /// up and never joined, such as that of a server's own machine, has no certificate to be revoked; and
+    /// what cannot be read says nothing of either, and goes at once.
     ///
     /// # Errors
     /// [`Error::Rule`] while it is not revoked, or while it is a node that instances belong on, because
     /// their addresses are of that subnet; [`Error::NotFound`]; [`Error::Store`].
     pub async fn forget_node(&self, node: &NodeName) -> Result<(), Error> {
         for _ in 0..TRIES {
-            let found = self.access.get::<NodeIdentity>(node).await?;
+            let found = match self.access.get::<NodeIdentity>(node).await {
+                Err(Error::Store { source: StoreError::Unreadable { key, why }, .. }) => {
+                    self.access.commit(Batch::new().discard::<NodeIdentity>(node)).await?;
+                    tracing::warn!(key, why, by = %self.caller.user(), "what could not be read of a node is forgotten");
+                    return Ok(());
+                }
+                found => found?,
+            };
             let order = self.access.get::<NodeOrder>(node).await?;
             if found.is_none() && order.is_none() {
                 return Err(not_joined(node));
@@ -136,6 +150,21 @@ impl Operator {
 /// Whether a node can have them.
 pub(crate) fn check_attributes(attributes: Option<&Attributes>) -> Result<(), Error> {
     attributes.map_or(Ok(()), attribute::check).map_err(|error| Error::invalid(error.to_string()))
+}
+
+/// The same error, or how to get rid of what is not believed.
+fn to_be_forgotten(error: Error) -> Error {
+    match error {
+        Error::Store { source: StoreError::Unreadable { key, why }, .. } => {
+            let node = key.strip_prefix(NodeIdentity::PREFIX).unwrap_or(&key);
+            Error::rule(format!(
+                "what is stored of the node {node} cannot be believed: {why}. Delete it with 'slipway nodes \
+                 forget {node}', which cuts its links, and give the node up with 'slipway nodes gone {node} \
+                 --confirm {node}'; then the machine can join again, with a new token and --again"
+            ))
+        }
+        error => error,
+    }
 }
 
 fn not_joined(node: &NodeName) -> Error {

@@ -28,7 +28,7 @@ pub(super) struct Seen {
     pub(super) nodes: HashMap<Arc<str>, Option<Stat>>,
     /// Levels above the batch's keys that are there, as keys.
     pub(super) levels: HashSet<String>,
-    /// The content versions of the buckets of all keys with a demanded version.
+    /// The content versions of the buckets of all keys with a demanded version, and of those that go.
     pub(super) buckets: HashMap<u32, i32>,
     /// The newest transaction when all of that was seen, or a newer one.
     pub(super) transaction: i64,
@@ -66,7 +66,8 @@ pub(super) fn plan(layout: &Layout, batch: &Batch, seen: &Seen) -> Result<Vec<No
     let states = judge(batch, seen)?;
 
     // What is made, if only to show that it was not there.
-    let made = states.iter().filter(|(key, _)| seen.nodes[**key].is_none());
+    let is_made = |state: &State<'_>| state.written.is_some() || state.demanding;
+    let made = states.iter().filter(|(key, state)| seen.nodes[**key].is_none() && is_made(state));
     let above: BTreeSet<&str> = made.clone().flat_map(|(key, _)| levels(key)).collect();
     let is_there =
         |level: &str| seen.levels.contains(level) || matches!(seen.nodes.get(level), Some(Some(_)));
@@ -109,6 +110,8 @@ pub(super) fn plan(layout: &Layout, batch: &Batch, seen: &Seen) -> Result<Vec<No
             }
             // Made below, which succeeds only if it is not there.
             (None, Some(_)) => {}
+            // Discarded, and not there.
+            (None, None) if !state.demanding => {}
             (None, None) if creates.contains_key(&***key) => {}
             (None, None) => {
                 // There is no demand for absence; but what can be made is not there.

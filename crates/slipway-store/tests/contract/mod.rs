@@ -138,6 +138,12 @@ async fn conditions(store: &Store) {
     conflict_on(store.commit(Batch::new().create(&made("eve", 1)).create(&made("eve", 2))).await, "eve");
     assert_eq!(user(store, "eve").await, None);
     store.commit(Batch::new()).await.unwrap();
+
+    // Whatever it is, or is none.
+    for _ in 0..2 {
+        store.commit(Batch::new().discard::<User>(&bob)).await.unwrap();
+        assert_eq!(user(store, "bob").await, None);
+    }
 }
 
 fn claim(host: &str) -> HostClaim {

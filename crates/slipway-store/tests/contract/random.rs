@@ -33,6 +33,7 @@ enum Kind {
     Update,
     Put,
     Delete,
+    Discard,
     Expect,
     Absent,
 }
@@ -43,6 +44,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(Kind::Update),
         Just(Kind::Put),
         Just(Kind::Delete),
+        Just(Kind::Discard),
         Just(Kind::Expect),
         Just(Kind::Absent)
     ];
@@ -103,13 +105,14 @@ async fn commit(store: &Store, model: &mut Model, changes: &[Change]) {
             Kind::Update => (batch.update(&record, version), fits),
             Kind::Put => (batch.put(&record), true),
             Kind::Delete => (batch.delete::<User>(&key, version), fits),
+            Kind::Discard => (batch.discard::<User>(&key), true),
             Kind::Expect => (batch.expect::<User>(&key, version), fits),
             Kind::Absent => (batch.absent::<User>(&key), now.is_none()),
         };
         verdict &= holds;
         match kind {
             Kind::Create | Kind::Update | Kind::Put => drop(after.insert(name.to_owned(), written)),
-            Kind::Delete => drop(after.remove(name)),
+            Kind::Delete | Kind::Discard => drop(after.remove(name)),
             Kind::Expect | Kind::Absent => {}
         }
     }

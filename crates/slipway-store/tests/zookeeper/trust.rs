@@ -60,7 +60,9 @@ fn a_record_that_is_not_as_it_was_written_is_unreadable() {
         }
         assert_eq!(user(&store, "joe").await.unwrap().0, 1);
 
-        // It can be written anew, and then go.
+        // It can go, or be written anew and then go.
+        store.commit(Batch::new().discard::<User>(&"bob".parse().unwrap())).await.unwrap();
+        assert_eq!(user(&store, "bob").await, None);
         store
             .commit(Batch::new().put(&made("ann", 2)).put(&made("bob", 2)).put(&made("eve", 2)))
             .await

@@ -1,5 +1,7 @@
 //! What an operator decides of nodes that have joined.
 
+use slipway_model::instance::Node;
+
 use super::*;
 
 /// Constraints lead instances, with what they were configured with, to where attributes are.
@@ -99,9 +101,8 @@ async fn a_revoked_node_is_cut_off_at_once_and_its_name_stays() {
     refused(cluster.desk.forget_node(&name("n1")).await, Kind::Conflict, "revoke it first");
     cluster.world.put(&super::cluster::node("n2")).await;
     refused(cluster.desk.forget_node(&name("n2")).await, Kind::Conflict, "may still run instances");
-    let found =
-        cluster.world.access.get::<slipway_model::instance::Node>(&name("n2")).await.unwrap().unwrap();
-    let batch = Batch::new().delete::<slipway_model::instance::Node>(&name("n2"), found.version);
+    let found = cluster.world.access.get::<Node>(&name("n2")).await.unwrap().unwrap();
+    let batch = Batch::new().delete::<Node>(&name("n2"), found.version);
     cluster.world.access.store.commit(batch).await.unwrap();
     cluster.desk.forget_node(&name("n2")).await.unwrap();
     hears(cluster.dial(&n2, Service::Node).await, "n2");
@@ -114,4 +115,41 @@ async fn a_revoked_node_is_cut_off_at_once_and_its_name_stays() {
     assert_eq!(back.subnet, subnet);
     assert_eq!(cluster.identity("n1").await.revoked_at, None);
     cluster.linked(&Arc::new(back.credentials)).await;
+}
+
+/// What stands where a node's record was.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+struct Rot(String);
+
+impl slipway_model::record::Record for Rot {
+    type Key = slipway_model::name::NodeName;
+    const PREFIX: &'static str = NodeIdentity::PREFIX;
+
+    fn key(node: &Self::Key) -> String {
+        NodeIdentity::key(node)
+    }
+
+    fn own_key(&self) -> String {
+        NodeIdentity::key(&name(&self.0))
+    }
+}
+
+#[tokio::test]
+async fn a_node_of_which_nothing_can_be_read_is_named_and_can_be_cut_off() {
+    let cluster = Cluster::new().await;
+    let n1 = Arc::new(cluster.joined("n1").await.credentials);
+    cluster.joined("n2").await;
+    let mut link = cluster.linked(&n1).await;
+    cluster.world.put(&super::cluster::node("n1")).await;
+    cluster.world.access.store.commit(Batch::new().put(&Rot("n1".to_owned()))).await.unwrap();
+    let how = "slipway nodes forget n1";
+    refused(cluster.desk.revoke_node(&name("n1")).await.map(drop), Kind::Conflict, how);
+    refused(cluster.desk.node_identities().await.map(drop), Kind::Conflict, how);
+    cluster.desk.forget_node(&name("n1")).await.unwrap();
+    assert_eq!(link.read(&mut [0]).await.unwrap_or(0), 0, "it was served till now");
+    hears(cluster.dial(&n1, Service::Node).await, "there is no node n1");
+    assert_eq!(cluster.desk.node_identities().await.unwrap().len(), 1);
+    hears(cluster.join(&cluster.token(Some("n1")).await.text, "n1").await, "a server's own node");
+    cluster.world.access.store.commit(Batch::new().discard::<Node>(&name("n1"))).await.unwrap();
+    cluster.join(&cluster.token(Some("n1")).await.text, "n1").await.unwrap();
 }

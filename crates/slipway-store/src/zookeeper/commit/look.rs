@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Writer;
 use super::levels::Needed;
 use super::slot::Slot;
-use crate::batch::{Batch, Condition};
+use crate::batch::{Batch, Change, Condition};
 use crate::error::Error;
 use crate::zookeeper::election::LeaderNode;
 use crate::zookeeper::layout::Layout;
@@ -45,7 +45,9 @@ impl Writer {
         let mut buckets: Vec<u32> = batch
             .operations
             .iter()
-            .filter(|operation| operation.condition != Condition::None)
+            .filter(|operation| {
+                operation.condition != Condition::None || !matches!(operation.change, Change::Put(_))
+            })
             .map(|operation| Layout::bucket(&operation.key))
             .collect();
         buckets.sort_unstable();

@@ -13,8 +13,7 @@ use sha2::{Digest as _, Sha256};
 use slipway_ensemble::backup::Id;
 use slipway_ensemble::http::{Api, Credentials};
 use slipway_ensemble::members::Members;
-use slipway_ensemble::place::s3::{self, Description};
-use slipway_ensemble::place::{Bucket, Place};
+use slipway_ensemble::place::Place;
 use slipway_ensemble::recover::{From, Plan};
 use slipway_ensemble::settings::Settings;
 use slipway_ensemble::shared::{Keys, Locks, Poll, SETTLING, SharedSettings};
@@ -25,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::bucket::{self, Conditions};
 use crate::front::seat::Seats;
 use crate::{front, life};
 
@@ -250,33 +250,19 @@ fn given(args: &args::Ensemble) -> anyhow::Result<Settings> {
     })
 }
 
-fn place(args: &args::Ensemble, data_dir: &std::path::Path) -> anyhow::Result<Place> {
-    let Some(endpoint) = &args.s3_endpoint else {
-        return Ok(match &args.shared_dir {
-            Some(dir) => Place::directory(dir),
-            None => {
-                let own = data_dir.join("shared");
-                std::fs::create_dir_all(&own).context("cannot make the directory for settings")?;
-                Place::directory(own)
-            }
-        });
-    };
-    let file = args.s3_keys_file.as_deref().context("--s3-keys-file")?;
-    let keys = read(file)?;
-    let (access, secret) =
-        keys.trim().split_once(':').context("the keys are not of the form ACCESS:SECRET")?;
-    Ok(Place::bucket(Bucket::new(Description {
-        endpoint: endpoint.clone(),
-        region: args.s3_region.clone(),
-        bucket: args.s3_bucket.clone().context("--s3-bucket")?,
-        prefix: args.s3_prefix.clone(),
-        keys: s3::Keys { access: access.to_owned(), secret: secret.to_owned() },
-        authority_pem: args.s3_ca.as_deref().map(read).transpose()?,
-        trust_conditions: args.s3_trust_conditions,
-    })?))
+fn place(args: &args::Ensemble, data_dir: &Path) -> anyhow::Result<Place> {
+    match (&args.shared_s3, &args.shared_dir) {
+        (Some(file), _) => bucket::open(file, Conditions::Replaced),
+        (None, Some(dir)) => Ok(Place::directory(dir)),
+        (None, None) => {
+            let own = data_dir.join("shared");
+            std::fs::create_dir_all(&own).context("cannot make the directory for settings")?;
+            Ok(Place::directory(own))
+        }
+    }
 }
 
-fn read(path: &std::path::Path) -> anyhow::Result<String> {
+fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 

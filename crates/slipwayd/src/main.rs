@@ -45,6 +45,8 @@ mod router;
 
 mod doctor;
 
+mod bucket;
+
 mod shared;
 
 mod accept_storage;

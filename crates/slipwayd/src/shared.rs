@@ -1,6 +1,5 @@
 //! The storage that the servers of a cluster share: a directory, or a bucket.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -8,8 +7,9 @@ use anyhow::{Context, bail};
 use slipway_access::{Keyring, MasterKey};
 use slipway_model::id::ClusterId;
 use slipway_model::project::Sealed;
-use slipway_storage::s3::{Description, Keys};
-use slipway_storage::{Authenticated, Bucket, Place};
+use slipway_storage::{Authenticated, Place};
+
+use crate::bucket::{self, Conditions};
 
 /// The folder of the repositories.
 pub const REPOSITORIES: &str = "repositories";
@@ -19,6 +19,9 @@ pub const IMAGES: &str = "images";
 pub const BUILDS: &str = "builds";
 /// The folder of what tells where instances ran.
 pub const RAN: &str = "ran";
+
+#[cfg(test)]
+mod tests;
 
 /// What belongs to the cluster as a whole.
 const CLUSTER: &str = "cluster";
@@ -30,7 +33,8 @@ const OBJECT_BYTES_MAX: usize = 16 << 10;
 /// The bucket that a file describes, or a shared directory, or neither.
 pub fn place(shared_dir: Option<&Path>, bucket_file: Option<&Path>) -> anyhow::Result<Option<Place>> {
     Ok(match (bucket_file, shared_dir) {
-        (Some(file), _) => Some(Place::bucket(bucket(file)?)),
+        // Whether they may be trusted is asked, and nothing here is done without them: see `check`.
+        (Some(file), _) => Some(bucket::open(file, Conditions::Needed)?),
         (None, directory) => directory.map(Place::directory),
     })
 }
@@ -160,44 +164,3 @@ async fn check(place: &Place) -> anyhow::Result<()> {
         Err(error) => Err(error).with_context(|| format!("{bucket} cannot be used")),
     }
 }
-
-fn bucket(file: &Path) -> anyhow::Result<Bucket> {
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let description = parse(&text).with_context(|| file.display().to_string())?;
-    Bucket::new(description).with_context(|| file.display().to_string())
-}
-
-/// A name and its value on each line; lines that begin with # say nothing.
-fn parse(text: &str) -> anyhow::Result<Description> {
-    let mut found = BTreeMap::new();
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let (name, value) =
-            line.split_once(char::is_whitespace).with_context(|| format!("{line}: no value"))?;
-        if found.insert(name, value.trim().to_owned()).is_some() {
-            bail!("{name} is there twice");
-        }
-    }
-    let mut take = |name: &str| found.remove(name);
-    let need = |name: &str, value: Option<String>| value.with_context(|| format!("{name} is missing"));
-    let authority_pem = take("authority-file")
-        .map(|file| fs::read_to_string(&file).with_context(|| format!("cannot read {file}")));
-    let description = Description {
-        endpoint: need("endpoint", take("endpoint"))?,
-        region: take("region").unwrap_or_else(|| "us-east-1".to_owned()),
-        bucket: need("bucket", take("bucket"))?,
-        prefix: take("prefix").unwrap_or_default(),
-        keys: Keys {
-            access: need("access-key", take("access-key"))?,
-            secret: need("secret-key", take("secret-key"))?,
-        },
-        authority_pem: authority_pem.transpose()?,
-        trust_conditions: true,
-    };
-    match found.keys().next() {
-        Some(unknown) => bail!("{unknown} is not known"),
-        None => Ok(description),
-    }
-}
-
-#[cfg(test)]
-mod tests;

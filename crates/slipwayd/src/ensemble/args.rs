@@ -28,29 +28,12 @@ pub struct Ensemble {
     pub cluster: String,
     /// The directory, on NFS or the like, with the settings and backups of all machines [default: one
     /// in the data directory, for a server alone]
-    #[arg(long, value_name = "DIR", conflicts_with = "s3_endpoint")]
+    #[arg(long, value_name = "DIR", conflicts_with = "shared_s3")]
     pub shared_dir: Option<PathBuf>,
-    /// The same in a bucket: where its server is, such as https://s3.example
-    #[arg(long, value_name = "URL", requires_all = ["s3_bucket", "s3_keys_file"])]
-    pub s3_endpoint: Option<String>,
-    /// The bucket
-    #[arg(long, value_name = "NAME")]
-    pub s3_bucket: Option<String>,
-    /// A file with one line, ACCESS:SECRET
+    /// The same in a bucket with S3's API: a file with lines such as `endpoint https://…`, `bucket …`,
+    /// `access-key …`, `secret-key …`
     #[arg(long, value_name = "FILE")]
-    pub s3_keys_file: Option<PathBuf>,
-    /// Its region
-    #[arg(long, default_value = "us-east-1", value_name = "NAME")]
-    pub s3_region: String,
-    /// What all names in the bucket begin with
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    pub s3_prefix: String,
-    /// The authority of the bucket's server, when the system does not trust it
-    #[arg(long, value_name = "PEM")]
-    pub s3_ca: Option<PathBuf>,
-    /// The bucket's server keeps its word when it says that it lets one of many writers win
-    #[arg(long)]
-    pub s3_trust_conditions: bool,
+    pub shared_s3: Option<PathBuf>,
     /// Settings until some are set over HTTP: the servers, such as S:1:a,S:2:b,S:3:c; none for one alone
     #[arg(long, default_value = "", value_name = "SPEC")]
     pub servers: String,

@@ -35,6 +35,10 @@ mod tests;
 
 /// Above the old epochs; each election takes one.
 const EPOCHS: u64 = 1 << 16;
+/// A server that loses its leader, or has much to do, may not answer for a moment; taken for gone it would
+/// be a second ensemble beside the new one. So it is asked so often, with that between.
+const WORD_TRIES: usize = 3;
+const WORD_PAUSE: Duration = Duration::from_secs(1);
 const WORD_PATIENCE: Duration = Duration::from_secs(5);
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// Where both of ZooKeeper's directories have their files.
@@ -230,16 +234,28 @@ async fn running(voters: &[&Server], settings: &Settings, options: &Options) -> 
         // The only one there is may be given up for a backup once it does not run.
         let could_help = is_own && voters.len() > 1 && newest(&dirs(settings, options)).is_some();
         asked.spawn(async move {
-            let ruok = words.ask("ruok", WORD_PATIENCE).await.ok();
-            let state = monitor::state(monitor::Seen { is_listed: true, ruok: ruok.as_deref(), srvr: None });
             // Stopped or not, this one could be started.
-            let runs = state >= State::NotServing || could_help;
+            let runs = could_help || answers(&words).await;
             runs.then_some(words.host)
         });
     }
     let mut hosts: Vec<String> = asked.join_all().await.into_iter().flatten().collect();
     hosts.sort();
     hosts
+}
+
+async fn answers(server: &words::Server) -> bool {
+    for again in 0..WORD_TRIES {
+        if again > 0 {
+            tokio::time::sleep(WORD_PAUSE).await;
+        }
+        let ruok = server.ask("ruok", WORD_PATIENCE).await.ok();
+        let seen = monitor::Seen { is_listed: true, ruok: ruok.as_deref(), srvr: None };
+        if monitor::state(seen) >= State::NotServing {
+            return true;
+        }
+    }
+    false
 }
 
 fn highest_id(settings: &Settings) -> u8 {

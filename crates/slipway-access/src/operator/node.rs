@@ -9,14 +9,6 @@ use crate::access::{TRIES, too_busy};
 use crate::error::Error;
 
 impl Operator {
-    /// What is asked of nodes now, in the order of their names.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn node_orders(&self) -> Result<Vec<NodeOrder>, Error> {
-        Ok(self.access.list::<NodeOrder>("").await?.into_iter().map(|order| order.record).collect())
-    }
-
     /// What is asked of one node.
     ///
     /// # Errors

@@ -47,12 +47,6 @@ pub enum Error {
     /// Two entries share an id or a host.
     #[error("server {0:?} has the id or the host of another")]
     Twice(String),
-    /// It would leave the ensemble without a vote, which no later change could mend.
-    #[error("server {0} is the last one with a vote")]
-    LastVoter(u8),
-    /// There is no server with this id.
-    #[error("there is no server {0}")]
-    Unknown(u8),
     /// There are too many.
     #[error("there are more than {SERVERS_MAX} servers")]
     TooMany,
@@ -74,28 +68,6 @@ impl Servers {
         // A host with a comma in it would read as two servers.
         let read: Self = text.parse()?;
         if read == servers { Ok(servers) } else { Err(Error::Entry(text)) }
-    }
-
-    /// The id for a server that comes new: one more than the highest (EX-12). Ids are not used again,
-    /// so that a server which returns is not taken for its successor; nothing when they are used up.
-    pub fn next_id(&self) -> Option<u8> {
-        let highest = self.0.iter().map(|server| server.id).max().unwrap_or(0);
-        (highest < ID_MAX).then(|| highest + 1)
-    }
-
-    /// The servers without that one (ZK-09).
-    ///
-    /// # Errors
-    /// There is no such server, or it is the last one with a vote.
-    pub fn without(&self, id: u8) -> Result<Self, Error> {
-        let (gone, left): (Vec<Server>, Vec<Server>) =
-            self.0.iter().cloned().partition(|server| server.id == id);
-        let gone = gone.first().ok_or(Error::Unknown(id))?;
-        let has_voter = left.iter().any(|server| server.kind == Kind::Standard);
-        if gone.kind == Kind::Standard && !has_voter {
-            return Err(Error::LastVoter(id));
-        }
-        Ok(Self(left))
     }
 }
 

@@ -146,7 +146,9 @@ impl Directory {
             let folder = beneath::folder_made(root, &folder)?;
             let unfinished = write(&folder, |file| file.write_all(&bytes))?;
             let has_won = give_name(&folder, &unfinished, &name);
-            sweep(&folder, &unfinished)?;
+            sweep(&folder, &unfinished);
+            // Renamed, where there are no links.
+            let _renamed = unlinkat(&folder, &unfinished, AtFlags::empty());
             let has_won = has_won?;
             fsync(&folder)?;
             Ok(has_won)
@@ -171,7 +173,7 @@ impl Directory {
         patience: Duration,
         work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let away = |reason: String| Error::Away { place: self.root.display().to_string(), reason };
+        let place = || self.root.display().to_string();
         let root = Arc::clone(&self.root);
         let whole = async {
             // The permit goes along, so that a thread which hangs keeps it.
@@ -184,10 +186,23 @@ impl Directory {
         };
         match tokio::time::timeout(patience, whole).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(away(error.to_string())),
-            Err(_) => Err(away(format!("no answer within {} s", patience.as_secs()))),
+            Ok(Err(error)) if is_lasting(&error) => {
+                Err(Error::Refused { place: place(), reason: error.to_string() })
+            }
+            Ok(Err(error)) => Err(Error::Away { place: place(), reason: error.to_string() }),
+            Err(_) => {
+                let reason = format!("no answer within {} s", patience.as_secs());
+                Err(Error::Away { place: place(), reason })
+            }
         }
     }
+}
+
+/// Whether only a person can mend it: a right that is missing, or what should not be there. A file server
+/// that is away, or full, may be there again, or have room.
+fn is_lasting(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), InvalidInput | PermissionDenied | ReadOnlyFilesystem)
 }
 
 /// Nothing when there are too many.
@@ -271,7 +286,9 @@ fn write(folder: &OwnedFd, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io
 /// Gives a file its name, in place of whatever has it, for good.
 fn replace(folder: &OwnedFd, unfinished: &str, name: &str) -> io::Result<()> {
     renameat(folder, unfinished, folder, name)?;
-    Ok(fsync(folder)?)
+    fsync(folder)?;
+    sweep(folder, name);
+    Ok(())
 }
 
 /// Gives a file its second name, if nothing has it yet.
@@ -296,23 +313,23 @@ fn give_name(folder: &OwnedFd, unfinished: &str, name: &str) -> io::Result<bool>
     }
 }
 
-/// Takes away the first name of the file just made, and what dead processes have left.
-fn sweep(folder: &OwnedFd, unfinished: &str) -> io::Result<()> {
+/// Takes away what dead processes have left unfinished, by the time of the file just made. What stays is
+/// taken away after another write.
+fn sweep(folder: &OwnedFd, just_made: &str) {
     let time = |name: &CStr| Some(statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?.st_mtime);
-    // Renamed, where there are no links.
-    let Ok(own) = statat(folder, unfinished, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
-    unlinkat(folder, unfinished, AtFlags::empty())?;
-    for entry in Dir::read_from(folder)?.take(NAMES_MAX) {
-        let entry = entry?;
+    let (Ok(own), Ok(entries)) =
+        (statat(folder, just_made, AtFlags::SYMLINK_NOFOLLOW), Dir::read_from(folder))
+    else {
+        return;
+    };
+    for entry in entries.flatten().take(NAMES_MAX) {
         let name = entry.file_name();
-        if !name.to_bytes().starts_with(UNFINISHED.as_bytes()) {
-            continue;
-        }
-        if time(name).is_some_and(|time| own.st_mtime - time > UNFINISHED_SECONDS_MAX) {
+        if name.to_bytes().starts_with(UNFINISHED.as_bytes())
+            && time(name).is_some_and(|time| own.st_mtime - time > UNFINISHED_SECONDS_MAX)
+        {
             let _ignored = unlinkat(folder, name, AtFlags::empty());
         }
     }
-    Ok(())
 }
 
 impl fmt::Display for Directory {

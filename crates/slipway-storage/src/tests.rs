@@ -43,6 +43,15 @@ async fn ex_08_a_writer_that_dies_before_the_link_leaves_nothing_to_see_and_is_s
     assert!(!old.exists());
     assert!(young.exists(), "its writer may live");
     assert_eq!(fs::read_dir(dir.path().join("s")).unwrap().count(), 2);
+    // Also where nothing is ever created by one of many, such as big files.
+    let old = left(".unfinished-3", 4000);
+    place.put("s", "2", Bytes::new()).await.unwrap();
+    assert!(!old.exists());
+    let old = left(".unfinished-4", 4000);
+    let file = dir.path().join("big");
+    fs::write(&file, "big").unwrap();
+    place.put_file("s", "3", &file).await.unwrap();
+    assert!(!old.exists() && young.exists());
 }
 
 #[tokio::test]

@@ -14,11 +14,15 @@ mod args;
 
 mod paths;
 
+mod claim;
+
 mod capacity;
 
 mod outside;
 
 mod life;
+
+mod said;
 
 mod up;
 

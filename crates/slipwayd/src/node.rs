@@ -34,6 +34,7 @@ use serve::Here;
 use services::Servers;
 
 use crate::capacity::{self, Offer};
+use crate::claim::Claim;
 use crate::front::listen::bind_socket;
 use crate::life;
 use crate::paths::{self, Paths, beside, own_program};
@@ -76,11 +77,14 @@ struct Machine {
     agent: Option<Agent>,
     /// None ends before the machine.
     tasks: JoinSet<()>,
+    /// Nobody else uses the directories meanwhile.
+    _claim: Claim,
 }
 
 impl Machine {
     async fn start(options: &args::Agent) -> anyhow::Result<Self> {
         let paths = Paths::make(&options.directories)?;
+        let claim = Claim::take(&paths)?;
         let directory = membership::directory(&paths)?;
         let (Some(credentials), Some(told)) = (Credentials::load(&directory)?, Membership::read(&directory)?)
         else {
@@ -144,7 +148,7 @@ impl Machine {
         });
         tasks.spawn(dial::keep(servers, here, up));
         tracing::info!(node.name = %name, cluster = identity.cluster, "ready");
-        Ok(Self { agent, tasks })
+        Ok(Self { agent, tasks, _claim: claim })
     }
 
     /// Ends everything but instances and router.

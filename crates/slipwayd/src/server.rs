@@ -16,7 +16,9 @@ use slipway_agent::RuntimeChoice;
 use slipway_agent::network::NetworkOptions;
 use slipway_control::leader::LeaderQueries;
 use slipway_git::Doorkeeper;
+use slipway_link::authority::Authority;
 use slipway_link::{Acceptor, Dialler};
+use slipway_model::cause::chain;
 use slipway_model::cluster::Candidate;
 use slipway_model::name::NodeName;
 use slipway_registry::Registry;
@@ -27,6 +29,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::claim::Claim;
 use crate::front::listen::bind;
 use crate::front::{Duty, Fallback, Front, Listeners, fallback};
 use crate::glue::nobody::NoInstances;
@@ -34,6 +37,7 @@ use crate::hub::ran::copies;
 use crate::life::{log, wait_for_signal};
 use crate::outside::{Outside, public_url};
 use crate::paths::{self, Paths, beside, own_program};
+use crate::said::Said;
 use crate::term::{Ground, WorkshopOptions};
 use crate::{args, capacity, ensemble, shared};
 
@@ -67,30 +71,38 @@ pub fn server(options: args::Server) -> anyhow::Result<()> {
             Some(ensemble) => Some(ensemble::Running::start(ensemble).await?),
             None => None,
         };
-        let mut server = tokio::select! {
-            server = Server::start(&options) => server?,
-            signalled = wait_for_signal() => return signalled,
-        };
-        tokio::select! {
-            signalled = wait_for_signal() => signalled?,
-            () = ensemble::ended(&mut ensemble) => bail!(
+        let lived = tokio::select! {
+            lived = live(&options) => lived,
+            () = ensemble::ended(&mut ensemble) => Err(anyhow::anyhow!(
                 "what looks after ZooKeeper has ended; see the log above. Starting slipwayd again mends it"
-            ),
-            what = server.ended() => bail!("{what} has ended; see the log above. Starting slipwayd again mends it"),
-        }
-        tracing::info!("stopping; nodes and what they run go on");
-        // A second signal ends at once.
-        tokio::select! {
-            () = server.stop() => {}
-            again = wait_for_signal() => again?,
-        }
+            )),
+        };
+        // However it went: it may be between the end of ZooKeeper's server and its start.
         if let Some(ensemble) = ensemble {
             ensemble.stop().await;
         }
-        anyhow::Ok(())
+        lived
     })?;
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
+}
+
+/// The server's own life, until a signal.
+async fn live(options: &args::Server) -> anyhow::Result<()> {
+    let mut server = tokio::select! {
+        server = Server::start(options) => server?,
+        signalled = wait_for_signal() => return signalled,
+    };
+    tokio::select! {
+        signalled = wait_for_signal() => signalled?,
+        what = server.ended() => bail!("{what} has ended; see the log above. Starting slipwayd again mends it"),
+    }
+    tracing::info!("stopping; nodes and what they run go on");
+    // A second signal ends at once.
+    tokio::select! {
+        () = server.stop() => Ok(()),
+        again = wait_for_signal() => again,
+    }
 }
 
 struct Server {
@@ -100,6 +112,8 @@ struct Server {
     election: JoinHandle<()>,
     stop: CancellationToken,
     store: Store,
+    /// Nobody else uses the directories meanwhile.
+    _claim: Claim,
 }
 
 impl Server {
@@ -107,6 +121,7 @@ impl Server {
         let outside = outside(options);
         outside.check()?;
         let paths = Paths::make(&options.directories)?;
+        let claim = Claim::take(&paths)?;
         let place = options.shared.place()?.context(
             "say where repositories, images and logs of the cluster are: --shared-dir or --shared-s3",
         )?;
@@ -126,7 +141,7 @@ impl Server {
 
         let store = connect::connect(&connect::options(&options.zookeeper, &master)?).await?;
         shared::claim(&storage, store.cluster_id()).await?;
-        let access = open_access(&store, master).await?;
+        let (access, authority) = open_records(&store, &master).await?;
         let ground = Ground {
             store: store.clone(),
             access: access.clone(),
@@ -141,7 +156,7 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(ground.journal.clone().keep_copies());
         tasks.spawn(copies::keep(paths.ran(), storage.below(shared::RAN)?));
-        let identity = identity::establish(&access, &name, &cluster_address, &mut tasks).await?;
+        let identity = identity::establish(&access, authority, &name, &cluster_address, &mut tasks)?;
         let (own, own_seen) = watch::channel(Own::None);
         let port = Port {
             front: front.clone(),
@@ -177,7 +192,7 @@ impl Server {
         let stop = CancellationToken::new();
         let until = stop.clone();
         let election = tokio::spawn(async move { campaign.stand(&until).await });
-        Ok(Self { front: listening, tasks, election, stop, store })
+        Ok(Self { front: listening, tasks, election, stop, store, _claim: claim })
     }
 
     /// Waits until a part has ended that should not, and names it.
@@ -208,11 +223,21 @@ fn idle(ground: &Ground) -> Fallback {
 }
 
 /// ZooKeeper may go away at any moment, which is no reason to end.
-async fn open_access(store: &Store, master: MasterKey) -> anyhow::Result<Access> {
+async fn open_records(store: &Store, master: &MasterKey) -> anyhow::Result<(Access, Arc<Authority>)> {
+    let open = || async {
+        let access = Access::open(store.clone(), master.clone()).await?;
+        let authority = access.cluster_authority().await?;
+        Ok((access, authority))
+    };
+    let mut said = Said::default();
     loop {
-        match Access::open(store.clone(), master.clone()).await {
-            Err(error) if error.kind() == slipway_access::Kind::Unavailable => {
-                tracing::warn!(%error, "the records cannot be read; trying on");
+        match open().await {
+            Err(error @ slipway_access::Error::Store { .. })
+                if error.kind() == slipway_access::Kind::Unavailable =>
+            {
+                said.why(&chain(&error), |why| {
+                    tracing::warn!("the records cannot be read: {why}; trying on")
+                });
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             opened => return Ok(opened?),

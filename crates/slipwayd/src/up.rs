@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::args;
 use crate::capacity::{self, Offer};
+use crate::claim::Claim;
 use crate::front::listen::bind_socket;
 use crate::front::{Duty, Front, Listeners};
 use crate::glue::instances::LocalInstances;
@@ -74,6 +75,8 @@ struct Server {
     term: Term,
     workshop: Workshop,
     store: Store,
+    /// Nobody else uses the directories meanwhile.
+    _claim: Claim,
 }
 
 impl Server {
@@ -83,6 +86,7 @@ impl Server {
         // A slip in the options must leave neither a master key nor a router behind.
         let offer = Offer::of(&options.room, options.address)?;
         let paths = Paths::make(&options.directories)?;
+        let claim = Claim::take(&paths)?;
         let node: NodeName = match &options.node {
             Some(node) => node.clone(),
             None => capacity::host_name(),
@@ -141,7 +145,7 @@ impl Server {
             api = %options.listen.api, router = %options.router, ssh = %options.listen.ssh,
             registry = %options.listen.registry, git.host_key = ground.host_key, "ready"
         );
-        Ok(Self { front, tasks, term, workshop, store })
+        Ok(Self { front, tasks, term, workshop, store, _claim: claim })
     }
 
     /// Waits until a part has ended that should not, and names it; one that ends is started again by

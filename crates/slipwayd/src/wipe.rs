@@ -11,6 +11,7 @@ use slipway_agent::{Agent, RuntimeChoice};
 use slipway_registry::{Options, Registry};
 
 use crate::args;
+use crate::claim::{self, Claim};
 use crate::paths::{Paths, beside, own_program};
 use crate::router;
 
@@ -18,11 +19,11 @@ use crate::router;
 pub fn wipe(directories: &args::Directories, yes: bool) -> anyhow::Result<()> {
     let ours = |folder: &Path, marks: &[&str]| marks.iter().any(|mark| folder.join(mark).exists());
     let (data, run) = (&directories.data_dir, &directories.run_dir);
-    if data.exists() && !ours(data, &["store", "registry"]) {
+    if data.exists() && !ours(data, &["store", "registry", claim::FILE]) {
         bail!("{} is no data directory of Slipway, so nothing was deleted", data.display());
     }
     if run.exists()
-        && !ours(run, &["router.lock", "agent", "api.sock"])
+        && !ours(run, &["router.lock", "agent", "api.sock", claim::FILE])
         && fs::read_dir(run)?.next().is_some()
     {
         bail!("{} is no run directory of Slipway, so nothing was deleted", run.display());
@@ -35,7 +36,9 @@ pub fn wipe(directories: &args::Directories, yes: bool) -> anyhow::Result<()> {
         bail!("this stops all that runs of {} and deletes it; say --yes if you mean it", data.display());
     }
     let paths = Paths::make(directories)?;
-    // Held until the end: a server that runs has it, and then nothing must be touched.
+    // Held until the end: whoever runs here has it, and then nothing must be touched.
+    let _claim = Claim::take(&paths).context("nothing was touched")?;
+    // So has whoever makes a stack.
     let registry = match Registry::open_to_delete(&paths.registry(), Options::default()) {
         Err(error @ slipway_registry::Error::InUse { .. }) => {
             return Err(error)

@@ -61,7 +61,7 @@ pub fn file(folder: &OwnedFd, name: &str) -> io::Result<Option<File>> {
     let Some(opened) = resolve(folder, Path::new(name), flags)? else { return Ok(None) };
     let file = File::from(opened);
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other(format!("{name} is no plain file; take it away")));
+        return Err(refused(format!("{name} is no plain file; take it away")));
     }
     Ok(Some(file))
 }
@@ -79,11 +79,16 @@ pub fn is(folder: &OwnedFd, entry: &rustix::fs::DirEntry, wanted: FileType) -> i
     }
 }
 
+/// What no later try finds otherwise.
+fn refused(sentence: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, sentence)
+}
+
 fn resolve(at: impl AsFd, path: &Path, flags: OFlags) -> io::Result<Option<OwnedFd>> {
     match rustix::fs::openat2(at, path, flags, Mode::empty(), RESOLVE) {
         Ok(found) => Ok(Some(found)),
         Err(Errno::NOENT) => Ok(None),
-        Err(Errno::LOOP | Errno::XDEV) => Err(io::Error::other(format!(
+        Err(Errno::LOOP | Errno::XDEV) => Err(refused(format!(
             "{} is, or leads through, a symbolic link, which no server makes; take it away",
             path.display()
         ))),

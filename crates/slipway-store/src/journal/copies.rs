@@ -16,7 +16,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use slipway_model::limit::BUILD_LOG_BYTES_MAX;
 use slipway_storage::{Authenticated, Error};
@@ -31,7 +31,9 @@ const MODE_UP: u32 = 0o400;
 const COPY_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The longest journal.
 const BYTES_MAX: usize = BUILD_LOG_BYTES_MAX.0 as usize;
-/// Files that are looked at when a server starts.
+/// How often all files are looked at, the first time when a server starts.
+const ROUND: Duration = Duration::from_secs(24 * 3600);
+/// So many files are looked at.
 const FILES_MAX: usize = 100_000;
 /// An environment's path and the file.
 const DEPTH_MAX: usize = 6;
@@ -69,9 +71,13 @@ impl Copies {
 
     /// Puts up what is written, for ever.
     pub(super) async fn keep(&self) {
-        self.look_round();
+        let mut looked: Option<Instant> = None;
         let mut said = String::new();
         loop {
+            if looked.is_none_or(|at| at.elapsed() > ROUND) {
+                self.look_round();
+                looked = Some(Instant::now());
+            }
             let all: Vec<_> =
                 self.writing().iter().map(|(path, progress)| (path.clone(), *progress)).collect();
             for (path, progress) in all {
@@ -191,8 +197,8 @@ impl Copies {
         self.storage.place().delete(folder, &part(name)).await
     }
 
-    /// What an earlier process of this server has left: finished journals that are not up go up, and copies
-    /// that nobody has needed for long go.
+    /// Finished journals that are not up, such as what an earlier process has left, go up, and copies that
+    /// nobody has needed for long go.
     fn look_round(&self) {
         let mut folders = vec![(self.root.clone(), 0)];
         let mut files = 0;
@@ -201,6 +207,10 @@ impl Copies {
                 files += 1;
                 let (path, Ok(found)) = (entry.path(), entry.metadata()) else { continue };
                 if files > FILES_MAX {
+                    tracing::warn!(
+                        directory = %self.root.display(), "more than {FILES_MAX} logs of builds; the others stay, \
+                         and may not reach the shared storage"
+                    );
                     return;
                 }
                 let age = found.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());

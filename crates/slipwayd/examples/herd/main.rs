@@ -37,6 +37,9 @@ mod peers;
 #[path = "../../src/node/dial.rs"]
 mod dial;
 
+#[path = "../../src/said.rs"]
+mod said;
+
 #[expect(dead_code, reason = "simulated nodes have no router and pull nothing")]
 #[path = "../../src/node/services.rs"]
 mod services;

@@ -26,6 +26,8 @@ pub mod copies;
 const KNOWN_MAX: usize = 200_000;
 /// Lines that wait for the disk; what is more is known in memory only.
 const LINES_WAITING_MAX: usize = 100_000;
+/// Lines of a file, which begins with all that are known; after so many another begins.
+const FILE_LINES_MAX: usize = 2 * KNOWN_MAX;
 /// Files of earlier terms that are kept. Each holds what the ones before it held.
 const FILES_MAX: usize = 8;
 /// Names of files begin with it that are being copied here from another server's.
@@ -65,6 +67,10 @@ impl Known {
         self.order.push_back(instance.clone());
         true
     }
+
+    fn all(&self) -> Vec<(InstanceId, NodeName)> {
+        self.order.iter().map(|instance| (instance.clone(), self.nodes[instance].clone())).collect()
+    }
 }
 
 impl Ran {
@@ -86,7 +92,7 @@ impl Ran {
                 });
                 let all = merge(&known, earlier);
                 is_read.send_replace(true);
-                if let Err(error) = write_all(&directory, &all, &waiting) {
+                if let Err(error) = write_on(&directory, &known, all, &waiting, FILE_LINES_MAX) {
                     tracing::warn!(directory = %directory.display(), %error, "cannot write down where instances run");
                 }
             });
@@ -131,7 +137,7 @@ fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Puts what was known earlier before what has been noted since; all of it.
+/// Puts what was known earlier before what has been noted since; all that is remembered of both.
 fn merge(known: &Mutex<Known>, earlier: Vec<(InstanceId, NodeName)>) -> Vec<(InstanceId, NodeName)> {
     let mut known = lock(known);
     let since = std::mem::take(&mut *known);
@@ -144,7 +150,12 @@ fn merge(known: &Mutex<Known>, earlier: Vec<(InstanceId, NodeName)>) -> Vec<(Ins
             known.order.push_back(instance.clone());
         }
     }
-    known.order.iter().map(|instance| (instance.clone(), known.nodes[instance].clone())).collect()
+    while known.order.len() > KNOWN_MAX
+        && let Some(oldest) = known.order.pop_front()
+    {
+        known.nodes.remove(&oldest);
+    }
+    known.all()
 }
 
 /// The finished files, the oldest first: their names begin with times.
@@ -180,12 +191,28 @@ fn parse(line: &str) -> Option<(InstanceId, NodeName)> {
     Some((instance.parse().ok()?, node.parse().ok()?))
 }
 
-/// Begins this term's file with all that is known, and goes on for as long as somebody notes more.
-fn write_all(
+/// Writes for as long as somebody notes more, in one file after the other: whoever copies them reads none
+/// that is longer.
+fn write_on(
+    directory: &Path,
+    known: &Mutex<Known>,
+    mut all: Vec<(InstanceId, NodeName)>,
+    more: &Receiver<(InstanceId, NodeName)>,
+    lines_max: usize,
+) -> io::Result<()> {
+    while write_one(directory, &all, more, lines_max)? {
+        all = lock(known).all();
+    }
+    Ok(())
+}
+
+/// Begins a file with all that is known. True when it is full, false when nobody notes more.
+fn write_one(
     directory: &Path,
     all: &[(InstanceId, NodeName)],
     more: &Receiver<(InstanceId, NodeName)>,
-) -> io::Result<()> {
+    lines_max: usize,
+) -> io::Result<bool> {
     // After all others, whatever their servers' clocks say.
     let newest = files(directory)?
         .pop()
@@ -208,14 +235,20 @@ fn write_all(
         // Another server may have removed it.
         let _gone = fs::remove_file(old);
     }
+    let mut lines = all.len();
     while let Ok(first) = more.recv() {
         write(&mut file, &first)?;
+        lines += 1;
         while let Ok(next) = more.try_recv() {
             write(&mut file, &next)?;
+            lines += 1;
         }
         file.flush()?;
+        if lines >= lines_max {
+            return Ok(true);
+        }
     }
-    Ok(())
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::serve::{self, Here};
 use super::services::Servers;
+use crate::said::Said;
 
 /// The wait before a try is drawn from nothing to so much, which doubles from try to try.
 const WAIT_FIRST: Duration = Duration::from_secs(1);
@@ -21,11 +22,11 @@ const GOOD_AFTER: Duration = Duration::from_secs(10);
 /// Dials and serves, for ever. `up` tells others whether there is a link.
 pub async fn keep(servers: Servers, here: Here, up: watch::Sender<bool>) {
     let mut wait = WAIT_FIRST;
-    let mut said = String::new();
+    let mut said = Said::default();
     loop {
         match servers.dial(Service::Node).await {
             Ok(link) => {
-                said.clear();
+                said.over();
                 tracing::info!(server = %link.far_end(), "connected to the leader");
                 up.send_replace(true);
                 let since = Instant::now();
@@ -44,12 +45,7 @@ pub async fn keep(servers: Servers, here: Here, up: watch::Sender<bool>) {
                 }
             }
             Err(error) => {
-                // Once for each reason, not for each try.
-                let text = chain(&error);
-                if text != said {
-                    tracing::warn!("no server takes this node: {text}; trying on");
-                    said = text;
-                }
+                said.why(&chain(&error), |why| tracing::warn!("no server takes this node: {why}; trying on"));
             }
         }
         sleep(wait.mul_f64(rand::random::<f64>())).await;

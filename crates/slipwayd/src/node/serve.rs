@@ -169,12 +169,13 @@ async fn report(on: OnLink, out: mpsc::Sender<Bytes>) {
         let told = tokio::select! {
             // What happened goes before that it is still there.
             biased;
-            Some(message) = messages.recv() => match message {
-                NodeMessage::Whole { node, instances } => {
+            message = messages.recv() => match message {
+                Some(NodeMessage::Whole { node, instances }) => {
                     ReportLine::Whole { node: Box::new(node), instances, peers: on.here.peers.name() }
                 }
-                NodeMessage::Report { report, .. } => ReportLine::Report(Box::new(report)),
-                NodeMessage::Gone { .. } => return,
+                Some(NodeMessage::Report { report, .. }) => ReportLine::Report(Box::new(report)),
+                // Nobody is to believe for its heartbeat a node that tells no more what runs there.
+                Some(NodeMessage::Gone { .. }) | None => return,
             },
             () = out.closed() => return,
             Ok(report) = refused.recv() => ReportLine::Report(Box::new(report)),

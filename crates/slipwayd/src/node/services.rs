@@ -12,6 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::said::Said;
+
 /// A machine has one router, and for a moment the one before it.
 const ROUTERS_MAX: usize = 4;
 /// For all servers together.
@@ -69,7 +71,7 @@ fn is_answer_of(asked: &str, error: &Error) -> bool {
 /// link: when that breaks, the routers' are let go too, because they may not notice as soon.
 pub async fn routes(listener: UnixListener, servers: Servers, up: watch::Receiver<bool>) {
     let mut routers = JoinSet::new();
-    let said = Arc::new(Mutex::new(String::new()));
+    let said = Arc::new(Mutex::new(Said::default()));
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -92,7 +94,7 @@ async fn route(
     mut router: UnixStream,
     servers: Servers,
     mut up: watch::Receiver<bool>,
-    said: Arc<Mutex<String>>,
+    said: Arc<Mutex<Said>>,
 ) {
     // Without the node's own link there is no leader to be had; with it, there is soon.
     if !*up.borrow_and_update() {
@@ -101,17 +103,14 @@ async fn route(
     let mut link = match servers.dial(Service::Routes).await {
         Ok(link) => link,
         Err(error) => {
-            let text = error.to_string();
-            let mut last = said.lock().unwrap_or_else(PoisonError::into_inner);
-            // Once for each reason: the router comes again every moment.
-            if *last != text {
-                tracing::warn!("this machine's router is told no routes: {text}; trying on");
-                *last = text;
-            }
+            // The router comes again every moment.
+            said.lock().unwrap_or_else(PoisonError::into_inner).why(&error.to_string(), |why| {
+                tracing::warn!("this machine's router is told no routes: {why}; trying on");
+            });
             return;
         }
     };
-    said.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    said.lock().unwrap_or_else(PoisonError::into_inner).over();
     tokio::select! {
         // Both ends notice when it ends, and the router comes again.
         _ = tokio::io::copy_bidirectional(&mut router, &mut link) => {}

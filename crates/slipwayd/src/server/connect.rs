@@ -8,13 +8,12 @@ use slipway_access::MasterKey;
 use slipway_store::{Acl, Error, Store, ZooKeeperOptions, ZooKeeperTls};
 
 use crate::args;
+use crate::said::Said;
 
 /// A request of the store waits so long for a server of ZooKeeper to answer. Whoever waits is a person.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two tries to reach ZooKeeper at the start.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// Between two lines in the log about it.
-const SAY_AGAIN: Duration = Duration::from_secs(30);
 
 /// What was typed, as the store wants it. Records are authenticated under the master key.
 pub fn options(typed: &args::ZooKeeper, master: &MasterKey) -> anyhow::Result<ZooKeeperOptions> {
@@ -47,7 +46,7 @@ fn credential(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// Connects, however long it takes. What waiting cannot mend is an error.
 pub async fn connect(options: &ZooKeeperOptions) -> anyhow::Result<Store> {
-    let mut said: Option<tokio::time::Instant> = None;
+    let mut said = Said::default();
     loop {
         let error = match Store::connect(options.clone()).await {
             Ok(store) => return Ok(store),
@@ -60,10 +59,9 @@ pub async fn connect(options: &ZooKeeperOptions) -> anyhow::Result<Store> {
             }
             Err(error) => return Err(error.into()),
         };
-        if said.is_none_or(|at| at.elapsed() > SAY_AGAIN) {
-            tracing::warn!(%error, servers = ?options.servers, "ZooKeeper cannot be reached; trying on");
-            said = Some(tokio::time::Instant::now());
-        }
+        said.why(&error.to_string(), |error| {
+            tracing::warn!(error, servers = ?options.servers, "ZooKeeper cannot be reached; trying on");
+        });
         tokio::time::sleep(TRY_AGAIN).await;
     }
 }

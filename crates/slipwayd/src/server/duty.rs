@@ -12,7 +12,7 @@ use crate::front::{Doors, Duty, Fallback, Front};
 /// This server's own last term.
 #[derive(Clone)]
 pub enum Own {
-    /// It has led never, or not lately.
+    /// It has never led.
     None,
     /// It leads.
     Leading { epoch: Epoch, doors: Doors },
@@ -31,11 +31,20 @@ enum Course<'a> {
     },
 }
 
-/// Pure: what the two say together. `own_address` is where this server takes links.
-fn decide<'a>(own: &'a Own, leader: Option<&'a Leader>, own_address: &str) -> Course<'a> {
+/// Pure: what the two say together. `newest` is the highest epoch that anybody was seen to lead with, and
+/// `own_address` where this server takes links.
+fn decide<'a>(
+    own: &'a Own,
+    leader: Option<&'a Leader>,
+    newest: Option<Epoch>,
+    own_address: &str,
+) -> Course<'a> {
     let (own_epoch, fallback) = match own {
         Own::Leading { doors, .. } => return Course::Lead(doors),
-        Own::Retired { epoch, fallback } => (Some(*epoch), Some(fallback)),
+        // What the term remembers was let go when somebody newer knew more, and comes back no more.
+        Own::Retired { epoch, fallback } => {
+            (Some(*epoch), Some(fallback).filter(|_| newest.is_none_or(|newest| newest <= *epoch)))
+        }
         Own::None => (None, None),
     };
     let other = leader.filter(|leader| own_epoch.is_none_or(|own| leader.epoch > own));
@@ -52,7 +61,7 @@ impl Course<'_> {
         }
     }
 
-    /// `idle` answers where this server has never led.
+    /// `idle` answers where this server remembers no term.
     fn duty(&self, dialler: &Dialler, idle: &Fallback) -> Duty {
         match self {
             Course::Lead(doors) => Duty::Lead((*doors).clone()),
@@ -69,10 +78,11 @@ impl Course<'_> {
 struct Since {
     leads: bool,
     leader: Option<String>,
+    remembers: bool,
     epoch: Option<Epoch>,
 }
 
-/// Keeps the front up to date, for ever. `idle` answers where this server has never led.
+/// Keeps the front up to date, for ever. `idle` answers where this server remembers no term.
 pub async fn keep(
     front: Front,
     store: Store,
@@ -83,17 +93,23 @@ pub async fn keep(
 ) {
     let mut leaders = store.leader();
     let mut before = None;
+    let mut newest = None;
     loop {
         {
             let now = own.borrow_and_update().clone();
             let leader = leaders.borrow_and_update().clone();
-            let course = decide(&now, leader.as_ref(), &own_address);
+            newest = newest.max(leader.as_ref().map(|leader| leader.epoch));
+            let course = decide(&now, leader.as_ref(), newest, &own_address);
             let epoch = match &now {
                 Own::Leading { epoch, .. } | Own::Retired { epoch, .. } => Some(*epoch),
                 Own::None => leader.as_ref().map(|leader| leader.epoch),
             };
-            let leads = matches!(course, Course::Lead(_));
-            let since = Some(Since { leads, leader: course.leader().map(str::to_owned), epoch });
+            let since = Some(Since {
+                leads: matches!(course, Course::Lead(_)),
+                leader: course.leader().map(str::to_owned),
+                remembers: matches!(course, Course::StandBy { fallback: Some(_), .. }),
+                epoch,
+            });
             if before != since {
                 front.take_up(course.duty(&dialler, &idle));
                 before = since;

@@ -20,6 +20,7 @@ use super::duty::Own;
 use super::mark;
 use crate::front::{Doors, Fallback, Front, fallback};
 use crate::hub::{Ends, Hub};
+use crate::said::Said;
 use crate::term::{
     Around, Ground, NODE_MESSAGES_WAITING_MAX, ROUTER_MESSAGES_WAITING_MAX, Retired, Term, Workshop,
     WorkshopOptions,
@@ -31,8 +32,6 @@ const STAND_AGAIN: Duration = Duration::from_secs(1);
 const MAKES_ROOM: Duration = Duration::from_secs(3);
 /// Between two tries to have the registry, or the agent that builds.
 const OPEN_AGAIN: Duration = Duration::from_millis(500);
-/// Between two lines in the log about it.
-const SAY_AGAIN: Duration = Duration::from_secs(30);
 
 /// What stands for election.
 pub struct Campaign {
@@ -179,9 +178,9 @@ impl Campaign {
             };
             match tokio::spawn(open).await {
                 Ok(Ok(registry)) => return registry,
-                Ok(Err(error)) => said.now_and_then(|| {
+                Ok(Err(error)) => said.why(&format!("{error:#}"), |error| {
                     tracing::warn!(
-                        error = format!("{error:#}"),
+                        error,
                         "the registry cannot be opened; nothing is built or pulled until it can. Trying on"
                     );
                 }),
@@ -200,8 +199,8 @@ impl Campaign {
             };
             match started {
                 Ok(agent) => return agent,
-                Err(error) => said.now_and_then(|| {
-                    tracing::error!("nothing can be built on this server: {error:#}. Trying on");
+                Err(error) => said.why(&format!("{error:#}"), |error| {
+                    tracing::error!("nothing can be built on this server: {error}. Trying on");
                 }),
             }
             tokio::time::sleep(OPEN_AGAIN).await;
@@ -238,17 +237,4 @@ async fn newer_leader(store: &Store, epoch: Epoch) {
     let is_newer = |leader: &Option<Leader>| leader.as_ref().is_some_and(|leader| leader.epoch > epoch);
     let mut leaders = store.leader();
     let _closed = leaders.wait_for(is_newer).await;
-}
-
-/// When something that goes on and on was said last.
-#[derive(Default)]
-struct Said(Option<tokio::time::Instant>);
-
-impl Said {
-    fn now_and_then(&mut self, say: impl FnOnce()) {
-        if self.0.is_none_or(|at| at.elapsed() > SAY_AGAIN) {
-            say();
-            self.0 = Some(tokio::time::Instant::now());
-        }
-    }
 }

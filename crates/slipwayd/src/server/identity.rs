@@ -13,6 +13,8 @@ use slipway_model::unit::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::said::Said;
+
 /// Between two times that a server tells where it is.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 /// The same when it could not.
@@ -27,13 +29,13 @@ pub struct Identity {
 }
 
 /// Gives this server a certificate and keeps all of it fresh, in tasks that never end.
-pub async fn establish(
+pub fn establish(
     access: &Access,
+    authority: Arc<Authority>,
     name: &NodeName,
     cluster_address: &str,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Identity> {
-    let authority = access.cluster_authority().await?;
     let own = authority.server_credentials(name.as_str(), Timestamp::from(SystemTime::now()))?;
     let (renewed, credentials) = watch::channel(Arc::new(own));
     tasks.spawn(keep(authority, renewed));
@@ -53,7 +55,7 @@ async fn keep(authority: Arc<Authority>, credentials: watch::Sender<Arc<Credenti
 
 /// Tells where this server is.
 async fn tell(access: Access, name: NodeName, cluster_address: String) {
-    let mut said = String::new();
+    let mut said = Said::default();
     loop {
         let server = Server {
             name: name.clone(),
@@ -64,16 +66,13 @@ async fn tell(access: Access, name: NodeName, cluster_address: String) {
         };
         let pause = match access.tell_server(server).await {
             Ok(()) => {
-                said.clear();
+                said.over();
                 TELL_INTERVAL
             }
             Err(error) => {
-                // Once for each reason, not for each try.
-                let text = chain(&error);
-                if text != said {
-                    tracing::warn!("this server cannot tell the others where it is: {text}; trying on");
-                    said = text;
-                }
+                said.why(&chain(&error), |why| {
+                    tracing::warn!("this server cannot tell the others where it is: {why}; trying on");
+                });
                 TELL_AGAIN
             }
         };

@@ -14,6 +14,7 @@ use anyhow::Context;
 use slipway_storage::Authenticated;
 
 use super::{FILES_MAX, UNFINISHED};
+use crate::said::Said;
 
 /// What is younger may be lost with a server; most of it is in the next term's lists.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -25,20 +26,13 @@ const FOLDER: &str = "terms";
 
 /// Keeps both alike, for ever.
 pub async fn keep(directory: PathBuf, storage: Authenticated) {
-    let mut said = String::new();
+    let mut said = Said::default();
     loop {
         match level(&directory, &storage).await {
-            Ok(()) => said.clear(),
-            Err(error) => {
-                let text = format!("{error:#}");
-                // Once for each reason, not for each try.
-                if text != said {
-                    tracing::warn!(
-                        "where instances ran is not shared with the other servers: {text}; trying on"
-                    );
-                    said = text;
-                }
-            }
+            Ok(()) => said.over(),
+            Err(error) => said.why(&format!("{error:#}"), |why| {
+                tracing::warn!("where instances ran is not shared with the other servers: {why}; trying on");
+            }),
         }
         tokio::time::sleep(PERIOD).await;
     }

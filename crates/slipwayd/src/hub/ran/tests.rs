@@ -74,3 +74,54 @@ fn what_this_term_says_counts_and_the_oldest_is_forgotten() {
     }
     assert_eq!((known.nodes.len(), known.order.len()), (KNOWN_MAX, KNOWN_MAX));
 }
+
+#[test]
+fn a_file_that_is_full_is_followed_by_another_that_begins_with_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let known = Mutex::new(Known::default());
+    for number in 0..3 {
+        lock(&known).note(&id(number), &name("n1"));
+    }
+    let all = lock(&known).all();
+    let (lines, waiting) = sync_channel(9);
+    std::thread::scope(|scope| {
+        let (place, known) = (directory.path(), &known);
+        scope.spawn(move || write_on(place, known, all, &waiting, 8).unwrap());
+        for number in 3..8 {
+            lock(known).note(&id(number), &name("n2"));
+            lines.send((id(number), name("n2"))).unwrap();
+            // One after the other, so that none is in the file before its turn.
+            while !read_all(directory.path()).unwrap().contains(&(id(number), name("n2"))) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        drop(lines);
+    });
+    let lengths: Vec<usize> = files(directory.path())
+        .unwrap()
+        .iter()
+        .map(|file| fs::read_to_string(file).unwrap().lines().count())
+        .collect();
+    assert_eq!(lengths, [8, 8]);
+    assert_eq!(read_all(directory.path()).unwrap().len(), 16);
+}
+
+#[test]
+fn of_what_was_known_earlier_no_more_is_kept_than_is_remembered() {
+    let many = |from: u32, to: u32| {
+        let id = |number: u32| {
+            let mut bytes = [0; 10];
+            bytes[..4].copy_from_slice(&number.to_be_bytes());
+            InstanceId::from_random(bytes)
+        };
+        (from..to).map(move |number| (id(number), name("n1")))
+    };
+    let known = Mutex::new(Known::default());
+    let half = KNOWN_MAX as u32 / 2;
+    for (instance, node) in many(2 * half, 3 * half) {
+        lock(&known).note(&instance, &node);
+    }
+    let all = merge(&known, many(0, 2 * half).collect());
+    assert_eq!(all.len(), KNOWN_MAX);
+    assert_eq!(all.first(), many(half, half + 1).next().as_ref(), "the newest are kept");
+}

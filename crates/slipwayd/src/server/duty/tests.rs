@@ -16,11 +16,14 @@ fn retired(epoch: u64) -> Own {
 
 #[track_caller]
 fn check(own: &Own, elected: Option<Leader>, passes_on_to: Option<&str>) {
-    match decide(own, elected.as_ref(), "10.0.0.1:7072") {
+    let newest = elected.as_ref().map(|leader| leader.epoch);
+    match decide(own, elected.as_ref(), newest, "10.0.0.1:7072") {
         Course::Lead(_) => panic!("it has no term"),
         Course::StandBy { leader, fallback } => {
             assert_eq!(leader, passes_on_to);
-            assert_eq!(fallback.is_some(), matches!(own, Own::Retired { .. }));
+            let knows_most =
+                matches!(own, Own::Retired { epoch, .. } if newest.is_none_or(|newest| newest <= *epoch));
+            assert_eq!(fallback.is_some(), knows_most);
         }
     }
 }
@@ -42,6 +45,19 @@ fn a_retired_server_waits_for_somebody_newer() {
     check(&retired(4), Some(leader(4, "one", "10.0.0.1:7072")), None);
     check(&retired(4), Some(leader(3, "two", "10.0.0.2:7072")), None);
     check(&retired(4), Some(leader(5, "two", "10.0.0.2:7072")), Some("10.0.0.2:7072"));
+}
+
+/// It was let go when somebody newer led: the next time without a leader is not that of its own end.
+#[test]
+fn what_a_term_remembers_does_not_come_back() {
+    let remembers =
+        |newest: u64, now: Option<&Leader>| match decide(&retired(4), now, Some(Epoch(newest)), "a") {
+            Course::StandBy { fallback, .. } => fallback.is_some(),
+            Course::Lead(_) => panic!("it has no term"),
+        };
+    assert!(remembers(4, None));
+    assert!(!remembers(5, Some(&leader(5, "two", "10.0.0.2:7072"))));
+    assert!(!remembers(5, None) && !remembers(5, Some(&leader(4, "one", "10.0.0.1:7072"))));
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub mod network;
 pub mod power;
 pub mod process;
 pub mod slipway;
+pub mod storage;
 pub mod zookeeper;
 
 pub use host::{Host, HostKind, Lab};

@@ -24,15 +24,12 @@
 //! Old states are deleted. So a number alone proves nothing (the name after a number long gone is free
 //! again): after creating a state one looks whether it is the newest.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use slipway_model::cluster::RepositoryMark;
 use slipway_model::id::Epoch;
 use slipway_model::name::{ProjectPath, TenantName};
-use slipway_storage::{Authenticated, Closed, Code, Error as StorageError, Mark};
-use tokio::sync::OwnedMutexGuard;
+use slipway_storage::{Authenticated, Code, Error as StorageError, Mark};
 
 use crate::error::Error;
 use crate::git::Git;
@@ -41,17 +38,17 @@ use crate::records::Records;
 mod local;
 mod packs;
 mod state;
+mod states;
+mod turns;
 
 use local::Seen;
 pub(crate) use state::{Change, Pack, State, Update};
-use state::{STATE_BYTES_MAX, name_of, number_of};
+use turns::{Turn, Turns};
 
 /// How often it is tried to begin a term in a repository that others write to.
 const TRIES_MAX: usize = 4;
 /// Packs of one repository before they are put into one.
 const PACKS_MAX: usize = 50;
-/// Old states that one writer clears away at a time. There is one, unless somebody was killed.
-const CLEARED_MAX: usize = 100;
 
 /// Where repositories are that servers have together.
 #[derive(Debug, Clone)]
@@ -70,9 +67,7 @@ pub(crate) struct Copies {
     git: Git,
     /// Where marks are.
     records: Option<Records>,
-    /// What is known to be true, for each repository that was used in this term. Whoever holds the
-    /// lock is alone with it, so that uses at one time share one fetch.
-    projects: Mutex<HashMap<ProjectPath, Arc<tokio::sync::Mutex<Option<Known>>>>>,
+    turns: Turns,
 }
 
 /// The newest state.
@@ -81,6 +76,8 @@ struct Known {
     number: u64,
     /// Of its object.
     code: Code,
+    /// So long is its text.
+    bytes: usize,
     state: State,
 }
 
@@ -91,11 +88,9 @@ pub(crate) struct Copy {
     pub(crate) path: PathBuf,
 }
 
-type Turn = OwnedMutexGuard<Option<Known>>;
-
 impl Copies {
     pub(crate) fn new(shared: SharedStorage, git: Git, records: Option<Records>) -> Self {
-        Self { storage: shared.storage, epoch: shared.epoch.0, git, records, projects: Mutex::default() }
+        Self { storage: shared.storage, epoch: shared.epoch.0, git, records, turns: Turns::default() }
     }
 
     /// Makes the copy equal to what the storage has, once a term. False when there is no such
@@ -154,7 +149,7 @@ impl Copies {
 
     /// Makes the repository of a deleted project go away: who has its name next inherits nothing.
     pub(crate) async fn forget(&self, copy: &Copy) -> Result<(), Error> {
-        let mut turn = self.turn(&copy.project).await;
+        let mut turn = self.turns.take(&copy.project).await;
         *turn = None;
         // Where there is none now and was one, the mark stays: one that is put back is missed by it.
         let Some(newest) = self.newest(copy).await? else { return Ok(()) };
@@ -202,13 +197,13 @@ impl Copies {
     /// Puts many packs into one, and deletes those that nothing leads to. `is_busy` says whether a push
     /// may have put one there that it has not named yet.
     pub(crate) async fn tidy(&self, copy: &Copy, is_busy: impl Fn() -> bool) -> Result<(), Error> {
-        let Some(known) = self.turn(&copy.project).await.clone() else { return Ok(()) };
+        let Some(known) = self.turns.take(&copy.project).await.clone() else { return Ok(()) };
         if known.state.packs.len() > PACKS_MAX && !known.state.refs.is_empty() {
             self.consolidate(copy, &known.state.packs).await?;
         }
         let failed = |source| storage("list the packs of", copy, source);
         let listed = self.storage.place().list(&folder(copy, "packs")).await.map_err(failed)?;
-        let turn = self.turn(&copy.project).await;
+        let turn = self.turns.take(&copy.project).await;
         let Some(known) = &*turn else { return Ok(()) };
         // Listed before: whoever has put what was listed has named it by now, or never will.
         if is_busy() {
@@ -256,7 +251,7 @@ impl Copies {
 
     /// Waits until nobody else is at the repository, and begins the term in it.
     async fn turn_in_term(&self, copy: &Copy, makes: bool) -> Result<Turn, Error> {
-        let mut turn = self.turn(&copy.project).await;
+        let mut turn = self.turns.take(&copy.project).await;
         if turn.is_none() {
             *turn = self.begin(copy, makes).await?;
         }
@@ -336,9 +331,9 @@ impl Copies {
         Ok(mark.map(|mark| Mark { restored: mark.restored, number: mark.state }).unwrap_or_default())
     }
 
-    /// How far the repository is, for the records. It has been used in this term.
+    /// How far the repository is, for the records; nothing while that cannot be told.
     pub(crate) async fn mark(&self, copy: &Copy) -> Option<RepositoryMark> {
-        let state = self.turn(&copy.project).await.as_ref()?.number;
+        let state = self.turn_in_term(copy, false).await.ok()?.as_ref()?.number;
         let restored = self.storage.identity().restored;
         Some(RepositoryMark { project: copy.project.clone(), restored, state })
     }
@@ -348,93 +343,12 @@ impl Copies {
         let seen = Seen { mark: self.storage.mark(known.number), code: known.code.clone() };
         local::note(copy, &known.state, seen).await
     }
-
-    /// Makes a state the newest, after the one with that number. `None` when another has been faster.
-    async fn store(&self, copy: &Copy, number: u64, state: &State) -> Result<Option<Known>, Error> {
-        let failed = |source| storage("move refs of", copy, source);
-        let restored = Some(self.storage.identity().restored);
-        let (number_of_next, next) =
-            (number + 1, State { epoch: self.epoch, restored, mark: random(), ..state.clone() });
-        let text = serde_json::to_vec(&next).unwrap_or_default();
-        if text.len() > STATE_BYTES_MAX {
-            return Err(failed(StorageError::TooBig("the list of its refs".into(), STATE_BYTES_MAX as u64)));
-        }
-        let (folder, name) = (folder(copy, "states"), name_of(number_of_next));
-        let closed = self.storage.close(&folder, &name, &text).map_err(failed)?;
-        let next = Known { number: number_of_next, code: closed.code.clone(), state: next };
-        let is_ours = match self.storage.place().create(&folder, &name, closed.bytes.clone()).await {
-            Ok(true) => true,
-            // The answer to an earlier try of the same request may have been lost.
-            Ok(false) => self.is_there(&folder, &name, &closed).await.map_err(failed)?,
-            Err(error) if error.is_worth_a_retry() => {
-                self.is_there(&folder, &name, &closed).await.map_err(failed)? || return Err(failed(error))
-            }
-            Err(error) => return Err(failed(error)),
-        };
-        let numbers = self.numbers(&folder).await.map_err(failed)?;
-        if numbers.last() != Some(&next.number) {
-            if is_ours {
-                // Nobody reads it: it is not the newest.
-                self.storage.place().delete(&folder, &name).await.map_err(failed)?;
-            }
-            return Ok(None);
-        }
-        if !is_ours {
-            return Ok(None);
-        }
-        for old in numbers.iter().filter(|old| **old < number).take(CLEARED_MAX) {
-            // The next one tries again.
-            let _left = self.storage.place().delete(&folder, &name_of(*old)).await;
-        }
-        Ok(Some(next))
-    }
-
-    async fn is_there(&self, folder: &str, name: &str, closed: &Closed) -> Result<bool, StorageError> {
-        let found = self.storage.get(folder, name, STATE_BYTES_MAX).await?;
-        Ok(found.is_some_and(|(_, code)| code == closed.code))
-    }
-
-    /// The newest state, if there is any.
-    async fn newest(&self, copy: &Copy) -> Result<Option<Known>, Error> {
-        let failed = |source| storage("read the refs of", copy, source);
-        let folder = folder(copy, "states");
-        for _ in 0..TRIES_MAX {
-            let Some(number) = self.numbers(&folder).await.map_err(failed)?.pop() else { return Ok(None) };
-            let name = name_of(number);
-            let found = self.storage.get(&folder, &name, STATE_BYTES_MAX).await.map_err(failed)?;
-            // Deleted meanwhile: then there is a newer one.
-            let Some((text, code)) = found else { continue };
-            let state = serde_json::from_slice(&text).map_err(|_| Error::Damaged {
-                project: copy.project.clone(),
-                object: format!("{folder}/{name}"),
-                place: self.storage.place().to_string(),
-                what: "is damaged",
-            })?;
-            return Ok(Some(Known { number, code, state }));
-        }
-        Err(overtaken(copy))
-    }
-
-    async fn numbers(&self, folder: &str) -> Result<Vec<u64>, StorageError> {
-        let names = self.storage.place().list(folder).await?;
-        let mut numbers: Vec<_> = names.iter().filter_map(|name| number_of(name)).collect();
-        numbers.sort_unstable();
-        Ok(numbers)
-    }
-
-    async fn turn(&self, project: &ProjectPath) -> Turn {
-        let turn = {
-            let mut projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
-            projects.entry(project.clone()).or_default().clone()
-        };
-        turn.lock_owned().await
-    }
 }
 
 impl Default for Known {
     /// Before the first state.
     fn default() -> Self {
-        Self { number: 0, code: Code::default(), state: State::default() }
+        Self { number: 0, code: Code::default(), bytes: 0, state: State::default() }
     }
 }
 

@@ -160,20 +160,3 @@ pub enum Error {
         why: String,
     },
 }
-
-impl Error {
-    /// Whether trying again later may help without anybody doing something.
-    pub fn is_worth_a_retry(&self) -> bool {
-        matches!(
-            self,
-            Error::NoAddress
-                | Error::Unreachable { .. }
-                | Error::TooSlow { .. }
-                | Error::Broken { .. }
-                | Error::NoClusterPort { .. }
-                | Error::Refused { .. }
-                | Error::LostWay { .. }
-                | Error::Clock { .. }
-        )
-    }
-}

@@ -1,8 +1,8 @@
 //! The next certificate in time (F61): after two thirds of the life of the one before.
 //!
 //! Dates are compared with the wall clock, again and again, because it may jump (F18): a certificate
-//! that is not valid *yet* is also a reason for another. A renewal that fails is tried again until it
-//! succeeds or the certificate has ended; links that exist go on either way.
+//! that is not valid *yet* is also a reason for another. A renewal that fails is tried again for as long as
+//! it fails; links that exist go on until the certificate has ended with which they were opened.
 
 use std::path::Path;
 use std::sync::Arc;

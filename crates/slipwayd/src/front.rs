@@ -68,13 +68,15 @@ pub enum Duty {
     },
 }
 
+/// The registry's part: nothing until it can be had.
+pub type RegistryDoor = watch::Receiver<Option<RegistryServer<TenantAuthority>>>;
+
 /// What is behind the doors of a process that leads.
 #[derive(Clone)]
 pub struct Doors {
     pub api: Router,
     pub ssh: Entrance,
-    /// `None` until the registry can be had.
-    pub registry: Option<RegistryServer<TenantAuthority>>,
+    pub registry: RegistryDoor,
     /// What the cluster's nodes meet; `None` on a machine that is alone.
     pub nodes: Option<Ends>,
 }
@@ -142,15 +144,6 @@ impl Front {
     pub fn take_up(&self, duty: Duty) {
         let before = self.duty.send_replace((Arc::new(duty), CancellationToken::new()));
         before.1.cancel();
-    }
-
-    /// A process that leads has more to offer: connections that there are stay.
-    pub fn add_registry(&self, registry: RegistryServer<TenantAuthority>) {
-        self.duty.send_modify(|(duty, _)| {
-            if let Duty::Lead(doors) = Arc::make_mut(duty) {
-                doors.registry = Some(registry);
-            }
-        });
     }
 
     /// What this process has to do now.
@@ -258,16 +251,19 @@ async fn serve_leading<S>(doors: &Doors, door: Door, stream: S, caller: SocketAd
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    match (door, &doors.registry) {
+    match door {
         // A push under way ends by itself, or with the term's own patience.
-        (Door::Ssh, _) => doors.ssh.take(stream, caller),
-        (Door::Registry, Some(registry)) => {
+        Door::Ssh => doors.ssh.take(stream, caller),
+        Door::Registry => {
+            let registry = doors.registry.borrow().clone();
+            let Some(registry) = registry else {
+                return http::serve_refusals(stream, NO_REGISTRY, until).await;
+            };
             let stop = until.clone();
             let serving = registry.connection(stream, caller.ip(), async move { stop.cancelled().await });
             end_after(serving, until).await;
         }
-        (Door::Registry, None) => http::serve_refusals(stream, NO_REGISTRY, until).await,
-        (Door::Api, _) => http::serve(stream, doors.api.clone(), mark(caller), until).await,
+        Door::Api => http::serve(stream, doors.api.clone(), mark(caller), until).await,
     }
 }
 

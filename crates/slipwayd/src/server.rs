@@ -180,7 +180,6 @@ impl Server {
             "ready; standing for election"
         );
         let campaign = Campaign {
-            front,
             candidate: Candidate { name: name.clone(), cluster_address: Some(cluster_address.clone()) },
             workshop: WorkshopOptions { ca_bundle: options.ca_bundle.clone(), builds: options.builds },
             agent: agent_options(options, &paths, &name)?,

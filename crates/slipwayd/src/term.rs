@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use slipway_access::Access;
 use slipway_api::wire::ServerInfo;
 use slipway_control::api::{Api, Instances};
@@ -27,8 +28,9 @@ use slipway_store::Store;
 use slipway_store::journal::Journal;
 use tokio::sync::{mpsc, watch};
 
-use crate::front::Doors;
+use crate::front::{Doors, RegistryDoor};
 use crate::glue::images::{LocalImages, Shelf};
+use crate::hub::Ends;
 use crate::outside::Outside;
 use crate::paths::{GIT_USER, Paths, own_program};
 
@@ -177,9 +179,14 @@ impl Term {
         self.git.sources()
     }
 
-    /// Where connections go; the registry's comes with the workshop, nodes' from whoever has them.
-    pub fn doors(&self) -> Doors {
-        Doors { api: self.api.clone(), ssh: self.git.entrance(), registry: None, nodes: None }
+    /// Where connections go; the registry comes with the workshop, nodes' end from whoever has them.
+    pub fn doors(&self, registry: RegistryDoor, nodes: Option<Ends>) -> Doors {
+        Doors { api: self.api.clone(), ssh: self.git.entrance(), registry, nodes }
+    }
+
+    /// The API alone.
+    pub fn api(&self) -> &Router {
+        &self.api
     }
 
     /// Waits until a part has ended that should not, and names it. A server of which half is gone

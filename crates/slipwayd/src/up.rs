@@ -138,8 +138,8 @@ impl Server {
         let how = WorkshopOptions { ca_bundle: options.ca_bundle.clone(), builds: options.builds };
         let workshop = Workshop::start(&ground, &how, term.epoch(), registry, agent, term.sources());
 
-        let mut doors = term.doors();
-        doors.registry = Some(workshop.registry());
+        let (_, registry) = watch::channel(Some(workshop.registry()));
+        let doors = term.doors(registry, None);
         let front = Front::new(doorkeeper, Duty::Lead(doors)).open(listeners, &paths)?;
         tracing::info!(
             api = %options.listen.api, router = %options.router, ssh = %options.listen.ssh,

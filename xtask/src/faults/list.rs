@@ -7,7 +7,9 @@ use anyhow::Context;
 
 use super::containers::Containers;
 use super::setting::Setting;
-use crate::cluster::{self, HostKind, Lab, Way, clock, disk, network, power, process, slipway, zookeeper};
+use crate::cluster::{
+    self, HostKind, Lab, Way, clock, disk, network, power, process, slipway, storage, zookeeper,
+};
 
 /// One way to break things.
 pub struct Fault {
@@ -253,6 +255,23 @@ pub const ALL: &[Fault] = &[
             last(10)
         },
         heal: make_room,
+    },
+    Fault {
+        name: "no-storage",
+        what: "The shared storage is gone for twenty seconds, and the leading server is killed meanwhile",
+        is_short: true,
+        write_gap_max: Some(Duration::from_secs(2)),
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            storage::take_away(lab)?;
+            last(5)?;
+            process::kill(lab, leading(lab)?)?;
+            last(15)
+        },
+        heal: |lab| {
+            storage::put_back(lab)?;
+            start_all(lab)
+        },
     },
     Fault {
         name: "clock-day",

@@ -4,6 +4,7 @@ use std::process::Stdio;
 use slipway_storage::Place;
 use tempfile::TempDir;
 
+use super::state::{name_of, number_of};
 use super::*;
 
 const KEY: [u8; 32] = [7; 32];
@@ -134,7 +135,7 @@ async fn a_deleted_repository_leaves_nothing_to_inherit() {
     three.copies.bring_or_make(&three.copy).await.unwrap();
     // A server that has the old one in its directory does not take it for the new one.
     let four = Server { copies: Copies { epoch: 4, ..one.copies }, ..one };
-    *four.copies.turn(&four.copy.project).await = None;
+    *four.copies.turns.take(&four.copy.project).await = None;
     assert!(four.copies.bring(&four.copy).await.unwrap());
     assert_eq!(four.git(&["for-each-ref"], ""), "");
 }
@@ -345,7 +346,7 @@ async fn newest_states_that_were_deleted_are_missed_by_whoever_knew_them() {
 
 /// The same server, in a later term.
 async fn later(one: Server, storage: &TempDir, epoch: u64) -> Server {
-    *one.copies.turn(&one.copy.project).await = None;
+    *one.copies.turns.take(&one.copy.project).await = None;
     let storage = found(storage).await;
     Server { copies: Copies { epoch, storage, ..one.copies }, ..one }
 }

@@ -54,7 +54,6 @@ async fn a_server_of_another_cluster_is_told_nothing() {
     let (address, accepting) = accept_one(other.acceptor()).await;
     let error = dial(&world.dialler("n1"), address, Service::Node).await.unwrap_err();
     says(&error, &["not a server of this cluster", "nothing was sent to it"]);
-    assert!(!error.is_worth_a_retry());
     accepting.await.unwrap().unwrap_err();
 }
 
@@ -122,7 +121,6 @@ async fn f18_dates_that_do_not_hold_are_told_in_words() {
         let address = serve(Acceptor::new(server.subscribe()), |_| async {}).await;
         let error = dial(&world.dialler("n1"), address, Service::Node).await.unwrap_err();
         says(&error, &[words, "by this machine's clock"]);
-        assert!(error.is_worth_a_retry(), "clocks can be set right");
     }
 }
 

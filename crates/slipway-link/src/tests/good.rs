@@ -89,7 +89,6 @@ async fn a_dialler_goes_where_it_is_sent_and_past_servers_that_are_away() {
         .await
         .unwrap_err();
     says(&error, &["refused: no leader is known"]);
-    assert!(error.is_worth_a_retry());
     says(&world.dialler("n1").dial(&[], Hello::new(Service::Node)).await.unwrap_err(), &["no address"]);
     says(&world.dialler("n1").dial(&["".into()], Hello::new(Service::Node)).await.unwrap_err(), &["reach"]);
 }

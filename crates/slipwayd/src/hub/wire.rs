@@ -8,7 +8,7 @@
 //! PUT  /servers                 addresses of servers, as JSON → 204
 //! GET  /reports                 lines of ReportLine: the whole, then what changes, and a heartbeat
 //! GET  /logs?…                  lines of LogPiece
-//! GET  /sandboxes?environment=… JSON
+//! GET  /sandboxes?…            JSON
 //! GET  /files?…                 a listing as JSON, or bytes with `slipway-size`; 404: it is not here
 //! POST /attach/{instance}       frames both ways
 //! ```

@@ -8,6 +8,7 @@ use slipway_git::Sources;
 use slipway_model::cluster::Candidate;
 use slipway_model::id::Epoch;
 use slipway_model::route::RouteTable;
+use slipway_registry::server::Server as RegistryServer;
 use slipway_registry::server::pulls::{PullLimits, Pulls};
 use slipway_registry::{Registry, SharedLog};
 use slipway_storage::Authenticated;
@@ -18,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::duty::Own;
 use super::mark;
-use crate::front::{Doors, Fallback, Front, fallback};
+use crate::front::{Fallback, fallback};
+use crate::glue::authority::TenantAuthority;
 use crate::hub::{Ends, Hub};
 use crate::said::Said;
 use crate::term::{
@@ -36,7 +38,6 @@ const OPEN_AGAIN: Duration = Duration::from_millis(500);
 /// What stands for election.
 pub struct Campaign {
     pub ground: Ground,
-    pub front: Front,
     pub candidate: Candidate,
     pub workshop: WorkshopOptions,
     /// The agent that makes the sandboxes of builds, over a registry.
@@ -52,6 +53,7 @@ struct Open {
     hub: Hub,
     shelf: watch::Sender<Option<Registry>>,
     pulls: watch::Sender<Option<Pulls>>,
+    registry: watch::Sender<Option<RegistryServer<TenantAuthority>>>,
     agent: Option<Agent>,
     workshop: Option<Workshop>,
 }
@@ -111,13 +113,14 @@ impl Campaign {
             router_messages: router_messages_out,
             pulls: pulls_seen,
         };
-        (Open { hub, shelf: watch::Sender::new(None), pulls, agent: None, workshop: None }, around, ends)
+        let (shelf, registry) = (watch::Sender::new(None), watch::Sender::new(None));
+        (Open { hub, shelf, pulls, registry, agent: None, workshop: None }, around, ends)
     }
 
     /// Leads until the leadership is lost, a part has ended that should not, or `stop`.
     async fn lead(&self, mut term: Term, mut open: Open, ends: Ends, stop: &CancellationToken) -> Retired {
         let (epoch, hub, sources) = (term.epoch(), open.hub.clone(), term.sources());
-        let doors = Doors { nodes: Some(ends), ..term.doors() };
+        let doors = term.doors(open.registry.subscribe(), Some(ends));
         self.own.send_replace(Own::Leading { epoch, doors });
         tracing::info!(leader.epoch = epoch.0, "this server leads");
         let what = tokio::select! {
@@ -129,11 +132,12 @@ impl Campaign {
         if let Some(what) = what {
             tracing::warn!(leader.epoch = epoch.0, ended = what, "this server leads no more");
         }
-        let local = term.doors().api;
+        let local = term.api().clone();
         let fallback = Fallback { api: fallback::of_term(local.clone(), self.ground.store.clone()), local };
         self.own.send_replace(Own::Retired { epoch, fallback });
         hub.close();
         open.pulls.send_replace(None);
+        open.registry.send_replace(None);
         open.shelf.send_replace(None);
         let retired = term.retire(open.workshop).await;
         // The next term's agent needs the directory, and the next server the registry.
@@ -152,7 +156,7 @@ impl Campaign {
         open.pulls.send_replace(Some(Pulls::new(registry.clone(), PullLimits::default())));
         let agent = open.agent.insert(self.start_agent(&registry).await).clone();
         let workshop = Workshop::start(&self.ground, &self.workshop, epoch, registry.clone(), agent, sources);
-        self.front.add_registry(workshop.registry());
+        open.registry.send_replace(Some(workshop.registry()));
         tracing::info!(leader.epoch = epoch.0, "registry and builder are open");
         tokio::select! {
             what = open.workshop.insert(workshop).ended() => what,

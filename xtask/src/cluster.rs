@@ -195,10 +195,14 @@ pub fn save_logs(lab: &Lab) -> anyhow::Result<()> {
 }
 
 fn status(lab: &Lab) -> anyhow::Result<()> {
-    let leader = zookeeper::leader(lab);
+    let (leader, of_zookeeper) = (slipway::leader(lab), zookeeper::leader(lab));
     for host in &lab.hosts {
         let standing = process::standing(lab, host);
-        let note = if Some(&host.name) == leader.as_ref() { "leads ZooKeeper" } else { "" };
+        let note = match Some(&host.name) {
+            name if name == leader.as_ref() => "leads",
+            name if name == of_zookeeper.as_ref() => "leads ZooKeeper",
+            _ => "",
+        };
         println!("{:4} {:12} {:9} {note}", host.name, host.address.to_string(), standing.to_string());
     }
     let nodes = slipway::command(lab).args(["nodes"]).status().context("slipway")?;

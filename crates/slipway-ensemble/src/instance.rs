@@ -53,7 +53,7 @@ pub async fn first_settings(
 ) -> Result<Settings, Error> {
     let seen = || last_seen(&options.dir);
     let loaded = tokio::time::timeout(FIRST_LOOK, shared.load()).await;
-    let settings = match loaded.map(|loaded| loaded.map_err(|error| crate::members::chain(&error))) {
+    let settings = match loaded.map(|loaded| loaded.map_err(|error| crate::cause::chain(&error))) {
         Ok(Ok(Some((settings, _)))) => settings,
         // A mount point without its mount is empty, too.
         Ok(Ok(None)) => seen().unwrap_or(given),

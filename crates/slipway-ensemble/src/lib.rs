@@ -49,6 +49,8 @@ pub mod process;
 
 mod tls;
 
+mod cause;
+
 pub mod words;
 
 pub mod wire;

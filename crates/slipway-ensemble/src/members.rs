@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
+use crate::cause::chain;
 use crate::configuration::{Configuration, Member, Role};
 use crate::handle::Handle;
 use crate::monitor::{self, State};
@@ -380,14 +381,4 @@ fn wire_options(options: &Options) -> Result<wire::Options, Error> {
     let tls = options.tls.as_ref().map(crate::tls::client).transpose().map_err(Error::Tls)?;
     let digest = options.super_password.as_ref().map(|password| format!("super:{password}"));
     Ok(wire::Options { timeout: PATIENCE, digest, tls })
-}
-
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

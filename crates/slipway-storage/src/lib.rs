@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 mod authenticated;
 mod directory;
+pub mod mac;
 pub mod s3;
 
 #[cfg(test)]

@@ -59,11 +59,16 @@ pub async fn master_key(path: &Path, place: &Place) -> anyhow::Result<MasterKey>
 pub async fn open(place: Place, master: &MasterKey) -> anyhow::Result<Authenticated> {
     check(&place).await?;
     let key = master.storage_authentication();
-    if let Some(storage) = Authenticated::open(place.clone(), &key).await.context(
-        "cannot use the shared storage. If it is the right one, give --master-key a copy of the key that the \
-         other servers have",
-    )? {
-        return Ok(storage);
+    match Authenticated::open(place.clone(), &key).await {
+        Ok(Some(storage)) => return Ok(storage),
+        Ok(None) => {}
+        Err(error @ slipway_storage::Error::Forged { .. }) => {
+            return Err(error).context(
+                "cannot use the shared storage. If it is the right one, give --master-key a copy of the key \
+                 that the other servers have",
+            );
+        }
+        Err(error) => return Err(error).context("cannot use the shared storage"),
     }
     // Another server may found it at this moment, and that comes first.
     let is_founded = || Authenticated::is_founded(&place);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::cluster::result;
+use crate::cause::chain;
 use crate::monitor::State as Running;
 use crate::settings::{Rolling, Settings};
 use crate::shared::{Error, Version};
@@ -103,7 +104,7 @@ async fn replace(
     let (current, version) = match api.shared.load().await {
         Ok(Some((settings, version))) => (settings, Some(version)),
         Ok(None) => (Settings::clone(&api.handle.shared()), None),
-        Err(error) => return answer(StatusCode::SERVICE_UNAVAILABLE, &told(&error)),
+        Err(error) => return answer(StatusCode::SERVICE_UNAVAILABLE, &chain(&error)),
     };
     if wanted.is_some_and(|wanted| wanted != "*" && wanted != etag(version)) {
         return answer(StatusCode::PRECONDITION_FAILED, OTHER_PROCESS);
@@ -119,7 +120,7 @@ async fn replace(
             answer(StatusCode::OK, "OK")
         }
         Err(Error::Conflict(_)) => answer(StatusCode::CONFLICT, OTHER_PROCESS),
-        Err(error) => answer(StatusCode::SERVICE_UNAVAILABLE, &told(&error)),
+        Err(error) => answer(StatusCode::SERVICE_UNAVAILABLE, &chain(&error)),
     }
 }
 
@@ -159,9 +160,4 @@ fn changed(current: &Settings, change: Value) -> Result<Settings, String> {
 
 fn etag(version: Option<Version>) -> String {
     format!("\"{}\"", version.map_or(0, Version::number))
-}
-
-fn told(error: &Error) -> String {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("{error}{cause}")
 }

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 
-use super::{Error, SharedSettings, Version};
+use super::{SharedSettings, Version};
+use crate::cause::chain;
 
 /// What is known of the shared settings.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync> Poll<T> {
 
     async fn look(&self, before: Option<&Known<T>>) -> Result<Known<T>, String> {
         let current = before.and_then(|known| known.current.as_ref());
-        let highest = self.settings.highest().await.map_err(|error| told(&error))?;
+        let highest = self.settings.highest().await.map_err(|error| chain(&error))?;
         let current = match (highest, current) {
             // Settings are never deleted: this is a mount point without its mount, or another bucket.
             (None, Some(_)) => return Err("there are no settings where some were".to_owned()),
@@ -87,7 +88,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync> Poll<T> {
             }
             (Some(version), Some((value, old))) if version == *old => Some((Arc::clone(value), version)),
             _ => {
-                let loaded = self.settings.load().await.map_err(|error| told(&error))?;
+                let loaded = self.settings.load().await.map_err(|error| chain(&error))?;
                 loaded.map(|(value, version)| (Arc::new(value), version))
             }
         };
@@ -139,9 +140,4 @@ fn outdated<T>(before: Option<&Known<T>>, reason: &str) -> Option<Known<T>> {
     };
     let current = before.current.as_ref().map(|(value, version)| (Arc::clone(value), *version));
     Some(Known { current, seen: Seen::Old { since, reason: reason.into() } })
-}
-
-fn told(error: &Error) -> String {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("{error}{cause}")
 }

@@ -23,9 +23,10 @@
 
 use std::fmt;
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use slipway_model::id::ClusterId;
+use slipway_storage::mac::{keyed, same};
 
 use super::wire::Stat;
 
@@ -154,7 +155,6 @@ impl Seal {
             (Some(_), None) => {
                 Err("it is not authenticated: it was written without the cluster's key, or is damaged")
             }
-            // In constant time: whoever can write nodes could otherwise guess a code bit by bit.
             (Some(mac), Some((json, written, found))) if same(&code(mac, key, written, json), found) => {
                 Ok((json, written))
             }
@@ -164,13 +164,6 @@ impl Seal {
             }
         }
     }
-}
-
-fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
-    // A shorter key is filled up with zeroes (RFC 2104).
-    let mut block = [0; 64];
-    block[..key.len()].copy_from_slice(key);
-    Hmac::<Sha256>::new(&block.into())
 }
 
 /// In hexadecimal digits.
@@ -185,10 +178,6 @@ fn code(mac: &Hmac<Sha256>, key: &str, written: &[u8], json: &[u8]) -> [u8; 2 * 
         digits[1] = DIGITS[usize::from(byte & 15)];
     }
     text
-}
-
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 #[cfg(test)]

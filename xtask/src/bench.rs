@@ -91,7 +91,7 @@ pub fn bench(words: &[&str]) -> anyhow::Result<()> {
         build()?;
     }
     if wants_peers {
-        packages::install(packages::ALL)?;
+        packages::install(&[packages::ALL, packages::TESTS].concat())?;
         packages::install_idle(packages::PEERS)?;
         if !is_built {
             build()?;

@@ -27,6 +27,11 @@ pub const ALL: &[&str] = &[
     "zstd",            // the stack's packages
 ];
 
+/// What only tests need beside them.
+pub const TESTS: &[&str] = &[
+    "busybox-static", // what their containers run
+];
+
 /// What a cluster needs beside them.
 pub const CLUSTER: &[&str] = &[
     "default-jre-headless", // runs ZooKeeper
@@ -40,7 +45,6 @@ pub const FAULTS: &[&str] = &[
 
 /// What `bench` compares with, and what it measures with. The bench starts them itself.
 pub const PEERS: &[&str] = &[
-    "busybox-static",  // what containers run
     "docker-registry", // peer of the registry
     "docker.io",       // peer of the agent and of a push
     "nginx-light",     // peer of the router; floor of a pull

@@ -23,7 +23,7 @@ pub fn test(filters: &[&str]) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("the tests run real containers and need root");
     }
-    packages::install(&[packages::ALL, packages::CLUSTER].concat())?;
+    packages::install(&[packages::ALL, packages::CLUSTER, packages::TESTS].concat())?;
     if filters.is_empty() {
         step("Format", || run("cargo", &["fmt", "--all", "--check"]))?;
         step("Rules and their tests", || crate::rules::rules(&["--check"]))?;

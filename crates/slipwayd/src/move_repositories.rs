@@ -6,6 +6,7 @@
 use anyhow::Context;
 use slipway_store::journal::Journal;
 
+use crate::claim::Claim;
 use crate::paths::{GIT_USER, Paths};
 use crate::{args, shared};
 
@@ -18,6 +19,8 @@ pub fn run(directories: &args::Directories, to: &args::Storage) -> anyhow::Resul
         directories.data_dir.display()
     );
     let paths = Paths::make(directories)?;
+    // What is pushed meanwhile would stay behind.
+    let _claim = Claim::take(&paths)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let moved = runtime.block_on(async {
         let storage = to.open().await?;

@@ -63,6 +63,11 @@ pub fn leader(lab: &Lab) -> Option<String> {
     lab.of(HostKind::ZooKeeper).find(leads).map(|host| host.name.clone())
 }
 
+/// Whether it is part of a quorum.
+pub fn serves(host: &Host) -> bool {
+    mode(host).is_some()
+}
+
 /// `leader` or `follower`; nothing when it does not serve.
 fn mode(host: &Host) -> Option<String> {
     let address = SocketAddr::from((host.address, PORT));

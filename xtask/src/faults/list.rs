@@ -101,6 +101,22 @@ pub const ALL: &[Fault] = &[
         heal: resume_all,
     },
     Fault {
+        name: "rolling-zookeeper",
+        what: "One ZooKeeper server after the other is killed and started again, three times round",
+        is_short: false,
+        write_gap_max: Some(Duration::from_secs(12)),
+        hurts_nodes: false,
+        inflict: |lab, _| {
+            for host in (0..3).flat_map(|_| lab.of(HostKind::ZooKeeper)) {
+                process::kill(lab, host)?;
+                cluster::start(lab, host)?;
+                lab.wait("it serves again", Duration::from_secs(60), || zookeeper::serves(host))?;
+            }
+            Ok(())
+        },
+        heal: start_all,
+    },
+    Fault {
         name: "no-quorum",
         what: "ZooKeeper loses its quorum for a minute",
         is_short: true,

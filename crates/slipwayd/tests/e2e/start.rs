@@ -105,6 +105,13 @@ fn wipe_deletes_nothing_but_its_own(shared: &Server) {
     let output = wipe(&shared.folder.join("data"));
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && text.contains("stop it first"), "{text}");
+    // Nor is what it has taken elsewhere.
+    let mut moving = Command::new(built("slipwayd"));
+    moving.args(["move-repositories", "--data-dir"]).arg(shared.folder.join("data"));
+    moving.arg("--run-dir").arg(shared.folder.join("absent")).arg("--shared-dir").arg(&precious);
+    let output = moving.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("stop it first"), "{text}");
     assert_eq!(shared.get("nobody-has-this").unwrap().status, 404, "the router goes on");
 }
 

@@ -76,6 +76,9 @@ pub struct Options {
     pub uploads_max: usize,
     /// Uploads over HTTP at once, for one caller.
     pub uploads_max_per_owner: usize,
+    /// In a cluster a copy of a blob stays for so long after somebody has asked for it, even when the disk is
+    /// full.
+    pub copy_rest: Duration,
     /// In a cluster the index is written down whole after so many changes, by the change that comes then:
     /// few enough to be read within a second or two by the next server, enough that it does not count.
     pub log_entries_max: u64,
@@ -88,6 +91,7 @@ impl Default for Options {
             upload_lease: Duration::from_secs(3600),
             uploads_max: 1000,
             uploads_max_per_owner: 100,
+            copy_rest: Duration::from_secs(60),
             log_entries_max: 500,
         }
     }
@@ -169,10 +173,21 @@ impl Registry {
             .map_err(|errno| Error::io("ask for the free space of", root)(errno.into()))?;
         let (free, reserve) =
             (stat.f_bavail.saturating_mul(stat.f_frsize), self.shared.options.reserve_bytes);
-        if free < reserve.saturating_add(wanted) {
-            return Err(Error::DiskFull { wanted, free, reserve });
-        }
-        Ok(())
+        let Some(lacking) = reserve.saturating_add(wanted).checked_sub(free).filter(|lacking| *lacking > 0)
+        else {
+            return Ok(());
+        };
+        let made = match &self.shared.cluster {
+            Some(cluster) => cluster.make_room(self, lacking).unwrap_or_else(|error| {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "copies of blobs stay on a full disk, because nobody knows whether the storage has them"
+                );
+                0
+            }),
+            None => 0,
+        };
+        if made < lacking { Err(Error::DiskFull { wanted, free, reserve }) } else { Ok(()) }
     }
 
     fn uploads_folder(&self) -> PathBuf {

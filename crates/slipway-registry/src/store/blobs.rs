@@ -289,7 +289,6 @@ impl Registry {
     /// Opens a blob for reading, whichever repository it belongs to: for who has made sure of that.
     /// An open file stays readable even if the blob is collected meanwhile.
     pub fn open_blob(&self, digest: &Digest) -> Result<File> {
-        self.shared.interest.touch(digest);
         let path = self.blob_path(digest);
         self.bring(digest)?;
         File::open(&path).map_err(Error::io("open", &path))
@@ -298,6 +297,8 @@ impl Registry {
     /// Makes sure that the blob's file is here, if this is only one of the servers that have a part of the
     /// cluster's blobs. May take as long as a transfer.
     pub(crate) fn bring(&self, digest: &Digest) -> Result<()> {
+        // First: then it stays for a while.
+        self.shared.interest.touch(digest);
         match &self.shared.cluster {
             Some(cluster) if !self.blob_path(digest).exists() => cluster.fetch(self, digest),
             _ => Ok(()),

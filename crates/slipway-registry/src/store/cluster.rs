@@ -43,7 +43,8 @@
 //! courses they were written, so that those of one that was given up are not taken for newer ones.
 //!
 //! **A cache.** Rows and files in the directory follow the log; a file that is not here is fetched when
-//! somebody reads the blob, once for all who wait, and compared with its digest.
+//! somebody reads the blob, once for all who wait, and compared with its digest. Where the disk is full the
+//! files go that nobody has asked for longest.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -63,6 +64,8 @@ use crate::Result;
 use crate::error::Error;
 
 mod catch_up;
+
+mod copies;
 
 mod log;
 
@@ -117,6 +120,8 @@ pub(super) struct Cluster {
     entries_max: u64,
     deposed: watch::Sender<bool>,
     objects: AtomicU64,
+    /// When the disk was full last and no copy could go, in milliseconds since 1970.
+    no_room: AtomicU64,
     fetching: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
     /// Blobs whose object was found to be something else, or nothing.
     damaged: Mutex<HashSet<Digest>>,
@@ -138,6 +143,7 @@ impl Cluster {
             entries_max,
             deposed: watch::Sender::new(false),
             objects: AtomicU64::new(0),
+            no_room: AtomicU64::new(0),
             fetching: Mutex::default(),
             damaged: Mutex::default(),
         };

@@ -222,7 +222,7 @@ impl Registry {
     }
 
     /// The digests of all files below `blobs/`.
-    fn files(&self) -> Result<Vec<Digest>> {
+    pub(super) fn files(&self) -> Result<Vec<Digest>> {
         let mut found = Vec::new();
         let blobs = self.shared.root.join("blobs");
         for algorithm in list(&blobs)? {

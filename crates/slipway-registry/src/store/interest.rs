@@ -50,6 +50,11 @@ impl Interest {
         !state.doomed.contains(digest)
     }
 
+    /// When somebody has last asked for it, as far as is known; `row` at least.
+    pub(super) fn last(&self, digest: &Digest, row: u64) -> u64 {
+        lock(&self.state).touched.get(digest).copied().unwrap_or(0).max(row)
+    }
+
     /// True if nobody has touched it for `grace`; `row` is the time that its row has.
     pub(super) fn is_old(&self, digest: &Digest, row: u64, grace: Duration) -> bool {
         lock(&self.state).is_old(digest, row, grace)

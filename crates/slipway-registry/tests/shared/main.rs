@@ -4,6 +4,7 @@
 mod cluster;
 mod forged;
 mod random;
+mod room;
 mod s3;
 #[path = "../../../slipway-storage/tests/servers/s3.rs"]
 mod s3_server;

@@ -199,7 +199,7 @@ fn object_of(db: &Db, digest: &Digest) -> Result<Option<String>> {
 }
 
 /// Blobs are spread over folders, none of which gets long.
-fn folder_of(digest: &Digest) -> String {
+pub(super) fn folder_of(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), &digest.hex()[..2])
 }
 

@@ -72,7 +72,11 @@ pub fn cluster(words: &[&str]) -> anyhow::Result<()> {
         ["fill", host] => disk::fill(&lab, lab.host(host)?),
         ["empty", host] => disk::empty(&lab, lab.host(host)?),
         ["log", host] => process::print_log(&lab, lab.host(host)?),
-        ["slipway", words @ ..] => slipway::command(&lab).args(words).status().map(drop).context("slipway"),
+        ["slipway", words @ ..] => {
+            let ended = slipway::command(&lab).args(words).status().context("slipway")?;
+            // It has said why.
+            if ended.success() { Ok(()) } else { std::process::exit(ended.code().unwrap_or(1)) }
+        }
         _ => {
             eprint!("{HELP}");
             bail!("cluster does not know {}", words.join(" "))

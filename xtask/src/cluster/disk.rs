@@ -17,7 +17,8 @@ pub fn make(lab: &Lab, host: &Host) -> anyhow::Result<()> {
     fs::create_dir_all(&folder)?;
     let size = match host.kind {
         HostKind::ZooKeeper => "size=128m",
-        HostKind::Server => "size=2g",
+        // The disk of one build has to fit, and what servers leave free.
+        HostKind::Server => "size=4g",
         HostKind::Node => "size=3g",
     };
     let options = Some(format!("{size},mode=0711"));

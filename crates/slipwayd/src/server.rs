@@ -140,6 +140,7 @@ impl Server {
         let listening = front.open(listeners, &paths)?;
 
         let store = connect::connect(&connect::options(&options.zookeeper, &master)?).await?;
+        shared::is_the_clusters(&storage, mark::read(&store).await.unwrap_or_default()).await?;
         shared::claim(&storage, store.cluster_id()).await?;
         let (access, authority) = open_records(&store, &master).await?;
         let ground = Ground {

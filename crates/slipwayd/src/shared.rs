@@ -7,7 +7,8 @@ use anyhow::{Context, bail};
 use slipway_access::{Keyring, MasterKey};
 use slipway_model::id::ClusterId;
 use slipway_model::project::Sealed;
-use slipway_storage::{Authenticated, Place};
+use slipway_registry::Registry;
+use slipway_storage::{Authenticated, Mark, Place};
 
 use crate::bucket::{self, Conditions};
 
@@ -80,6 +81,20 @@ pub async fn open(place: Place, master: &MasterKey) -> anyhow::Result<Authentica
         );
     }
     Authenticated::found(place, &key).await.context("the shared storage")
+}
+
+/// Refuses a storage without images where the records know of some: most likely a mount point whose file
+/// server is not mounted. Who led with it would forget everything, and show git another host key.
+pub async fn is_the_clusters(storage: &Authenticated, known: Mark) -> anyhow::Result<()> {
+    let images = storage.below(IMAGES)?;
+    if known.number == 0 || Registry::is_shared_in(&images).await.context("the shared storage")? {
+        return Ok(());
+    }
+    bail!(
+        "{} has no images, and this cluster has some: is it mounted? Or is it the wrong --shared-dir or \
+         --shared-s3?",
+        storage.place()
+    )
 }
 
 /// Whether there is anything of ours.

@@ -226,6 +226,14 @@ pub struct SharedLog {
 }
 
 impl Registry {
+    /// Whether a storage has a cluster's registry, whoever put it there.
+    ///
+    /// # Errors
+    /// The storage is away, or refuses.
+    pub async fn is_shared_in(storage: &Authenticated) -> std::result::Result<bool, slipway_storage::Error> {
+        Ok(storage.size(catch_up::FOLDER, catch_up::ID).await?.is_some())
+    }
+
     /// Opens the registry of a cluster, with `root` as this server's own part of it, and takes it over from
     /// whichever server has it: that one's changes fail from now on. Called on a runtime's thread for
     /// blocking work.

@@ -434,6 +434,12 @@ fn a_server_that_does_not_belong_is_refused_in_words(_: &Server) {
     fs::rename(folder.join("shared/storage"), folder.join("aside.storage")).unwrap();
     refused(&cluster, "nothing that says whose they are");
     fs::rename(folder.join("aside.storage"), folder.join("shared/storage")).unwrap();
+    // A mount point whose file server is not mounted.
+    fs::rename(folder.join("shared"), folder.join("aside.shared")).unwrap();
+    fs::create_dir(folder.join("shared")).unwrap();
+    refused(&cluster, "is it mounted?");
+    fs::remove_dir_all(folder.join("shared")).unwrap();
+    fs::rename(folder.join("aside.shared"), folder.join("shared")).unwrap();
     // It could have been put back from a backup; whoever starts next takes it as it is.
     cluster.one.stop();
     let accepted = Command::new(built("slipwayd"))

@@ -16,8 +16,8 @@ const BATCH: usize = 64;
 /// An identity is 32 characters.
 const IDENTITY_BYTES_MAX: usize = 64;
 /// Where the identity is.
-const FOLDER: &str = "identity";
-const ID: &str = "id";
+pub(super) const FOLDER: &str = "identity";
+pub(super) const ID: &str = "id";
 
 /// Says which registry is in the storage. A new one is given a name, unless the rows here are another's:
 /// those could be moved into it.
